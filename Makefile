@@ -1,0 +1,40 @@
+# One venv, made from the lock file; every target needs only Python 3.11-3.13, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo up test check soak bench lock clean
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "l02 needs Python 3.11, 3.12 or 3.13 (this is %s); say which with make PYTHON=python3.12" % sys.version.split()[0])'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(VENV)/.installed  ## the main job, end to end, in under 30 seconds
+	$(BIN)/l02 demo
+
+up: $(VENV)/.installed  ## a node in the foreground, with its embedded servers
+	$(BIN)/l02 up
+
+test: $(VENV)/.installed  ## every test but the long ones, against real servers
+	$(BIN)/python -m pytest -m "not soak"
+
+check: $(VENV)/.installed  ## linter, formatter, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+soak: $(VENV)/.installed  ## long randomized fault runs
+	$(BIN)/python -m pytest -m soak --timeout 3600
+
+bench: $(VENV)/.installed  ## our figures, with machine and versions
+	$(BIN)/python -m benchmarks
+
+lock:  ## resolve pyproject.toml into requirements.lock again (needs uv)
+	uv pip compile --universal --python-version 3.11 --group dev --generate-hashes --no-header \
+		--no-emit-index-url --quiet --upgrade pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
