@@ -1,0 +1,1 @@
+"""How it travels: subjects, streams, the event store, commands, timers, objects and the embedded servers."""

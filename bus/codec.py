@@ -1,0 +1,135 @@
+"""Events as CloudEvents 1.0 in structured JSON, and back. Unknown types and versions are refused, never imported."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from bus.subjects import AggregateId
+from domain.aggregates import EVENT_TYPES
+from domain.message import Event
+
+__all__ = ["SOURCE", "Metadata", "RecordedEvent", "UnreadableEvent", "decode_event", "encode_event"]
+
+SOURCE = "l02-agent-runtime"
+
+
+class UnreadableEvent(Exception):
+    """The stream holds something this version does not know. Upgrade before going on: skipping it would be a lie."""
+
+
+class Metadata(Struct, frozen=True, kw_only=True):
+    """Why an event came to be: the direct cause, the command at the root of the chain, and who sent it.
+
+    `command_hash` is set on the first event of a command from the wire; it tells a repeated command from another
+    command that wrongly uses the same id.
+    """
+
+    causation_id: str
+    correlation_id: str
+    actor: str
+    traceparent: str | None = None
+    command_hash: str | None = None
+
+
+class RecordedEvent(Struct, frozen=True, kw_only=True):
+    """An event as it stands in the stream."""
+
+    event: Event
+    aggregate: AggregateId
+    event_id: str
+    version: int
+    sequence: int
+    time: datetime
+    metadata: Metadata
+
+
+class _CloudEvent(Struct, frozen=True, kw_only=True):
+    specversion: str
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    datacontenttype: str
+    version: int
+    schemaversion: int
+    causationid: str
+    correlationid: str
+    actor: str
+    traceparent: str | UnsetType = UNSET
+    commandhash: str | UnsetType = UNSET
+    data: Any
+
+
+class _ReadCloudEvent(_CloudEvent, frozen=True, kw_only=True):
+    data: msgspec.Raw
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_ReadCloudEvent)
+_data_decoders = {name: msgspec.json.Decoder(event_type) for name, event_type in EVENT_TYPES.items()}
+
+
+def encode_event(
+    event: Event, *, aggregate: AggregateId, event_id: str, version: int, time: datetime, metadata: Metadata
+) -> bytes:
+    """The bytes that are stored."""
+    return _encoder.encode(
+        _CloudEvent(
+            specversion="1.0",
+            id=event_id,
+            source=SOURCE,
+            type=event.type,
+            subject=str(aggregate),
+            time=time,
+            datacontenttype="application/json",
+            version=version,
+            schemaversion=event.schema_version,
+            causationid=metadata.causation_id,
+            correlationid=metadata.correlation_id,
+            actor=metadata.actor,
+            traceparent=metadata.traceparent or UNSET,
+            commandhash=metadata.command_hash or UNSET,
+            data=event,
+        )
+    )
+
+
+def decode_event(raw: bytes, sequence: int) -> RecordedEvent:
+    """The event behind stored bytes; UnreadableEvent if this version of the runtime does not know it."""
+    try:
+        envelope = _decoder.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise UnreadableEvent(f"sequence {sequence} is not a CloudEvent of this runtime: {error}") from error
+    event_type = EVENT_TYPES.get(envelope.type)
+    if event_type is None:
+        raise UnreadableEvent(f"sequence {sequence} has the unknown type {envelope.type!r}; upgrade this node")
+    if envelope.schemaversion != event_type.schema_version:
+        raise UnreadableEvent(
+            f"sequence {sequence}: {envelope.type} has schema version {envelope.schemaversion}, "
+            f"this node knows {event_type.schema_version}; upgrade this node"
+        )
+    try:
+        event = _data_decoders[envelope.type].decode(envelope.data)
+    except msgspec.MsgspecError as error:
+        raise UnreadableEvent(f"sequence {sequence}: data of {envelope.type} do not fit: {error}") from error
+    kind, _, aggregate_id = envelope.subject.partition("/")
+    return RecordedEvent(
+        event=event,
+        aggregate=AggregateId(kind, aggregate_id),
+        event_id=envelope.id,
+        version=envelope.version,
+        sequence=sequence,
+        time=envelope.time,
+        metadata=Metadata(
+            causation_id=envelope.causationid,
+            correlation_id=envelope.correlationid,
+            actor=envelope.actor,
+            traceparent=envelope.traceparent or None,
+            command_hash=envelope.commandhash or None,
+        ),
+    )

@@ -1,0 +1,180 @@
+"""Pull consumption that goes on for ever: through restarts of the server, lost requests and deleted consumers.
+
+nats-py fetches batch by batch: between two fetches nothing is under way, and a fetch that meets a restart of the
+server may hang or raise. Here requests are kept open ahead of need; silence longer than the server's heartbeat, a
+reconnect or an error of the consumer starts the conversation anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from bus.connection import Bus
+
+__all__ = ["ConsumerError", "Pull", "pull"]
+
+_log = structlog.get_logger()
+_HEARTBEAT_SECONDS = 2.0
+_EXPIRES_SECONDS = 30.0
+_RETRY_SECONDS = 0.2
+_NANO = 1_000_000_000
+
+
+class ConsumerError(Exception):
+    """JetStream refused a consumer; the message is the server's."""
+
+
+class Pull:
+    """Messages of one consumer, in order, as they come."""
+
+    def __init__(self, bus: Bus, stream: str, make: Callable[[], Awaitable[dict[str, Any]]], window: int) -> None:
+        self._bus = bus
+        self._stream = stream
+        self._make = make
+        self._window = window
+        self._inbox = bus.client.new_inbox()
+        self._generation = 0
+        self._consumer: str | None = None
+        self._subscription: Subscription | None = None
+        self._messages: deque[Msg] = deque()
+        self._requested = 0
+        self._arrived = asyncio.Event()
+        self._renew = True
+        self._last_heard = 0.0
+
+    async def next_batch(self, limit: int) -> list[Msg]:
+        """Wait for at least one message; give all that are there, `limit` at most."""
+        while not self._messages:
+            self._arrived.clear()
+            if self._renew:
+                await self._begin()
+            await self._ask_for_more()
+            try:
+                async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                    await self._arrived.wait()
+            except TimeoutError:
+                if self._now() - self._last_heard > 2.5 * _HEARTBEAT_SECONDS:
+                    _log.info("consumer is silent; asking anew", stream=self._stream, consumer=self._consumer)
+                    self.renew()
+        batch = [self._messages.popleft() for _ in range(min(limit, len(self._messages)))]
+        if self._requested < self._window // 2 and not self._renew:
+            await self._ask_for_more()
+        return batch
+
+    def renew(self) -> None:
+        """Start anew: what was asked for is forgotten; what had been delivered unacknowledged comes again."""
+        self._renew = True
+        self._arrived.set()
+
+    async def close(self) -> None:
+        """Stop receiving. A durable consumer stays on the server."""
+        await self._unsubscribe()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _unsubscribe(self) -> None:
+        if self._subscription is not None and not self._bus.client.is_closed:
+            await self._subscription.unsubscribe()
+        self._subscription = None
+
+    async def _begin(self) -> None:
+        while True:
+            try:
+                config = await self._make()
+                break
+            except (NatsError, TimeoutError) as error:
+                _log.info("waiting for JetStream", stream=self._stream, error=repr(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+        self._consumer = config["name"]
+        await self._unsubscribe()
+        self._messages.clear()
+        self._generation += 1
+        self._requested = 0
+        self._last_heard = self._now()
+        self._renew = False
+        self._subscription = await self._bus.client.subscribe(
+            f"{self._inbox}.{self._generation}",
+            cb=partial(self._receive, self._generation),
+            pending_msgs_limit=-1,
+            pending_bytes_limit=-1,
+        )
+
+    async def _ask_for_more(self) -> None:
+        wanted = self._window - self._requested - len(self._messages)
+        if wanted < max(1, self._window // 2):
+            return
+        self._requested += wanted
+        request = {
+            "batch": wanted,
+            "expires": int(_EXPIRES_SECONDS * _NANO),
+            "idle_heartbeat": int(_HEARTBEAT_SECONDS * _NANO),
+        }
+        await self._bus.client.publish(
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
+            msgspec.json.encode(request),
+            reply=f"{self._inbox}.{self._generation}",
+        )
+
+    async def _receive(self, generation: int, message: Msg) -> None:
+        if generation != self._generation:
+            return
+        self._last_heard = self._now()
+        status = message.headers.get("Status") if message.headers and not message.reply else None
+        if status is None:
+            self._requested -= 1
+            self._messages.append(message)
+        elif status != "100":
+            self._request_ended(status, message.headers or {})
+        self._arrived.set()
+
+    def _request_ended(self, status: str, headers: dict[str, str]) -> None:
+        undelivered = headers.get("Nats-Pending-Messages")
+        if status in ("404", "408") or undelivered is not None:
+            self._requested -= int(undelivered) if undelivered is not None else self._requested
+            return
+        _log.info("consumer request ended", status=status, description=headers.get("Description"))
+        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self.renew)
+
+
+@asynccontextmanager
+async def pull(
+    bus: Bus, stream: str, config: Callable[[], dict[str, Any]], *, window: int = 512
+) -> AsyncIterator[Pull]:
+    """Consume `stream` with the consumer that `config()` describes; it is asked again at each new start.
+
+    `window` bounds how many messages wait in this process.
+    """
+
+    async def make() -> dict[str, Any]:
+        return await _create_consumer(bus, stream, config())
+
+    consumer = Pull(bus, stream, make, window)
+    async with bus.on_reconnect(consumer.renew):
+        try:
+            yield consumer
+        finally:
+            await consumer.close()
+
+
+async def _create_consumer(bus: Bus, stream: str, config: dict[str, Any]) -> dict[str, Any]:
+    name = config.get("durable_name") or config.get("name")
+    operation = f"CONSUMER.CREATE.{stream}.{name}" if name else f"CONSUMER.CREATE.{stream}"
+    reply = await bus.client.request(
+        f"$JS.API.{operation}", msgspec.json.encode({"stream_name": stream, "config": config}), timeout=5
+    )
+    answer = msgspec.json.decode(reply.data, type=dict[str, Any])
+    if "error" in answer:
+        raise ConsumerError(f"consumer {name} on {stream}: {answer['error'].get('description')}")
+    return {"name": answer["name"]}

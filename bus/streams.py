@@ -1,0 +1,126 @@
+"""The streams and buckets, each with the reason for its settings. `ensure_streams` makes or updates them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from nats.js.api import KeyValueConfig, ObjectStoreConfig, StorageType
+from nats.js.errors import BucketNotFoundError, NotFoundError
+
+from bus import subjects
+from bus.connection import Bus
+
+__all__ = [
+    "COMMANDS_STREAM",
+    "DEAD_STREAM",
+    "EVENTS_STREAM",
+    "OBJECTS_BUCKET",
+    "OUTCOMES_STREAM",
+    "TOKENS_STREAM",
+    "VIEWS_BUCKET",
+    "StreamError",
+    "ensure_streams",
+]
+
+EVENTS_STREAM = "L02_EVENTS"
+COMMANDS_STREAM = "L02_COMMANDS"
+OUTCOMES_STREAM = "L02_OUTCOMES"
+TOKENS_STREAM = "L02_STREAM"
+DEAD_STREAM = "L02_DEAD"
+VIEWS_BUCKET = "l02_views"
+OBJECTS_BUCKET = "l02_objects"
+
+_SECOND = 1_000_000_000
+_DAY = 86_400 * _SECOND
+_STREAM_EXISTS = 10058
+
+
+class StreamError(Exception):
+    """JetStream refused a stream's configuration; the message is the server's."""
+
+
+def _stream_configs(replicas: int) -> list[dict[str, Any]]:
+    common = {"retention": "limits", "storage": "file", "num_replicas": replicas, "discard": "old"}
+    return [
+        # The audit log: nothing is ever taken out of it, by anyone.
+        common
+        | {
+            "name": EVENTS_STREAM,
+            "subjects": [f"{subjects.EVENTS}.>"],
+            "allow_atomic": True,
+            "allow_direct": True,
+            "deny_delete": True,
+            "deny_purge": True,
+        },
+        # Commands are what events are made of; a week is kept for looking back. A retry of a command is told from a
+        # new one by the aggregate itself, for ever; the server's own window only saves work. Timers wait here as
+        # scheduled messages (exempt from the age limit) and become commands when they fire.
+        common
+        | {
+            "name": COMMANDS_STREAM,
+            "subjects": [f"{subjects.COMMANDS}.>", f"{subjects.TIMERS}.>"],
+            "max_age": 7 * _DAY,
+            "duplicate_window": 120 * _SECOND,
+            "allow_msg_schedules": True,
+            "allow_msg_ttl": True,
+            "allow_direct": True,
+        },
+        common
+        | {
+            "name": OUTCOMES_STREAM,
+            "subjects": [f"{subjects.OUTCOMES}.>"],
+            "max_age": 3600 * _SECOND,
+            "duplicate_window": 1 * _SECOND,
+            "allow_direct": True,
+        },
+        # Streamed text is for eyes, not for the record: memory, ten minutes.
+        common
+        | {
+            "name": TOKENS_STREAM,
+            "subjects": [f"{subjects.STREAM}.>"],
+            "storage": "memory",
+            "max_age": 600 * _SECOND,
+            "max_bytes": 256 * 1024 * 1024,
+            "duplicate_window": 120 * _SECOND,
+            "allow_direct": True,
+        },
+        common
+        | {
+            "name": DEAD_STREAM,
+            "subjects": [f"{subjects.DEAD}.>"],
+            "allow_direct": True,
+            "max_age": 30 * _DAY,
+        },
+    ]
+
+
+async def ensure_streams(bus: Bus, replicas: int = 1) -> None:
+    """Make what is missing and bring the settings of what exists up to date; safe to run at every start."""
+    for config in _stream_configs(replicas):
+        await _ensure_stream(bus, config)
+    try:
+        await bus.jetstream.key_value(VIEWS_BUCKET)
+    except (BucketNotFoundError, NotFoundError):
+        await bus.jetstream.create_key_value(
+            KeyValueConfig(bucket=VIEWS_BUCKET, history=1, replicas=replicas, direct=True)
+        )
+    try:
+        await bus.jetstream.object_store(OBJECTS_BUCKET)
+    except (BucketNotFoundError, NotFoundError):
+        await bus.jetstream.create_object_store(
+            OBJECTS_BUCKET, ObjectStoreConfig(bucket=OBJECTS_BUCKET, storage=StorageType.FILE, replicas=replicas)
+        )
+
+
+async def _ensure_stream(bus: Bus, config: dict[str, Any]) -> None:
+    answer = await _api(bus, f"STREAM.CREATE.{config['name']}", config)
+    if answer.get("error", {}).get("err_code") == _STREAM_EXISTS:
+        answer = await _api(bus, f"STREAM.UPDATE.{config['name']}", config)
+    if "error" in answer:
+        raise StreamError(f"stream {config['name']}: {answer['error'].get('description')}")
+
+
+async def _api(bus: Bus, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    reply = await bus.client.request(f"$JS.API.{operation}", msgspec.json.encode(request), timeout=10)
+    return msgspec.json.decode(reply.data, type=dict[str, Any])

@@ -1,0 +1,115 @@
+"""Every NATS subject of the runtime is built and taken apart here and nowhere else.
+
+The filter of an aggregate matters most: concurrent writers are only kept apart when each of them expects the last
+sequence over the identical filter (measured on a replicated stream: with differing filters both writers won 297 of
+300 races).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = [
+    "API",
+    "COMMANDS",
+    "DEAD",
+    "EVENTS",
+    "OUTCOMES",
+    "STREAM",
+    "TIMERS",
+    "AggregateId",
+    "CommandAddress",
+    "aggregate_filter",
+    "command_subject",
+    "dead_subject",
+    "event_subject",
+    "events_filter",
+    "outcome_subject",
+    "parse_command_subject",
+    "parse_event_subject",
+    "stream_subject",
+    "timer_subject",
+]
+
+EVENTS = "l02.evt"
+COMMANDS = "l02.cmd"
+TIMERS = "l02.timer"
+OUTCOMES = "l02.out"
+API = "l02.api"
+STREAM = "l02.stream"
+DEAD = "l02.dead"
+
+
+class AggregateId(NamedTuple):
+    """The kind of an aggregate and its id: agent, a1."""
+
+    kind: str
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.id}"
+
+
+class CommandAddress(NamedTuple):
+    """Whom a command goes to, and what it asks."""
+
+    aggregate: AggregateId
+    verb: str
+
+
+def event_subject(aggregate: AggregateId, event_type: str) -> str:
+    """`agent.spawn.requested` of agent a1 → `l02.evt.agent.a1.spawn.requested`."""
+    rest = event_type.removeprefix(f"{aggregate.kind}.")
+    return f"{EVENTS}.{aggregate.kind}.{aggregate.id}.{rest}"
+
+
+def parse_event_subject(subject: str) -> tuple[AggregateId, str]:
+    """The aggregate and the event type that `event_subject` made a subject of."""
+    _, _, kind, aggregate_id, rest = subject.split(".", 4)
+    return AggregateId(kind, aggregate_id), f"{kind}.{rest}"
+
+
+def aggregate_filter(aggregate: AggregateId) -> str:
+    """All events of one aggregate; the one filter over which its writers state their expectation."""
+    return f"{EVENTS}.{aggregate.kind}.{aggregate.id}.>"
+
+
+def events_filter(kind: str | None = None, event_type: str | None = None) -> str:
+    """Events of all aggregates of a kind, of one type, or all."""
+    if event_type is not None:
+        event_kind, _, rest = event_type.partition(".")
+        return f"{EVENTS}.{event_kind}.*.{rest}"
+    return f"{EVENTS}.{kind}.>" if kind else f"{EVENTS}.>"
+
+
+def command_subject(aggregate: AggregateId, verb: str) -> str:
+    """Where a command is published."""
+    return f"{COMMANDS}.{aggregate.kind}.{aggregate.id}.{verb}"
+
+
+def parse_command_subject(subject: str) -> CommandAddress | None:
+    """The address of a command, or None if the subject has not the form `l02.cmd.<aggregate>.<id>.<verb>`."""
+    parts = subject.split(".")
+    if len(parts) != 5 or f"{parts[0]}.{parts[1]}" != COMMANDS:
+        return None
+    return CommandAddress(AggregateId(parts[2], parts[3]), parts[4])
+
+
+def timer_subject(aggregate: AggregateId, name: str) -> str:
+    """Where a timer waits; a new message on the same subject replaces it."""
+    return f"{TIMERS}.{aggregate.kind}.{aggregate.id}.{name}"
+
+
+def outcome_subject(command_id: str) -> str:
+    """Where the outcome of a command appears, once."""
+    return f"{OUTCOMES}.{command_id}"
+
+
+def stream_subject(agent_id: str, execution_id: str) -> str:
+    """Where an execution's streamed output appears."""
+    return f"{STREAM}.{agent_id}.{execution_id}"
+
+
+def dead_subject(origin: str) -> str:
+    """Where messages of a consumer are kept that cannot be handled."""
+    return f"{DEAD}.{origin}"

@@ -1,0 +1,1 @@
+"""The agent aggregate: one agent's life, its executions and their journals."""

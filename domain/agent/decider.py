@@ -1,0 +1,345 @@
+"""Whether a command makes sense for an agent as it is, and what then happens. The rules of an agent's life are here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from domain.agent import commands as c
+from domain.agent import events as e
+from domain.agent.state import AgentState, Execution, Status
+from domain.errors import ErrorCode, Failure
+from domain.message import Command, Event
+from domain.specification import validate_specification
+
+__all__ = ["MAX_PENDING_SIGNALS", "decide"]
+
+MAX_PENDING_SIGNALS = 1000
+_ENDED = (Status.TERMINATED, Status.FAILED)
+
+
+def decide(state: AgentState, command: Command) -> list[Event]:
+    """The events that follow from `command`; none if it changes nothing.
+
+    Raises Failure (E2110, E2111, E2112) when the command is refused.
+    """
+    if state.status is Status.NEW and not isinstance(command, c.Spawn):
+        raise Failure(ErrorCode.AGGREGATE_NOT_FOUND, "there is no such agent; `l02 ps` lists those that exist")
+    return _DECIDE[type(command)](state, command)
+
+
+def _refuse(state: AgentState, command: Command, advice: str) -> NoReturn:
+    shown = "terminating" if state.terminating and state.status not in _ENDED else state.status.value
+    raise Failure(ErrorCode.INVALID_STATE, f"cannot {command.verb} an agent that is {shown}; {advice}")
+
+
+def _is_live(state: AgentState) -> bool:
+    return state.status not in _ENDED and state.terminating is None
+
+
+def _spawn(state: AgentState, command: c.Spawn) -> list[Event]:
+    if state.status is not Status.NEW:
+        raise Failure(ErrorCode.INVALID_STATE, f"the agent exists and is {state.status.value}; choose another id")
+    validate_specification(command.spec)
+    return [
+        e.SpawnRequested(
+            spec=command.spec,
+            requested_by=command.origin.actor,
+            node_id=command.origin.node_id,
+            incarnation=1,
+            fleet_id=command.fleet_id or command.spec.fleet,
+            awaited_by=command.awaited_by,
+        )
+    ]
+
+
+def _execute(state: AgentState, command: c.Execute) -> list[Event]:
+    if not _is_live(state):
+        _refuse(state, command, "spawn a new one")
+    if state.status is Status.SUSPENDED:
+        _refuse(state, command, "resume it first")
+    limit = state.specification.executor.max_queued_executions
+    if len(state.executions) >= limit:
+        raise Failure(
+            ErrorCode.INVALID_STATE,
+            f"the agent has {limit} executions under way (max_queued_executions); try again when some have ended",
+        )
+    return [
+        e.ExecutionStarted(execution_id=command.origin.command_id, input=command.input, awaited_by=command.awaited_by)
+    ]
+
+
+def _signal(state: AgentState, command: c.Signal) -> list[Event]:
+    if not _is_live(state):
+        _refuse(state, command, "nobody is left to hear it")
+    if len(state.signals) >= MAX_PENDING_SIGNALS:
+        raise Failure(
+            ErrorCode.INVALID_STATE,
+            f"{MAX_PENDING_SIGNALS} signals wait to be taken; the agent does not read them",
+        )
+    return [e.SignalReceived(name=command.name, payload=command.payload)]
+
+
+def _suspend(state: AgentState, command: c.Suspend) -> list[Event]:
+    if not _is_live(state):
+        _refuse(state, command, "it has no process to take away")
+    if state.status is Status.SUSPENDED:
+        return []
+    return [e.AgentSuspended(session_id=state.session_id, reason=command.reason)]
+
+
+def _resume(state: AgentState, command: c.Resume) -> list[Event]:
+    if not _is_live(state):
+        _refuse(state, command, "spawn a new one")
+    if state.status is not Status.SUSPENDED:
+        return []
+    return [
+        e.AgentResumed(
+            session_id=state.session_id,
+            node_id=command.origin.node_id,
+            incarnation=state.incarnation + 1,
+        )
+    ]
+
+
+def _terminate(state: AgentState, command: c.Terminate) -> list[Event]:
+    if state.status is Status.FAILED:
+        _refuse(state, command, "it is already gone")
+    if not _is_live(state):
+        return []
+    return [
+        e.TerminationRequested(reason=command.reason, requested_by=command.origin.actor, awaited_by=command.awaited_by)
+    ]
+
+
+def _request_spawn(state: AgentState, node_id: str, requested_by: str) -> e.SpawnRequested:
+    return e.SpawnRequested(
+        spec=state.specification,
+        requested_by=requested_by,
+        node_id=node_id,
+        incarnation=state.incarnation + 1,
+        fleet_id=state.fleet_id,
+    )
+
+
+def _restart(state: AgentState, command: c.Restart) -> list[Event]:
+    due = state.restart_pending and command.attempt == state.restart_attempt
+    if not due or not _is_live(state):
+        return []
+    return [_request_spawn(state, command.origin.node_id, "restart policy")]
+
+
+def _is_current(state: AgentState, incarnation: int) -> bool:
+    wanted = state.status in (Status.PENDING, Status.RUNNING) and not state.restart_pending
+    return wanted and incarnation == state.incarnation
+
+
+def _report_spawned(state: AgentState, command: c.ReportSpawned) -> list[Event]:
+    if not _is_current(state, command.incarnation) or state.process_ready:
+        return []
+    return [
+        e.AgentSpawned(
+            agent_id=command.agent_id,
+            session_id=state.session_id or command.session_id,
+            node_id=command.node_id,
+            sandbox_type=command.sandbox_type,
+            trust_level=command.trust_level,
+            resource_limits=command.resource_limits,
+            source=command.source,
+            spawn_seconds=command.spawn_seconds,
+            incarnation=command.incarnation,
+            completes=_ids(state.spawn_awaited_by),
+        )
+    ]
+
+
+def _report_spawn_failed(state: AgentState, command: c.ReportSpawnFailed) -> list[Event]:
+    if not _is_current(state, command.incarnation) or not _is_live(state):
+        return []
+    failed = e.SpawnFailed(code=command.code, message=command.message, attempt=state.restart_attempt + 1)
+    if command.permanent:
+        return [failed, *_give_up(state, command.code, command.message)]
+    return [failed, *_restart_or_give_up(state, f"{command.code}: {command.message}", state.usage)]
+
+
+def _report_exit(state: AgentState, command: c.ReportExit) -> list[Event]:
+    if not _is_current(state, command.incarnation) or not _is_live(state):
+        return []
+    return _restart_or_give_up(state, command.cause, command.usage)
+
+
+def _restart_or_give_up(state: AgentState, cause: str, usage: e.ResourceUsage) -> list[Event]:
+    limits = state.specification.lifecycle
+    attempt = state.restart_attempt + 1
+    if attempt > limits.max_restart_count:
+        return _give_up(
+            state,
+            ErrorCode.RESTART_LIMIT_EXCEEDED.value,
+            f"gave up after {limits.max_restart_count} restarts; the last cause was: {cause}",
+        )
+    delays = limits.restart_delay_seconds
+    delay = delays[min(attempt, len(delays)) - 1]
+    return [e.AgentRestarted(attempt=attempt, delay_seconds=delay, cause=cause, usage=usage)]
+
+
+def _give_up(state: AgentState, code: str, message: str) -> list[Event]:
+    return [
+        *_fail_open_executions(state, code, message),
+        e.AgentFailed(code=code, message=message, completes=_ids(state.spawn_awaited_by)),
+    ]
+
+
+def _fail_open_executions(state: AgentState, code: str, message: str) -> list[Event]:
+    return [
+        e.ExecutionFailed(
+            execution_id=execution.execution_id,
+            code=code,
+            message=message,
+            completes=_ids(execution.awaited_by),
+        )
+        for execution in state.executions.values()
+    ]
+
+
+def _recover_process(state: AgentState, command: c.RecoverProcess) -> list[Event]:
+    wanted = state.status in (Status.PENDING, Status.RUNNING) and not state.restart_pending
+    if not wanted or not _is_live(state):
+        return []
+    restarted = e.AgentRestarted(
+        attempt=state.restart_attempt, delay_seconds=0.0, cause=command.cause, usage=state.usage
+    )
+    return [restarted, _request_spawn(state, command.node_id, "recovery")]
+
+
+def _report_terminated(state: AgentState, command: c.ReportTerminated) -> list[Event]:
+    if state.terminating is None or state.status in _ENDED:
+        return []
+    return [
+        *_fail_open_executions(
+            state, ErrorCode.INVALID_STATE.value, "the agent was terminated before the execution ended"
+        ),
+        e.AgentTerminated(
+            session_id=state.session_id,
+            reason=state.terminating,
+            resource_usage=command.usage,
+            duration_seconds=command.duration_seconds,
+            completes=_ids(state.termination_awaited_by),
+        ),
+    ]
+
+
+def _open_execution(state: AgentState, execution_id: str) -> Execution:
+    execution = state.executions.get(execution_id)
+    if execution is None or state.status in _ENDED:
+        raise Failure(ErrorCode.INVALID_STATE, f"execution {execution_id} is not under way any more")
+    return execution
+
+
+def _is_recorded(execution: Execution, call: int) -> bool:
+    return any(entry.call == call for entry in execution.journal)
+
+
+def _request_tool(state: AgentState, command: c.RequestTool) -> list[Event]:
+    execution = _open_execution(state, command.execution_id)
+    if command.call in execution.requested_tools or _is_recorded(execution, command.call):
+        return []
+    return [
+        e.ToolRequested(
+            execution_id=command.execution_id,
+            call=command.call,
+            tool=command.tool,
+            arguments=command.arguments,
+        )
+    ]
+
+
+def _record_tool(state: AgentState, command: c.RecordTool) -> list[Event]:
+    execution = _open_execution(state, command.execution_id)
+    if _is_recorded(execution, command.call):
+        return []
+    return [
+        e.ToolCalled(
+            execution_id=command.execution_id,
+            call=command.call,
+            tool=command.tool,
+            arguments=command.arguments,
+            ok=command.ok,
+            result=command.result,
+            attempts=command.attempts,
+            duration_seconds=command.duration_seconds,
+        )
+    ]
+
+
+def _record_effect(state: AgentState, command: c.RecordEffect) -> list[Event]:
+    execution = _open_execution(state, command.execution_id)
+    begun = not command.done and command.call in execution.waiting
+    if begun or _is_recorded(execution, command.call):
+        return []
+    return [
+        e.EffectRecorded(
+            execution_id=command.execution_id,
+            call=command.call,
+            kind=command.kind,
+            request=command.request,
+            result=command.result,
+            done=command.done,
+            deadline=command.deadline,
+        )
+    ]
+
+
+def _complete_execution(state: AgentState, command: c.CompleteExecution) -> list[Event]:
+    execution = state.executions.get(command.execution_id)
+    if execution is None:
+        return []
+    return [
+        e.ExecutionCompleted(
+            execution_id=command.execution_id,
+            output=command.output,
+            tokens=command.tokens,
+            duration_seconds=command.duration_seconds,
+            calls=command.calls,
+            state=command.state,
+            completes=_ids(execution.awaited_by),
+        )
+    ]
+
+
+def _fail_execution(state: AgentState, command: c.FailExecution) -> list[Event]:
+    execution = state.executions.get(command.execution_id)
+    if execution is None:
+        return []
+    return [
+        e.ExecutionFailed(
+            execution_id=command.execution_id,
+            code=command.code,
+            message=command.message,
+            completes=_ids(execution.awaited_by),
+        )
+    ]
+
+
+def _ids(*command_ids: str | None) -> tuple[str, ...]:
+    return tuple(command_id for command_id in command_ids if command_id is not None)
+
+
+_DECIDE: dict[type[Command], Callable[[AgentState, Any], list[Event]]] = {
+    c.Spawn: _spawn,
+    c.Execute: _execute,
+    c.Signal: _signal,
+    c.Suspend: _suspend,
+    c.Resume: _resume,
+    c.Terminate: _terminate,
+    c.Restart: _restart,
+    c.ReportSpawned: _report_spawned,
+    c.ReportSpawnFailed: _report_spawn_failed,
+    c.ReportExit: _report_exit,
+    c.RecoverProcess: _recover_process,
+    c.ReportTerminated: _report_terminated,
+    c.RequestTool: _request_tool,
+    c.RecordTool: _record_tool,
+    c.RecordEffect: _record_effect,
+    c.CompleteExecution: _complete_execution,
+    c.FailExecution: _fail_execution,
+}

@@ -1,0 +1,39 @@
+"""What the sender of a command is told when an event completes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from domain.agent import events as e
+from domain.message import Event
+
+__all__ = ["failure_of", "result_of"]
+
+
+def failure_of(event: Event) -> tuple[str, str] | None:
+    """Code and message if the event means that the completed command failed."""
+    if isinstance(event, e.AgentFailed | e.SpawnFailed | e.ExecutionFailed):
+        return event.code, event.message
+    return None
+
+
+def result_of(event: Event) -> dict[str, Any]:
+    """The `result` of a good outcome."""
+    match event:
+        case e.ExecutionCompleted():
+            return {"execution_id": event.execution_id, "output": event.output}
+        case e.ExecutionStarted():
+            return {"execution_id": event.execution_id}
+        case e.AgentSpawned():
+            fields = ("agent_id", "session_id", "node_id", "sandbox_type", "spawn_seconds")
+            return {name: getattr(event, name) for name in fields}
+        case e.AgentTerminated():
+            return {
+                "reason": event.reason,
+                "resource_usage": msgspec.to_builtins(event.resource_usage),
+                "duration_seconds": event.duration_seconds,
+            }
+        case _:
+            return {}

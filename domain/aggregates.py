@@ -1,0 +1,46 @@
+"""The table of contents: every aggregate with its decider, its events and the commands it takes from the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from domain.agent.commands import WIRE_COMMANDS as AGENT_WIRE_COMMANDS
+from domain.agent.commands import WireCommand
+from domain.agent.decider import decide as decide_agent
+from domain.agent.events import AGENT_EVENTS
+from domain.agent.state import AgentState, evolve, initial_state
+from domain.message import Command, Event
+
+__all__ = ["AGENT", "AGGREGATES", "EVENT_TYPES", "Aggregate"]
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate(Generic[S]):
+    """One kind of aggregate: `decide` makes events of a command, `evolve` makes the state of events."""
+
+    name: str
+    initial_state: Callable[[], S]
+    decide: Callable[[S, Command], list[Event]]
+    evolve: Callable[[S, Event], S]
+    events: tuple[type[Event], ...]
+    wire_commands: dict[str, type[WireCommand]]
+
+
+AGENT: Aggregate[AgentState] = Aggregate(
+    name="agent",
+    initial_state=initial_state,
+    decide=decide_agent,
+    evolve=evolve,
+    events=AGENT_EVENTS,
+    wire_commands={command.verb: command for command in AGENT_WIRE_COMMANDS},
+)
+
+AGGREGATES: dict[str, Aggregate[Any]] = {AGENT.name: AGENT}
+
+EVENT_TYPES: dict[str, type[Event]] = {
+    event.type: event for aggregate in AGGREGATES.values() for event in aggregate.events
+}

@@ -1,0 +1,175 @@
+"""What a team writes to describe an agent. It arrives with `spawn` and is kept, whole, in the agent's first event."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from domain.errors import ErrorCode, Failure
+
+__all__ = [
+    "AgentSpecification",
+    "ExecutorLimits",
+    "FileAccess",
+    "LifecycleLimits",
+    "ResourceLimits",
+    "RuntimeClass",
+    "ToolServer",
+    "TrustLevel",
+    "cpu_millis",
+    "memory_bytes",
+    "validate_specification",
+]
+
+_CPU = re.compile(r"(?:[1-9][0-9]{0,3}|[1-9][0-9]{0,6}m)")
+_MEMORY = re.compile(r"([1-9][0-9]{0,6})(Mi|Gi)")
+_MEMORY_UNITS = {"Mi": 1024**2, "Gi": 1024**3}
+
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400 * 365)]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Command = Annotated[tuple[str, ...], Meta(min_length=1, max_length=1000)]
+
+
+class TrustLevel(StrEnum):
+    """How much the agent's code is trusted; it chooses the sandbox."""
+
+    TRUSTED = "trusted"
+    STANDARD = "standard"
+    UNTRUSTED = "untrusted"
+    CONFIDENTIAL = "confidential"
+
+
+class RuntimeClass(StrEnum):
+    """The kinds of sandbox."""
+
+    PROCESS = "process"
+    LANDLOCK = "landlock"
+    GVISOR = "gvisor"
+    KATA = "kata"
+    KATA_CC = "kata-cc"
+
+    @classmethod
+    def of(cls, trust_level: TrustLevel) -> RuntimeClass:
+        """The class a trust level asks for; a node that cannot give it refuses (E2040), it never takes a weaker one."""
+        return _CLASS_OF_TRUST[trust_level]
+
+
+_CLASS_OF_TRUST = {
+    TrustLevel.TRUSTED: RuntimeClass.PROCESS,
+    TrustLevel.STANDARD: RuntimeClass.LANDLOCK,
+    TrustLevel.UNTRUSTED: RuntimeClass.GVISOR,
+    TrustLevel.CONFIDENTIAL: RuntimeClass.KATA_CC,
+}
+
+
+class _Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class ResourceLimits(_Strict, frozen=True, kw_only=True):
+    """`cpu` in cores ("2") or thousandths ("500m"); `memory` as "512Mi" or "2Gi"; `processes` in a `command` agent."""
+
+    cpu: str = "2"
+    memory: str = "2Gi"
+    tokens_per_hour: Annotated[int, Meta(ge=0)] = 100_000
+    processes: Count = 64
+
+
+class FileAccess(_Strict, frozen=True, kw_only=True):
+    """Absolute paths of the host that the sandbox opens beside the agent's own workspace."""
+
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+
+
+class ToolServer(_Strict, frozen=True, kw_only=True):
+    """An MCP server over stdio. `idempotent` names its tools that may be called again after a crash."""
+
+    command: Command
+    idempotent: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+
+
+class ExecutorLimits(_Strict, frozen=True, kw_only=True):
+    """The agent executor's settings for this agent."""
+
+    max_concurrent_tools: Count = 10
+    tool_timeout_seconds: Seconds = 300.0
+    context_window_tokens: Annotated[int, Meta(ge=1)] = 128_000
+    enable_streaming: bool = True
+    retry_on_tool_failure: bool = True
+    max_tool_retries: Annotated[int, Meta(ge=0, le=100)] = 3
+    max_queued_executions: Count = 100
+
+
+class LifecycleLimits(_Strict, frozen=True, kw_only=True):
+    """The lifecycle manager's settings for this agent."""
+
+    spawn_timeout_seconds: Seconds = 60.0
+    graceful_shutdown_seconds: Seconds = 30.0
+    max_restart_count: Annotated[int, Meta(ge=0, le=1000)] = 5
+    restart_delay_seconds: Annotated[tuple[Seconds, ...], Meta(min_length=1)] = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+class AgentSpecification(_Strict, frozen=True, kw_only=True):
+    """Exactly one of `entrypoint` (a Python file or `module:object`) and `command` (any program) is given."""
+
+    name: Name
+    entrypoint: str | None = None
+    command: Command | None = None
+    trust_level: TrustLevel = TrustLevel.STANDARD
+    resource_limits: ResourceLimits = ResourceLimits()
+    tools: dict[str, ToolServer] = {}
+    environment: dict[str, str] = {}
+    files: FileAccess = FileAccess()
+    fleet: str | None = None
+    executor: ExecutorLimits = ExecutorLimits()
+    lifecycle: LifecycleLimits = LifecycleLimits()
+
+
+def validate_specification(specification: AgentSpecification, path: str = "$.spec") -> None:
+    """Raise E2110 for what the types cannot say."""
+    if (specification.entrypoint is None) == (specification.command is None):
+        raise Failure(ErrorCode.COMMAND_INVALID, "give exactly one of 'entrypoint' and 'command'", f"{path}.entrypoint")
+    cpu_millis(specification.resource_limits.cpu, f"{path}.resource_limits.cpu")
+    memory_bytes(specification.resource_limits.memory, f"{path}.resource_limits.memory")
+    _require_absolute(specification.files.read, f"{path}.files.read")
+    _require_absolute(specification.files.write, f"{path}.files.write")
+    entrypoint = specification.entrypoint
+    if entrypoint is not None and ":" not in entrypoint:
+        _require_absolute((entrypoint,), f"{path}.entrypoint")
+    for name, server in specification.tools.items():
+        _require_absolute(server.read, f"{path}.tools.{name}.read")
+        _require_absolute(server.write, f"{path}.tools.{name}.write")
+
+
+def _require_absolute(paths: tuple[str, ...], field: str) -> None:
+    for path in paths:
+        if not path.startswith("/") or "\0" in path:
+            raise Failure(
+                ErrorCode.COMMAND_INVALID,
+                f"{path!r} is not an absolute path; the command line makes the paths of a file absolute",
+                field,
+            )
+
+
+def cpu_millis(text: str, path: str = "$.cpu") -> int:
+    """Thousandths of a core from "2" or "500m"; E2110 for anything else."""
+    if not _CPU.fullmatch(text):
+        raise Failure(ErrorCode.COMMAND_INVALID, f'{text!r} is not a CPU amount: write "2" or "500m"', path)
+    return int(text[:-1]) if text.endswith("m") else int(text) * 1000
+
+
+def memory_bytes(text: str, path: str = "$.memory") -> int:
+    """Bytes from "512Mi" or "2Gi"; E2110 for anything else."""
+    match = _MEMORY.fullmatch(text)
+    if match is None:
+        raise Failure(ErrorCode.COMMAND_INVALID, f'{text!r} is not a memory amount: write "512Mi" or "2Gi"', path)
+    return int(match[1]) * _MEMORY_UNITS[match[2]]
