@@ -150,7 +150,7 @@ class Pull:
 
 @asynccontextmanager
 async def pull(
-    bus: Bus, stream: str, config: Callable[[], dict[str, Any]], *, window: int = 512
+    bus: Bus, stream: str, config: Callable[[], Awaitable[dict[str, Any]]], *, window: int = 512
 ) -> AsyncIterator[Pull]:
     """Consume `stream` with the consumer that `config()` describes; it is asked again at each new start.
 
@@ -158,7 +158,7 @@ async def pull(
     """
 
     async def make() -> dict[str, Any]:
-        return await _create_consumer(bus, stream, config())
+        return await _create_consumer(bus, stream, await config())
 
     consumer = Pull(bus, stream, make, window)
     async with bus.on_reconnect(consumer.renew):

@@ -41,7 +41,7 @@ async def read_events(
     """Read events with a sequence above `after`, of the subjects in `filters` (all if empty)."""
     reader: EventReader
 
-    def config() -> dict[str, Any]:
+    async def config() -> dict[str, Any]:
         return {
             "ack_policy": "none",
             "deliver_policy": "by_start_sequence",

@@ -54,14 +54,15 @@ def _stream_configs(replicas: int) -> list[dict[str, Any]]:
             "deny_purge": True,
         },
         # Commands are what events are made of; a week is kept for looking back. A retry of a command is told from a
-        # new one by the aggregate itself, for ever; the server's own window only saves work. Timers wait here as
-        # scheduled messages (exempt from the age limit) and become commands when they fire.
+        # new one by the aggregate itself, for ever, and from another command with the same id too; the server's own
+        # window could do neither, so it is as short as the server takes it. Timers wait here as scheduled messages
+        # (exempt from the age limit) and become commands when they fire.
         common
         | {
             "name": COMMANDS_STREAM,
             "subjects": [f"{subjects.COMMANDS}.>", f"{subjects.TIMERS}.>"],
             "max_age": 7 * _DAY,
-            "duplicate_window": 120 * _SECOND,
+            "duplicate_window": _SECOND // 10,
             "allow_msg_schedules": True,
             "allow_msg_ttl": True,
             "allow_direct": True,

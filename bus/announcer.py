@@ -1,0 +1,79 @@
+"""Says the outcome of commands whose effect takes time, when the event that completes them is recorded.
+
+What this process records it announces at once; a durable consumer sees every such event again and says what a crash
+left unsaid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Any
+
+import structlog
+from nats.errors import Error as NatsError
+
+from bus.codec import RecordedEvent, decode_event
+from bus.connection import Bus
+from bus.outcomes import completed, publish_outcome
+from bus.pull import pull
+from bus.streams import EVENTS_STREAM
+from bus.subjects import events_filter
+from domain.aggregates import EVENT_TYPES
+
+__all__ = ["CONSUMER", "OutcomeAnnouncer"]
+
+CONSUMER = "outcomes"
+_REMEMBERED = 10_000
+_RETRY_SECONDS = 0.2
+_log = structlog.get_logger()
+
+
+class OutcomeAnnouncer:
+    """Give `announce` to the repositories' `on_recorded`, and `run` to a task."""
+
+    def __init__(self, bus: Bus, tasks: asyncio.TaskGroup) -> None:
+        self._bus = bus
+        self._tasks = tasks
+        self._announced: OrderedDict[str, asyncio.Task[None]] = OrderedDict()
+
+    def announce(self, recorded: RecordedEvent) -> None:
+        """Say the outcome of the commands that this event completes."""
+        for command_id in getattr(recorded.event, "completes", ()):
+            if command_id not in self._announced:
+                self._announced[command_id] = self._tasks.create_task(self._say(recorded, command_id))
+                if len(self._announced) > _REMEMBERED:
+                    self._announced.popitem(last=False)
+
+    async def run(self) -> None:
+        """See every completing event, until cancelled."""
+
+        async def config() -> dict[str, Any]:
+            return {
+                "durable_name": CONSUMER,
+                "ack_policy": "explicit",
+                "ack_wait": 60_000_000_000,
+                "filter_subjects": [
+                    events_filter(event_type=name)
+                    for name, event in EVENT_TYPES.items()
+                    if "completes" in event.__struct_fields__
+                ],
+            }
+
+        async with pull(self._bus, EVENTS_STREAM, config) as source:
+            while True:
+                for message in await source.next_batch(100):
+                    recorded = decode_event(message.data, message.metadata.sequence.stream)
+                    self.announce(recorded)
+                    for command_id in getattr(recorded.event, "completes", ()):
+                        await asyncio.shield(self._announced[command_id])
+                    await message.ack()
+
+    async def _say(self, recorded: RecordedEvent, command_id: str) -> None:
+        while True:
+            try:
+                await publish_outcome(self._bus, await completed(self._bus, recorded, command_id))
+                return
+            except (NatsError, TimeoutError) as error:
+                _log.info("waiting for JetStream to say an outcome", command_id=command_id, error=repr(error))
+                await asyncio.sleep(_RETRY_SECONDS)

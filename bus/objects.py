@@ -1,0 +1,43 @@
+"""The object store: large values go in under their hash, and come out only if the hash still fits."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+from nats.js.errors import ObjectNotFoundError
+
+from bus.connection import Bus
+from bus.streams import OBJECTS_BUCKET
+from domain.errors import ErrorCode, Failure
+from domain.values import INLINE_LIMIT_BYTES, ObjectReference, as_reference
+
+__all__ = ["inline", "outline"]
+
+
+async def outline(bus: Bus, value: Any) -> Any:
+    """`value` itself if its JSON is at most 256 KiB, else a reference to it, stored."""
+    raw = msgspec.json.encode(value)
+    if len(raw) <= INLINE_LIMIT_BYTES:
+        return value
+    digest = hashlib.sha256(raw).hexdigest()
+    store = await bus.jetstream.object_store(OBJECTS_BUCKET)
+    await store.put(digest, raw)
+    return msgspec.to_builtins(ObjectReference(name=digest, sha256=digest, size=len(raw)))
+
+
+async def inline(bus: Bus, value: Any) -> Any:
+    """What a reference stands for; any other value as it is. A missing or changed object is a Failure (E2033)."""
+    reference = as_reference(value)
+    if reference is None:
+        return value
+    store = await bus.jetstream.object_store(OBJECTS_BUCKET)
+    try:
+        found = await store.get(reference.name)
+    except ObjectNotFoundError as error:
+        raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {reference.name} is gone from the store") from error
+    raw = found.data or b""
+    if hashlib.sha256(raw).hexdigest() != reference.sha256:
+        raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {reference.name} does not fit its hash")
+    return msgspec.json.decode(raw)

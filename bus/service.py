@@ -1,0 +1,177 @@
+"""Commands and queries as requests, for those who want the answer: the NATS micro service `l02`.
+
+A command that comes this way is stored like any other before anything happens; the reply is its outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import structlog
+from msgspec import Struct
+from nats.micro import add_service
+from nats.micro.request import Request
+
+from bus.connection import Bus
+from bus.outcomes import ErrorBody, Outcome, error_body, failed, outcome_waiter
+from bus.repository import Repository
+from bus.subjects import API, AggregateId, CommandAddress, command_subject
+from bus.wire import ACTOR_HEADER, COMMAND_ID_HEADER, MAX_COMMAND_BYTES, command_id_of, read_command, wire_failure
+from domain.agent.commands import Restart
+from domain.aggregates import AGGREGATES
+from domain.errors import ErrorCode, Failure
+from domain.identifiers import require_id
+
+__all__ = ["SERVICE_NAME", "Query", "run_service"]
+
+SERVICE_NAME = "l02"
+_INTERNAL_VERBS = {Restart.verb}
+_HEADERS_PASSED_ON = (ACTOR_HEADER, "traceparent")
+_log = structlog.get_logger()
+
+Query = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+class _Answer(Struct, frozen=True, omit_defaults=True):
+    ok: bool
+    result: Any = None
+    error: ErrorBody | None = None
+
+
+@asynccontextmanager
+async def run_service(
+    bus: Bus, repositories: dict[str, Repository[Any]], queries: dict[str, Query], *, version: str, node_id: str
+) -> AsyncIterator[None]:
+    """Answer on `l02.api.<aggregate>.<verb>` as long as the context lasts. `queries` are keyed `agent.get`."""
+    service = await add_service(
+        bus.client, name=SERVICE_NAME, version=version, description="l02, an event-sourced agent runtime"
+    )
+    tasks: set[asyncio.Task[None]] = set()
+
+    def in_background(handle: Callable[[Request], Awaitable[None]]) -> Callable[[Request], Awaitable[None]]:
+        """nats-py calls one handler after another; a command that takes its time must not hold up the next."""
+
+        async def start(request: Request) -> None:
+            task = asyncio.create_task(_answer_safely(handle, request))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        return start
+
+    try:
+        for aggregate in AGGREGATES.values():
+            for verb in aggregate.wire_commands.keys() - _INTERNAL_VERBS:
+                handler = _CommandEndpoint(bus, repositories[aggregate.name], aggregate.name, verb, node_id)
+                await service.add_endpoint(
+                    name=f"{aggregate.name}-{verb}",
+                    subject=f"{API}.{aggregate.name}.{verb}",
+                    handler=in_background(handler.answer),
+                )
+        for name, query in queries.items():
+            await service.add_endpoint(
+                name=name.replace(".", "-"),
+                subject=f"{API}.{name}",
+                handler=in_background(_QueryEndpoint(query).answer),
+            )
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if not bus.client.is_closed:
+            await service.stop()
+
+
+async def _answer_safely(handle: Callable[[Request], Awaitable[None]], request: Request) -> None:
+    try:
+        await handle(request)
+    except Exception as error:
+        _log.exception("a request failed", subject=request.subject)
+        failure = error_body(ErrorCode.HANDLER_FAILED.value, f"the node failed on this request: {error!r}; see its log")
+        await request.respond(msgspec.json.encode(_Answer(ok=False, error=failure)))
+
+
+class _CommandEndpoint:
+    def __init__(self, bus: Bus, repository: Repository[Any], kind: str, verb: str, node_id: str) -> None:
+        self._bus = bus
+        self._repository = repository
+        self._kind = kind
+        self._verb = verb
+        self._node_id = node_id
+
+    async def answer(self, request: Request) -> None:
+        headers = dict(request.headers or {})
+        command_id = uuid.uuid4().hex
+        try:
+            command_id = command_id_of(headers, command_id)
+            aggregate_id, command_id, body = _take_apart(request.data, command_id)
+            outcome = await self._send(aggregate_id, command_id, body, headers)
+        except Failure as failure:
+            outcome = failed(command_id, failure)
+        await request.respond(msgspec.json.encode(outcome))
+
+    async def _send(self, aggregate_id: str, command_id: str, body: bytes, headers: dict[str, str]) -> Outcome:
+        address = CommandAddress(AggregateId(self._kind, aggregate_id), self._verb)
+        incoming = read_command(address, body, headers, command_id=command_id, node_id=self._node_id)
+        loaded = await self._repository.load(aggregate_id)
+        handled = loaded.handled.get(command_id)
+        if handled is not None and handled.command_hash != incoming.metadata.command_hash:
+            raise Failure(
+                ErrorCode.COMMAND_INVALID,
+                f"command id {command_id} was used before with another body; use a new id for a new command",
+                "$.command_id",
+            )
+        passed_on = {name: headers[name] for name in _HEADERS_PASSED_ON if name in headers}
+        async with outcome_waiter(self._bus, command_id) as outcome:
+            await self._bus.jetstream.publish(
+                command_subject(address.aggregate, self._verb),
+                body,
+                headers=passed_on | {COMMAND_ID_HEADER: command_id},
+            )
+            return await outcome.wait()
+
+
+def _take_apart(raw: bytes, command_id: str) -> tuple[str, str, bytes]:
+    """The aggregate's id, the command's id and the command's own body."""
+    if len(raw) > MAX_COMMAND_BYTES:
+        raise Failure(
+            ErrorCode.PAYLOAD_TOO_LARGE, f"the request has {len(raw)} bytes, at most {MAX_COMMAND_BYTES} are taken"
+        )
+    fields = _fields(raw)
+    aggregate_id = fields.pop("id", None)
+    given_id = fields.pop("command_id", command_id)
+    if not isinstance(aggregate_id, str):
+        raise Failure(ErrorCode.COMMAND_INVALID, "say which aggregate: the field `id` is missing", "$.id")
+    if not isinstance(given_id, str):
+        raise Failure(ErrorCode.COMMAND_INVALID, "Expected `str`", "$.command_id")
+    return require_id(aggregate_id, "$.id"), require_id(given_id, "$.command_id"), msgspec.json.encode(fields)
+
+
+def _fields(raw: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(raw or b"{}", type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise wire_failure(error) from error
+
+
+class _QueryEndpoint:
+    def __init__(self, query: Query) -> None:
+        self._query = query
+
+    async def answer(self, request: Request) -> None:
+        try:
+            answer = _Answer(ok=True, result=await self._query(_fields(request.data)))
+        except Failure as failure:
+            answer = _refusal(failure)
+        except msgspec.ValidationError as error:
+            answer = _refusal(wire_failure(error))
+        await request.respond(msgspec.json.encode(answer))
+
+
+def _refusal(failure: Failure) -> _Answer:
+    return _Answer(ok=False, error=error_body(failure.code.value, failure.message, failure.path))

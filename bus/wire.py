@@ -1,0 +1,109 @@
+"""Commands as they come in from outside: bytes of any size and shape become a command or a Failure with a code."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bus.codec import Metadata
+from bus.subjects import AggregateId, CommandAddress
+from domain.agent.commands import Origin, WireCommand
+from domain.aggregates import AGGREGATES
+from domain.errors import ErrorCode, Failure
+from domain.identifiers import require_id
+
+__all__ = ["ACTOR_HEADER", "COMMAND_ID_HEADER", "MAX_COMMAND_BYTES", "Incoming", "read_command", "wire_failure"]
+
+MAX_COMMAND_BYTES = 1024 * 1024
+COMMAND_ID_HEADER = "Nats-Msg-Id"
+ACTOR_HEADER = "L02-Actor"
+_TIMER_COMMAND_ID_HEADER = "L02-Command-Id"
+_DEFAULT_ACTOR = "anonymous"
+_MAX_HEADER_LENGTH = 256
+_PATH = re.compile(r"^(?P<message>.*) - at `(?:key in )?`?(?P<path>\$[^`]*)`$", re.DOTALL)
+
+
+class Incoming(Struct, frozen=True):
+    """A command that can be decided."""
+
+    aggregate: AggregateId
+    command_id: str
+    command: WireCommand
+    metadata: Metadata
+
+
+def command_id_of(headers: Mapping[str, str], made_up: str) -> str:
+    """The sender's id for its command, or `made_up` if it gave none; E2110 if it cannot be an id."""
+    given = headers.get(COMMAND_ID_HEADER) or headers.get(_TIMER_COMMAND_ID_HEADER)
+    return require_id(given, COMMAND_ID_HEADER) if given else made_up
+
+
+def read_command(
+    address: CommandAddress, body: bytes, headers: Mapping[str, str], *, command_id: str, node_id: str
+) -> Incoming:
+    """The command in `body`; Failure E2110 or E2115 says what is wrong with it and where."""
+    aggregate = AGGREGATES.get(address.aggregate.kind)
+    if aggregate is None:
+        raise Failure(
+            ErrorCode.COMMAND_INVALID,
+            f"unknown aggregate {address.aggregate.kind[:40]!r}; there are: {', '.join(sorted(AGGREGATES))}",
+        )
+    command_type = aggregate.wire_commands.get(address.verb)
+    if command_type is None:
+        raise Failure(
+            ErrorCode.COMMAND_INVALID,
+            f"unknown verb {address.verb[:40]!r}; {address.aggregate.kind} takes: "
+            + ", ".join(sorted(aggregate.wire_commands)),
+        )
+    require_id(address.aggregate.id, "id")
+    decoded = _decode(command_type, body)
+    actor = headers.get(ACTOR_HEADER, _DEFAULT_ACTOR)[:_MAX_HEADER_LENGTH]
+    command = replace(
+        decoded,
+        origin=Origin(agent_id=address.aggregate.id, command_id=command_id, node_id=node_id, actor=actor),
+    )
+    metadata = Metadata(
+        causation_id=command_id,
+        correlation_id=command_id,
+        actor=actor,
+        traceparent=(headers.get("traceparent") or "")[:_MAX_HEADER_LENGTH] or None,
+        command_hash=_hash(address, decoded),
+    )
+    return Incoming(address.aggregate, command_id, command, metadata)
+
+
+def _decode(command_type: type[WireCommand], body: bytes) -> WireCommand:
+    if len(body) > MAX_COMMAND_BYTES:
+        raise Failure(
+            ErrorCode.PAYLOAD_TOO_LARGE,
+            f"the command has {len(body)} bytes, at most {MAX_COMMAND_BYTES} are taken; pass large input by reference",
+        )
+    if not body:
+        raise Failure(ErrorCode.COMMAND_INVALID, "the body is empty; send a JSON object, at least {}")
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, Any])
+        if "origin" in fields:
+            raise Failure(ErrorCode.COMMAND_INVALID, "Object contains unknown field `origin`", "$")
+        return msgspec.convert(fields, command_type)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise wire_failure(error) from error
+
+
+def wire_failure(error: Exception) -> Failure:
+    """E2110 for what msgspec found wrong, with the field's path apart."""
+    match = _PATH.match(str(error))
+    if match:
+        return Failure(ErrorCode.COMMAND_INVALID, match["message"], match["path"])
+    return Failure(ErrorCode.COMMAND_INVALID, f"the body cannot be read as JSON: {error}")
+
+
+def _hash(address: CommandAddress, command: WireCommand) -> str:
+    digest = hashlib.sha256(f"{address.aggregate}/{address.verb}\n".encode())
+    digest.update(msgspec.json.encode(command, order="deterministic"))
+    return digest.hexdigest()[:32]
