@@ -18,10 +18,11 @@ from nats.micro import add_service
 from nats.micro.request import Request
 
 from bus.connection import Bus
-from bus.outcomes import ErrorBody, Outcome, error_body, failed, outcome_waiter
+from bus.outcomes import ErrorBody, Outcome, error_body, failed
 from bus.repository import Repository
-from bus.subjects import API, AggregateId, CommandAddress, command_subject
-from bus.wire import ACTOR_HEADER, COMMAND_ID_HEADER, MAX_COMMAND_BYTES, command_id_of, read_command, wire_failure
+from bus.sender import send_command
+from bus.subjects import API, AggregateId, CommandAddress
+from bus.wire import ACTOR_HEADER, MAX_COMMAND_BYTES, command_id_of, read_command, wire_failure
 from domain.agent.commands import Restart
 from domain.aggregates import AGGREGATES
 from domain.errors import ErrorCode, Failure
@@ -78,6 +79,7 @@ async def run_service(
                 subject=f"{API}.{name}",
                 handler=in_background(_QueryEndpoint(query).answer),
             )
+        await bus.client.flush()
         yield
     finally:
         for task in tasks:
@@ -127,13 +129,7 @@ class _CommandEndpoint:
                 "$.command_id",
             )
         passed_on = {name: headers[name] for name in _HEADERS_PASSED_ON if name in headers}
-        async with outcome_waiter(self._bus, command_id) as outcome:
-            await self._bus.jetstream.publish(
-                command_subject(address.aggregate, self._verb),
-                body,
-                headers=passed_on | {COMMAND_ID_HEADER: command_id},
-            )
-            return await outcome.wait()
+        return await send_command(self._bus, address, body, command_id=command_id, headers=passed_on)
 
 
 def _take_apart(raw: bytes, command_id: str) -> tuple[str, str, bytes]:

@@ -100,6 +100,8 @@ def wire_failure(error: Exception) -> Failure:
     match = _PATH.match(str(error))
     if match:
         return Failure(ErrorCode.COMMAND_INVALID, match["message"], match["path"])
+    if isinstance(error, msgspec.ValidationError):
+        return Failure(ErrorCode.COMMAND_INVALID, str(error), "$")
     return Failure(ErrorCode.COMMAND_INVALID, f"the body cannot be read as JSON: {error}")
 
 
