@@ -85,9 +85,20 @@ class Repository(Generic[S]):
         self._listeners.append(listener)
 
     async def load(self, aggregate_id: str) -> Loaded[S]:
-        """The aggregate as it stands in the stream now."""
+        """The aggregate as it stands in the stream now; waits while the event store does not answer."""
         async with self._exclusive(aggregate_id):
             return await self._fresh(aggregate_id)
+
+    async def record(self, aggregate_id: str, command: Command, metadata: Metadata) -> Decision:
+        """Decide a command of the runtime's own, which reports a fact and so cannot be given up: while the event store
+        does not answer, it is tried again. Raises the decider's Failure.
+        """
+        while True:
+            try:
+                return await self.decide(aggregate_id, command, metadata)
+            except Failure as failure:
+                if failure.code is not ErrorCode.CONFLICT:
+                    raise
 
     async def decide(
         self,
@@ -199,7 +210,7 @@ class Repository(Generic[S]):
                 events = await self.store.load(address, loaded.sequence)
                 break
             except (NatsError, TimeoutError, AppendFailed) as error:
-                if deadline is None or asyncio.get_running_loop().time() > deadline:
+                if deadline is not None and asyncio.get_running_loop().time() > deadline:
                     raise Failure(
                         ErrorCode.CONFLICT, f"the event store does not answer; send the command again: {error!r}"
                     ) from error

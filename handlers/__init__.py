@@ -1,0 +1,1 @@
+"""Who reacts: one room per component; none imports another."""

@@ -1,0 +1,198 @@
+"""What an agent takes from the world is done here, and recorded as an event before the agent hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import UNSET, Struct
+
+from bus.codec import Metadata
+from bus.connection import Bus
+from bus.objects import inline, outline
+from bus.repository import Repository
+from domain.agent.commands import RecordEffect, RecordTool, RequestTool
+from domain.agent.state import AgentState, JournalEntry, PendingSignal
+from domain.errors import ErrorCode, Failure
+from domain.message import Command
+from handlers.executor.inbox import Pulse
+from handlers.executor.meter import ContextMeter
+from handlers.executor.tools import RunLocal, ToolBox, ToolOutcome
+from l02.agent.protocol import Answer, Call, CallError
+
+__all__ = ["Effects", "Result", "request_of"]
+
+_random = random.SystemRandom()
+
+
+class Result(Struct, frozen=True):
+    """What an effect came to, as the agent will see it."""
+
+    ok: bool
+    value: Any
+
+    def answer(self, execution_id: str, call: int) -> Answer:
+        """The message to the agent."""
+        if self.ok:
+            return Answer(execution_id=execution_id, call=call, ok=True, result=self.value)
+        code = ErrorCode(self.value["code"])
+        error = CallError(code=code.value, name=code.name, message=self.value["message"])
+        return Answer(execution_id=execution_id, call=call, ok=False, error=error)
+
+
+def request_of(call: Call) -> Any:
+    """What is compared when the execution runs again: the same effect with the same arguments, or E2116."""
+    match call.kind:
+        case "tool":
+            return {"tool": call.tool, "arguments": call.arguments}
+        case "sleep":
+            return {"seconds": call.seconds}
+        case "signal":
+            return {"name": call.name, "timeout": None if call.timeout is UNSET else call.timeout}
+        case _:
+            return {}
+
+
+class Effects:
+    """The effects of one execution."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        agents: Repository[AgentState],
+        agent_id: str,
+        execution_id: str,
+        meter: ContextMeter,
+        signalled: Pulse,
+        actor: str,
+    ) -> None:
+        self._bus = bus
+        self._agents = agents
+        self._agent_id = agent_id
+        self._execution_id = execution_id
+        self._meter = meter
+        self._signalled = signalled
+        self._taking_signal = asyncio.Lock()
+        self._metadata = Metadata(causation_id=execution_id, correlation_id=execution_id, actor=actor)
+
+    async def recorded(self, entry: JournalEntry) -> Result:
+        """A recorded effect once more."""
+        value = await inline(self._bus, entry.result)
+        if entry.kind == "signal" and value is not None:
+            value = value["payload"]
+        return Result(entry.ok, value)
+
+    async def perform(self, call: Call, tools: ToolBox, run_local: RunLocal) -> Result:
+        """Do what is asked and record it."""
+        match call.kind:
+            case "tool":
+                return await self._tool(call, tools, run_local)
+            case "sleep":
+                return await self._sleep(call)
+            case "signal":
+                return await self._signal(call)
+            case "now":
+                return await self._value(call, time.time())
+            case "random":
+                return await self._value(call, _random.random())
+
+    async def _tool(self, call: Call, tools: ToolBox, run_local: RunLocal) -> Result:
+        began = time.monotonic()
+        assert call.tool is not UNSET
+        assert call.arguments is not UNSET
+        try:
+            tool = await tools.find(call.tool)
+            tools.check(tool, call.arguments)
+            if not tool.idempotent:
+                await self._record(
+                    RequestTool(
+                        execution_id=self._execution_id, call=call.call, tool=call.tool, arguments=call.arguments
+                    )
+                )
+            outcome = await tools.call(tool, call.arguments, run_local)
+            if outcome.ok:
+                self._meter.add(outcome.result)
+        except Failure as failure:
+            if failure.code is ErrorCode.INVALID_STATE:
+                raise
+            outcome = ToolOutcome(False, {"code": failure.code.value, "message": failure.message}, 0)
+        await self._record(
+            RecordTool(
+                execution_id=self._execution_id,
+                call=call.call,
+                tool=call.tool,
+                arguments=call.arguments,
+                ok=outcome.ok,
+                result=await outline(self._bus, outcome.result),
+                attempts=outcome.attempts,
+                duration_seconds=time.monotonic() - began,
+            )
+        )
+        return Result(outcome.ok, outcome.result)
+
+    async def _value(self, call: Call, value: float) -> Result:
+        await self._effect(call, result=value)
+        return Result(True, value)
+
+    async def _sleep(self, call: Call) -> Result:
+        assert call.seconds is not UNSET
+        deadline = await self._begin(call, call.seconds)
+        assert deadline is not None
+        await asyncio.sleep(max(0.0, deadline - time.time()))
+        await self._effect(call, result=None)
+        return Result(True, None)
+
+    async def _signal(self, call: Call) -> Result:
+        assert call.name is not UNSET
+        deadline = await self._begin(call, None if call.timeout is UNSET else call.timeout)
+        while True:
+            signalled = self._signalled.next()
+            async with self._taking_signal:
+                signal = _first((await self._state()).signals, lambda signal: signal.name == call.name)
+                if signal is not None:
+                    await self._effect(call, result={"payload": signal.payload})
+                    return Result(True, signal.payload)
+            try:
+                async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.time())):
+                    await signalled.wait()
+            except TimeoutError:
+                await self._effect(call, result=None)
+                return Result(True, None)
+
+    async def _begin(self, call: Call, seconds: float | None) -> float | None:
+        """Record that a wait begins, unless an earlier run did; its deadline, seconds since 1970."""
+        waiting = (await self._state()).executions[self._execution_id].waiting.get(call.call)
+        if waiting is not None:
+            return waiting.deadline
+        deadline = None if seconds is None else time.time() + seconds
+        await self._effect(call, result=None, done=False, deadline=deadline)
+        return deadline
+
+    async def _state(self) -> AgentState:
+        state = (await self._agents.load(self._agent_id)).state
+        if self._execution_id not in state.executions:
+            raise Failure(ErrorCode.INVALID_STATE, f"execution {self._execution_id} is not under way any more")
+        return state
+
+    async def _effect(self, call: Call, *, result: Any, done: bool = True, deadline: float | None = None) -> None:
+        await self._record(
+            RecordEffect(
+                execution_id=self._execution_id,
+                call=call.call,
+                kind=call.kind,
+                request=request_of(call),
+                result=result,
+                done=done,
+                deadline=deadline,
+            )
+        )
+
+    async def _record(self, command: Command) -> None:
+        await self._agents.record(self._agent_id, command, self._metadata)
+
+
+def _first(signals: tuple[PendingSignal, ...], fits: Callable[[PendingSignal], bool]) -> PendingSignal | None:
+    return next((signal for signal in signals if fits(signal)), None)

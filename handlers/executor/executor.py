@@ -1,0 +1,83 @@
+"""The agent executor of a node: one runner per agent, one execution at a time, in the order of their acceptance."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from bus.codec import RecordedEvent, decode_event
+from bus.connection import Bus
+from bus.pull import pull
+from bus.repository import Repository
+from bus.streams import EVENTS_STREAM
+from bus.subjects import events_filter
+from domain.agent import events as e
+from domain.agent.state import AgentState
+from handlers.executor.runner import AgentRunner
+from handlers.processes import AgentProcess
+from handlers.tool_servers import ToolServers
+
+__all__ = ["Executor"]
+
+_log = structlog.get_logger()
+_WAKING_EVENTS = (e.ExecutionStarted, e.SignalReceived, e.AgentTerminated, e.AgentFailed)
+
+
+class Executor:
+    """One per node. The lifecycle manager attaches processes to it when they are ready."""
+
+    def __init__(self, bus: Bus, agents: Repository[AgentState], tool_servers: ToolServers, node_id: str) -> None:
+        self._bus = bus
+        self._agents = agents
+        self._tool_servers = tool_servers
+        self._node_id = node_id
+        self._runners: dict[str, AgentRunner] = {}
+        agents.on_recorded(self._recorded)
+
+    async def attach(self, agent_id: str, process: AgentProcess) -> None:
+        """Give the process the agent's open executions, one after another."""
+        runner = self._runners.get(agent_id)
+        if runner is None:
+            runner = self._runners[agent_id] = AgentRunner(
+                self._bus, self._agents, self._tool_servers, agent_id, f"node/{self._node_id}"
+            )
+        runner.attach(process)
+
+    async def detach(self, agent_id: str) -> None:
+        """Leave the agent's process alone; calls that are under way on the node's side go on."""
+        if agent_id in self._runners:
+            await self._runners[agent_id].detach()
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Follow the events that bring work from other nodes, until cancelled; then end all that is under way."""
+
+        async def config() -> dict[str, Any]:
+            return {
+                "durable_name": f"executor-{self._node_id}",
+                "ack_policy": "explicit",
+                "deliver_policy": "new",
+                "filter_subjects": [events_filter(event_type=event.type) for event in _WAKING_EVENTS],
+            }
+
+        try:
+            async with pull(self._bus, EVENTS_STREAM, config) as source:
+                ready()
+                while True:
+                    for message in await source.next_batch(100):
+                        self._recorded(decode_event(message.data, message.metadata.sequence.stream))
+                        await message.ack()
+        finally:
+            await asyncio.gather(*(runner.close() for runner in self._runners.values()))
+
+    def _recorded(self, recorded: RecordedEvent) -> None:
+        runner = self._runners.get(recorded.aggregate.id)
+        if runner is None or not isinstance(recorded.event, _WAKING_EVENTS):
+            return
+        if isinstance(recorded.event, e.AgentTerminated | e.AgentFailed):
+            del self._runners[recorded.aggregate.id]
+            runner.end()
+        else:
+            runner.wake()

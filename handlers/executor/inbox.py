@@ -1,0 +1,54 @@
+"""Between an agent's socket and its execution: messages in their order, and failures of either side."""
+
+from __future__ import annotations
+
+import asyncio
+
+from handlers.channel import AgentChannel, ChannelClosed, ProtocolError
+from l02.agent.protocol import AgentMessage
+
+__all__ = ["Inbox", "Pulse"]
+
+_MESSAGES_AHEAD = 100
+
+
+class Inbox:
+    """Reads ahead of need, by a bounded number of messages."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[AgentMessage | Exception] = asyncio.Queue(_MESSAGES_AHEAD)
+
+    async def fill(self, channel: AgentChannel) -> None:
+        """Read until the channel ends or breaks the protocol; whoever receives is told."""
+        try:
+            while True:
+                await self._queue.put(await channel.receive())
+        except (ProtocolError, ChannelClosed) as error:
+            await self._queue.put(error)
+
+    async def report(self, error: Exception) -> None:
+        """Let whoever receives fail with `error`."""
+        await self._queue.put(error)
+
+    async def receive(self) -> AgentMessage:
+        """The next message; raises the failure that was reported."""
+        message = await self._queue.get()
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+
+class Pulse:
+    """Wakes all that wait, now or from the moment they took `next`; a later waiter cannot undo it."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def next(self) -> asyncio.Event:
+        """What the next pulse sets. Take it before looking at what the pulse tells of."""
+        return self._next
+
+    def send(self) -> None:
+        """Wake them."""
+        self._next.set()
+        self._next = asyncio.Event()

@@ -1,0 +1,224 @@
+"""Works off one agent's executions on whatever process the agent has."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import structlog
+from msgspec import UNSET
+
+from bus.codec import Metadata
+from bus.connection import Bus
+from bus.objects import inline, outline
+from bus.repository import Repository
+from domain.agent.commands import CompleteExecution, FailExecution
+from domain.agent.events import StateChange
+from domain.agent.state import AgentState, Execution
+from domain.errors import ErrorCode, Failure
+from handlers.channel import ChannelClosed, ProtocolError
+from handlers.executor.effects import Effects
+from handlers.executor.inbox import Inbox, Pulse
+from handlers.executor.meter import ContextMeter
+from handlers.executor.run import LiveCalls, Run
+from handlers.executor.streaming import TokenStream
+from handlers.executor.tools import ToolBox
+from handlers.processes import AgentProcess
+from handlers.tool_servers import ToolServers
+from l02.agent.protocol import Complete, Fail
+
+__all__ = ["AgentRunner"]
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Work:
+    """What this node knows of an execution beyond its events; kept from process to process."""
+
+    meter: ContextMeter
+    effects: Effects
+    stream: TokenStream
+    live: LiveCalls
+    began: float
+
+
+class AgentRunner:
+    """One per agent on this node."""
+
+    def __init__(
+        self, bus: Bus, agents: Repository[AgentState], tool_servers: ToolServers, agent_id: str, actor: str
+    ) -> None:
+        self._bus = bus
+        self._agents = agents
+        self._tool_servers = tool_servers
+        self._agent_id = agent_id
+        self._actor = actor
+        self._woken = asyncio.Event()
+        self._signalled = Pulse()
+        self._work: dict[str, _Work] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    def attach(self, process: AgentProcess) -> None:
+        """Work on this process from now on."""
+        self._task = asyncio.create_task(self._serve(process))
+
+    def wake(self) -> None:
+        """There is a new execution, or a signal."""
+        self._woken.set()
+        self._signalled.send()
+
+    async def detach(self) -> None:
+        """Work on no process."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def end(self) -> None:
+        """The agent is gone: stop all that is under way for it."""
+        self._ending = asyncio.create_task(self.close())
+
+    async def close(self) -> None:
+        """Stop the work and the calls that are under way."""
+        await self.detach()
+        for work in self._work.values():
+            await work.live.cancel()
+        self._work.clear()
+
+    async def _serve(self, process: AgentProcess) -> None:
+        inbox = Inbox()
+        reader = asyncio.create_task(inbox.fill(process.channel))
+        try:
+            while True:
+                execution, state = await self._next_execution(inbox)
+                await self._run(process, execution, state, inbox)
+        except ProtocolError as error:
+            _log.warning("an agent broke the protocol", agent_id=self._agent_id, error=str(error))
+            process.condemn(f"the agent broke the protocol: {error}")
+        except ChannelClosed:
+            process.condemn("the agent closed its socket")
+        except Exception as error:
+            _log.exception("running an agent failed", agent_id=self._agent_id)
+            process.condemn(f"{ErrorCode.HANDLER_FAILED.value}: the node failed while running it: {error!r}")
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _next_execution(self, inbox: Inbox) -> tuple[Execution, AgentState]:
+        """The oldest open execution, once there is one."""
+        while True:
+            self._woken.clear()
+            state = (await self._agents.load(self._agent_id)).state
+            for known in self._work.keys() - state.executions.keys():
+                await self._work.pop(known).live.cancel()
+            if state.executions:
+                return next(iter(state.executions.values())), state
+            woken = asyncio.create_task(self._woken.wait())
+            message = asyncio.create_task(inbox.receive())
+            try:
+                await asyncio.wait((woken, message), return_when=asyncio.FIRST_COMPLETED)
+                if message.done():
+                    raise ProtocolError(f"{type(message.result()).__name__} came while no execution is under way")
+            finally:
+                woken.cancel()
+                message.cancel()
+
+    async def _run(
+        self,
+        process: AgentProcess,
+        execution: Execution,
+        state: AgentState,
+        inbox: Inbox,
+    ) -> None:
+        work = self._work_of(execution, state)
+        tools = ToolBox(state.specification, process.hello.tools, self._tool_servers)
+        run = Run(execution.execution_id, execution.journal, process, tools, work.effects, work.stream, work.live)
+        try:
+            _require_no_doubtful_call(execution, work.live)
+            work.meter.tokens = 0
+            for value in (execution.input, *(entry.result for entry in execution.journal)):
+                work.meter.add(value)
+            data = {key: await inline(self._bus, value) for key, value in state.data.items()}
+            task = await inline(self._bus, execution.input)
+        except Failure as failure:
+            await self._fail(execution, failure.code.value, failure.message)
+            return
+        try:
+            end = await run.run(task, data, inbox)
+        except Failure as failure:
+            await self._fail(execution, failure.code.value, failure.message)
+            process.condemn(str(failure))
+            raise ChannelClosed from failure
+        await self._finish(execution, work, run, end)
+
+    def _work_of(self, execution: Execution, state: AgentState) -> _Work:
+        work = self._work.get(execution.execution_id)
+        if work is None:
+            limits = state.specification.executor
+            meter = ContextMeter(limits.context_window_tokens)
+            work = self._work[execution.execution_id] = _Work(
+                meter=meter,
+                effects=Effects(
+                    self._bus,
+                    self._agents,
+                    self._agent_id,
+                    execution.execution_id,
+                    meter,
+                    self._signalled,
+                    self._actor,
+                ),
+                stream=TokenStream(self._bus, self._agent_id, execution.execution_id, enabled=limits.enable_streaming),
+                live=LiveCalls(),
+                began=time.monotonic(),
+            )
+        return work
+
+    async def _finish(self, execution: Execution, work: _Work, run: Run, end: Complete | Fail) -> None:
+        if isinstance(end, Fail):
+            code = ErrorCode.EXECUTION_FAILED.value if end.code is UNSET else end.code
+            await self._fail(execution, code, end.message)
+            return
+        try:
+            work.meter.add(end.output)
+        except Failure as failure:
+            await self._fail(execution, failure.code.value, f"the output is too large: {failure.message}")
+            return
+        changes = {key: await outline(self._bus, value) for key, value in end.state.set.items()}
+        await work.stream.done()
+        await self._record(
+            execution,
+            CompleteExecution(
+                execution_id=execution.execution_id,
+                output=await outline(self._bus, end.output),
+                tokens=work.meter.tokens,
+                duration_seconds=time.monotonic() - work.began,
+                calls=run.calls,
+                state=StateChange(set=changes, delete=tuple(end.state.delete)),
+            ),
+        )
+
+    async def _fail(self, execution: Execution, code: str, message: str) -> None:
+        work = self._work.get(execution.execution_id)
+        if work is not None:
+            await work.stream.done()
+        await self._record(execution, FailExecution(execution_id=execution.execution_id, code=code, message=message))
+
+    async def _record(self, execution: Execution, command: CompleteExecution | FailExecution) -> None:
+        metadata = Metadata(
+            causation_id=execution.execution_id, correlation_id=execution.execution_id, actor=self._actor
+        )
+        await self._agents.record(self._agent_id, command, metadata)
+
+
+def _require_no_doubtful_call(execution: Execution, live: LiveCalls) -> None:
+    """A tool that must not be called twice and was under way when the node died: only a person can know."""
+    for call, tool in execution.requested_tools.items():
+        if call not in live:
+            raise Failure(
+                ErrorCode.TOOL_INVOCATION_FAILED,
+                f"tool {tool!r} (call {call}) was under way when its process died; it is not declared idempotent, so "
+                "it is not called again: find out whether it took effect, then send the work again",
+            )

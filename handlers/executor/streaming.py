@@ -1,0 +1,65 @@
+"""Streamed text on its way to those who watch: numbered, never twice, not kept for long."""
+
+from __future__ import annotations
+
+import msgspec
+from nats.js.errors import NotFoundError
+
+from bus.connection import Bus
+from bus.streams import TOKENS_STREAM
+from bus.subjects import stream_subject
+from domain.errors import ErrorCode, Failure
+
+__all__ = ["TokenStream"]
+
+
+class _Piece(msgspec.Struct):
+    n: int
+
+
+_decoder = msgspec.json.Decoder(_Piece)
+
+
+class TokenStream:
+    """The output of one execution. An execution that runs again says nothing that was said before."""
+
+    def __init__(self, bus: Bus, agent_id: str, execution_id: str, *, enabled: bool) -> None:
+        self._bus = bus
+        self._subject = stream_subject(agent_id, execution_id)
+        self._execution_id = execution_id
+        self._enabled = enabled
+        self._said: int | None = None
+        self._next = 0
+
+    def begin_again(self) -> None:
+        """The agent's process is a new one and counts from 0."""
+        self._next = 0
+
+    async def emit(self, n: int, delta: str) -> None:
+        """Publish piece `n`. Failure E2004 if the agent has left one out."""
+        if n != self._next:
+            raise Failure(ErrorCode.STREAMING_ERROR, f"expected piece {self._next} of the stream, got {n}")
+        self._next += 1
+        if self._enabled and n >= await self._already_said():
+            await self._publish(n, {"n": n, "delta": delta})
+            self._said = n + 1
+
+    async def done(self) -> None:
+        """Publish the end."""
+        if self._enabled and self._next >= await self._already_said():
+            await self._publish(self._next, {"n": self._next, "done": True})
+            self._said = self._next + 1
+
+    async def _publish(self, n: int, message: dict[str, object]) -> None:
+        await self._bus.client.publish(
+            self._subject, msgspec.json.encode(message), headers={"Nats-Msg-Id": f"{self._execution_id}-{n}"}
+        )
+
+    async def _already_said(self) -> int:
+        if self._said is None:
+            try:
+                last = await self._bus.jetstream.get_last_msg(TOKENS_STREAM, self._subject, direct=True)
+                self._said = _decoder.decode(last.data or b"").n + 1
+            except NotFoundError:
+                self._said = 0
+        return self._said

@@ -1,0 +1,287 @@
+"""The lifecycle manager: brings each agent of this node to the process its events say it should have.
+
+An agent's events say what is wanted; a keeper per agent compares that with the process there is, and starts, stops or
+reports. Events only wake the keeper, so a repeated, late or lost one does no harm, and a node that begins anew
+continues by looking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from bus.codec import Metadata, RecordedEvent, decode_event
+from bus.connection import Bus
+from bus.pull import pull
+from bus.repository import Loaded, Repository
+from bus.streams import EVENTS_STREAM
+from bus.subjects import AggregateId, events_filter
+from bus.timers import set_timer
+from domain.agent import events as e
+from domain.agent.commands import (
+    RecoverProcess,
+    ReportExit,
+    ReportSpawned,
+    ReportSpawnFailed,
+    ReportTerminated,
+    Restart,
+)
+from domain.agent.state import AgentState, Status
+from domain.errors import Failure
+from domain.message import Command
+from handlers.processes import AgentProcess, Processes
+
+__all__ = ["Lifecycle", "Worker"]
+
+_log = structlog.get_logger()
+_RETRY_SECONDS = 1.0
+_STOP_SECONDS = 2.0
+_WAKING_EVENTS = (
+    e.SpawnRequested,
+    e.AgentResumed,
+    e.AgentSuspended,
+    e.AgentRestarted,
+    e.TerminationRequested,
+    e.AgentFailed,
+)
+
+
+class Worker(Protocol):
+    """Who gives a ready process its work; the executor."""
+
+    async def attach(self, agent_id: str, process: AgentProcess) -> None:
+        """The process is ready."""
+
+    async def detach(self, agent_id: str) -> None:
+        """The process is to be stopped, or gone; what the agent waits for on the node's side may go on."""
+
+
+@dataclass(slots=True)
+class _Keeper:
+    correlation_id: str
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    process: AgentProcess | None = None
+    timer_attempt: tuple[int, int] | None = None
+
+
+class Lifecycle:
+    """One per node."""
+
+    def __init__(
+        self, bus: Bus, agents: Repository[AgentState], processes: Processes, worker: Worker, node_id: str
+    ) -> None:
+        self._bus = bus
+        self._agents = agents
+        self._processes = processes
+        self._worker = worker
+        self._node_id = node_id
+        self._keepers: dict[str, _Keeper] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        agents.on_recorded(self._recorded)
+
+    async def run(self, agents_to_recover: list[str], ready: Callable[[], None]) -> None:
+        """Recover the agents that this node kept before, then keep agents until cancelled; processes end with it."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                for agent_id in agents_to_recover:
+                    tasks.create_task(self._recover(agent_id))
+                ready()
+                await self._follow_events()
+        finally:
+            self._tasks = None
+            await self._stop_all()
+
+    async def _follow_events(self) -> None:
+        """See the events of other nodes that concern this one, and those a crash kept from being acted on."""
+
+        async def config() -> dict[str, Any]:
+            return {
+                "durable_name": f"lifecycle-{self._node_id}",
+                "ack_policy": "explicit",
+                "deliver_policy": "new",
+                "filter_subjects": [events_filter(event_type=event.type) for event in _WAKING_EVENTS],
+            }
+
+        async with pull(self._bus, EVENTS_STREAM, config) as source:
+            while True:
+                for message in await source.next_batch(100):
+                    self._recorded(decode_event(message.data, message.metadata.sequence.stream))
+                    await message.ack()
+
+    def _recorded(self, recorded: RecordedEvent) -> None:
+        if isinstance(recorded.event, _WAKING_EVENTS):
+            self._wake(recorded.aggregate.id, recorded.metadata.correlation_id)
+
+    def _wake(self, agent_id: str, correlation_id: str) -> None:
+        if self._tasks is None:
+            return
+        keeper = self._keepers.get(agent_id)
+        if keeper is None:
+            keeper = self._keepers[agent_id] = _Keeper(correlation_id=correlation_id)
+            self._tasks.create_task(self._keep(agent_id, keeper))
+        keeper.correlation_id = correlation_id
+        keeper.wake.set()
+
+    async def _recover(self, agent_id: str) -> None:
+        correlation_id = uuid.uuid4().hex
+        command = RecoverProcess(node_id=self._node_id, cause=f"node {self._node_id} began anew")
+        await self._decide(agent_id, command, correlation_id)
+        self._wake(agent_id, correlation_id)
+
+    async def _keep(self, agent_id: str, keeper: _Keeper) -> None:
+        try:
+            while True:
+                keeper.wake.clear()
+                try:
+                    settled = await self._reconcile(agent_id, keeper, await self._agents.load(agent_id))
+                except Exception:
+                    _log.exception("keeping an agent failed; trying again", agent_id=agent_id)
+                    await asyncio.sleep(_RETRY_SECONDS)
+                    continue
+                if settled and keeper.process is None and not keeper.wake.is_set():
+                    return
+                if settled:
+                    await self._wait(keeper)
+        finally:
+            if self._keepers.get(agent_id) is keeper:
+                del self._keepers[agent_id]
+
+    async def _wait(self, keeper: _Keeper) -> None:
+        """Until something has happened to the agent, or to its process."""
+        process = keeper.process
+        if process is None:
+            return
+        woken = asyncio.create_task(keeper.wake.wait())
+        ended = asyncio.create_task(process.ended())
+        try:
+            await asyncio.wait((woken, ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+            ended.cancel()
+
+    async def _reconcile(self, agent_id: str, keeper: _Keeper, loaded: Loaded[AgentState]) -> bool:
+        """Take one step towards what is wanted; whether there is nothing left to do for now."""
+        state, process = loaded.state, keeper.process
+        if process is not None and process.has_ended:
+            await self._after_exit(agent_id, keeper, process, state)
+            return False
+        mine = state.node_id == self._node_id
+        wanted = (
+            mine
+            and state.status in (Status.PENDING, Status.RUNNING)
+            and not state.restart_pending
+            and state.terminating is None
+        )
+        if process is not None and not (wanted and process.incarnation == state.incarnation):
+            await self._stop(agent_id, keeper, process, state)
+            return False
+        if wanted and process is None:
+            await self._start(agent_id, keeper, state)
+            return False
+        if mine and state.terminating is not None and state.status not in (Status.TERMINATED, Status.FAILED):
+            await self._report_terminated(agent_id, keeper, loaded)
+        if mine and state.restart_pending:
+            await self._set_restart_timer(agent_id, keeper, state)
+        return True
+
+    async def _start(self, agent_id: str, keeper: _Keeper, state: AgentState) -> None:
+        incarnation = state.incarnation
+        try:
+            process = await self._processes.start(agent_id, incarnation, state.specification)
+        except Failure as failure:
+            await self._decide(
+                agent_id,
+                ReportSpawnFailed(
+                    incarnation=incarnation,
+                    code=failure.code.value,
+                    message=failure.message,
+                    permanent=self._processes.is_permanent(failure),
+                ),
+                keeper.correlation_id,
+            )
+            return
+        keeper.process = process
+        await self._worker.attach(agent_id, process)
+        await self._decide(
+            agent_id,
+            ReportSpawned(
+                agent_id=agent_id,
+                session_id=uuid.uuid4().hex,
+                node_id=self._node_id,
+                sandbox_type=process.sandbox_type,
+                trust_level=state.specification.trust_level.value,
+                resource_limits=state.specification.resource_limits,
+                source="cold",
+                spawn_seconds=process.spawn_seconds,
+                incarnation=incarnation,
+            ),
+            keeper.correlation_id,
+        )
+
+    async def _stop(self, agent_id: str, keeper: _Keeper, process: AgentProcess, state: AgentState) -> None:
+        await self._worker.detach(agent_id)
+        usage = await process.stop(state.specification.lifecycle.graceful_shutdown_seconds)
+        self._processes.note_usage(agent_id, usage)
+        keeper.process = None
+
+    async def _after_exit(self, agent_id: str, keeper: _Keeper, process: AgentProcess, state: AgentState) -> None:
+        await self._worker.detach(agent_id)
+        self._processes.note_usage(agent_id, await process.stop(0))
+        keeper.process = None
+        _log.info("an agent's process ended", agent_id=agent_id, cause=process.cause_of_end)
+        await self._decide(
+            agent_id,
+            ReportExit(
+                incarnation=process.incarnation,
+                cause=process.cause_of_end,
+                usage=self._processes.take_usage(agent_id, state.usage),
+            ),
+            keeper.correlation_id,
+        )
+
+    async def _report_terminated(self, agent_id: str, keeper: _Keeper, loaded: Loaded[AgentState]) -> None:
+        created_at = loaded.created_at or datetime.now(UTC)
+        await self._decide(
+            agent_id,
+            ReportTerminated(
+                usage=self._processes.take_usage(agent_id, loaded.state.usage),
+                duration_seconds=(datetime.now(UTC) - created_at).total_seconds(),
+            ),
+            keeper.correlation_id,
+        )
+        await self._processes.remove_workspace(agent_id)
+
+    async def _set_restart_timer(self, agent_id: str, keeper: _Keeper, state: AgentState) -> None:
+        timer = (state.incarnation, state.restart_attempt)
+        if keeper.timer_attempt == timer:
+            return
+        delays = state.specification.lifecycle.restart_delay_seconds
+        delay = delays[min(state.restart_attempt, len(delays)) - 1]
+        await set_timer(
+            self._bus,
+            AggregateId("agent", agent_id),
+            "restart",
+            due=datetime.now(UTC) + timedelta(seconds=delay),
+            verb=Restart.verb,
+            body=msgspec.json.encode({"attempt": state.restart_attempt, "wait": "accepted"}),
+            command_id=uuid.uuid5(uuid.NAMESPACE_OID, f"{agent_id}/{timer}").hex,
+        )
+        keeper.timer_attempt = timer
+
+    async def _decide(self, agent_id: str, command: Command, correlation_id: str) -> None:
+        metadata = Metadata(causation_id=correlation_id, correlation_id=correlation_id, actor=f"node/{self._node_id}")
+
+        await self._agents.record(agent_id, command, metadata)
+
+    async def _stop_all(self) -> None:
+        processes = [keeper.process for keeper in self._keepers.values()]
+        self._keepers.clear()
+        await asyncio.gather(*(process.stop(_STOP_SECONDS) for process in processes if process is not None))

@@ -1,0 +1,216 @@
+"""Agent processes of this node: from a specification to a sandboxed process that has said hello, and to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from domain.agent.events import ResourceUsage
+from domain.errors import ErrorCode, Failure
+from domain.specification import AgentSpecification, RuntimeClass, cpu_millis, memory_bytes
+from handlers.channel import AgentChannel, ChannelClosed, ProtocolError
+from handlers.sandbox.policy import Entry, ProgramEntry, PythonEntry, SandboxPolicy
+from handlers.sandbox.process import SandboxedProcess
+from handlers.sandbox.sandboxes import Sandboxes
+from l02.agent.protocol import PROTOCOL, Hello, LoadFailed, Shutdown
+
+__all__ = ["AgentProcess", "Processes"]
+
+_LOG_TAIL_BYTES = 500
+_PYTHON_ENTRY = "l02.agent.runtime:main"
+
+
+class _CannotLoad(Failure):
+    """The agent's code or specification is at fault; trying again cannot help."""
+
+
+class AgentProcess:
+    """A process that is ready for work."""
+
+    def __init__(
+        self, sandboxed: SandboxedProcess, channel: AgentChannel, hello: Hello, incarnation: int, spawn_seconds: float
+    ) -> None:
+        self._sandboxed = sandboxed
+        self._condemned: str | None = None
+        self._cause = "the process ended"
+        self.channel = channel
+        self.hello = hello
+        self.incarnation = incarnation
+        self.spawn_seconds = spawn_seconds
+
+    @property
+    def pid(self) -> int:
+        """The operating system's number for it."""
+        return self._sandboxed.pid
+
+    @property
+    def sandbox_type(self) -> str:
+        """Its runtime class."""
+        return self._sandboxed.runtime_class.value
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone."""
+        return self._sandboxed.ended
+
+    @property
+    def cause_of_end(self) -> str:
+        """In words, once it has been stopped."""
+        return self._condemned or self._cause
+
+    async def ended(self) -> None:
+        """Wait until it is gone."""
+        await self._sandboxed.wait()
+
+    def condemn(self, cause: str) -> None:
+        """Kill it because of what it did."""
+        self._condemned = self._condemned or cause
+        self._sandboxed.kill()
+
+    async def stop(self, grace_seconds: float) -> ResourceUsage:
+        """End it: ask, wait for `grace_seconds`, kill. Returns what it used."""
+        if not self.has_ended and grace_seconds > 0:
+            try:
+                async with asyncio.timeout(grace_seconds):
+                    await self.channel.send(Shutdown())
+                    await self._sandboxed.wait()
+            except (TimeoutError, ChannelClosed):
+                self._sandboxed.terminate()
+        self._sandboxed.kill()
+        ending = await self._sandboxed.wait()
+        self._cause = f"the process {ending.cause}"
+        if ending.memory_exceeded:
+            self._cause = f"{ErrorCode.MEMORY_LIMIT_EXCEEDED.value}: {self._cause}"
+        self.channel.close()
+        return ResourceUsage(cpu_seconds=ending.cpu_seconds, memory_peak_bytes=ending.memory_peak_bytes)
+
+
+class Processes:
+    """Starts agent processes, and remembers what those that ended have used until it is recorded."""
+
+    def __init__(self, sandboxes: Sandboxes, data_dir: Path) -> None:
+        self._sandboxes = sandboxes
+        self._agents_dir = data_dir / "agents"
+        self._unrecorded: dict[str, ResourceUsage] = {}
+
+    async def start(self, agent_id: str, incarnation: int, specification: AgentSpecification) -> AgentProcess:
+        """Start a process and wait until it is ready. Failure: E2020, E2021, E2040, E2041."""
+        began = time.monotonic()
+        home = self._agents_dir / agent_id
+        log = home / "log"
+        await asyncio.to_thread(home.mkdir, mode=0o700, parents=True, exist_ok=True)
+        sandboxed = await self._sandboxes.spawn(
+            _runtime_class(specification), _policy(specification, home / "workspace"), _entry(specification), str(log)
+        )
+        timeout = specification.lifecycle.spawn_timeout_seconds
+        try:
+            channel = await AgentChannel.open(sandboxed.socket)
+            hello = await _hello(sandboxed, channel, timeout, log)
+        except BaseException:
+            sandboxed.kill()
+            await sandboxed.wait()
+            raise
+        return AgentProcess(sandboxed, channel, hello, incarnation, time.monotonic() - began)
+
+    def is_permanent(self, failure: Failure) -> bool:
+        """Whether starting again could not help."""
+        return isinstance(failure, _CannotLoad) or failure.code is ErrorCode.RUNTIME_CLASS_UNAVAILABLE
+
+    def note_usage(self, agent_id: str, usage: ResourceUsage) -> None:
+        """Keep what an ended process used, until `take_usage`."""
+        self._unrecorded[agent_id] = _sum(self._unrecorded.get(agent_id, ResourceUsage()), usage)
+
+    def take_usage(self, agent_id: str, before: ResourceUsage) -> ResourceUsage:
+        """What the agent has used in all: `before`, and what was noted since."""
+        return _sum(before, self._unrecorded.pop(agent_id, ResourceUsage()))
+
+    async def remove_workspace(self, agent_id: str) -> None:
+        """Delete the files of an agent that is gone for good; its log stays."""
+        await asyncio.to_thread(shutil.rmtree, self._agents_dir / agent_id / "workspace", True)
+
+
+async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: float, log: Path) -> Hello:
+    try:
+        async with asyncio.timeout(timeout):
+            message = await channel.receive()
+    except TimeoutError as error:
+        raise Failure(
+            ErrorCode.SPAWN_TIMEOUT, f"the agent did not say hello within {timeout:g} s (spawn_timeout_seconds)"
+        ) from error
+    except ProtocolError as error:
+        raise Failure(ErrorCode.SPAWN_FAILED, f"the agent broke the protocol at its start: {error}") from error
+    except ChannelClosed as error:
+        sandboxed.kill()
+        ending = await sandboxed.wait()
+        tail = await asyncio.to_thread(_tail, log)
+        raise Failure(
+            ErrorCode.SPAWN_FAILED, f"the process ended before it said hello: {ending.cause}{tail}"
+        ) from error
+    match message:
+        case Hello(protocol=protocol) if protocol == PROTOCOL:
+            return message
+        case Hello(protocol=protocol):
+            raise _CannotLoad(
+                ErrorCode.SPAWN_FAILED, f"the agent speaks protocol {protocol}, this node speaks {PROTOCOL}"
+            )
+        case LoadFailed(message=text):
+            raise _CannotLoad(ErrorCode.SPAWN_FAILED, text)
+        case _:
+            raise Failure(ErrorCode.SPAWN_FAILED, f"the agent's first message was {type(message).__name__}, not hello")
+
+
+def _tail(log: Path) -> str:
+    """The last lines of the agent's log, as a part of a message."""
+    try:
+        text = log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
+    except FileNotFoundError:
+        return ""
+    return f"; its log ends: {text}" if text else ""
+
+
+def _runtime_class(specification: AgentSpecification) -> RuntimeClass:
+    return RuntimeClass.of(specification.trust_level)
+
+
+def _policy(specification: AgentSpecification, workspace: Path) -> SandboxPolicy:
+    entrypoint = specification.entrypoint
+    own_code = (entrypoint,) if entrypoint is not None and ":" not in entrypoint else ()
+    return SandboxPolicy(
+        workspace=str(workspace),
+        read=(*specification.files.read, *own_code),
+        write=specification.files.write,
+        memory_bytes=memory_bytes(specification.resource_limits.memory),
+        cpu_millis=cpu_millis(specification.resource_limits.cpu),
+        max_processes=specification.resource_limits.processes,
+        environment=specification.environment,
+    )
+
+
+def _entry(specification: AgentSpecification) -> Entry:
+    for path in (*specification.files.read, *specification.files.write):
+        if not Path(path).exists():
+            raise _CannotLoad(ErrorCode.SPAWN_FAILED, f"{path} (files) does not exist on this node")
+    if specification.command is not None:
+        program = shutil.which(specification.command[0])
+        if program is None:
+            raise _CannotLoad(
+                ErrorCode.SPAWN_FAILED, f"the program {specification.command[0]} (command) is not on this node"
+            )
+        return ProgramEntry(command=(program, *specification.command[1:]))
+    entrypoint = specification.entrypoint
+    assert entrypoint is not None, "a specification has an entrypoint or a command"
+    if ":" not in entrypoint and not Path(entrypoint).is_file():
+        raise _CannotLoad(ErrorCode.SPAWN_FAILED, f"{entrypoint} (entrypoint) does not exist on this node")
+    return PythonEntry(target=_PYTHON_ENTRY, config={"entrypoint": entrypoint})
+
+
+def _sum(one: ResourceUsage, other: ResourceUsage) -> ResourceUsage:
+    return replace(
+        one,
+        cpu_seconds=one.cpu_seconds + other.cpu_seconds,
+        memory_peak_bytes=max(one.memory_peak_bytes, other.memory_peak_bytes),
+    )

@@ -1,0 +1,1 @@
+"""What it looks like now: PostgreSQL tables and live views, each rebuildable from event 1."""
