@@ -1,0 +1,89 @@
+"""The calls of Linux that Python's standard library lacks: prctl and capabilities.
+
+Importing this is harmless elsewhere; calling is not, so callers look at `IS_LINUX` first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import struct
+import sys
+from pathlib import Path
+
+__all__ = ["IS_LINUX", "adopt_orphans", "children", "die_with_parent", "drop_privileges", "landlock_abi", "prctl"]
+
+IS_LINUX = sys.platform == "linux"
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+_PR_SET_PDEATHSIG = 1
+_PR_CAPBSET_DROP = 24
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
+_CAPABILITY_VERSION_3 = 0x20080522
+_SYS_LANDLOCK_CREATE_RULESET = 444  # on every architecture
+_CAPABILITIES = 64
+"""Upper bound; prctl answers EINVAL beyond the kernel's last one."""
+
+
+def prctl(option: int, *arguments: int) -> None:
+    """Call prctl(2); raises OSError."""
+    words = [ctypes.c_ulong(word) for word in (*arguments, 0, 0, 0, 0)[:4]]
+    if _LIBC.prctl(option, *words) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl({option}): {os.strerror(code)}")
+
+
+def die_with_parent(parent: int, number: signal.Signals) -> None:
+    """Be sent a signal when the process `parent`, which forked this one, dies; exit if it has died already."""
+    if IS_LINUX:
+        prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, so that none is lost from sight."""
+    if IS_LINUX:
+        prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def drop_privileges() -> None:
+    """Give up every capability in every set and any way to regain one. Raises OSError."""
+    if not IS_LINUX:
+        return
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    for capability in range(_CAPABILITIES):
+        try:
+            prctl(_PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EPERM):  # past the last one; or had none to begin with
+                raise
+            break
+    prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    nothing = bytes(24)  # effective, permitted and inheritable, twice 32 bits each
+    if _LIBC.capset(header, nothing) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"capset: {os.strerror(code)}")
+
+
+def landlock_abi() -> int:
+    """Return the version of Landlock that the kernel offers; 0 means none."""
+    if not IS_LINUX:
+        return 0
+    version: int = _LIBC.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
+    return max(version, 0)
+
+
+def children(parent: int) -> list[int]:
+    """List the direct children of a process, zombies included. It has none if it is gone."""
+    try:
+        threads = list(Path(f"/proc/{parent}/task").iterdir())
+        return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []

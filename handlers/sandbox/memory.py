@@ -1,0 +1,39 @@
+"""Resident memory of a process and all below it, read often and therefore cheaply."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+from handlers.sandbox.linux import IS_LINUX, children
+
+__all__ = ["tree_memory"]
+
+
+def tree_memory(root: int, *, with_root: bool = True) -> int:
+    """Return the bytes resident in a process and its descendants; 0 once it is gone.
+
+    Pages that several of them share count several times, as in every sum of resident sets.
+    """
+    if not IS_LINUX:
+        return _portable(root)
+    total = _resident(root) if with_root else 0
+    return total + sum(tree_memory(child) for child in children(root))
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _portable(root: int) -> int:
+    import psutil
+
+    try:
+        process = psutil.Process(root)
+        tree = [process, *process.children(recursive=True)]
+        return sum(member.memory_info().rss for member in tree)
+    except psutil.NoSuchProcess:
+        return 0

@@ -1,0 +1,150 @@
+"""A tool server as a process: found, started in its sandbox, and stopped with all it has started itself."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import shutil
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from domain.specification import RuntimeClass, ToolServer
+from handlers.sandbox import classes
+from handlers.sandbox.policy import SandboxPolicy
+from handlers.sandbox.program import program_argv, program_environment
+from handlers.tool_servers.model import ToolNotRun
+
+__all__ = ["CHUNK_BYTES", "name_of", "specification_key", "start", "stop"]
+
+MEMORY_BYTES = 1024**3
+CPU_MILLIS = 2000
+MAX_PROCESSES = 64
+CHUNK_BYTES = 32 * 1024
+"""Read at once from a server. What it writes is parsed on the event loop: this much takes at most some milliseconds."""
+LOG_BYTES = 16 * 1024 * 1024
+"""A log that is larger when its server is started gives way to a new one, and is kept as `.log.1`."""
+GRACE_SECONDS = 2.0
+"""Between two steps of stopping a server; the MCP specification's own SDK waits as long."""
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def specification_key(server: ToolServer) -> bytes:
+    """The same bytes for equal specifications, and only for these."""
+    return _encoder.encode(server)
+
+
+def name_of(server: ToolServer) -> str:
+    """A name for files: the program's, and what tells apart equal programs with different specifications."""
+    program = re.sub(r"[^A-Za-z0-9._-]", "_", Path(server.command[0]).name)[:40]
+    return f"{program}-{hashlib.sha256(specification_key(server)).hexdigest()[:12]}"
+
+
+async def start(server: ToolServer, runtime_class: RuntimeClass, scratch: Path, log: Path) -> Process:
+    """Start a server with pipes for its standard input and output; its standard error goes to `log`.
+
+    Raises ToolNotRun if its specification cannot be met on this machine.
+    """
+    unavailable = classes.available()[runtime_class]
+    if unavailable is not None:
+        raise ToolNotRun(f"runtime class {runtime_class} is not available on this node: {unavailable}")
+    policy = SandboxPolicy(
+        workspace=str(scratch),
+        read=server.read,
+        write=server.write,
+        network=server.network,
+        memory_bytes=MEMORY_BYTES,
+        cpu_millis=CPU_MILLIS,
+        max_processes=MAX_PROCESSES,
+        environment=server.environment,
+    )
+    problem = policy.problem()
+    if problem is not None:
+        raise ToolNotRun(f"its sandbox cannot be made: {problem}")
+    for path in (*server.read, *server.write):
+        if not Path(path).exists():
+            raise ToolNotRun(f"its specification names {path!r}, which does not exist")
+    command = (_find(server.command[0]), *server.command[1:])
+    try:
+        stderr = _open_log(log)
+        try:
+            return await asyncio.create_subprocess_exec(
+                *program_argv(runtime_class, policy, command),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=stderr,
+                env=program_environment(policy),
+                limit=CHUNK_BYTES,
+                start_new_session=True,  # Ctrl-C in the node's terminal is for the node
+            )
+        finally:
+            os.close(stderr)
+    except (OSError, ValueError) as error:
+        raise ToolNotRun(f"its process cannot be made: {error}") from error
+
+
+async def stop(process: Process, *, at_once: bool) -> None:
+    """Close its standard input and wait, then SIGTERM and wait, then SIGKILL; `at_once` begins with SIGTERM.
+
+    Returns when it is gone. Killed at once if this is cancelled. Nothing else may read its output meanwhile.
+    """
+    assert process.stdin is not None
+    assert process.stdout is not None
+    discarding = asyncio.create_task(_discard(process.stdout))
+    process.stdin.close()
+    try:
+        if not at_once and await _ended(process):
+            return
+        _signal(process, signal.SIGTERM)
+        if not await _ended(process):
+            _signal(process, signal.SIGKILL)
+            await process.wait()
+    finally:
+        _signal(process, signal.SIGKILL)
+        discarding.cancel()
+
+
+def _find(program: str) -> str:
+    """Look a program up where the node finds programs, and beside the node's Python."""
+    if os.sep in program and not os.path.isabs(program):  # noqa: PTH117 - no Path needed
+        raise ToolNotRun(f"its program {program!r} is a relative path; give an absolute one, or a name on PATH")
+    directories = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    found = shutil.which(program, path=directories)
+    if found is None:
+        raise ToolNotRun(f"its program {program!r} is neither on PATH nor in {Path(sys.executable).parent}")
+    return found
+
+
+def _open_log(log: Path) -> int:
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+async def _discard(output: asyncio.StreamReader) -> None:
+    """Read to the end: a server that is stuck writing would not see its input end, nor its pipe be closed."""
+    while await output.read(CHUNK_BYTES):
+        pass
+
+
+async def _ended(process: Process) -> bool:
+    try:
+        async with asyncio.timeout(GRACE_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):  # it has just ended
+            process.send_signal(number)

@@ -1,0 +1,96 @@
+"""What a handler is given: the only way from inside a sandbox to anything outside of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from l02.agent.protocol import CallKind
+
+__all__ = ["Context", "ToolError"]
+
+
+class ToolError(Exception):
+    """A call failed. It can be caught; not caught, it fails the execution with its code.
+
+    `code` and `name` are those of the catalogue of errors (`E2001`, `TOOL_INVOCATION_FAILED`), `message` says
+    what happened.
+    """
+
+    def __init__(self, code: str, name: str, message: str) -> None:
+        super().__init__(f"{code} {name}: {message}")
+        self.code = code
+        self.name = name
+        self.message = message
+
+
+class Effects(Protocol):
+    """What stands behind a context."""
+
+    async def call(self, kind: CallKind, **fields: Any) -> Any:
+        """The result of a call. Raises `ToolError` when it failed."""
+
+    def emit(self, delta: str) -> None:
+        """Streams a piece of output."""
+
+
+class Context:
+    """One execution, seen by its handler.
+
+    Every call is recorded. After a crash the handler runs again and gets the recorded answers, so it must make the
+    same calls when it gets the same answers: take time, randomness, waiting and everything from outside from here.
+    Calls may be open side by side (`asyncio.gather`, `asyncio.TaskGroup`); they are numbered as they are issued.
+    """
+
+    def __init__(self, agent_name: str, execution_id: str, state: MutableMapping[str, Any], effects: Effects) -> None:
+        self.agent_name = agent_name
+        self.execution_id = execution_id
+        self.state = state
+        """Durable: JSON values under text keys. Written when the execution completes, dropped when it fails."""
+        self._effects = effects
+
+    async def tool(self, name: str, /, **arguments: Any) -> Any:
+        """Calls a tool: an MCP tool of the specification, or one of the agent's own.
+
+        Returns its result, a JSON value. Raises `ToolError` when it failed, timed out, is unknown or does not
+        take these arguments; `TypeError` for arguments that are not JSON values.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"a tool's name is text, not {type(name).__name__}")
+        return await self._effects.call("tool", tool=name, arguments=arguments)
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits; also while the agent is suspended or its node is down."""
+        await self._effects.call("sleep", seconds=_duration(seconds, "seconds"))
+
+    async def now(self) -> datetime:
+        """The time, in UTC; the same one again when the execution is run again."""
+        return datetime.fromtimestamp(await self._effects.call("now"), UTC)
+
+    async def random(self) -> float:
+        """A random number in [0, 1); the same one again when the execution is run again."""
+        return float(await self._effects.call("random"))
+
+    async def wait_for_signal(self, name: str, timeout: float | None = None) -> Any:
+        """Waits until a signal of this name is sent to the agent: a person's approval, an outside event.
+
+        Returns the signal's payload, or None when `timeout` seconds went by without one.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"a signal's name is text, not {type(name).__name__}")
+        limit = None if timeout is None else _duration(timeout, "timeout")
+        return await self._effects.call("signal", name=name, timeout=limit)
+
+    def emit(self, text: str) -> None:
+        """Streams a piece of output at once, and does not wait for the reader: for much text, `yield` it."""
+        if not isinstance(text, str):
+            raise TypeError(f"ctx.emit streams text, not {type(text).__name__}")
+        self._effects.emit(text)
+
+
+def _duration(seconds: float, what: str) -> float:
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError(f"{what} must be a finite number of seconds, 0 or more, not {seconds!r}")
+    return float(seconds)

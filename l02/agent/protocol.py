@@ -1,0 +1,283 @@
+"""The messages between an agent's process and its node, and how they become lines.
+
+Both ends import this file, so they cannot disagree; `docs/agent-protocol.md` describes the same for other
+languages. Standard library and msgspec only: it is loaded inside the sandbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+__all__ = [
+    "MAX_LINE",
+    "PROTOCOL",
+    "AgentMessage",
+    "Answer",
+    "Call",
+    "CallError",
+    "CallKind",
+    "Complete",
+    "Emit",
+    "Execute",
+    "Fail",
+    "Hello",
+    "LineBuffer",
+    "LoadFailed",
+    "NodeMessage",
+    "ProtocolError",
+    "RunTool",
+    "Shutdown",
+    "StateChanges",
+    "ToolDescription",
+    "ToolFailure",
+    "ToolResult",
+    "decode_agent_message",
+    "decode_node_message",
+    "encode",
+]
+
+PROTOCOL = 1
+"""The version that `hello` announces."""
+
+MAX_LINE = 16 * 1024 * 1024
+"""Bytes of one message, without the newline that ends it."""
+
+CallKind = Literal["tool", "now", "random", "sleep", "signal"]
+_Number = Annotated[int, msgspec.Meta(ge=1)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class ProtocolError(Exception):
+    """What came over the socket is no message of this protocol, or what should go is too large for it."""
+
+
+class _Message(msgspec.Struct, frozen=True, tag_field="type"):
+    """A message; its class is told by the field `type`."""
+
+
+class ToolDescription(msgspec.Struct, frozen=True):
+    """A tool that runs inside the agent's process. `schema` is the JSON Schema of its arguments."""
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+    idempotent: bool = False
+
+
+class Hello(_Message, frozen=True, tag="hello"):
+    """The agent's code is loaded and it waits for work."""
+
+    protocol: int
+    name: str
+    tools: list[ToolDescription] = []
+
+
+class LoadFailed(_Message, frozen=True, tag="load_failed"):
+    """The agent's code cannot be loaded, and trying again will not help."""
+
+    message: str
+
+
+class Call(_Message, frozen=True, tag="call"):
+    """The agent wants an effect. Which of the last fields are set depends on `kind`.
+
+    `seconds` and `timeout` are seconds; a `timeout` of null waits for ever.
+    """
+
+    execution_id: str
+    call: _Number
+    kind: CallKind
+    tool: str | UnsetType = UNSET
+    arguments: dict[str, Any] | UnsetType = UNSET
+    seconds: _Seconds | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    timeout: _Seconds | UnsetType | None = UNSET
+
+    def __post_init__(self) -> None:
+        for field in _FIELDS_OF_KIND.get(self.kind, ()):
+            if getattr(self, field) is UNSET:
+                raise ValueError(f"a call of kind `{self.kind}` needs the field `{field}`")
+
+
+_FIELDS_OF_KIND: dict[str, tuple[str, ...]] = {
+    "tool": ("tool", "arguments"),
+    "sleep": ("seconds",),
+    "signal": ("name", "timeout"),
+}
+
+
+class ToolFailure(msgspec.Struct, frozen=True):
+    """Why a tool inside the agent failed."""
+
+    message: str
+
+
+class ToolResult(_Message, frozen=True, tag="tool_result"):
+    """The answer to `RunTool`: `result` when `ok`, else `error`."""
+
+    execution_id: str
+    call: _Number
+    ok: bool
+    result: Any = UNSET
+    error: ToolFailure | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        _check_outcome(self.ok, self.result, self.error)
+
+
+class Emit(_Message, frozen=True, tag="emit"):
+    """A piece of streamed output; `n` counts from 0 in each execution."""
+
+    execution_id: str
+    n: Annotated[int, msgspec.Meta(ge=0)]
+    delta: str
+
+
+class StateChanges(msgspec.Struct, frozen=True):
+    """What an execution changed in the agent's durable state."""
+
+    set: dict[str, Any] = {}
+    delete: list[str] = []
+
+
+class Complete(_Message, frozen=True, tag="complete"):
+    """The execution ended well."""
+
+    execution_id: str
+    output: Any
+    state: StateChanges = StateChanges()
+
+
+class Fail(_Message, frozen=True, tag="fail"):
+    """The execution ended badly. `code` is that of the failed call which the agent did not catch."""
+
+    execution_id: str
+    message: str
+    code: str | UnsetType = UNSET
+
+
+class Execute(_Message, frozen=True, tag="execute"):
+    """Run this; the next comes only after `Complete` or `Fail`."""
+
+    execution_id: str
+    input: Any
+    state: dict[str, Any]
+
+
+class CallError(msgspec.Struct, frozen=True):
+    """Why a call failed: code and name from the catalogue of errors, and a message for a person."""
+
+    code: str
+    name: str
+    message: str
+
+
+class Answer(_Message, frozen=True, tag="answer"):
+    """The answer to a `Call`: `result` when `ok`, else `error`."""
+
+    execution_id: str
+    call: _Number
+    ok: bool
+    result: Any = UNSET
+    error: CallError | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        _check_outcome(self.ok, self.result, self.error)
+
+
+class RunTool(_Message, frozen=True, tag="run_tool"):
+    """Run a tool of your own, because of your call with that number."""
+
+    execution_id: str
+    call: _Number
+    tool: str
+    arguments: dict[str, Any]
+
+
+class Shutdown(_Message, frozen=True, tag="shutdown"):
+    """End yourself."""
+
+
+AgentMessage = Hello | LoadFailed | Call | ToolResult | Emit | Complete | Fail
+"""What an agent sends."""
+
+NodeMessage = Execute | Answer | RunTool | Shutdown
+"""What a node sends."""
+
+
+def _check_outcome(ok: bool, result: object, error: object) -> None:
+    if ok and (result is UNSET or error is not UNSET):
+        raise ValueError("with `ok` true there must be a `result` and no `error`")
+    if not ok and (error is UNSET or result is not UNSET):
+        raise ValueError("with `ok` false there must be an `error` and no `result`")
+
+
+_encoder = msgspec.json.Encoder()
+_from_agent: msgspec.json.Decoder[AgentMessage] = msgspec.json.Decoder(AgentMessage)
+_from_node: msgspec.json.Decoder[NodeMessage] = msgspec.json.Decoder(NodeMessage)
+
+
+def encode(message: AgentMessage | NodeMessage) -> bytes:
+    """The line of a message, newline included.
+
+    Raises `ProtocolError` when it is over `MAX_LINE`, and what msgspec raises for a value that JSON cannot hold.
+    """
+    line = _encoder.encode(message)
+    if len(line) > MAX_LINE:
+        raise ProtocolError(f"the message has {len(line):,} bytes, and {MAX_LINE:,} (16 MiB) are allowed")
+    return line + b"\n"
+
+
+def decode_agent_message(line: bytes) -> AgentMessage:
+    """The message an agent sent. Raises `ProtocolError` for anything else."""
+    return _decode(_from_agent, line)
+
+
+def decode_node_message(line: bytes) -> NodeMessage:
+    """The message a node sent. Raises `ProtocolError` for anything else."""
+    return _decode(_from_node, line)
+
+
+_MessageT = TypeVar("_MessageT")
+
+
+def _decode(decoder: msgspec.json.Decoder[_MessageT], line: bytes) -> _MessageT:
+    if len(line) > MAX_LINE:
+        raise ProtocolError(f"a line is longer than {MAX_LINE:,} bytes (16 MiB)")
+    try:
+        return decoder.decode(line)
+    except (ValueError, RecursionError) as error:  # msgspec's own errors and UnicodeDecodeError are ValueErrors
+        raise ProtocolError(f"not a message: {error}") from error
+
+
+class LineBuffer:
+    """Cuts the bytes of a stream into lines, and holds no more than one line of `MAX_LINE`."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The lines which these bytes end, without their newlines.
+
+        Raises `ProtocolError` once a line is over `MAX_LINE`.
+        """
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            yield self._take(data[start:end])
+            start = end + 1
+        self._extend(data[start:])
+
+    def _take(self, rest: bytes) -> bytes:
+        self._extend(rest)
+        line = bytes(self._bytes)
+        self._bytes.clear()
+        return line
+
+    def _extend(self, data: bytes) -> None:
+        if len(self._bytes) + len(data) > MAX_LINE:
+            raise ProtocolError(f"a line is longer than {MAX_LINE:,} bytes (16 MiB)")
+        self._bytes += data

@@ -1,0 +1,235 @@
+"""Serves an agent over its socket: what a sandboxed process runs, from its fork to its end.
+
+Answers must act on a handler in the same way however they come in: after a crash they all lie ready, while at first
+they came one by one. So an answer is applied only when nothing in the process can run any more, and then only one:
+everything it set going runs until it waits again before the next is applied. That the loop has nothing to run is
+seen exactly where the loop itself says so: it asks its selector to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+import socket
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from l02.agent.definition import Agent
+from l02.agent.execution import Execution, numbered_tasks
+from l02.agent.loader import LoadError, load
+from l02.agent.protocol import (
+    PROTOCOL,
+    AgentMessage,
+    Answer,
+    Execute,
+    Hello,
+    LineBuffer,
+    LoadFailed,
+    ProtocolError,
+    RunTool,
+    Shutdown,
+    ToolResult,
+    decode_node_message,
+    encode,
+)
+from l02.agent.tools import run_tool
+
+__all__ = ["main"]
+
+GRACE = 1.5
+"""Seconds that a running handler gets for its `finally` blocks once the process is to end."""
+
+
+def main(fd: int, config: Mapping[str, Any]) -> NoReturn:
+    """Loads the agent and serves it over the connected stream socket `fd`, then ends the process.
+
+    `config` holds `entrypoint` (see `loader.load`) and, if one is to be chosen, `object`. Exit status: 0 after
+    `shutdown` or the socket's end, 1 when the agent could not be loaded or the node broke the protocol. The process
+    ends without waiting for threads, which an author's code may have left in an endless loop.
+    """
+    status = 1
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(line_buffering=True, errors="backslashreplace")
+        os.set_inheritable(fd, False)
+        status = _serve(socket.socket(fileno=fd), config)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _serve(node: socket.socket, config: Mapping[str, Any]) -> int:
+    node.setblocking(True)
+    try:
+        agent = load(config["entrypoint"], config.get("object"))
+    except LoadError as error:
+        node.sendall(encode(LoadFailed(str(error))))
+        return 1
+    selector = _IdleSelector()
+    loop = asyncio.SelectorEventLoop(selector)
+    loop.set_task_factory(numbered_tasks)
+    asyncio.set_event_loop(loop)
+    session = _Session(agent, loop)
+    selector.on_idle = session.on_idle
+    loop.run_until_complete(loop.create_connection(lambda: session, sock=node))
+    while True:
+        try:
+            loop.run_until_complete(session.ended)
+            return 0
+        except SystemExit:  # of a task which the handler started: it leaves the loop, but the task keeps it too, so
+            continue  # the handler that waits for this task gets it, and fails
+        except ProtocolError as error:
+            sys.stderr.write(f"l02: the node broke the protocol: {error}\n")
+            return 1
+
+
+class _IdleSelector(selectors.DefaultSelector):
+    """A selector that tells when its loop would wait, and lets `on_idle` give it something to run instead."""
+
+    on_idle: Callable[[], bool] = staticmethod(lambda: False)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if (timeout is None or timeout > 0) and self.on_idle():
+            timeout = 0
+        return super().select(timeout)
+
+
+class _Session(asyncio.Protocol):
+    """The connection to the node, and what runs because of it. `ended` is done when the process is to end."""
+
+    def __init__(self, agent: Agent, loop: asyncio.AbstractEventLoop) -> None:
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self._agent = agent
+        self._loop = loop
+        self._lines = LineBuffer()
+        self._answers: deque[Answer] = deque()
+        self._execution: Execution | None = None
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._settled: deque[asyncio.Future[None]] = deque()
+        self._paused = False
+        self._stopping: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send(Hello(PROTOCOL, self._agent.name, self._agent.descriptions()))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for line in self._lines.feed(data):
+                self._receive(line)
+        except ProtocolError as error:
+            self._end(error)
+
+    def eof_received(self) -> None:
+        self._stop()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._stop()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+
+    def on_idle(self) -> bool:
+        """Nothing can run: lets one thing go on that waited for that. False if there is none.
+
+        A handler that yielded text comes before any answer, so that how fast the node reads changes no order.
+        """
+        if self._paused:
+            return False
+        if self._settled:
+            self._settled.popleft().set_result(None)
+            return True
+        if not self._answers:
+            return False
+        answer = self._answers.popleft()
+        if self._execution is not None and answer.execution_id == self._execution.id:
+            try:
+                self._execution.answer(answer)
+            except ProtocolError as error:
+                self._end(error)
+        return True
+
+    def _receive(self, line: bytes) -> None:
+        match decode_node_message(line):
+            case Answer() as answer:
+                self._answers.append(answer)
+            case Execute() as message:
+                if self._execution is not None:
+                    raise ProtocolError(f"{message.execution_id} was sent while {self._execution.id} runs")
+                self._execution = Execution(self._agent, message, self._send, self._settle)
+                self._start(message.execution_id, self._execute(self._execution))
+            case RunTool() as message:
+                self._start(message.execution_id, self._run_tool(message))
+            case Shutdown():
+                self._stop()
+
+    def _start(self, execution_id: str, work: Any) -> None:
+        if self._stopping is None:
+            task = self._loop.create_task(work)
+            self._tasks[task] = execution_id
+            task.add_done_callback(self._done)
+        else:
+            work.close()
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._end(error)
+
+    async def _execute(self, execution: Execution) -> None:
+        result = await execution.run()
+        for task, execution_id in self._tasks.items():
+            if execution_id == execution.id and task is not asyncio.current_task():
+                task.cancel()  # tools which the execution no longer waits for
+        self._execution = None
+        if result is not None:
+            self._send(result)
+
+    async def _run_tool(self, message: RunTool) -> None:
+        result: ToolResult = await run_tool(self._agent, message)
+        self._send(result)
+
+    async def _settle(self) -> None:
+        settled: asyncio.Future[None] = self._loop.create_future()
+        self._settled.append(settled)
+        try:
+            await settled
+        finally:
+            if settled in self._settled:
+                self._settled.remove(settled)
+
+    def _send(self, message: AgentMessage) -> None:
+        self._transport.write(encode(message))
+
+    def _stop(self) -> None:
+        if self._stopping is None:
+            if self._execution is not None:
+                self._execution.stop()
+            self._stopping = self._loop.create_task(self._wind_up())
+
+    async def _wind_up(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=GRACE)
+        self._end(None)
+
+    def _end(self, error: BaseException | None) -> None:
+        if not self.ended.done():
+            if error is None:
+                self.ended.set_result(None)
+            else:
+                self.ended.set_exception(error)

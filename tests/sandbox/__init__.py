@@ -1,0 +1,1 @@
+"""Sandboxes: what gets in, what cannot get out, and that nothing is left behind."""

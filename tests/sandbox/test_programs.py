@@ -1,0 +1,226 @@
+"""Programs under sandlock's supervision: a command agent on its socket, and MCP servers on their standard streams."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+from mcp import ClientSession
+from mcp.client.stdio import StdioServerParameters, stdio_client
+
+from domain.specification import RuntimeClass
+from handlers.sandbox.policy import ProgramEntry, SandboxPolicy
+from handlers.sandbox.program import program_argv, program_environment
+from handlers.sandbox.sandboxes import Sandboxes
+
+from .conftest import landlock_only
+
+pytestmark = landlock_only
+
+ECHO = 'while read -r line; do printf "%s\\n" "$line" >&"$L02_FD"; done'
+
+
+def run(policy: SandboxPolicy, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a sandbox of class `landlock` to its end."""
+    return subprocess.run(
+        program_argv(RuntimeClass.LANDLOCK, policy, command),
+        env=program_environment(policy),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def python(policy: SandboxPolicy, code: str) -> subprocess.CompletedProcess[str]:
+    return run(policy, sys.executable, "-c", code)
+
+
+@pytest.mark.parametrize("runtime_class", [RuntimeClass.LANDLOCK, RuntimeClass.PROCESS])
+async def test_a_program_speaks_on_its_socket(
+    sandboxes: Sandboxes, policy: SandboxPolicy, tmp_path: Path, runtime_class: RuntimeClass
+) -> None:
+    log = tmp_path / "log"
+    entry = ProgramEntry(("/bin/sh", "-c", f"echo started; {ECHO}; exit 4"))
+    process = await sandboxes.spawn(runtime_class, policy, entry, str(log))
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(process.socket, b'{"n":1}\n')
+    assert await loop.sock_recv(process.socket, 100) == b'{"n":1}\n'
+    assert process.memory_bytes() > 0
+    process.socket.shutdown(socket.SHUT_WR)
+    ending = await process.wait()
+    process.socket.close()
+    assert ending.cause == "exited with code 4"
+    assert log.read_text() == "started\n"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+async def test_node_js_runs(policy: SandboxPolicy) -> None:
+    done = await asyncio.to_thread(run, policy, "node", "-e", "console.log(40 + 2)")
+    assert (done.stdout, done.returncode) == ("42\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("ask", ["kill", "terminate"])
+async def test_a_program_can_be_stopped(sandboxes: Sandboxes, policy: SandboxPolicy, tmp_path: Path, ask: str) -> None:
+    entry = ProgramEntry(("/bin/sleep", "600"))
+    process = await sandboxes.spawn(RuntimeClass.LANDLOCK, policy, entry, str(tmp_path / "log"))
+    getattr(process, ask)()
+    ending = await process.wait()
+    process.socket.close()
+    assert ending.cause == {"kill": "killed by SIGKILL", "terminate": "killed by SIGTERM"}[ask]
+
+
+async def test_a_program_over_its_memory_is_killed(sandboxes: Sandboxes, policy: SandboxPolicy, tmp_path: Path) -> None:
+    small = msgspec.structs.replace(policy, memory_bytes=64 << 20)
+    code = "import time; held = bytearray(80 << 20); held[::4096] = b'x' * len(held[::4096]); time.sleep(60)"
+    entry = ProgramEntry((sys.executable, "-c", code))
+    process = await sandboxes.spawn(RuntimeClass.LANDLOCK, small, entry, str(tmp_path / "log"))
+    ending = await process.wait()
+    process.socket.close()
+    assert ending.cause == "exceeded its memory limit of 64Mi"
+    assert ending.memory_exceeded
+    done = await asyncio.to_thread(python, small, code)
+    assert done.returncode == 137
+    assert "exceeded its memory limit of 64Mi" in done.stderr
+
+
+async def test_environment_and_exit_code(policy: SandboxPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_KEY", "not for programs")
+    done = await asyncio.to_thread(run, policy, "/bin/sh", "-c", "env; pwd; exit 7")
+    assert done.returncode == 7
+    assert "COLOUR=green" in done.stdout
+    assert "MODEL_KEY" not in done.stdout
+    assert "L02_ENV" not in done.stdout
+    assert done.stdout.rstrip().endswith(policy.workspace)
+    assert not any("green" in word for word in program_argv(RuntimeClass.LANDLOCK, policy, ["env"]))
+    done = await asyncio.to_thread(run, policy, "/bin/sh", "-c", "kill -TERM $$")
+    assert done.returncode == -15
+
+
+async def test_a_program_reaches_nothing_of_the_host(policy: SandboxPolicy, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("the host's")
+    secret.chmod(0o600)
+    readable = msgspec.structs.replace(policy, read=(str(secret),))
+    for attempt in ("cat /etc/shadow", f"cat /proc/{os.getpid()}/environ", f"ls {tmp_path}", "ls /proc"):
+        done = await asyncio.to_thread(run, readable, *attempt.split())
+        assert done.returncode != 0, attempt
+        assert not done.stdout
+    attempts = [f"echo x > {secret}", f"chmod 777 {secret}", f"touch -d yesterday {secret}", f"rm {secret}"]
+    attempts += ["cp /bin/true t && chmod u+s t", f"echo x > {tmp_path}/new", f"kill -CONT {os.getpid()}"]
+    for attempt in attempts:
+        done = await asyncio.to_thread(run, readable, "/bin/sh", "-c", attempt)
+        assert done.returncode != 0, attempt
+    assert secret.read_text() == "the host's"
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_program_has_no_network(policy: SandboxPolicy, tmp_path: Path) -> None:
+    abstract = "\0l02-test-" + os.urandom(8).hex()
+    listeners = [socket.socket(socket.AF_INET), socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)]
+    with listeners[0] as tcp, listeners[1] as named, listeners[2] as unnamed:
+        tcp.bind(("127.0.0.1", 0))
+        named.bind(str(tmp_path / "socket"))
+        unnamed.bind(abstract)
+        for listener in listeners:
+            listener.listen()
+        code = f"""
+import json, socket
+results = {{}}
+for name, family, kind, address in (
+    ("tcp", socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", {tcp.getsockname()[1]})),
+    ("udp", socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 9)),
+    ("named", socket.AF_UNIX, socket.SOCK_STREAM, {str(tmp_path / "socket")!r}),
+    ("abstract", socket.AF_UNIX, socket.SOCK_STREAM, {abstract!r}),
+):
+    try:
+        connection = socket.socket(family, kind)
+        connection.connect(address)
+        results[name] = "connected"
+    except PermissionError:
+        results[name] = "refused"
+    except OSError as error:
+        results[name] = str(error)
+print(json.dumps(results))
+"""
+        done = await asyncio.to_thread(python, policy, code)
+        assert json.loads(done.stdout) == dict.fromkeys(("tcp", "udp", "named", "abstract"), "refused")
+        named_host = msgspec.structs.replace(policy, network=(f"127.0.0.1:{tcp.getsockname()[1]}",))
+        done = await asyncio.to_thread(python, named_host, code)
+        assert json.loads(done.stdout)["tcp"] == "connected"
+
+
+async def test_a_fork_bomb_is_bounded(policy: SandboxPolicy) -> None:
+    few = msgspec.structs.replace(policy, max_processes=10)
+    code = """
+import os, time
+count = 0
+try:
+    while count < 1000:
+        if os.fork() == 0:
+            time.sleep(60)
+        count += 1
+except OSError as error:
+    print(count, error.errno)
+"""
+    started = time.monotonic()
+    done = await asyncio.to_thread(python, few, code)
+    assert done.stdout == "9 11\n"
+    assert time.monotonic() - started < 30, "the forked processes were waited for, not killed"
+
+
+async def test_an_mcp_server_reads_a_repository(policy: SandboxPolicy, tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
+    environment |= {
+        f"GIT_{who}_{what}": value
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", "A"), ("EMAIL", "a@example.org"))
+    }
+    for arguments in (["init", "-q", "."], ["commit", "-q", "--allow-empty", "-m", "the first of all commits"]):
+        repository.mkdir(exist_ok=True)
+        await asyncio.to_thread(subprocess.run, ["git", *arguments], cwd=repository, env=environment, check=True)
+    server = str(Path(sys.executable).with_name("mcp-server-git"))
+    reading = msgspec.structs.replace(policy, read=(str(repository),))
+    command, *arguments = program_argv(RuntimeClass.LANDLOCK, reading, [server, "--repository", str(repository)])
+    parameters = StdioServerParameters(command=command, args=arguments, env=program_environment(reading))
+    async with stdio_client(parameters) as (read, write), ClientSession(read, write) as session:
+        await session.initialize()
+        log = await session.call_tool("git_log", {"repo_path": str(repository), "max_count": 1})
+        assert "the first of all commits" in str(log.content)
+        refused = await session.call_tool("git_create_branch", {"repo_path": str(repository), "branch_name": "b"})
+        assert refused.is_error
+    assert not Path(repository, ".git/refs/heads/b").exists()
+
+
+@pytest.mark.parametrize("victim", ["guard", "supervisor"])
+async def test_no_single_kill_leaves_a_process(policy: SandboxPolicy, victim: str) -> None:
+    command = ("/bin/sh", "-c", "setsid sleep 604 & sleep 605 & echo ready; wait")
+    guard = await asyncio.create_subprocess_exec(
+        *program_argv(RuntimeClass.LANDLOCK, policy, command),
+        env=program_environment(policy),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert guard.stdout is not None
+    assert await guard.stdout.readline() == b"ready\n"
+    (supervisor,) = psutil.Process(guard.pid).children()
+    members = psutil.Process(guard.pid).children(recursive=True)
+    assert len(members) == 4
+    if victim == "guard":
+        guard.kill()
+    else:
+        supervisor.kill()
+    await guard.wait()
+    assert await guard.stdout.read() == b""  # the last holder of its output is gone
+    _, alive = await asyncio.to_thread(psutil.wait_procs, members, 15)
+    assert not alive

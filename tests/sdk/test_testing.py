@@ -1,0 +1,120 @@
+"""The aid for authors' unit tests does what a node does."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from l02.agent import Agent, Context, ToolError
+from l02.agent.testing import Outcome, run
+
+
+async def test_a_handler_with_everything() -> None:
+    agent = Agent("a")
+
+    @agent.tool
+    def double(n: int) -> int:
+        return 2 * n
+
+    @agent.on_message
+    async def handle(ctx: Context, message: Any) -> Any:
+        began = await ctx.now()
+        await ctx.sleep(30)
+        assert await ctx.wait_for_signal("absent", timeout=30) is None
+        assert await ctx.now() - began == timedelta(seconds=60)
+        ctx.emit("hello")
+        ctx.state["list"].append(await ctx.wait_for_signal("here"))
+        del ctx.state["old"]
+        both = await asyncio.gather(ctx.tool("double", n=4), ctx.tool("fetch", url=message))
+        return [*both, await ctx.random(), ctx.agent_name]
+
+    async def fetch(url: str) -> str:
+        return url + "!"
+
+    state = {"list": [], "old": 1, "kept": 2}
+    outcome = await run(agent, "u", tools={"fetch": fetch}, signals={"here": "now"}, state=state)
+    assert outcome.output[:2] == [8, "u!"]
+    assert outcome.output[3] == "a"
+    assert 0 <= outcome.output[2] < 1
+    assert outcome.state == {"list": ["now"], "kept": 2}
+    assert outcome.emitted == ["hello"]
+    assert [call.kind for call in outcome.calls] == [
+        "now",
+        "sleep",
+        "signal",
+        "now",
+        "signal",
+        "tool",
+        "tool",
+        "random",
+    ]
+    assert [call.call for call in outcome.calls] == list(range(1, 9))
+    assert outcome.calls[6].arguments == {"url": "u"}
+    assert state == {"list": [], "old": 1, "kept": 2}  # the caller's is left alone
+
+
+async def test_a_generator() -> None:
+    agent = Agent("a")
+
+    @agent.on_message
+    async def handle(ctx: Context, message: Any) -> Any:
+        yield "a"
+        yield "b"
+
+    assert await run(agent) == Outcome("ab", {}, [], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("tools", "text"),
+    [
+        ({}, "a has no tool 'fetch'"),
+        ({"fetch": lambda: None}, "TypeError: .*unexpected keyword argument 'url'"),
+        ({"fetch": lambda url: 1 / 0}, "ZeroDivisionError: division by zero"),
+        ({"fetch": lambda url: object()}, "the result of fetch is not a JSON value"),
+    ],
+)
+async def test_what_a_stand_in_raises_is_a_failed_call(tools: dict[str, Any], text: str) -> None:
+    agent = Agent("a")
+
+    @agent.on_message
+    async def handle(ctx: Context, message: Any) -> None:
+        await ctx.tool("fetch", url="u")
+
+    with pytest.raises(ToolError, match=text) as caught:
+        await run(agent, tools=tools)
+    assert (caught.value.code, caught.value.name) == ("E2001", "TOOL_INVOCATION_FAILED")
+
+
+async def test_a_stand_in_may_fail_as_a_node_does() -> None:
+    agent = Agent("a")
+
+    @agent.on_message
+    async def handle(ctx: Context, message: Any) -> Any:
+        try:
+            await ctx.tool("fetch")
+        except ToolError as error:
+            return error.code
+
+    async def late() -> None:
+        raise ToolError("E2002", "TOOL_TIMEOUT", "too late")
+
+    assert (await run(agent, tools={"fetch": late})).output == "E2002"
+
+
+async def test_a_wait_that_would_never_end_is_said() -> None:
+    agent = Agent("a")
+
+    @agent.on_message
+    async def handle(ctx: Context, message: Any) -> None:
+        await ctx.wait_for_signal("approve")
+
+    with pytest.raises(ToolError, match="waits for the signal 'approve' for ever"):
+        await run(agent)
+
+
+async def test_an_agent_without_a_handler() -> None:
+    with pytest.raises(TypeError, match="a has no handler"):
+        await run(Agent("a"))
