@@ -12,7 +12,7 @@ from bus.subjects import AggregateId
 from domain.aggregates import EVENT_TYPES
 from domain.message import Event
 
-__all__ = ["SOURCE", "Metadata", "RecordedEvent", "UnreadableEvent", "decode_event", "encode_event"]
+__all__ = ["SOURCE", "Metadata", "RecordedEvent", "UnreadableEvent", "cloud_event", "decode_event", "encode_event"]
 
 SOURCE = "l02-agent-runtime"
 
@@ -97,6 +97,19 @@ def encode_event(
             data=event,
         )
     )
+
+
+def cloud_event(recorded: RecordedEvent) -> dict[str, Any]:
+    """A recorded event as the CloudEvent it is stored as."""
+    raw = encode_event(
+        recorded.event,
+        aggregate=recorded.aggregate,
+        event_id=recorded.event_id,
+        version=recorded.version,
+        time=recorded.time,
+        metadata=recorded.metadata,
+    )
+    return msgspec.json.decode(raw, type=dict[str, Any])
 
 
 def decode_event(raw: bytes, sequence: int) -> RecordedEvent:

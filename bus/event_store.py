@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 from nats.aio.msg import Msg
@@ -21,6 +20,7 @@ from nats.errors import Error as NatsError
 
 from bus.codec import RecordedEvent, decode_event
 from bus.connection import Bus
+from bus.history import read_history
 from bus.streams import EVENTS_STREAM
 from bus.subjects import AggregateId, aggregate_filter
 
@@ -31,7 +31,6 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 _SINGLES_IN_FLIGHT = 8
 _BATCHES_IN_FLIGHT = 2
 _ACK_SECONDS = 5.0
-_LOAD_BATCH = 1000
 _CONFLICT_CODES = (10071, 10164)
 
 
@@ -96,7 +95,8 @@ class EventStore:
         """The aggregate's events with a stream sequence above `after`, in order."""
         events: list[RecordedEvent] = []
         while True:
-            batch, more = await self._load_batch(aggregate, events[-1].sequence if events else after)
+            position = events[-1].sequence if events else after
+            batch, more = await read_history(self._bus, aggregate_filter(aggregate), after=position)
             events += batch
             if not more:
                 return events
@@ -199,34 +199,6 @@ class EventStore:
             "Nats-Batch-Commit": "1",
         }
         return await self._bus.client.request(subject, payload, timeout=_ACK_SECONDS, headers=headers)
-
-    async def _load_batch(self, aggregate: AggregateId, after: int) -> tuple[list[RecordedEvent], bool]:
-        """One direct read of up to 1,000 events; and whether there are more."""
-        request: dict[str, Any] = {
-            "seq": after + 1,
-            "next_by_subj": aggregate_filter(aggregate),
-            "batch": _LOAD_BATCH,
-        }
-        inbox = self._bus.client.new_inbox()
-        subscription = await self._bus.client.subscribe(inbox)
-        try:
-            await self._bus.client.publish(
-                f"$JS.API.DIRECT.GET.{EVENTS_STREAM}", msgspec.json.encode(request), reply=inbox
-            )
-            events: list[RecordedEvent] = []
-            while True:
-                message = await subscription.next_msg(timeout=_ACK_SECONDS)
-                headers = message.headers or {}
-                status = headers.get("Status")
-                if status == "404":
-                    return events, False
-                if status == "204":
-                    return events, int(headers.get("Nats-Num-Pending", "0")) > 0
-                if status is not None:
-                    raise AppendFailed(f"loading {aggregate}: {status} {headers.get('Description')}")
-                events.append(decode_event(message.data, int(headers["Nats-Sequence"])))
-        finally:
-            await subscription.unsubscribe()
 
 
 def _expectation(append: _Append) -> dict[str, str]:

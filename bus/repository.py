@@ -20,6 +20,7 @@ from nats.errors import Error as NatsError
 
 from bus.codec import Metadata, RecordedEvent, encode_event
 from bus.event_store import AppendFailed, Conflict, EventStore
+from bus.history import HistoryUnreadable
 from bus.subjects import AggregateId, event_subject
 from domain.aggregates import Aggregate
 from domain.errors import ErrorCode, Failure
@@ -209,7 +210,7 @@ class Repository(Generic[S]):
             try:
                 events = await self.store.load(address, loaded.sequence)
                 break
-            except (NatsError, TimeoutError, AppendFailed) as error:
+            except (NatsError, TimeoutError, HistoryUnreadable) as error:
                 if deadline is not None and asyncio.get_running_loop().time() > deadline:
                     raise Failure(
                         ErrorCode.CONFLICT, f"the event store does not answer; send the command again: {error!r}"

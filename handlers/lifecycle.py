@@ -222,6 +222,7 @@ class Lifecycle:
                 source="cold",
                 spawn_seconds=process.spawn_seconds,
                 incarnation=incarnation,
+                pid=process.pid,
             ),
             keeper.correlation_id,
         )

@@ -124,6 +124,7 @@ class ReportSpawned(Command, frozen=True, kw_only=True):
     source: str
     spawn_seconds: float
     incarnation: int
+    pid: int
 
 
 class ReportSpawnFailed(Command, frozen=True, kw_only=True):

@@ -148,6 +148,7 @@ def _report_spawned(state: AgentState, command: c.ReportSpawned) -> list[Event]:
             source=command.source,
             spawn_seconds=command.spawn_seconds,
             incarnation=command.incarnation,
+            pid=command.pid,
             completes=_ids(state.spawn_awaited_by),
         )
     ]

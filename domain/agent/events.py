@@ -94,6 +94,7 @@ class AgentSpawned(Completing, frozen=True, kw_only=True):
     source: str
     spawn_seconds: float
     incarnation: int
+    pid: int
 
 
 class SpawnFailed(Completing, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ from l02.agent.protocol import Complete, Fail
 
 __all__ = ["AgentRunner"]
 
+_END_SECONDS = 1.0
 _log = structlog.get_logger()
 
 
@@ -99,7 +100,7 @@ class AgentRunner:
             _log.warning("an agent broke the protocol", agent_id=self._agent_id, error=str(error))
             process.condemn(f"the agent broke the protocol: {error}")
         except ChannelClosed:
-            process.condemn("the agent closed its socket")
+            await _require_end(process)
         except Exception as error:
             _log.exception("running an agent failed", agent_id=self._agent_id)
             process.condemn(f"{ErrorCode.HANDLER_FAILED.value}: the node failed while running it: {error!r}")
@@ -211,6 +212,15 @@ class AgentRunner:
             causation_id=execution.execution_id, correlation_id=execution.execution_id, actor=self._actor
         )
         await self._agents.record(self._agent_id, command, metadata)
+
+
+async def _require_end(process: AgentProcess) -> None:
+    """A closed socket nearly always means that the process is gone; why, its exit says better."""
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            await process.ended()
+    except TimeoutError:
+        process.condemn("the agent closed its socket")
 
 
 def _require_no_doubtful_call(execution: Execution, live: LiveCalls) -> None:

@@ -1,0 +1,313 @@
+"""The Python client: everything the wire can do, typed, for programs and for the command line.
+
+Commands are stored before anything happens, so a client waits for a node that is down and its commands are not lost;
+queries are answered by a running node. Events, live views, streamed output and dead letters are read from JetStream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+from nats.errors import MaxPayloadError, NoRespondersError
+from nats.js.errors import NoStreamResponseError
+
+from bus import dead_letters
+from bus.codec import RecordedEvent
+from bus.connection import Bus, BusUnreachable, connect
+from bus.dead_letters import DeadLetter
+from bus.objects import inline
+from bus.outcomes import ErrorBody, Outcome
+from bus.sender import send_command
+from bus.subjects import API, AggregateId, CommandAddress
+from bus.wire import ACTOR_HEADER, MAX_COMMAND_BYTES, wire_failure
+from domain.agent.state import Status
+from domain.errors import ErrorCode, Failure
+from domain.identifiers import require_id
+from domain.specification import AgentSpecification, validate_specification
+from l02.discovery import NodeUnreachable, find_nats_url, no_streams, reaching
+from l02.event_log import read_log
+from l02.live_views import watch_agents
+from l02.specification_file import load_specification
+from l02.token_stream import read_tokens
+from projections.agents import AgentView
+
+__all__ = ["Client", "ExecutionResult", "NodeUnreachable", "Outcome", "SpawnResult", "Wait"]
+
+Wait = Literal["complete", "accepted"]
+Specification = str | Path | AgentSpecification | Mapping[str, Any]
+Agents = list[AgentView]
+Nodes = list[dict[str, Any]]
+
+T = TypeVar("T")
+
+PAGE = 500
+_QUERY_SECONDS = 10.0
+# Longer than JetStream takes to come back after a restart of the server on a million events (0.3 s).
+_STREAMS_SECONDS = 5.0
+_PAUSE_SECONDS = 0.2
+
+
+class SpawnResult(Struct, frozen=True, kw_only=True):
+    """The new agent. With `wait="accepted"` only its id is known; `spawn_seconds` is the time until it was ready."""
+
+    agent_id: str
+    session_id: str | None = None
+    node_id: str | None = None
+    sandbox_type: str | None = None
+    spawn_seconds: float | None = None
+
+
+class ExecutionResult(Struct, frozen=True, kw_only=True):
+    """What became of a piece of work. With `wait="accepted"` there is no output yet, and `output` is None."""
+
+    execution_id: str
+    output: Any = None
+
+
+class _Answer(Struct, frozen=True):
+    ok: bool
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    error: ErrorBody | None = None
+
+
+class Client:
+    """A connection to a running system. Every verb raises Failure when it is refused or its effect failed.
+
+    `command_id` (made up if left out) makes a command safe to send again: the same id with the same content is one
+    command, for as long as the agent is known.
+    """
+
+    def __init__(self, bus: Bus, actor: str | None = None) -> None:
+        self._bus = bus
+        self._headers = {ACTOR_HEADER: actor} if actor else {}
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls, nats_url: str | None = None, data_dir: str | Path | None = None, *, actor: str | None = None
+    ) -> AsyncIterator[Client]:
+        """A client for as long as the `async with` block runs.
+
+        The server is `nats_url`, or that of the node that runs in `data_dir`; by default `L02_NATS_URL`, then the node
+        of the default data directory. `actor` stands in the events as who asked. Raises NodeUnreachable.
+        """
+        try:
+            async with connect(find_nats_url(nats_url, data_dir), name="l02 client") as bus:
+                yield cls(bus, actor)
+        except BusUnreachable as error:
+            raise NodeUnreachable(str(error)) from error
+
+    async def spawn(
+        self, spec: Specification, id: str | None = None, *, wait: Wait = "complete", command_id: str | None = None
+    ) -> SpawnResult:
+        """Make an agent of a specification or its file, and wait until it runs.
+
+        Without an `id` it gets its name and six random hex digits.
+        """
+        specification = await _specification(spec)
+        agent_id = id if id is not None else _id_for(specification.name)
+        outcome = await self._send(agent_id, "spawn", {"spec": specification, "wait": wait}, command_id)
+        return msgspec.convert({"agent_id": agent_id, **(outcome.result or {})}, SpawnResult)
+
+    async def execute(
+        self, id: str, input: Any = None, *, wait: Wait = "complete", command_id: str | None = None
+    ) -> ExecutionResult:
+        """Give an agent a piece of work (any JSON value) and wait for its output."""
+        outcome = await self._send(id, "execute", {"input": input, "wait": wait}, command_id)
+        return await self._execution_result(outcome)
+
+    async def stream(
+        self, id: str, input: Any = None, *, command_id: str | None = None
+    ) -> AsyncGenerator[str | ExecutionResult, None]:
+        """Give an agent a piece of work: what it streams, piece by piece as text, and last its ExecutionResult."""
+        command_id = command_id or uuid.uuid4().hex
+        # The execution has the command's id, so its stream is known before there is an execution.
+        outcome = asyncio.ensure_future(self._send(id, "execute", {"input": input}, command_id))
+        try:
+            async with aclosing(self.tokens(id, command_id, ended=outcome)) as tokens:
+                async for delta in tokens:
+                    yield delta
+            yield await self._execution_result(await outcome)
+        finally:
+            outcome.cancel()
+            await asyncio.gather(outcome, return_exceptions=True)
+
+    def tokens(
+        self, id: str, execution_id: str, start: int = 0, *, ended: asyncio.Future[Any] | None = None
+    ) -> AsyncGenerator[str, None]:
+        """What an execution streams, from piece number `start` on, however late one asks within ten minutes.
+
+        It is over when the execution says so or, if given, with the future `ended`.
+        """
+        execution_id = require_id(execution_id, "execution_id")
+        return read_tokens(self._bus, require_id(id, "id"), execution_id, start=start, ended=ended)
+
+    async def signal(self, id: str, name: str, payload: Any = None, *, command_id: str | None = None) -> Outcome:
+        """Tell an agent something it waits for, now or later."""
+        return await self._send(id, "signal", {"name": name, "payload": payload}, command_id)
+
+    async def suspend(self, id: str, reason: str = "user_request", *, command_id: str | None = None) -> Outcome:
+        """Take an agent's process away and keep all else."""
+        return await self._send(id, "suspend", {"reason": reason}, command_id)
+
+    async def resume(self, id: str, *, command_id: str | None = None) -> Outcome:
+        """Give a suspended agent a process again."""
+        return await self._send(id, "resume", {}, command_id)
+
+    async def terminate(
+        self, id: str, reason: str = "user_request", *, wait: Wait = "complete", command_id: str | None = None
+    ) -> Outcome:
+        """End an agent for good, and wait until its process is gone."""
+        return await self._send(id, "terminate", {"reason": reason, "wait": wait}, command_id)
+
+    async def get(self, id: str) -> AgentView:
+        """An agent as it is now. Raises Failure E2111 if there is none, NodeUnreachable if no node answers."""
+        return await self._query("agent.get", {"id": require_id(id, "id")}, AgentView)
+
+    async def list(
+        self,
+        state: Status | str | None = None,
+        fleet: str | None = None,
+        *,
+        limit: int = PAGE,
+        after: str | None = None,
+    ) -> Agents:
+        """At most `limit` agents with ids above `after`, in the order of their ids."""
+        wanted = {"state": state, "fleet": fleet, "limit": limit, "after": after}
+        return await self._query("agent.list", {name: value for name, value in wanted.items() if value}, Agents)
+
+    async def nodes(self) -> Nodes:
+        """The nodes that run."""
+        return await self._query("node.list", {}, Nodes)
+
+    def events(
+        self,
+        id: str | None = None,
+        type: str | None = None,
+        since: int | datetime | None = None,
+        *,
+        follow: bool = False,
+    ) -> AsyncGenerator[RecordedEvent, None]:
+        """Events in their order: of one agent, of one type (`agent.execution.*` for a family), or all.
+
+        `since` is the first sequence number or the earliest time. With `follow` it goes on for ever.
+        """
+        return read_log(self._bus, id, type, since, follow=follow)
+
+    def watch(self, id: str | None = None) -> AsyncGenerator[AgentView, None]:
+        """The state of one agent or of all as it is now, and then each time it has changed, for ever."""
+        return watch_agents(self._bus, id)
+
+    async def dead_letters(self) -> AsyncGenerator[DeadLetter, None]:
+        """The messages that could not be handled, oldest first."""
+        with reaching():
+            async for letter in dead_letters.dead_letters(self._bus):
+                yield letter
+
+    async def dead_letter(self, sequence: int) -> DeadLetter:
+        """One of them, by its number. Raises Failure E2111 if there is none."""
+        with reaching():
+            letter = await dead_letters.dead_letter_at(self._bus, sequence)
+        if letter is None:
+            raise Failure(ErrorCode.AGGREGATE_NOT_FOUND, f"there is no dead letter {sequence}; see `l02 dead list`")
+        return letter
+
+    async def retry_dead_letter(self, sequence: int) -> DeadLetter:
+        """Send one of them again where it was meant to go, and take it off the list."""
+        letter = await self.dead_letter(sequence)
+        await dead_letters.resend(self._bus, letter)
+        return letter
+
+    async def _execution_result(self, outcome: Outcome) -> ExecutionResult:
+        result = msgspec.convert(outcome.result, ExecutionResult)
+        return msgspec.structs.replace(result, output=await inline(self._bus, result.output))
+
+    async def _send(self, agent_id: str, verb: str, fields: dict[str, Any], command_id: str | None) -> Outcome:
+        address = CommandAddress(AggregateId("agent", require_id(agent_id, "id")), verb)
+        command_id = require_id(command_id if command_id is not None else uuid.uuid4().hex, "command_id")
+        outcome = await self._outcome(address, _encode(fields), command_id)
+        if not outcome.ok:
+            assert outcome.error, "an outcome that is not ok says why"
+            raise _failure(outcome.error)
+        return outcome
+
+    async def _outcome(self, address: CommandAddress, body: bytes, command_id: str) -> Outcome:
+        """Sending again is harmless, so that is what is done while the server is away."""
+        patience = asyncio.get_running_loop().time() + _STREAMS_SECONDS
+        while True:
+            try:
+                return await send_command(self._bus, address, body, command_id=command_id, headers=self._headers)
+            except TimeoutError:
+                patience = asyncio.get_running_loop().time() + _STREAMS_SECONDS
+            except NoStreamResponseError as error:
+                if asyncio.get_running_loop().time() > patience:
+                    raise no_streams() from error
+                await asyncio.sleep(_PAUSE_SECONDS)
+            except MaxPayloadError as error:
+                raise _too_large(len(body)) from error
+
+    async def _query(self, name: str, fields: dict[str, Any], result: type[T]) -> T:
+        try:
+            reply = await self._bus.client.request(f"{API}.{name}", _encode(fields), timeout=_QUERY_SECONDS)
+        except NoRespondersError as error:
+            raise NodeUnreachable("no node is running; start one with `l02 up`") from error
+        except TimeoutError as error:
+            raise NodeUnreachable(f"no node has answered within {_QUERY_SECONDS:.0f} s; see the node's log") from error
+        answer = msgspec.json.decode(reply.data, type=_Answer)
+        if not answer.ok:
+            assert answer.error, "an answer that is not ok says why"
+            raise _failure(answer.error)
+        return msgspec.json.decode(answer.result, type=result)
+
+
+def _too_large(size: int) -> Failure:
+    return Failure(
+        ErrorCode.PAYLOAD_TOO_LARGE,
+        f"the command has {size} bytes, at most {MAX_COMMAND_BYTES} are taken; pass large input by reference",
+    )
+
+
+def _encode(fields: dict[str, Any]) -> bytes:
+    try:
+        body = msgspec.json.encode(fields)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Failure(ErrorCode.COMMAND_INVALID, f"this cannot be said in JSON: {error}") from error
+    if len(body) > MAX_COMMAND_BYTES:
+        raise _too_large(len(body))
+    return body
+
+
+def _failure(error: ErrorBody) -> Failure:
+    path = error.path or None
+    try:
+        return Failure(ErrorCode(error.code), error.message, path)
+    except ValueError:
+        message = f"{error.message} ({error.code} {error.name}, which this client is too old to know)"
+        return Failure(ErrorCode.HANDLER_FAILED, message, path)
+
+
+async def _specification(given: Specification) -> AgentSpecification:
+    if isinstance(given, AgentSpecification):
+        return given
+    if isinstance(given, str | Path):
+        return await asyncio.to_thread(load_specification, given)
+    try:
+        specification = msgspec.convert(given, AgentSpecification)
+    except msgspec.ValidationError as error:
+        raise wire_failure(error) from error
+    validate_specification(specification)
+    return specification
+
+
+def _id_for(name: str) -> str:
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:100]}-{secrets.token_hex(3)}"

@@ -1,0 +1,171 @@
+"""A node: brings its servers up, wires its parts, runs until it is told to stop, and leaves nothing running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+
+from bus.connection import BusUnreachable, connect
+from bus.embedded import DataDirectory, EmbeddedServers, ServerError
+from bus.service import run_service
+from bus.streams import StreamError, ensure_streams
+from l02.bootstrap import Parts, wire
+from l02.http import HttpPortTaken, serve_http
+from l02.settings import Settings
+from projections.database import DatabaseUnreachable, SchemaMismatch
+from projections.table_projector import ProjectionAhead
+
+__all__ = ["Node", "NodeFailed", "run_node", "running_node"]
+
+_log = structlog.get_logger()
+_EXPECTED_ERRORS = (
+    BusUnreachable,
+    DatabaseUnreachable,
+    HttpPortTaken,
+    ProjectionAhead,
+    SchemaMismatch,
+    ServerError,
+    StreamError,
+)
+
+
+class NodeFailed(Exception):
+    """The node cannot start, or cannot go on; the message is one line that says what to do."""
+
+
+class Node:
+    """A running node."""
+
+    def __init__(self, runtime: dict[str, Any], parts: Parts) -> None:
+        self.runtime = runtime
+        self.parts = parts
+
+
+@asynccontextmanager
+async def running_node(settings: Settings) -> AsyncIterator[Node]:
+    """A node, ready for commands, as long as the context lasts. Raises NodeFailed."""
+    try:
+        async with AsyncExitStack() as stack:
+            yield await _start(settings, stack)
+    except _EXPECTED_ERRORS as error:
+        raise NodeFailed(str(error)) from error
+    except BaseExceptionGroup as group:
+        expected, unexpected = group.split(_EXPECTED_ERRORS)
+        if expected is None or unexpected is not None:
+            raise
+        raise NodeFailed(_first_line(expected)) from group
+
+
+async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
+    directory = stack.enter_context(DataDirectory(settings.data_dir))
+    servers = await stack.enter_async_context(
+        EmbeddedServers(directory, nats=settings.nats_url is None, postgres=settings.postgres_url is None)
+    )
+    nats_url = settings.nats_url or servers.nats_url
+    postgres_url = settings.postgres_url or servers.postgres_url
+    bus = await stack.enter_async_context(connect(nats_url, name=f"l02 {directory.node_id}"))
+    await ensure_streams(bus, settings.replicas)
+    tasks = await stack.enter_async_context(asyncio.TaskGroup())
+    parts = await stack.enter_async_context(wire(bus, postgres_url, directory.path, directory.node_id, tasks))
+
+    running: list[asyncio.Task[None]] = []
+    stack.push_async_callback(_end, running)
+
+    def run(coroutine: Coroutine[Any, Any, None]) -> None:
+        running.append(tasks.create_task(coroutine))
+
+    run(_watch(servers))
+    run(parts.tables.run())
+    run(parts.views.run())
+    to_recover = await parts.agents_to_recover()
+    await _run_until_ready(run, parts.executor.run)
+    await _run_until_ready(run, lambda ready: parts.lifecycle.run(to_recover, ready))
+    run(parts.announcer.run())
+    run(parts.commands.run())
+    http_url = await stack.enter_async_context(serve_http(settings.http_port, lambda: bus.client.is_connected))
+    runtime = {
+        "nats_url": nats_url,
+        "postgres_url": postgres_url,
+        "http_url": http_url,
+        "node_id": directory.node_id,
+        "pid": os.getpid(),
+    }
+    nodes = [{"node_id": directory.node_id, "pid": os.getpid(), "http_url": http_url, "version": version("l02")}]
+    await stack.enter_async_context(
+        run_service(
+            bus, parts.repositories, parts.query_table(nodes), version=version("l02"), node_id=directory.node_id
+        )
+    )
+    directory.write_runtime_file(runtime)
+    return Node(runtime, parts)
+
+
+async def _run_until_ready(
+    run: Callable[[Coroutine[Any, Any, None]], None],
+    part: Callable[[Callable[[], None]], Coroutine[Any, Any, None]],
+) -> None:
+    ready = asyncio.Event()
+    run(part(ready.set))
+    await ready.wait()
+
+
+async def _watch(servers: EmbeddedServers) -> None:
+    raise await servers.wait_failed()
+
+
+async def _end(running: list[asyncio.Task[None]]) -> None:
+    """Stop the parts, the last one started first, each whole before the next."""
+    while running:
+        task = running.pop()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def run_node(settings: Settings) -> int:
+    """Run a node in the foreground until SIGTERM or Ctrl-C; the exit code."""
+    import uvloop
+
+    _log_to_stderr()
+    try:
+        uvloop.run(_serve(settings))
+    except NodeFailed as error:
+        print(f"l02 up: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running_node(settings) as node:
+        _log.info(
+            "ready",
+            node_id=node.runtime["node_id"],
+            data_dir=str(settings.data_dir),
+            http_url=node.runtime["http_url"],
+        )
+        await stop.wait()
+        _log.info("stopping")
+
+
+def _log_to_stderr() -> None:
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+
+def _first_line(group: BaseExceptionGroup[Exception]) -> str:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)

@@ -1,0 +1,98 @@
+"""The questions that the micro service answers, each as a request's fields in, JSON out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from bus.codec import UnreadableEvent, cloud_event
+from bus.connection import Bus
+from bus.history import read_history
+from bus.service import Query
+from bus.subjects import AggregateId, aggregate_filter, event_subject, events_filter
+from domain.errors import ErrorCode, Failure
+from domain.identifiers import require_id
+from projections.queries import Queries
+
+__all__ = ["query_table"]
+
+
+class _Strict(Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class _Get(_Strict, frozen=True):
+    id: str
+
+
+class _List(_Strict, frozen=True):
+    state: str | None = None
+    fleet: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    after: str | None = None
+
+
+class _ReadEvents(_Strict, frozen=True):
+    """`after` is a stream sequence, `since` a time; the events of one aggregate, of one type, or all."""
+
+    aggregate: str = "agent"
+    id: str | None = None
+    type: str | None = None
+    after: Annotated[int, Meta(ge=0)] = 0
+    since: datetime | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class _Nothing(_Strict, frozen=True):
+    pass
+
+
+def query_table(bus: Bus, queries: Queries, nodes: list[dict[str, Any]]) -> dict[str, Query]:
+    """The queries by their subject below `l02.api`."""
+
+    async def get_agent(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, _Get)
+        view = await queries.get_agent(wanted.id)
+        if view is None:
+            raise Failure(
+                ErrorCode.AGGREGATE_NOT_FOUND, f"there is no agent {wanted.id!r}; `l02 ps` lists those that are"
+            )
+        return view
+
+    async def list_agents(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, _List)
+        return await queries.list_agents(state=wanted.state, fleet=wanted.fleet, limit=wanted.limit, after=wanted.after)
+
+    async def list_nodes(fields: dict[str, Any]) -> Any:
+        msgspec.convert(fields, _Nothing)
+        return nodes
+
+    async def read_events(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, _ReadEvents)
+        try:
+            events, more = await read_history(
+                bus, _filter(wanted), after=wanted.after, since=wanted.since, limit=wanted.limit
+            )
+        except UnreadableEvent as error:
+            raise Failure(ErrorCode.HANDLER_FAILED, str(error)) from error
+        return {
+            "events": [cloud_event(recorded) | {"sequence": recorded.sequence} for recorded in events],
+            "more": more,
+        }
+
+    return {
+        "agent.get": get_agent,
+        "agent.list": list_agents,
+        "node.list": list_nodes,
+        "events.read": read_events,
+    }
+
+
+def _filter(wanted: _ReadEvents) -> str:
+    if wanted.id is None:
+        return events_filter(wanted.aggregate if wanted.type is None else None, wanted.type)
+    aggregate = AggregateId(wanted.aggregate, require_id(wanted.id, "$.id"))
+    return aggregate_filter(aggregate) if wanted.type is None else event_subject(aggregate, wanted.type)

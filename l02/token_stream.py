@@ -1,0 +1,119 @@
+"""Streamed output of an execution, from whatever piece on: in order, without gaps and none twice.
+
+An execution that runs again after a crash streams its pieces again with their old numbers, and the stream itself is
+kept in memory only; so pieces are told apart by their number and never by their place in the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
+
+from bus.connection import Bus
+from bus.pull import Pull, pull
+from bus.streams import TOKENS_STREAM
+from bus.subjects import stream_subject
+from domain.errors import ErrorCode, Failure
+
+__all__ = ["read_tokens"]
+
+_BATCH = 500
+_ASK_AGAIN_SECONDS = 1.0
+
+
+class _Piece(Struct, frozen=True):
+    n: int
+    delta: str | None = None
+    done: bool = False
+
+
+_decoder = msgspec.json.Decoder(_Piece)
+
+
+async def read_tokens(
+    bus: Bus, agent_id: str, execution_id: str, *, start: int = 0, ended: asyncio.Future[Any] | None = None
+) -> AsyncGenerator[str, None]:
+    """The pieces from number `start` on, until the last; when `ended` is done, what is stored by then is all.
+
+    Raises Failure E2004 if a piece is gone (the stream keeps them for ten minutes, and not over a server's restart).
+    """
+    subject = stream_subject(agent_id, execution_id)
+
+    async def config() -> dict[str, Any]:
+        return {
+            "ack_policy": "none",
+            "deliver_policy": "all",
+            "filter_subject": subject,
+            "inactive_threshold": 60_000_000_000,
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+
+    expected = start
+    async with pull(bus, TOKENS_STREAM, config) as source:
+        batches = _Batches(bus, subject, source, ended)
+        try:
+            while (batch := await batches.next_batch(expected)) is not None:
+                for piece in batch:
+                    if piece.n < expected:
+                        continue
+                    if piece.n > expected:
+                        raise _gone(expected, piece.n)
+                    if piece.done:
+                        return
+                    yield piece.delta or ""
+                    expected += 1
+        finally:
+            await batches.close()
+
+
+def _gone(expected: int, found: int) -> Failure:
+    return Failure(
+        ErrorCode.STREAMING_ERROR,
+        f"pieces {expected} to {found - 1} are no longer kept; the whole output comes with the execution's outcome",
+    )
+
+
+class _Batches:
+    """Waits for pieces or for the end, whichever is first."""
+
+    def __init__(self, bus: Bus, subject: str, source: Pull, ended: asyncio.Future[Any] | None) -> None:
+        self._bus = bus
+        self._subject = subject
+        self._source = source
+        self._ended = ended
+        self._fetch: asyncio.Task[list[Msg]] | None = None
+
+    async def next_batch(self, expected: int) -> list[_Piece] | None:
+        """The next pieces; None if the execution has ended and none from `expected` on is stored."""
+        self._fetch = self._fetch or asyncio.create_task(self._source.next_batch(_BATCH))
+        if self._ended is not None:
+            await asyncio.wait({self._fetch, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            while not self._fetch.done():
+                if not await self._is_stored(expected):
+                    return None
+                await asyncio.wait({self._fetch}, timeout=_ASK_AGAIN_SECONDS)
+        messages = await self._fetch
+        self._fetch = None
+        return [_decoder.decode(message.data) for message in messages]
+
+    async def _is_stored(self, n: int) -> bool:
+        """Whether piece `n` or a later one is in the stream, or may be because the server does not answer now."""
+        try:
+            message = await self._bus.jetstream.get_last_msg(TOKENS_STREAM, self._subject)
+        except NotFoundError:
+            return False
+        except TimeoutError:
+            return True
+        return _decoder.decode(message.data or b"").n >= n
+
+    async def close(self) -> None:
+        if self._fetch is not None:
+            self._fetch.cancel()
+            await asyncio.gather(self._fetch, return_exceptions=True)
