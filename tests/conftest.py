@@ -1,0 +1,120 @@
+"""The real servers every test shares: the embedded ones, or the official images with L02_TEST_CONTAINERS=1."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import nats as nats_py
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+
+from bus.embedded import EmbeddedNats, EmbeddedPostgres
+
+NATS_IMAGE = "nats:2.12-alpine"
+POSTGRES_IMAGE = "postgres:16-alpine"
+NATS_CONFIGURATION = Path(__file__).parent.parent / "deploy" / "nats.conf"
+
+
+def in_containers() -> bool:
+    return os.environ.get("L02_TEST_CONTAINERS") == "1"
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> None:
+    """Fail with one clear line if the containers asked for cannot be had."""
+    from docker import from_env  # type: ignore[import-untyped]
+    from docker.errors import DockerException  # type: ignore[import-untyped]
+
+    try:
+        from_env().ping()
+    except DockerException as error:
+        pytest.fail(f"L02_TEST_CONTAINERS=1 needs a running Docker engine: {error}", pytrace=False)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def nats_url(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """One NATS server for the session, every write synced. Its streams are shared: see `fresh_nats`."""
+    if in_containers():
+        request.getfixturevalue("docker_engine")
+        from testcontainers.community.nats import NatsContainer
+
+        container = NatsContainer(NATS_IMAGE)
+        container.with_volume_mapping(NATS_CONFIGURATION, "/etc/nats/l02.conf", "ro")
+        container.with_command("-js -c /etc/nats/l02.conf")
+        await asyncio.to_thread(container.start)
+        try:
+            yield container.nats_uri()
+        finally:
+            await asyncio.to_thread(container.stop)
+    else:
+        server = EmbeddedNats(tmp_path_factory.mktemp("nats"))
+        yield await server.start()
+        await server.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def postgres_url(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """One PostgreSQL server for the session. Tests take a `database` of their own on it."""
+    if in_containers():
+        request.getfixturevalue("docker_engine")
+        from testcontainers.community.postgres import PostgresContainer
+
+        container = PostgresContainer(POSTGRES_IMAGE, username="l02", dbname="l02", driver=None)
+        await asyncio.to_thread(container.start)
+        try:
+            yield container.get_connection_url()
+        finally:
+            await asyncio.to_thread(container.stop)
+    else:
+        server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+        yield await server.start()
+        await server.stop()
+
+
+@pytest_asyncio.fixture
+async def nats(nats_url: str) -> AsyncIterator[Client]:
+    """A client of the session's NATS server."""
+    async with connected(nats_url) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def fresh_nats(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[EmbeddedNats]:
+    """A NATS server for this test alone (30 ms), since streams belong to a whole server.
+
+    It does not sync its writes unless asked: `@pytest.mark.parametrize("fresh_nats", ["synced"], indirect=True)`.
+    """
+    server = EmbeddedNats(tmp_path / "nats", synced=getattr(request, "param", None) == "synced")
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest_asyncio.fixture
+async def database(postgres_url: str) -> AsyncIterator[str]:
+    """The URL of an empty PostgreSQL database for this test alone, dropped after it with all its sessions."""
+    name = f"test_{secrets.token_hex(6)}"
+    administrator = await asyncpg.connect(postgres_url)
+    try:
+        await administrator.execute(f"CREATE DATABASE {name}")
+        yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
+        await administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await administrator.close()
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Client]:
+    client = await nats_py.connect(url)
+    try:
+        yield client
+    finally:
+        await client.close()

@@ -1,0 +1,90 @@
+"""An agent that does what its message says, so that each test can say what it needs."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from l02.agent import Agent, ToolError
+
+agent = Agent("worker")
+
+
+@agent.tool(idempotent=True)
+def add(a: int, b: int) -> int:
+    """The sum."""
+    return a + b
+
+
+@agent.tool
+def mark(name: str) -> int:
+    """Writes a line into the workspace and says how many there are: not to be called twice."""
+    with Path("marks").open("a") as file:
+        file.write(f"{name}\n")
+    return len(Path("marks").read_text().splitlines())
+
+
+@agent.tool
+async def slow_mark(name: str, seconds: float) -> int:
+    """Like mark, after a while."""
+    await asyncio.sleep(seconds)
+    return mark(name)
+
+
+@agent.tool(idempotent=True)
+def failing(text: str) -> None:
+    """Always fails."""
+    raise ValueError(text)
+
+
+@agent.tool(idempotent=True)
+async def hanging() -> None:
+    """Never answers."""
+    await asyncio.sleep(3600)
+
+
+@agent.tool(idempotent=True)
+def large(size: int) -> str:
+    """A text of that many characters."""
+    return "x" * size
+
+
+async def steps(ctx, message):
+    results = []
+    for step in message["steps"]:
+        match step:
+            case ["tool", name, arguments]:
+                results.append(await ctx.tool(name, **arguments))
+            case ["try", name, arguments]:
+                try:
+                    results.append(await ctx.tool(name, **arguments))
+                except ToolError as error:
+                    results.append({"code": error.code, "message": error.message})
+            case ["gather", *calls]:
+                results.append(await asyncio.gather(*(ctx.tool(name, **arguments) for name, arguments in calls)))
+            case ["sleep", seconds]:
+                results.append(await ctx.sleep(seconds))
+            case ["now"]:
+                results.append((await ctx.now()).timestamp())
+            case ["random"]:
+                results.append(await ctx.random())
+            case ["signal", name, timeout]:
+                results.append(await ctx.wait_for_signal(name, timeout=timeout))
+            case ["count"]:
+                ctx.state["count"] = ctx.state.get("count", 0) + 1
+                results.append(ctx.state["count"])
+            case ["emit", text]:
+                ctx.emit(text)
+            case ["pid"]:
+                results.append(os.getpid())  # differs from run to run: only for what is not compared
+            case ["fail", text]:
+                raise RuntimeError(text)
+            case ["state", key, value]:
+                ctx.state[key] = value
+    return results
+
+
+@agent.on_message
+async def handle(ctx, message):
+    if isinstance(message, dict) and "steps" in message:
+        return await steps(ctx, message)
+    return message

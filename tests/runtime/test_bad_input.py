@@ -1,0 +1,125 @@
+"""Bad input of any shape gets a code and a message, and stops nothing else."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from domain.errors import Failure
+from l02.client import Client
+from l02.node import Node
+from tests.runtime.conftest import AGENTS, Raw, worker
+
+Spawn = Callable[..., Awaitable[str]]
+SPEC = msgspec.json.encode({"name": "x", "command": ["true"]})
+
+BODIES = {
+    "empty body": (b"", "E2110"),
+    "not JSON": (b"hello", "E2110"),
+    "invalid UTF-8": (b'{"input": "\xff\xfe"}', "E2110"),
+    "not an object": (b"[1, 2]", "E2110"),
+    "unknown field": (b'{"input": 1, "inptu": 2}', "E2110"),
+    "field of the runtime's own": (b'{"input": 1, "origin": {"actor": "root"}}', "E2110"),
+    "missing field": (b"{}", "E2110"),
+    "wrong type": (b'{"input": 1, "wait": 7}', "E2110"),
+    "deep nesting": (b'{"input": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "E2110"),
+    "2 MiB": (b'{"input": "' + b"x" * 2 * 1024 * 1024 + b'"}', "E2115"),
+}
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def others_work_on(client: Client, spawn: Spawn) -> AsyncIterator[None]:
+    """Whatever a test does, another agent works before and after it."""
+    agent_id = await spawn()
+    yield
+    assert (await client.execute(agent_id, "still here")).output == "still here"
+
+
+@pytest.mark.parametrize(("body", "code"), BODIES.values(), ids=BODIES.keys())
+async def test_bodies(spawn: Spawn, raw: Raw, client: Client, body: bytes, code: str) -> None:
+    agent_id = await spawn()
+    command_id = uuid.uuid4().hex
+    outcome = await raw.publish(f"l02.cmd.agent.{agent_id}.execute", body, command_id)
+    assert not outcome.ok
+    assert outcome.error
+    assert outcome.error.code == code
+    assert outcome.error.message
+    kept = [letter async for letter in client.dead_letters() if letter.headers.get("Nats-Msg-Id") == command_id]
+    assert [(letter.code, letter.body) for letter in kept] == [(code, body)]
+
+
+async def test_the_path_of_what_is_wrong(raw: Raw) -> None:
+    body = {"spec": worker(resource_limits={"cpu": "a lot"})}
+    outcome = await raw.publish(f"l02.cmd.agent.{uuid.uuid4().hex}.spawn", msgspec.json.encode(body))
+    assert outcome.error
+    assert (outcome.error.code, outcome.error.path) == ("E2110", "$.spec.resource_limits.cpu")
+
+
+@pytest.mark.parametrize("subject", ["l02.cmd.agent.a1.dance", "l02.cmd.ghost.a1.spawn", "l02.cmd.agent.a.b.spawn"])
+async def test_subjects(raw: Raw, subject: str) -> None:
+    outcome = await raw.publish(subject, b"{}")
+    assert outcome.error
+    assert outcome.error.code == "E2110"
+
+
+@pytest.mark.parametrize("agent_id", ["with space", "with.dot", "x" * 10_240, "", "*", "ä", "a/b"])
+async def test_ids(raw: Raw, client: Client, agent_id: str) -> None:
+    answer = await raw.request("agent.execute", {"id": agent_id, "input": 1})
+    assert answer["error"]["code"] == "E2110"
+    assert answer["error"]["path"] == "$.id"
+    with pytest.raises(Failure, match="E2110"):
+        await client.execute(agent_id, 1)
+
+
+async def test_a_long_id_in_a_subject(raw: Raw) -> None:
+    outcome = await raw.publish(f"l02.cmd.agent.{'x' * 2000}.terminate", b"{}")
+    assert outcome.error
+    assert outcome.error.code == "E2110"
+
+
+async def test_an_id_used_for_another_command(spawn: Spawn, raw: Raw, client: Client) -> None:
+    agent_id = await spawn()
+    command_id = uuid.uuid4().hex
+    await client.signal(agent_id, "go", 1, command_id=command_id)
+    answer = await raw.request("agent.signal", {"id": agent_id, "command_id": command_id, "name": "go", "payload": 2})
+    assert answer["error"]["code"] == "E2110"
+    assert "another body" in answer["error"]["message"]
+
+
+async def test_a_specification_that_names_a_missing_file(client: Client) -> None:
+    for more in ({"entrypoint": str(AGENTS / "missing.py")}, {"files": {"read": ["/no/such/file"]}}):
+        with pytest.raises(Failure, match="E2020.*does not exist"):
+            await client.spawn(worker(**more))
+
+
+async def test_a_program_that_is_not_there(client: Client) -> None:
+    with pytest.raises(Failure, match="E2020.*no-such-program"):
+        await client.spawn({"name": "x", "command": ["no-such-program"]})
+
+
+async def test_code_that_cannot_be_loaded(client: Client, node: Node, tmp_path_factory: pytest.TempPathFactory) -> None:
+    broken = tmp_path_factory.mktemp("code") / "broken.py"
+    broken.write_text("def (:\n")
+    with pytest.raises(Failure, match=r"E2020.*broken\.py"):
+        await client.spawn({"name": "x", "entrypoint": str(broken)})
+
+
+@pytest.mark.parametrize("trust_level", ["untrusted", "confidential"])
+async def test_a_sandbox_that_this_node_cannot_give(client: Client, trust_level: str) -> None:
+    with pytest.raises(Failure, match="E2040"):
+        await client.spawn(worker(trust_level=trust_level))
+
+
+async def test_requests_that_are_no_json(raw: Raw) -> None:
+    for verb in ("agent.execute", "agent.get", "agent.list", "events.read"):
+        answer = await raw.request(verb, b"\xff{")
+        assert (answer["ok"], answer["error"]["code"]) == (False, "E2110")
+
+
+async def test_queries_with_unknown_fields(raw: Raw) -> None:
+    answer = await raw.request("agent.list", {"colour": "red"})
+    assert answer["error"]["code"] == "E2110"
