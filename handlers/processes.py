@@ -36,7 +36,7 @@ class AgentProcess:
     ) -> None:
         self._sandboxed = sandboxed
         self._condemned: str | None = None
-        self._cause = "the process ended"
+        self._cause = "its process ended"
         self.channel = channel
         self.hello = hello
         self.incarnation = incarnation
@@ -82,7 +82,7 @@ class AgentProcess:
                 self._sandboxed.terminate()
         self._sandboxed.kill()
         ending = await self._sandboxed.wait()
-        self._cause = f"the process {ending.cause}"
+        self._cause = f"its process ended: {ending.cause}"
         if ending.memory_exceeded:
             self._cause = f"{ErrorCode.MEMORY_LIMIT_EXCEEDED.value}: {self._cause}"
         self.channel.close()
@@ -101,10 +101,13 @@ class Processes:
         """Start a process and wait until it is ready. Failure: E2020, E2021, E2040, E2041."""
         began = time.monotonic()
         home = self._agents_dir / agent_id
-        log = home / "log"
-        await asyncio.to_thread(home.mkdir, mode=0o700, parents=True, exist_ok=True)
+        log = _Log(home / "log")
+        await asyncio.to_thread(log.begin)
         sandboxed = await self._sandboxes.spawn(
-            _runtime_class(specification), _policy(specification, home / "workspace"), _entry(specification), str(log)
+            _runtime_class(specification),
+            _policy(specification, home / "workspace"),
+            _entry(specification),
+            str(log.path),
         )
         timeout = specification.lifecycle.spawn_timeout_seconds
         try:
@@ -133,7 +136,7 @@ class Processes:
         await asyncio.to_thread(shutil.rmtree, self._agents_dir / agent_id / "workspace", True)
 
 
-async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: float, log: Path) -> Hello:
+async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: float, log: _Log) -> Hello:
     try:
         async with asyncio.timeout(timeout):
             message = await channel.receive()
@@ -146,7 +149,7 @@ async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: fl
     except ChannelClosed as error:
         sandboxed.kill()
         ending = await sandboxed.wait()
-        tail = await asyncio.to_thread(_tail, log)
+        tail = await asyncio.to_thread(log.tail)
         raise Failure(
             ErrorCode.SPAWN_FAILED, f"the process ended before it said hello: {ending.cause}{tail}"
         ) from error
@@ -163,13 +166,26 @@ async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: fl
             raise Failure(ErrorCode.SPAWN_FAILED, f"the agent's first message was {type(message).__name__}, not hello")
 
 
-def _tail(log: Path) -> str:
-    """The last lines of the agent's log, as a part of a message."""
-    try:
-        text = log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
-    except FileNotFoundError:
-        return ""
-    return f"; its log ends: {text}" if text else ""
+class _Log:
+    """What the agent's processes print, one after another, in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._start = 0
+
+    def begin(self) -> None:
+        """A new process is to write from here on."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._start = self.path.stat().st_size if self.path.exists() else 0
+
+    def tail(self) -> str:
+        """The last lines that this process has written, as a part of a message."""
+        if not self.path.exists():
+            return ""
+        with self.path.open("rb") as file:
+            file.seek(max(self._start, self.path.stat().st_size - _LOG_TAIL_BYTES))
+            text = file.read().decode(errors="replace").strip()
+        return f"; its log ends: {text}" if text else ""
 
 
 def _runtime_class(specification: AgentSpecification) -> RuntimeClass:

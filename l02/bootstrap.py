@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from projections.queries import Queries, open_queries
-from projections.views import ViewProjector
-
 from bus.announcer import OutcomeAnnouncer
 from bus.commands import CommandProcessor
 from bus.connection import Bus
@@ -27,9 +24,10 @@ from handlers.processes import Processes
 from handlers.sandbox.sandboxes import Sandboxes
 from handlers.tool_servers import ToolServers
 from l02.queries import query_table
-from projections.database import migrate
 from projections.progress import Progress
+from projections.queries import ReadModel, open_read_model
 from projections.table_projector import TableProjector
+from projections.views import ViewProjector
 
 __all__ = ["Parts", "wire"]
 
@@ -50,7 +48,7 @@ class Parts:
     tables: TableProjector
     views: ViewProjector
     progress: Progress
-    queries: Queries
+    read_model: ReadModel
 
     @property
     def repositories(self) -> dict[str, Repository[Any]]:
@@ -59,13 +57,13 @@ class Parts:
 
     def query_table(self, nodes: list[dict[str, Any]]) -> dict[str, Query]:
         """The queries that the service answers."""
-        return query_table(self.bus, self.queries, nodes)
+        return query_table(self.bus, self.read_model, nodes)
 
     async def agents_to_recover(self) -> list[str]:
         """The agents that this node kept before, once the tables know all that had happened by now."""
         newest = await last_sequence(self.bus)
         await self.progress.wait_for("agents", newest)
-        return await self.queries.agents_of_node(self.node_id, [Status.PENDING, Status.RUNNING])
+        return await self.read_model.agents_of_node(self.node_id, [Status.PENDING, Status.RUNNING])
 
 
 @asynccontextmanager
@@ -73,18 +71,17 @@ async def wire(
     bus: Bus, postgres_url: str, data_dir: Path, node_id: str, tasks: asyncio.TaskGroup
 ) -> AsyncIterator[Parts]:
     """Build a node's parts; what they hold is given back when the context ends."""
-    await migrate(postgres_url)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_event_store(bus))
         agents = Repository(AGENT, store)
-        queries = await stack.enter_async_context(open_queries(postgres_url))
+        progress = Progress()
+        read_model = await stack.enter_async_context(open_read_model(bus, postgres_url, progress))
         sandboxes = await stack.enter_async_context(Sandboxes(_PRELOADED))
         tool_servers = await stack.enter_async_context(ToolServers(data_dir / "tools", log_dir=data_dir / "logs"))
         announcer = OutcomeAnnouncer(bus, tasks)
         agents.on_recorded(announcer.announce)
         executor = Executor(bus, agents, tool_servers, node_id)
         lifecycle = Lifecycle(bus, agents, Processes(sandboxes, data_dir), executor, node_id)
-        progress = Progress()
         yield Parts(
             node_id=node_id,
             bus=bus,
@@ -96,5 +93,5 @@ async def wire(
             tables=TableProjector(bus, postgres_url, progress),
             views=ViewProjector(bus, progress),
             progress=progress,
-            queries=queries,
+            read_model=read_model,
         )

@@ -34,6 +34,7 @@ from domain.agent.state import Status
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
 from domain.specification import AgentSpecification, validate_specification
+from l02.cancelling import end
 from l02.discovery import NodeUnreachable, find_nats_url, no_streams, reaching
 from l02.event_log import read_log
 from l02.live_views import watch_agents
@@ -132,15 +133,14 @@ class Client:
         """Give an agent a piece of work: what it streams, piece by piece as text, and last its ExecutionResult."""
         command_id = command_id or uuid.uuid4().hex
         # The execution has the command's id, so its stream is known before there is an execution.
-        outcome = asyncio.ensure_future(self._send(id, "execute", {"input": input}, command_id))
+        outcome = asyncio.create_task(self._send(id, "execute", {"input": input}, command_id))
         try:
             async with aclosing(self.tokens(id, command_id, ended=outcome)) as tokens:
                 async for delta in tokens:
                     yield delta
             yield await self._execution_result(await outcome)
         finally:
-            outcome.cancel()
-            await asyncio.gather(outcome, return_exceptions=True)
+            await end(outcome)
 
     def tokens(
         self, id: str, execution_id: str, start: int = 0, *, ended: asyncio.Future[Any] | None = None

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -210,20 +211,23 @@ def _print(report: _Report, seconds: float) -> None:
     )
     print_line("\nwhat the log says of auditor:")
     began = report.timeline[0].time
-    for recorded in report.timeline:
-        print_line(f"  {(recorded.time - began).total_seconds():7.3f} s  {_tell(recorded.event)}")
+    for kind, group in groupby(report.timeline, key=lambda recorded: _tell(recorded.event)):
+        first, *more = group
+        repeated = f" × {len(more) + 1}" if more else ""
+        print_line(f"  {(first.time - began).total_seconds():7.3f} s  {kind}{repeated}")
     calls = sum(isinstance(recorded.event, e.ToolCalled) for recorded in report.timeline)
     print_line(
         f"\nauditor's process {report.killed_pid} was killed after {report.calls_before_kill} of {calls} tool calls "
-        f"and was back {report.recovered_seconds:.1f} s later;\nno tool was called twice, and git agrees with its answer: "
-        f"{report.audit['files']} files, {report.audit['authors']}\nAll of it took {seconds:.1f} s."
+        f"and was back {report.recovered_seconds:.1f} s later;\nno tool was called twice, and git "
+        f"agrees with its answer: {report.audit['files']} files, {report.audit['authors']}\n"
+        f"All of it took {seconds:.1f} s."
     )
 
 
 def _tell(event: Any) -> str:
     match event:
         case e.ToolCalled():
-            return f"{event.type}  {event.call}: {event.tool}"
+            return f"{event.type}  {event.tool}"
         case e.AgentRestarted():
             return f"{event.type}  {event.cause}; again after {event.delay_seconds:g} s"
         case e.AgentSpawned():

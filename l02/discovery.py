@@ -16,9 +16,10 @@ from bus.history import HistoryUnreadable
 from bus.pull import ConsumerError
 from l02.data_dir import default_data_dir
 
-__all__ = ["NATS_URL_VARIABLE", "NodeUnreachable", "find_nats_url", "no_streams", "reaching"]
+__all__ = ["NodeUnreachable", "find_nats_url", "find_postgres_url", "no_streams", "reaching"]
 
 NATS_URL_VARIABLE = "L02_NATS_URL"
+POSTGRES_URL_VARIABLE = "L02_POSTGRES_URL"
 _STREAM_NOT_FOUND = 10059
 
 
@@ -27,7 +28,7 @@ class NodeUnreachable(Exception):
 
 
 def find_nats_url(nats_url: str | None = None, data_dir: str | Path | None = None) -> str:
-    """The NATS server to talk to: what was said, then `L02_NATS_URL`, then the default data directory's node.
+    """The NATS server to talk to: as told, else `L02_NATS_URL`, else that of the default data directory's node.
 
     Raises NodeUnreachable if it comes to a data directory and no node is running there.
     """
@@ -35,13 +36,29 @@ def find_nats_url(nats_url: str | None = None, data_dir: str | Path | None = Non
         return nats_url
     if data_dir is None and (url := os.environ.get(NATS_URL_VARIABLE)):
         return url
+    return _of_running_node(data_dir, "nats_url")
+
+
+def find_postgres_url(data_dir: str | Path | None = None) -> str:
+    """The PostgreSQL server that belongs to what `find_nats_url` finds; the two are never taken from different places.
+
+    Raises NodeUnreachable.
+    """
+    if data_dir is not None or not os.environ.get(NATS_URL_VARIABLE):
+        return _of_running_node(data_dir, "postgres_url")
+    if url := os.environ.get(POSTGRES_URL_VARIABLE):
+        return url
+    raise NodeUnreachable(f"{NATS_URL_VARIABLE} is set: set {POSTGRES_URL_VARIABLE} too, or name the --data-dir")
+
+
+def _of_running_node(data_dir: str | Path | None, name: str) -> str:
     directory = default_data_dir() if data_dir is None else Path(data_dir)
     try:
-        url = DataDirectory.read_runtime_file(directory).get("nats_url")
+        url = DataDirectory.read_runtime_file(directory).get(name)
     except DataDirectoryError as error:
         raise NodeUnreachable(str(error)) from error
     if not isinstance(url, str):
-        raise NodeUnreachable(f"{directory / 'l02.json'} names no nats_url; stop that node and start it again")
+        raise NodeUnreachable(f"{directory / 'l02.json'} has no {name}; stop that node and start it again")
     return url
 
 

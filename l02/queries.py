@@ -13,9 +13,10 @@ from bus.connection import Bus
 from bus.history import read_history
 from bus.service import Query
 from bus.subjects import AggregateId, aggregate_filter, event_subject, events_filter
+from domain.agent.state import Status
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
-from projections.queries import Queries
+from projections.queries import ReadModel
 
 __all__ = ["query_table"]
 
@@ -29,7 +30,7 @@ class _Get(_Strict, frozen=True):
 
 
 class _List(_Strict, frozen=True):
-    state: str | None = None
+    state: Status | None = None
     fleet: str | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     after: str | None = None
@@ -50,12 +51,12 @@ class _Nothing(_Strict, frozen=True):
     pass
 
 
-def query_table(bus: Bus, queries: Queries, nodes: list[dict[str, Any]]) -> dict[str, Query]:
+def query_table(bus: Bus, read_model: ReadModel, nodes: list[dict[str, Any]]) -> dict[str, Query]:
     """The queries by their subject below `l02.api`."""
 
     async def get_agent(fields: dict[str, Any]) -> Any:
         wanted = msgspec.convert(fields, _Get)
-        view = await queries.get_agent(wanted.id)
+        view = await read_model.get_agent(wanted.id)
         if view is None:
             raise Failure(
                 ErrorCode.AGGREGATE_NOT_FOUND, f"there is no agent {wanted.id!r}; `l02 ps` lists those that are"
@@ -64,7 +65,9 @@ def query_table(bus: Bus, queries: Queries, nodes: list[dict[str, Any]]) -> dict
 
     async def list_agents(fields: dict[str, Any]) -> Any:
         wanted = msgspec.convert(fields, _List)
-        return await queries.list_agents(state=wanted.state, fleet=wanted.fleet, limit=wanted.limit, after=wanted.after)
+        return await read_model.list_agents(
+            state=wanted.state, fleet=wanted.fleet, limit=wanted.limit, after=wanted.after
+        )
 
     async def list_nodes(fields: dict[str, Any]) -> Any:
         msgspec.convert(fields, _Nothing)

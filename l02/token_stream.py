@@ -16,15 +16,17 @@ from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
 from bus.connection import Bus
-from bus.pull import Pull, pull
+from bus.pull import ConsumerError, Pull, pull
 from bus.streams import TOKENS_STREAM
 from bus.subjects import stream_subject
 from domain.errors import ErrorCode, Failure
+from l02.cancelling import end
 
 __all__ = ["read_tokens"]
 
 _BATCH = 500
 _ASK_AGAIN_SECONDS = 1.0
+_RETRY_SECONDS = 0.2
 
 
 class _Piece(Struct, frozen=True):
@@ -92,16 +94,26 @@ class _Batches:
 
     async def next_batch(self, expected: int) -> list[_Piece] | None:
         """The next pieces; None if the execution has ended and none from `expected` on is stored."""
-        self._fetch = self._fetch or asyncio.create_task(self._source.next_batch(_BATCH))
-        if self._ended is not None:
-            await asyncio.wait({self._fetch, self._ended}, return_when=asyncio.FIRST_COMPLETED)
-            while not self._fetch.done():
-                if not await self._is_stored(expected):
+        while True:
+            self._fetch = self._fetch or asyncio.create_task(self._source.next_batch(_BATCH))
+            if self._ended is not None:
+                either: set[asyncio.Future[Any]] = {self._fetch, self._ended}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                while not self._fetch.done():
+                    if not await self._is_stored(expected):
+                        return None
+                    await asyncio.wait({self._fetch}, timeout=_ASK_AGAIN_SECONDS)
+            try:
+                messages = await self._fetch
+            except ConsumerError:
+                self._fetch = None
+                # A stream in memory is gone when its server restarts, until a node makes it anew.
+                if self._ended is not None and self._ended.done():
                     return None
-                await asyncio.wait({self._fetch}, timeout=_ASK_AGAIN_SECONDS)
-        messages = await self._fetch
-        self._fetch = None
-        return [_decoder.decode(message.data) for message in messages]
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                self._fetch = None
+                return [_decoder.decode(message.data) for message in messages]
 
     async def _is_stored(self, n: int) -> bool:
         """Whether piece `n` or a later one is in the stream, or may be because the server does not answer now."""
@@ -115,5 +127,4 @@ class _Batches:
 
     async def close(self) -> None:
         if self._fetch is not None:
-            self._fetch.cancel()
-            await asyncio.gather(self._fetch, return_exceptions=True)
+            await end(self._fetch)

@@ -85,6 +85,8 @@ def run_on_socket(
     def started() -> None:
         send_frame(agent, Started(os.getpid()))
         agent.close()
+        # The program alone holds the socket, so that the node sees it when the program closes it.
+        os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
 
     return _supervise(parent, policy, executable, command, started=started)
 

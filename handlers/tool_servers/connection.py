@@ -36,8 +36,6 @@ LINE_BYTES = 8 * 1024 * 1024
 """The longest message of a server: half of what an agent's socket takes, as JSON may grow when it is written again."""
 UNREAD_BYTES = 1024 * 1024
 """Answers and cancellations that a server leaves unread in its pipe beyond this are dropped; requests wait instead."""
-EXIT_SECONDS = 1.0
-"""How long a server whose output has ended is waited for, to say how it ended."""
 MAX_PAGES = 100
 _SHOWN_CHARACTERS = 100
 
@@ -123,11 +121,7 @@ class _Incoming(_Stream):
         return self._lines.popleft()
 
     async def _ending(self) -> str:
-        try:
-            async with asyncio.timeout(EXIT_SECONDS):
-                code = await self._process.wait()
-        except TimeoutError:
-            return "closed its standard output"
+        code = await self._process.wait()
         return f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
 
 
@@ -141,24 +135,23 @@ class _Outgoing(_Stream):
 
     async def send(self, message: SessionMessage, /) -> None:
         """Write a message; raises BrokenResourceError, as the session expects, if that is not possible any more."""
-        line = message.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
         if isinstance(message.message, mcp.JSONRPCRequest):
             async with self._turn:
                 try:
                     await self._stdin.drain()
                 except OSError as error:
                     raise anyio.BrokenResourceError from error
-                self._write(line)
+                self._write(message)
+                request = _request.get()
+                if request is not None:
+                    request.sent = True
         elif self._stdin.transport.get_write_buffer_size() <= UNREAD_BYTES:
-            self._write(line)
+            self._write(message)
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, message: SessionMessage) -> None:
         if self._stdin.is_closing():
             raise anyio.BrokenResourceError
-        request = _request.get()
-        if request is not None:
-            request.sent = True
-        self._stdin.write(line)
+        self._stdin.write(message.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
 
 
 class Connection:

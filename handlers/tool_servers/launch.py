@@ -86,7 +86,7 @@ async def start(server: ToolServer, runtime_class: RuntimeClass, scratch: Path, 
             )
         finally:
             os.close(stderr)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ToolNotRun(f"its process cannot be made: {error}") from error
 
 

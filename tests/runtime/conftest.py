@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -36,7 +37,7 @@ def misbehaving(how: str, **lifecycle: Any) -> Specification:
     """The specification of a program that breaks the protocol."""
     return {
         "name": "misbehaving",
-        "command": ["python3", str(AGENTS / "misbehaving.py"), how],
+        "command": [sys.executable, str(AGENTS / "misbehaving.py"), how],
         "files": {"read": [str(AGENTS / "misbehaving.py")]},
         "lifecycle": {"restart_delay_seconds": [0.05], "max_restart_count": 1} | lifecycle,
     }

@@ -1,0 +1,123 @@
+"""What the service and the command line ask the tables, and waiting until they hold what one has just done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+import msgspec
+
+from bus.connection import Bus
+from domain.agent.state import Status
+from projections.agents import AgentView
+from projections.bucket import ViewBucket
+from projections.database import SCHEMA, migrate
+from projections.executions import ExecutionView
+from projections.progress import Progress
+from projections.tables import sql
+from projections.views import VIEWS, stored_position
+
+if TYPE_CHECKING:
+    from asyncpg import Pool, Record
+
+    PgPool = Pool[Record]
+
+__all__ = ["ReadModel", "open_read_model"]
+
+_POOL_SIZE = 4
+_QUERY_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+_agent = msgspec.json.Decoder(AgentView)
+_execution = msgspec.json.Decoder(ExecutionView)
+
+
+class ReadModel:
+    """The tables, typed. Every query raises asyncpg's errors, OSError or TimeoutError if PostgreSQL is away."""
+
+    def __init__(self, pool: PgPool, bus: Bus, progress: Progress) -> None:
+        self._pool = pool
+        self._bucket = ViewBucket(bus)
+        self._progress = progress
+
+    async def get_agent(self, agent_id: str) -> AgentView | None:
+        """The agent, None if there is none."""
+        view = await self._pool.fetchval("SELECT view FROM agents WHERE id = $1", agent_id)
+        return None if view is None else _agent.decode(view)
+
+    async def list_agents(
+        self, *, state: Status | None = None, fleet: str | None = None, limit: int = 100, after: str | None = None
+    ) -> list[AgentView]:
+        """At most `limit` agents in the order of their ids; `after` is the last id of the page before."""
+        rows = await self._pool.fetch(sql("agents_list"), state and state.value, fleet, after or "", limit)
+        return [_agent.decode(row["view"]) for row in rows]
+
+    async def get_execution(self, agent_id: str, execution_id: str) -> ExecutionView | None:
+        """The execution, None if there is none."""
+        view = await self._pool.fetchval(
+            "SELECT view FROM executions WHERE agent_id = $1 AND execution_id = $2", agent_id, execution_id
+        )
+        return None if view is None else _execution.decode(view)
+
+    async def list_executions(
+        self, agent_id: str, *, limit: int = 100, after: str | None = None
+    ) -> list[ExecutionView]:
+        """At most `limit` executions of the agent, the latest first; `after` is the last id of the page before."""
+        rows = await self._pool.fetch(sql("executions_list"), agent_id, after, limit)
+        return [_execution.decode(row["view"]) for row in rows]
+
+    async def agents_of_node(self, node_id: str, states: Collection[Status]) -> list[str]:
+        """The ids of the agents that are in one of `states` on this node."""
+        rows = await self._pool.fetch(
+            "SELECT id FROM agents WHERE node_id = $1 AND state = ANY ($2::text[]) ORDER BY id",
+            node_id,
+            [state.value for state in states],
+        )
+        return [row["id"] for row in rows]
+
+    async def position(self, name: str) -> int:
+        """The projection `name`, of a table or `views`, reflects all events up to this stream sequence at least."""
+        if name == VIEWS:
+            return (await stored_position(self._bucket))[0]
+        position = await self._pool.fetchval("SELECT position FROM positions WHERE name = $1", name)
+        if position is None:
+            raise KeyError(name)
+        return int(position)
+
+    async def wait_for(self, name: str, sequence: int, timeout: float = 5.0) -> None:
+        """Return when the projection `name` reflects the event with this stream sequence; TimeoutError if it is late.
+
+        It may be any node's projector that gets there: that of this process is noticed at once, others are looked for
+        every 50 ms.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    try:
+                        async with asyncio.timeout(_POLL_SECONDS):
+                            await self._progress.wait_for(name, sequence)
+                        return
+                    except TimeoutError:
+                        if await self.position(name) >= sequence:
+                            return
+        except TimeoutError as error:
+            raise TimeoutError(f"{name} has not reached event {sequence} in {timeout:g} s") from error
+
+
+@asynccontextmanager
+async def open_read_model(bus: Bus, postgres_url: str, progress: Progress | None = None) -> AsyncIterator[ReadModel]:
+    """Make the schema if need be, and connect. Raises DatabaseUnreachable or SchemaMismatch.
+
+    `progress` is that of this process's projectors, if it has any.
+    """
+    await migrate(postgres_url)
+    async with asyncpg.create_pool(
+        postgres_url,
+        min_size=1,
+        max_size=_POOL_SIZE,
+        command_timeout=_QUERY_SECONDS,
+        server_settings={"search_path": SCHEMA, "application_name": "l02-queries"},
+    ) as pool:
+        yield ReadModel(pool, bus, progress or Progress())
