@@ -103,6 +103,7 @@ class Effects:
         began = time.monotonic()
         assert call.tool is not UNSET
         assert call.arguments is not UNSET
+        attempts = 0
         try:
             tool = await tools.find(call.tool)
             tools.check(tool, call.arguments)
@@ -113,12 +114,13 @@ class Effects:
                     )
                 )
             outcome = await tools.call(tool, call.arguments, run_local)
+            attempts = outcome.attempts
             if outcome.ok:
                 self._meter.add(outcome.result)
         except Failure as failure:
             if failure.code is ErrorCode.INVALID_STATE:
                 raise
-            outcome = ToolOutcome(False, {"code": failure.code.value, "message": failure.message}, 0)
+            outcome = ToolOutcome(False, {"code": failure.code.value, "message": failure.message}, attempts)
         await self._record(
             RecordTool(
                 execution_id=self._execution_id,

@@ -48,14 +48,14 @@ class LiveCalls:
         if call.call not in self._calls:
             return None
         request, task = self._calls[call.call]
-        if task.done() and not task.cancelled() and isinstance(task.exception(), LocalToolLost):
+        if _is_lost(task):
             return None
         if request != request_of(call):
             _diverged(call, request)
         return task
 
     def __contains__(self, number: int) -> bool:
-        return number in self._calls and not self._calls[number][1].cancelled()
+        return number in self._calls and not _is_lost(self._calls[number][1])
 
     def start(self, call: Call, act: Callable[[], Awaitable[Result]]) -> asyncio.Task[Result]:
         """Begin the call."""
@@ -73,6 +73,11 @@ class LiveCalls:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _is_lost(task: asyncio.Task[Result]) -> bool:
+    """Whether the call has ended without anyone knowing how."""
+    return task.done() and (task.cancelled() or isinstance(task.exception(), LocalToolLost))
 
 
 class Run:

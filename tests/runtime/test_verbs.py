@@ -74,7 +74,9 @@ async def test_a_signal_waits_for_who_asks_later(client: Client, spawn: Spawn) -
     agent_id = await spawn()
     await client.signal(agent_id, "go", "first")
     await client.signal(agent_id, "go", "second")
-    result = await client.execute(agent_id, {"steps": [["signal", "go", 5], ["signal", "go", 5], ["signal", "go", 0.1]]})
+    result = await client.execute(
+        agent_id, {"steps": [["signal", "go", 5], ["signal", "go", 5], ["signal", "go", 0.1]]}
+    )
     assert result.output == ["first", "second", None]
 
 
@@ -144,7 +146,9 @@ async def test_a_command_sent_twice_happens_once(client: Client, spawn: Spawn, r
     command_id = uuid.uuid4().hex
     body = b'{"input": {"steps": [["count"]]}}'
     first = await raw.publish(f"l02.cmd.agent.{agent_id}.execute", body, command_id)
-    again = await raw.request("agent.execute", {"id": agent_id, "command_id": command_id, "input": {"steps": [["count"]]}})
+    again = await raw.request(
+        "agent.execute", {"id": agent_id, "command_id": command_id, "input": {"steps": [["count"]]}}
+    )
     assert first.ok
     assert again["result"] == first.result
     started = [event for event in await history(client, agent_id) if isinstance(event, e.ExecutionStarted)]
