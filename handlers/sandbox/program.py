@@ -40,6 +40,7 @@ MEMORY_INTERVAL = 0.25
 
 
 class _Launch(msgspec.Struct, frozen=True):
+    parent: int
     runtime_class: RuntimeClass
     policy: SandboxPolicy
     command: tuple[str, ...]
@@ -50,10 +51,11 @@ def program_argv(runtime_class: RuntimeClass, policy: SandboxPolicy, command: Se
 
     It must be started with `program_environment(policy)` in its environment: arguments can be read by every user of
     the machine, so the values of the policy's variables are not among them. The program sees none of the other
-    variables that it is started with. It exits as the program does.
+    variables that it is started with. It exits as the program does, and lives no longer than this process, which must
+    be the one that starts it.
     """
     shown = msgspec.structs.replace(policy, environment=dict.fromkeys(policy.environment, ""))
-    launch = msgspec.json.encode(_Launch(runtime_class, shown, tuple(command))).decode()
+    launch = msgspec.json.encode(_Launch(os.getpid(), runtime_class, shown, tuple(command))).decode()
     return [sys.executable, "-I", "-m", "handlers.sandbox.program", launch]
 
 
@@ -179,13 +181,14 @@ def _supervise(
         return 128 + signal.SIGKILL
     result = results[0]
     if result.reason != sandlock.ExitReason.EXITED:
-        _die_of(result.signal or signal.SIGKILL)
+        # sandlock gives -1 for a program killed by SIGKILL.
+        _die_of(result.signal if result.signal and result.signal > 0 else signal.SIGKILL)
     return int(result.exit_code)
 
 
 def _guard(launch: _Launch) -> int:
     """Fork the supervisor (or the program, in class `process`), and see to it that no descendant survives it."""
-    parent = os.getppid()
+    parent = launch.parent
     adopt_orphans()
     signals = _Signals(*_FORWARDED, signal.SIGCHLD)
     die_with_parent(parent, signal.SIGTERM)

@@ -1,0 +1,153 @@
+"""A node as a process: it starts, says why it cannot, stops cleanly, is killed, and continues where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+
+from domain.agent import events as e
+from l02.client import Client
+from tests.runtime.conftest import history, until, worker
+
+L02 = str(Path(sysconfig.get_path("scripts")) / "l02")
+READY_SECONDS = 30
+
+
+def wait_until(fact: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@contextmanager
+def up(data_dir: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """`l02 up`, ready; killed at the end if the test has not ended it."""
+    command = [L02, "up", "--data-dir", str(data_dir), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}) as process:
+        try:
+            wait_until(lambda: (data_dir / "l02.json").exists() or process.poll() is not None, "the node is not ready")
+            if process.poll() is not None:
+                pytest.fail(f"the node ended: {process.stderr.read() if process.stderr else ''}")
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(READY_SECONDS)
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    """What `l02 up` says when it cannot start: one line, and an exit code that is not 0."""
+    done = subprocess.run(
+        [L02, "up", *arguments], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
+    )
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("l02 up: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def runtime(data_dir: Path) -> dict[str, Any]:
+    return msgspec.json.decode((data_dir / "l02.json").read_bytes(), type=dict[str, Any])
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def are_gone(processes: list[psutil.Process]) -> bool:
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+def test_a_node_says_how_to_reach_it_and_leaves_nothing(tmp_path: Path) -> None:
+    data_dir = tmp_path / "a directory with spaces"
+    with up(data_dir) as process:
+        said = runtime(data_dir)
+        assert said.keys() == {"nats_url", "postgres_url", "http_url", "node_id", "pid"}
+        assert said["pid"] == process.pid
+        assert stat.S_IMODE((data_dir / "l02.json").stat().st_mode) == 0o600
+        assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
+        assert "in use by the node with pid" in refused("--data-dir", str(data_dir))
+        processes = family(process)
+        assert len(processes) >= 3
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(READY_SECONDS) == 0
+    assert not (data_dir / "l02.json").exists()
+    assert are_gone(processes)
+
+
+def test_ctrl_c_stops_it(tmp_path: Path) -> None:
+    with up(tmp_path / "data") as process:
+        processes = family(process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(READY_SECONDS) == 0
+    assert are_gone(processes)
+
+
+async def test_health_and_metrics_over_http(tmp_path: Path) -> None:
+    with up(tmp_path / "data"):
+        url = runtime(tmp_path / "data")["http_url"]
+        for path, part in (("/healthz", b"alive"), ("/readyz", b"ready"), ("/metrics", b"process_cpu_seconds_total")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            answer = await reader.read()
+            writer.close()
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert part in answer
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert "in use" in refused("--data-dir", str(tmp_path / "data"), "--http-port", port)
+
+
+def test_a_file_in_the_place_of_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    assert str(tmp_path / "data") in refused("--data-dir", str(tmp_path / "data"))
+
+
+def test_servers_that_do_not_answer(tmp_path: Path) -> None:
+    line = refused("--data-dir", str(tmp_path / "a"), L02_NATS_URL="nats://127.0.0.1:1")
+    assert "no NATS server answers at nats://127.0.0.1:1" in line
+    line = refused("--data-dir", str(tmp_path / "b"), L02_POSTGRES_URL="postgresql://someone@127.0.0.1:1/x")
+    assert "PostgreSQL" in line
+
+
+def test_a_setting_that_is_no_number(tmp_path: Path) -> None:
+    assert "L02_HTTP_PORT" in refused("--data-dir", str(tmp_path / "a"), L02_HTTP_PORT="many")
+
+
+async def test_a_killed_node_continues_where_it_was(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with up(data_dir) as process:
+        async with Client.connect(data_dir=data_dir) as client:
+            await client.spawn(worker(), id="survivor")
+            await client.execute("survivor", {"steps": [["count"]]})
+            steps = [["tool", "add", {"a": 1, "b": 1}], ["sleep", 2], ["count"]]
+            work = asyncio.create_task(client.execute("survivor", {"steps": steps}))
+            await until(client, "survivor", lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+            processes = family(process)
+            process.kill()
+            process.wait()
+            wait_until(lambda: are_gone(processes), "something outlives the node")
+            with up(data_dir):
+                result = await work
+                calls = [event.call for event in await history(client, "survivor") if isinstance(event, e.ToolCalled)]
+    assert result.output == [2, None, 2]
+    assert calls == [1]

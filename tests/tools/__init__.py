@@ -1,0 +1,1 @@
+"""Tool servers, real ones in real sandboxes."""
