@@ -18,25 +18,29 @@ from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
 from projections.queries import ReadModel
 
-__all__ = ["query_table"]
+__all__ = ["QUERY_FIELDS", "query_table"]
 
 
 class _Strict(Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class _Get(_Strict, frozen=True):
+class GetAgent(_Strict, frozen=True):
+    """One agent as it is now; E2111 if there is none."""
+
     id: str
 
 
-class _List(_Strict, frozen=True):
+class ListAgents(_Strict, frozen=True):
+    """Agents in the order of their ids; `after` is the last id of the page before."""
+
     state: Status | None = None
     fleet: str | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     after: str | None = None
 
 
-class _ReadEvents(_Strict, frozen=True):
+class ReadEvents(_Strict, frozen=True):
     """`after` is a stream sequence, `since` a time; the events of one aggregate, of one type, or all."""
 
     aggregate: str = "agent"
@@ -47,15 +51,23 @@ class _ReadEvents(_Strict, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
-class _Nothing(_Strict, frozen=True):
-    pass
+class ListNodes(_Strict, frozen=True):
+    """The nodes that run."""
+
+
+QUERY_FIELDS: dict[str, type[Struct]] = {
+    "agent.get": GetAgent,
+    "agent.list": ListAgents,
+    "node.list": ListNodes,
+    "events.read": ReadEvents,
+}
 
 
 def query_table(bus: Bus, read_model: ReadModel, nodes: list[dict[str, Any]]) -> dict[str, Query]:
     """The queries by their subject below `l02.api`."""
 
     async def get_agent(fields: dict[str, Any]) -> Any:
-        wanted = msgspec.convert(fields, _Get)
+        wanted = msgspec.convert(fields, GetAgent)
         view = await read_model.get_agent(wanted.id)
         if view is None:
             raise Failure(
@@ -64,17 +76,17 @@ def query_table(bus: Bus, read_model: ReadModel, nodes: list[dict[str, Any]]) ->
         return view
 
     async def list_agents(fields: dict[str, Any]) -> Any:
-        wanted = msgspec.convert(fields, _List)
+        wanted = msgspec.convert(fields, ListAgents)
         return await read_model.list_agents(
             state=wanted.state, fleet=wanted.fleet, limit=wanted.limit, after=wanted.after
         )
 
     async def list_nodes(fields: dict[str, Any]) -> Any:
-        msgspec.convert(fields, _Nothing)
+        msgspec.convert(fields, ListNodes)
         return nodes
 
     async def read_events(fields: dict[str, Any]) -> Any:
-        wanted = msgspec.convert(fields, _ReadEvents)
+        wanted = msgspec.convert(fields, ReadEvents)
         try:
             events, more = await read_history(
                 bus, _filter(wanted), after=wanted.after, since=wanted.since, limit=wanted.limit
@@ -94,7 +106,7 @@ def query_table(bus: Bus, read_model: ReadModel, nodes: list[dict[str, Any]]) ->
     }
 
 
-def _filter(wanted: _ReadEvents) -> str:
+def _filter(wanted: ReadEvents) -> str:
     if wanted.id is None:
         return events_filter(wanted.aggregate if wanted.type is None else None, wanted.type)
     aggregate = AggregateId(wanted.aggregate, require_id(wanted.id, "$.id"))

@@ -1,0 +1,131 @@
+"""The part of `docs/events.md` for those who send: commands, their outcomes, requests and queries."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from bus.outcomes import Outcome
+from bus.service import INTERNAL_VERBS, SERVICE_NAME, Answer
+from bus.subjects import API, AggregateId, command_subject, outcome_subject
+from bus.wire import ACTOR_HEADER, COMMAND_ID_HEADER, MAX_COMMAND_BYTES
+from domain.agent import events as e
+from domain.agent.commands import Execute, Spawn, Terminate, WireCommand
+from domain.aggregates import AGGREGATES
+from domain.message import Event
+from l02.catalogue import examples
+from l02.catalogue.markdown import code_block, table
+from l02.catalogue.schemas import RESULTS, SCHEMAS, name_of, served_commands
+from l02.catalogue.words import fields_words, type_words
+from l02.queries import QUERY_FIELDS
+
+__all__ = ["COMMANDS_AND_QUERIES", "COMPLETED_BY", "commands_and_queries"]
+
+COMMANDS_AND_QUERIES: tuple[type[Struct], ...] = (Outcome, Answer)
+COMPLETED_BY: dict[type[WireCommand], tuple[type[Event], ...]] = {
+    Spawn: (e.AgentSpawned, e.SpawnFailed, e.AgentFailed),
+    Execute: (e.ExecutionCompleted, e.ExecutionFailed),
+    Terminate: (e.AgentTerminated,),
+}
+_ENVELOPE_OF_COMMANDS = ("wait", "expected_version")
+
+_HEADERS = (
+    (
+        f"`{COMMAND_ID_HEADER}`?",
+        "the command's id; made up if absent. Sending a command again under its id is harmless for as long as the "
+        "aggregate is known; the same id with another body is E2110",
+    ),
+    (f"`{ACTOR_HEADER}`?", "who asks; it stands in the events"),
+    ("`traceparent`?", "W3C trace context; it stands in the events"),
+)
+
+
+def commands_and_queries() -> list[str]:
+    """The sections, in order."""
+    return ["## Commands", _commands(), "## Outcomes", _outcomes(), "## Requests and queries", _requests()]
+
+
+def _commands() -> str:
+    subject = command_subject(AggregateId("<aggregate>", "<id>"), "<verb>")
+    text = f"""\
+A command is a JSON object of at most {MAX_COMMAND_BYTES // 1024**2} MiB, published on `{subject}`. It is stored before
+anything happens: once JetStream has acknowledged it, it will be handled, whatever dies. Commands to one aggregate are
+handled in the order in which they were stored.
+
+{table(("header", "meaning"), _HEADERS)}
+
+Each body may have, beside its own fields, `wait` = `"complete"` or `"accepted"`: whether the outcome is wanted when the
+effect is complete or when it is decided; and `expected_version`: the aggregate's version that the command was decided
+upon, E2113 if it has changed. An unknown field is E2110."""
+    return "\n\n".join([text, *(_verbs(kind) for kind in AGGREGATES)])
+
+
+def _verbs(kind: str) -> str:
+    rows = [
+        (f"`{verb}`", _description(command), _own_fields(command), _when(command))
+        for verb, command in AGGREGATES[kind].wire_commands.items()
+    ]
+    subject = command_subject(AggregateId(kind, "<id>"), "<verb>")
+    headings = ("verb", "what it asks", "body", "the outcome comes")
+    return f"### Commands to `{subject}`\n\n{table(headings, rows)}"
+
+
+def _own_fields(command: type[WireCommand]) -> str:
+    schema = SCHEMAS[name_of(command)]
+    own = {name: field for name, field in schema["properties"].items() if name not in _ENVELOPE_OF_COMMANDS}
+    return fields_words(schema | {"properties": own})
+
+
+def _when(command: type[WireCommand]) -> str:
+    ends = COMPLETED_BY.get(command)
+    if ends:
+        events = " or ".join(f"`{event.type}`" for event in ends)
+        return f"with {events}; at once if it is refused or changes nothing"
+    return "nobody waits for it" if command.verb in INTERNAL_VERBS else "at the decision"
+
+
+def _outcomes() -> str:
+    return f"""\
+The outcome of a command is published once on `{outcome_subject("<command_id>")}` and kept for an hour; if two are
+seen, the first counts. Subscribe before sending, or read the last message of the subject later. Waiting for an
+outcome holds up no other command.
+
+`ok`: done. `subject` and `version` say which aggregate and its version after it, `events` what it led to. `result`
+holds for `spawn` `agent_id`, `session_id`, `node_id`, `sandbox_type`, `spawn_seconds`; for `execute` `execution_id`,
+`output` (by reference if larger than 1 MiB), and with `"wait": "accepted"` the `execution_id` alone; for `terminate`
+`reason`, `resource_usage`, `duration_seconds`; for the others nothing.
+
+{code_block(examples.completed_outcome())}
+
+Not `ok`: `error` has one of the [codes](errors.md), and `path` if one field is to blame.
+
+{code_block(examples.refused_outcome())}
+
+{code_block(examples.unreadable_outcome())}"""
+
+
+def _requests() -> str:
+    served = [f"`{API}.{kind}.{verb}`" for kind in AGGREGATES for verb in served_commands(kind)]
+    rows = [
+        (f"`{API}.{name}`", _description(fields), fields_words(SCHEMAS[name_of(fields)]), _result(name))
+        for name, fields in QUERY_FIELDS.items()
+    ]
+    return f"""\
+The NATS micro service `{SERVICE_NAME}` answers requests (`nats micro info {SERVICE_NAME}`).
+
+**Commands**: {", ".join(served)}. The request is the command's body with the `id` of the aggregate and, if it shall be
+safe to send again, a `command_id`. It is stored like any other command; the reply is its outcome, so give the request
+as much time as the effect may take.
+
+**Queries** are answered by `{{"ok": true, "result": …}}` or `{{"ok": false, "error": {{"code", "name", "message"}}}}`:
+
+{table(("subject", "what it asks", "request", "result"), rows)}"""
+
+
+def _result(query: str) -> str:
+    schema = RESULTS[query]
+    explanation = schema.get("description")
+    return type_words(schema) + (f". {explanation}" if explanation else "")
+
+
+def _description(kind: type[Struct]) -> str:
+    return str(SCHEMAS[name_of(kind)]["description"])

@@ -1,0 +1,123 @@
+"""`docs/events.md`: everything on the wire, for people."""
+
+from __future__ import annotations
+
+from bus.codec import CloudEvent
+from bus.streams import OBJECTS_BUCKET
+from bus.subjects import AggregateId, event_subject
+from domain.aggregates import AGGREGATES
+from domain.values import INLINE_LIMIT_BYTES, ObjectReference
+from l02.catalogue import examples
+from l02.catalogue.commands_section import COMMANDS_AND_QUERIES, commands_and_queries
+from l02.catalogue.markdown import GENERATED, code_block, table
+from l02.catalogue.schemas import SCHEMAS, name_of, referenced
+from l02.catalogue.storage_section import storage
+from l02.catalogue.words import default_words, fields_words, is_required, type_words
+from projections.agents import AgentView
+
+__all__ = ["events_page"]
+
+_INTRODUCTION = """\
+Commands go in, events come out, all as JSON on NATS subjects. This page is the contract; the same for programs is in
+[asyncapi.yaml](asyncapi.yaml), the codes of failures are in [errors.md](errors.md). Durations are seconds, sizes bytes,
+times RFC 3339 in UTC; an id has 1 to 128 letters, digits, `-` or `_`. In the tables `name?` marks a field that may be
+absent, and `= …` what then holds.
+
+[Events](#events) · [Commands](#commands) · [Outcomes](#outcomes) · [Requests and queries](#requests-and-queries) ·
+[Streamed output](#streamed-output) · [Dead letters](#dead-letters) · [Timers](#timers) ·
+[Streams and buckets](#streams-and-buckets) · [Types](#types)"""
+
+_READING = """\
+A reader must take fields and types that it does not know as something to ignore: more may be added, none is renamed or
+given a new meaning. The events of one aggregate are in order, by `version`, without gaps; among aggregates the order is
+that of the stream."""
+
+_ENVELOPE = {
+    "specversion": "the version of CloudEvents",
+    "id": "unique to the event",
+    "source": "always the same",
+    "type": "what happened: one of the names below",
+    "subject": "whom it happened to: `<aggregate>/<id>`",
+    "time": "when it was decided",
+    "datacontenttype": "what `data` is",
+    "version": "the aggregate's version after the event, counted from 1",
+    "schemaversion": "the version of the shape of `data`",
+    "causationid": "the direct cause: a command's id, or what the node acted upon",
+    "correlationid": "the command at the root of the chain",
+    "actor": "who sent the command; `timer`, or `node/<id>` if the node decided by itself",
+    "traceparent": "W3C trace context, if the command had one",
+    "commandhash": "on the first event of a command from outside: tells a repeated command from another one that "
+    "wrongly has the same id",
+    "data": "the fields of the event, below",
+}
+
+
+def events_page() -> str:
+    """The page."""
+    parts = ["# Events, commands and all else on the wire", GENERATED, _INTRODUCTION]
+    parts += ["## Events", _envelope(), code_block(examples.event()), _READING]
+    for kind in AGGREGATES:
+        parts += [f"### Events of `{kind}`", _events(kind)]
+    parts += [_large_values(), *commands_and_queries(), *storage(), "## Types", *_types()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _envelope() -> str:
+    schema = SCHEMAS[name_of(CloudEvent)]
+    rows = [
+        (f"`{name}`" + ("" if is_required(schema, name) else "?"), type_words(field), _ENVELOPE[name])
+        for name, field in schema["properties"].items()
+    ]
+    introduction = (
+        "Each event is a [CloudEvent 1.0](https://cloudevents.io) in structured JSON on "
+        f"`{event_subject(AggregateId('<aggregate>', '<id>'), '<rest of the type>')}`:"
+    )
+    return f"{introduction}\n\n{table(('attribute', 'type', 'meaning'), rows)}\n\nFor example:"
+
+
+def _events(kind: str) -> str:
+    rows = [
+        (
+            f"`{event.type}`",
+            str(SCHEMAS[name_of(event)]["description"]),
+            fields_words(SCHEMAS[name_of(event)]),
+            f"`{event_subject(AggregateId(kind, '<id>'), event.type)}`",
+            str(event.schema_version),
+        )
+        for event in AGGREGATES[kind].events
+    ]
+    return table(("type", "what it means", "data", "subject", "schemaversion"), rows)
+
+
+def _large_values() -> str:
+    return (
+        "**Large values.** A tool's `result`, an `output` and a value in `state.set` whose JSON has more than "
+        f"{INLINE_LIMIT_BYTES // 1024} KiB are not in the event. In their place stands "
+        '`{"$object": name, "sha256": …, "size": …}`: the object `name` in the object store bucket '
+        f"`{OBJECTS_BUCKET}` holds the JSON, `size` bytes whose SHA-256 is `sha256`.\n\n"
+        "**Who waits.** `awaited_by` is the id of the command whose outcome is still owed. The event that ends the "
+        "wait has it in `completes`."
+    )
+
+
+def _types() -> list[str]:
+    """What the fields above are made of."""
+    shown: set[str] = set()
+    for aggregate in AGGREGATES.values():
+        for kind in (*aggregate.events, *aggregate.wire_commands.values()):
+            shown |= referenced(SCHEMAS[name_of(kind)], SCHEMAS)
+    for other in (AgentView, ObjectReference, *COMMANDS_AND_QUERIES):
+        shown |= {name_of(other)} | referenced(SCHEMAS[name_of(other)], SCHEMAS)
+    return [_type(name) for name in sorted(shown)]
+
+
+def _type(name: str) -> str:
+    schema = SCHEMAS[name]
+    description = schema.get("description", "")
+    if "enum" in schema:
+        return f"### {name}\n\n{description} One of {type_words(schema)}."
+    rows = [
+        (f"`{field_name}`" + ("" if is_required(schema, field_name) else "?"), type_words(field), default_words(field))
+        for field_name, field in schema["properties"].items()
+    ]
+    return f"### {name}\n\n{description}\n\n{table(('field', 'type', 'default'), rows)}"

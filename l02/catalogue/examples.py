@@ -1,0 +1,75 @@
+"""Examples for the pages, made by the code that makes the real ones."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from bus.codec import Metadata, encode_event
+from bus.outcomes import Outcome, failed
+from bus.subjects import AggregateId, CommandAddress
+from bus.wire import read_command
+from domain.agent.commands import Execute, Origin
+from domain.agent.events import ExecutionCompleted
+from domain.agent.outcome import result_of
+from domain.aggregates import AGENT
+from domain.errors import Failure
+
+__all__ = ["completed_outcome", "event", "refused_outcome", "unreadable_outcome"]
+
+_AGENT = AggregateId("agent", "a1")
+_COMMAND_ID = "count-42"
+_COMPLETED = ExecutionCompleted(
+    execution_id=_COMMAND_ID,
+    output="5 commits",
+    tokens=812,
+    duration_seconds=1.25,
+    calls=1,
+    completes=(_COMMAND_ID,),
+)
+
+
+def event() -> Any:
+    """An event as it is stored."""
+    raw = encode_event(
+        _COMPLETED,
+        aggregate=_AGENT,
+        event_id="019a2f1c7b3e4d5f8a6b9c0d1e2f3a4b",
+        version=5,
+        time=datetime(2026, 3, 1, 12, 0, 2, 250_000, tzinfo=UTC),
+        metadata=Metadata(causation_id=_COMMAND_ID, correlation_id=_COMMAND_ID, actor="node/n1"),
+    )
+    return msgspec.json.decode(raw)
+
+
+def completed_outcome() -> Outcome:
+    """What the event of `event` tells the sender of the command."""
+    return Outcome(
+        command_id=_COMMAND_ID,
+        ok=True,
+        subject=str(_AGENT),
+        version=5,
+        events=[_COMPLETED.type],
+        result=result_of(_COMPLETED),
+    )
+
+
+def refused_outcome() -> Outcome:
+    """A command that makes no sense now."""
+    try:
+        AGENT.decide(AGENT.initial_state(), Execute(input="count", origin=Origin(command_id=_COMMAND_ID)))
+    except Failure as failure:
+        return failed(_COMMAND_ID, failure, str(_AGENT))
+    raise AssertionError("an agent that does not exist took work")
+
+
+def unreadable_outcome() -> Outcome:
+    """A command that cannot be read."""
+    body = b'{"spec": {"name": 7, "entrypoint": "/srv/historian.py"}}'
+    try:
+        read_command(CommandAddress(_AGENT, "spawn"), body, {}, command_id="spawn-a1", node_id="n1")
+    except Failure as failure:
+        return failed("spawn-a1", failure)
+    raise AssertionError("a name that is a number was taken")

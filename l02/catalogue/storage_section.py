@@ -1,0 +1,122 @@
+"""The part of `docs/events.md` on what is kept where: streamed output, dead letters, timers, streams and buckets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from bus.dead_letters import DeadLetter
+from bus.streams import (
+    COMMANDS_STREAM,
+    DEAD_STREAM,
+    EVENTS_STREAM,
+    OBJECTS_BUCKET,
+    OUTCOMES_STREAM,
+    TOKENS_STREAM,
+    VIEWS_BUCKET,
+    stream_configs,
+)
+from bus.subjects import AggregateId, command_subject, dead_subject, stream_subject, timer_subject
+from domain.agent.commands import Restart
+from l02.catalogue.markdown import table
+from l02.catalogue.schemas import SCHEMAS, name_of, reference_to
+from l02.catalogue.words import fields_words, type_words
+from projections.views import LIVE_VIEWS
+
+__all__ = ["storage"]
+
+_HOUR = 3600 * 1_000_000_000
+_PURPOSES = {
+    EVENTS_STREAM: "every event, for ever; nothing can be deleted or purged",
+    COMMANDS_STREAM: "commands, handled or not yet, and timers, which wait for as long as they must",
+    OUTCOMES_STREAM: "the outcome of each command",
+    TOKENS_STREAM: "streamed output",
+    DEAD_STREAM: "what could not be handled, with the reason",
+}
+
+
+def storage() -> list[str]:
+    """The sections, in order."""
+    return [
+        "## Streamed output",
+        _streamed_output(),
+        "## Dead letters",
+        _dead_letters(),
+        "## Timers",
+        _timers(),
+        "## Streams and buckets",
+        _streams(),
+    ]
+
+
+def _streamed_output() -> str:
+    subject = stream_subject("<agent_id>", "<execution_id>")
+    return f"""\
+On `{subject}`, as the agent says it: `{{"n": 0, "delta": "text"}}`, then n = 1, 2, 3 …,
+at the end `{{"n": …, "done": true}}`. The execution's id is the command's. The pieces are in `{TOKENS_STREAM}` for
+ten minutes, so a late subscriber can start at any `n`. Tell them apart by `n`: an execution that runs again after a
+crash may say a piece again. They are for eyes; the record is the `output` of `agent.execution.completed`."""
+
+
+def _dead_letters() -> str:
+    return f"""\
+A message that cannot be read, or whose handling keeps failing, is kept on `{dead_subject("<consumer>")}` with the
+reason, and holds nothing up. `l02 dead list`, `show` and `retry` work on them; `retry` publishes it again where it was meant to go
+and takes it off the list. Its fields: {fields_words(SCHEMAS[name_of(DeadLetter)])}."""
+
+
+def _timers() -> str:
+    agent = AggregateId("agent", "<id>")
+    rows = [
+        (
+            f"`{timer_subject(agent, Restart.verb)}`",
+            f"`{command_subject(agent, Restart.verb)}`",
+            "the delay before a process that ended by itself is started again (`agent.restarted`)",
+        )
+    ]
+    return (
+        "A timer is a command with a delay: a scheduled message (`Nats-Schedule`) that the server publishes as a "
+        "command when it is due, to the second, though every process of the runtime be down. Setting it again replaces it.\n\n"
+        + table(("waits on", "becomes", "what for"), rows)
+    )
+
+
+def _streams() -> str:
+    rows = [
+        (
+            f"`{config['name']}`",
+            ", ".join(f"`{subject}`" for subject in config["subjects"]),
+            _kept(config),
+            _PURPOSES[config["name"]],
+        )
+        for config in stream_configs(replicas=1)
+    ]
+    keys = ", ".join(f"`{kind}.<id>` ({_type(fold.view)})" for kind, fold in LIVE_VIEWS.items())
+    views = (
+        f"the live views, each the whole current state with the stream `sequence` it reflects: {keys}. "
+        f"`nats kv watch {VIEWS_BUCKET} 'agent.*'` is a subscription"
+    )
+    buckets = [
+        (f"`{VIEWS_BUCKET}`", "key-value", views),
+        (f"`{OBJECTS_BUCKET}`", "object store", "values too large for an event, under their hash"),
+    ]
+    return f"""\
+{table(("stream", "subjects", "kept", "what is in it"), rows)}
+
+{table(("bucket", "kind", "what is in it"), buckets)}"""
+
+
+def _type(kind: type[Struct]) -> str:
+    return type_words(reference_to(kind))
+
+
+def _kept(config: dict[str, Any]) -> str:
+    age = config.get("max_age")
+    if age is None:
+        time = "for ever"
+    elif age >= 48 * _HOUR:
+        time = f"{age // (24 * _HOUR)} days"
+    else:
+        time = f"{age * 60 // _HOUR} minutes"
+    return f"{time}, in memory" if config["storage"] == "memory" else time

@@ -1,0 +1,267 @@
+"""The commands about agents: make one, give it work, look at it, pause it, end it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from l02.cli.options import AgentId, AsJson, DataDir, json_or_text
+from l02.cli.output import print_json, print_line, print_pairs, print_table, print_value, progress, write
+from l02.cli.running import reporting, run_with_client
+
+if TYPE_CHECKING:
+    from l02.client import Client, Outcome, Wait
+    from projections.agents import AgentView
+
+__all__ = ["add_to"]
+
+_WAIT_HELP = "Do not wait for the effect, only until the command is accepted."
+NoWait = Annotated[bool, typer.Option("--no-wait", help=_WAIT_HELP)]
+_VALUE_HELP = "JSON, or any text; - for standard input, @FILE for a file."
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command(epilog="Example: l02 spawn examples/historian.yaml --id h1")(spawn)
+    app.command("exec", epilog="""Example: l02 exec h1 '{"path": "README.md"}' --stream""")(execute)
+    app.command(epilog="Example: l02 ps --state running")(ps)
+    app.command(epilog="Example: l02 show h1 --json")(show)
+    app.command(epilog="Example: l02 suspend h1")(suspend)
+    app.command(epilog="Example: l02 resume h1")(resume)
+    app.command(epilog="Example: l02 terminate h1")(terminate)
+    app.command(epilog="""Example: l02 signal h1 approve '{"by": "Ada"}'""")(signal)
+
+
+def spawn(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The specification, YAML or JSON.", show_default=False)],
+    agent_id: Annotated[
+        str | None,
+        typer.Option("--id", metavar="ID", help="Default: the specification's name and six random digits."),
+    ] = None,
+    no_wait: NoWait = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an agent of a specification and wait until it runs."""
+    with reporting(as_json):
+        from l02.specification_file import load_specification
+
+        specification = load_specification(file)
+
+    async def work(client: Client) -> None:
+        with progress(f"spawning {agent_id or file.name}", quiet=as_json):
+            result = await client.spawn(specification, agent_id, wait=_wait(no_wait))
+        if as_json:
+            print_json(result)
+        elif result.node_id is None:
+            print_line(f"{result.agent_id} is accepted")
+        else:
+            print_line(
+                f"{result.agent_id} runs on {result.node_id}, in a {result.sandbox_type} sandbox,"
+                f" after {result.spawn_seconds or 0:.2f} s"
+            )
+
+    run_with_client(work, data_dir=data_dir, as_json=as_json)
+
+
+def execute(
+    agent_id: AgentId,
+    words: Annotated[str, typer.Argument(metavar="INPUT", help=_VALUE_HELP, show_default=False)],
+    stream: Annotated[bool, typer.Option("--stream", help="Print the output as it comes.")] = False,
+    no_wait: NoWait = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give an agent a piece of work and print its output.
+
+    With --json it is {"execution_id", "output"}; with --stream too, a line {"delta"} for each piece comes before it.
+    """
+    if stream and no_wait:
+        raise typer.BadParameter("--stream and --no-wait exclude each other")
+    value = json_or_text(words)
+
+    async def work(client: Client) -> None:
+        if stream:
+            await _stream(client, agent_id, value, as_json)
+            return
+        with progress(f"{agent_id} is working", quiet=as_json):
+            result = await client.execute(agent_id, value, wait=_wait(no_wait))
+        if as_json:
+            print_json(result)
+        elif no_wait:
+            print_line(result.execution_id)
+        else:
+            print_value(result.output)
+
+    run_with_client(work, data_dir=data_dir, as_json=as_json)
+
+
+async def _stream(client: Client, agent_id: str, value: Any, as_json: bool) -> None:
+    """An agent that is no generator streams one thing and answers another; then the answer is printed after it."""
+    streamed = ""
+    async for piece in client.stream(agent_id, value):
+        if as_json:
+            print_json({"delta": piece} if isinstance(piece, str) else piece)
+        elif isinstance(piece, str):
+            write(piece)
+            streamed += piece
+        else:
+            if streamed and not streamed.endswith("\n"):
+                write("\n")
+            if piece.output != streamed:
+                print_value(piece.output)
+
+
+def ps(
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="pending, running, suspended, terminated or failed.")
+    ] = None,
+    fleet: Annotated[str | None, typer.Option(metavar="ID", help="Only agents of this fleet.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the agents."""
+
+    async def work(client: Client) -> None:
+        agents = await client.list(state, fleet, limit=_PAGE)
+        page = agents
+        while len(page) == _PAGE:
+            page = await client.list(state, fleet, limit=_PAGE, after=page[-1].id)
+            agents += page
+        if as_json:
+            print_json(agents)
+            return
+        headings = ("ID", "NAME", "STATE", "WORK", "DONE", "FAILED", "TOOLS", "TOKENS", "RESTARTS", "NODE", "SANDBOX")
+        print_table(headings, (_row(agent) for agent in agents))
+
+    run_with_client(work, data_dir=data_dir, as_json=as_json)
+
+
+_PAGE = 500
+
+
+def _row(agent: AgentView) -> tuple[str, ...]:
+    counts = (
+        len(agent.open_executions),
+        agent.executions_completed,
+        agent.executions_failed,
+        agent.tool_calls,
+        agent.tokens,
+        agent.restarts,
+    )
+    sandbox = agent.sandbox_type or "-"
+    return (agent.id, agent.name, _state(agent), *(str(count) for count in counts), agent.node_id or "-", sandbox)
+
+
+def _state(agent: AgentView) -> str:
+    return "terminating" if agent.terminating else agent.state.value
+
+
+def show(agent_id: AgentId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show all that is known about an agent."""
+
+    async def work(client: Client) -> None:
+        agent = await client.get(agent_id)
+        if as_json:
+            print_json(agent)
+        else:
+            print_pairs(_pairs(agent))
+
+    run_with_client(work, data_dir=data_dir, as_json=as_json)
+
+
+def _pairs(agent: AgentView) -> list[tuple[str, str]]:
+    limits = agent.resource_limits
+    spec = agent.spec
+    pairs = [
+        ("id", agent.id),
+        ("name", agent.name),
+        ("state", _state(agent) + (f" ({agent.terminate_reason})" if agent.terminate_reason else "")),
+        ("program", spec.entrypoint or " ".join(spec.command or ())),
+        ("tools", ", ".join(spec.tools) or "-"),
+        ("node", agent.node_id or "-"),
+        ("sandbox", f"{agent.sandbox_type or '-'} (trust level {agent.trust_level})"),
+        ("limits", f"{limits.cpu} CPU, {limits.memory}, {limits.tokens_per_hour} tokens an hour"),
+        ("created", f"{agent.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("changed", f"{agent.updated_at:%Y-%m-%d %H:%M:%S} UTC, version {agent.version}, event {agent.sequence}"),
+        ("executions", f"{agent.executions_completed} completed, {agent.executions_failed} failed"),
+        ("under way", "\n".join(f"{key} since {at:%H:%M:%S}" for key, at in agent.open_executions.items()) or "-"),
+        ("tool calls", str(agent.tool_calls)),
+        ("tokens", str(agent.tokens)),
+        ("restarts", f"{agent.restarts}" + (f" (last: {agent.restart_cause})" if agent.restart_cause else "")),
+    ]
+    if agent.fleet_id:
+        pairs.insert(2, ("fleet", agent.fleet_id))
+    if agent.suspend_reason:
+        pairs.append(("suspended for", agent.suspend_reason))
+    if agent.last_error:
+        pairs.append(("last error", f"{agent.last_error.code}: {agent.last_error.message}"))
+    return pairs
+
+
+def suspend(
+    agent_id: AgentId,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Stands in the event.")] = "user_request",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take an agent's process away and keep all else."""
+
+    async def work(client: Client) -> None:
+        _print_done(await client.suspend(agent_id, reason), f"{agent_id} is suspended", as_json)
+
+    run_with_client(work, data_dir=data_dir, as_json=as_json)
+
+
+def resume(agent_id: AgentId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Give a suspended agent a process again."""
+
+    async def work(client: Client) -> None:
+        _print_done(await client.resume(agent_id), f"{agent_id} resumes", as_json)
+
+    run_with_client(work, data_dir=data_dir, as_json=as_json)
+
+
+def terminate(
+    agent_id: AgentId,
+    no_wait: NoWait = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """End an agent for good."""
+
+    async def work(client: Client) -> None:
+        with progress(f"terminating {agent_id}", quiet=as_json):
+            outcome = await client.terminate(agent_id, wait=_wait(no_wait))
+        _print_done(outcome, f"{agent_id} is {'terminating' if no_wait else 'terminated'}", as_json)
+
+    run_with_client(work, data_dir=data_dir, as_json=as_json)
+
+
+def signal(
+    agent_id: AgentId,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the agent waits for.", show_default=False)],
+    words: Annotated[str, typer.Argument(metavar="PAYLOAD", help=_VALUE_HELP)] = "null",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell an agent something it waits for, now or later."""
+    payload = json_or_text(words)
+
+    async def work(client: Client) -> None:
+        _print_done(await client.signal(agent_id, name, payload), f"{agent_id} has the signal {name}", as_json)
+
+    run_with_client(work, data_dir=data_dir, as_json=as_json)
+
+
+def _wait(no_wait: bool) -> Wait:
+    return "accepted" if no_wait else "complete"
+
+
+def _print_done(outcome: Outcome, line: str, as_json: bool) -> None:
+    if as_json:
+        print_json(outcome)
+    else:
+        print_line(line)

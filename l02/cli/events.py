@@ -1,0 +1,78 @@
+"""`l02 events`: the audit log."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from l02.cli.options import AsJson, DataDir, point_in_log
+from l02.cli.output import print_json, print_line
+from l02.cli.running import run_with_client
+
+if TYPE_CHECKING:
+    from bus.codec import RecordedEvent
+    from l02.client import Client
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command(epilog="Example: l02 events h1 --type 'agent.execution.*' --since 10m --follow")(events)
+
+
+def events(
+    agent_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Only the events of this agent.", show_default=False)
+    ] = None,
+    event_type: Annotated[
+        str | None, typer.Option("--type", metavar="TYPE", help="agent.spawned, or a family: 'agent.execution.*'.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="A sequence number, an RFC 3339 time, or a duration such as 10m."),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new events as they come.")] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print events in their order, oldest first.
+
+    With --json, one CloudEvent a line as it is stored, with its `sequence`.
+    """
+    begin = point_in_log(since)
+
+    async def work(client: Client) -> None:
+        from bus.codec import cloud_event
+
+        async for recorded in client.events(agent_id, event_type, begin, follow=follow):
+            if as_json:
+                print_json({"sequence": recorded.sequence, **cloud_event(recorded)})
+            else:
+                print_line(_line(recorded))
+
+    run_with_client(work, data_dir=data_dir, as_json=as_json)
+
+
+_FOR_PROGRAMS = ("awaited_by", "completes")
+
+
+def _telling(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name not in _FOR_PROGRAMS and value not in (None, [], {})}
+
+
+def _line(recorded: RecordedEvent) -> str:
+    import msgspec
+
+    begin = (
+        f"{recorded.sequence:>6}  {recorded.time:%Y-%m-%d %H:%M:%S}.{recorded.time.microsecond // 1000:03}"
+        f"  {recorded.aggregate.id:<16}  {recorded.event.type:<27}  "
+    )
+    data = msgspec.json.encode(_telling(msgspec.to_builtins(recorded.event))).decode()
+    if not sys.stdout.isatty():
+        return begin + data
+    space = max(shutil.get_terminal_size().columns - len(begin), 20)
+    return begin + (data if len(data) <= space else data[: space - 1] + "…")

@@ -1,0 +1,57 @@
+"""`l02 up` and `l02 demo`: a node in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from l02.cli.options import AsJson
+from l02.cli.running import reporting
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command(epilog="Example: l02 up --data-dir ~/agents --http-port 8080")(up)
+    app.command(epilog="Example: l02 demo")(demo)
+
+
+def up(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir",
+            metavar="DIR",
+            help="Where the node keeps everything. Default: $L02_DATA_DIR, $XDG_DATA_HOME/l02 or ~/.local/share/l02.",
+            show_default=False,
+        ),
+    ] = None,
+    http_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, metavar="PORT", help="0: any free one. Default: $L02_HTTP_PORT, else 0."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a node until it is stopped with Ctrl-C or SIGTERM.
+
+    It brings its own NATS and PostgreSQL servers, unless L02_NATS_URL and L02_POSTGRES_URL name others.
+    Once it is ready, DIR/l02.json says how to reach it. With --json, errors are JSON.
+    """
+    with reporting(as_json):
+        from l02.settings import Settings
+
+        settings = Settings.from_environment(data_dir=data_dir, http_port=http_port)
+        from l02.node import run_node
+
+        raise typer.Exit(run_node(settings))
+
+
+def demo(as_json: AsJson = False) -> None:
+    """Show the main job: agents at work, one of them killed in the middle, and all of it in the log."""
+    with reporting(as_json):
+        from l02.demo import run_demo
+
+        raise typer.Exit(run_demo(json=as_json))

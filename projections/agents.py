@@ -1,0 +1,230 @@
+"""What people ask about an agent: its whole current state, folded from its events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bus.codec import RecordedEvent
+from domain.agent import events as e
+from domain.agent.state import Status
+from domain.message import Event
+from domain.specification import AgentSpecification, ResourceLimits
+from projections.fold import Fold, Key, ViewOutOfStep, utc
+
+__all__ = ["AGENT_FOLD", "AgentView", "project_agent"]
+
+# A live view travels in one message, which has to fit beside a large specification.
+_MAX_MESSAGE_CHARACTERS = 2000
+
+
+class AgentView(Struct, frozen=True, kw_only=True):
+    """An agent as of stream sequence `sequence`.
+
+    `pid` is that of the process on its node, while it has one. `restarts` counts all restarts, `restart_attempt` those
+    since the agent last got something done. `open_executions` holds the ids of accepted work that has not ended, with
+    the time of acceptance. `tokens` is the sum over completed executions. `last_error` is the most recent failure of
+    the agent, of a spawn or of an execution.
+    """
+
+    id: str
+    name: str
+    state: Status
+    spec: AgentSpecification
+    fleet_id: str | None
+    node_id: str | None
+    session_id: str | None = None
+    sandbox_type: str | None = None
+    trust_level: str
+    resource_limits: ResourceLimits
+    source: str | None = None
+    pid: int | None = None
+    incarnation: int
+    restarts: int = 0
+    restart_attempt: int = 0
+    restart_cause: str | None = None
+    open_executions: dict[str, datetime] = {}
+    executions_completed: int = 0
+    executions_failed: int = 0
+    tool_calls: int = 0
+    tokens: int = 0
+    last_error: e.ErrorDetail | None = None
+    suspend_reason: str | None = None
+    terminating: bool = False
+    terminate_reason: str | None = None
+    usage: e.ResourceUsage = e.ResourceUsage()
+    created_at: datetime
+    updated_at: datetime
+    version: int
+    sequence: int
+
+
+def project_agent(view: AgentView | None, recorded: RecordedEvent) -> AgentView:
+    """The view after one more of the agent's events, which must be the next. Raises ViewOutOfStep if it is not."""
+    held = view.version if view is not None else 0
+    if recorded.version != held + 1:
+        raise ViewOutOfStep(recorded, held)
+    event = recorded.event
+    time = utc(recorded.time)
+    if view is None:
+        if not isinstance(event, e.SpawnRequested):
+            raise ViewOutOfStep(recorded, held)
+        return _new(event, recorded, time)
+    change = _CHANGES.get(type(event))
+    changes = change(view, event, time) if change is not None else {}
+    return replace(view, **changes, updated_at=time, version=recorded.version, sequence=recorded.sequence)
+
+
+def _key(recorded: RecordedEvent) -> Key | None:
+    return (recorded.aggregate.id,) if recorded.aggregate.kind == "agent" else None
+
+
+AGENT_FOLD = Fold(view=AgentView, key=_key, project=project_agent)
+
+Changes = dict[str, Any]
+
+
+def _new(event: e.SpawnRequested, recorded: RecordedEvent, time: datetime) -> AgentView:
+    return AgentView(
+        id=recorded.aggregate.id,
+        name=event.spec.name,
+        state=Status.PENDING,
+        spec=event.spec,
+        fleet_id=event.fleet_id,
+        node_id=event.node_id,
+        trust_level=event.spec.trust_level.value,
+        resource_limits=event.spec.resource_limits,
+        incarnation=event.incarnation,
+        created_at=time,
+        updated_at=time,
+        version=recorded.version,
+        sequence=recorded.sequence,
+    )
+
+
+def _error(code: str, message: str) -> e.ErrorDetail:
+    return e.ErrorDetail(code=code, message=_shorten(message))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_MESSAGE_CHARACTERS else text[: _MAX_MESSAGE_CHARACTERS - 1] + "…"
+
+
+def _spawn_requested(view: AgentView, event: e.SpawnRequested, time: datetime) -> Changes:
+    return {"state": Status.PENDING, "node_id": event.node_id, "incarnation": event.incarnation}
+
+
+def _spawned(view: AgentView, event: e.AgentSpawned, time: datetime) -> Changes:
+    return {
+        "state": Status.RUNNING,
+        "session_id": event.session_id,
+        "node_id": event.node_id,
+        "sandbox_type": event.sandbox_type,
+        "trust_level": event.trust_level,
+        "resource_limits": event.resource_limits,
+        "source": event.source,
+        "pid": event.pid,
+    }
+
+
+def _spawn_failed(view: AgentView, event: e.SpawnFailed, time: datetime) -> Changes:
+    return {"last_error": _error(event.code, event.message)}
+
+
+def _suspended(view: AgentView, event: e.AgentSuspended, time: datetime) -> Changes:
+    return {"state": Status.SUSPENDED, "pid": None, "suspend_reason": _shorten(event.reason)}
+
+
+def _resumed(view: AgentView, event: e.AgentResumed, time: datetime) -> Changes:
+    return {
+        "state": Status.PENDING,
+        "node_id": event.node_id,
+        "incarnation": event.incarnation,
+        "restart_attempt": 0,
+        "suspend_reason": None,
+    }
+
+
+def _restarted(view: AgentView, event: e.AgentRestarted, time: datetime) -> Changes:
+    return {
+        "state": Status.PENDING,
+        "pid": None,
+        "restarts": view.restarts + 1,
+        "restart_attempt": event.attempt,
+        "restart_cause": _shorten(event.cause),
+        "usage": event.usage,
+    }
+
+
+def _failed(view: AgentView, event: e.AgentFailed, time: datetime) -> Changes:
+    return {
+        "state": Status.FAILED,
+        "pid": None,
+        "terminating": False,
+        "last_error": _error(event.code, event.message),
+    }
+
+
+def _termination_requested(view: AgentView, event: e.TerminationRequested, time: datetime) -> Changes:
+    return {"terminating": True, "terminate_reason": event.reason}
+
+
+def _terminated(view: AgentView, event: e.AgentTerminated, time: datetime) -> Changes:
+    return {
+        "state": Status.TERMINATED,
+        "pid": None,
+        "terminating": False,
+        "terminate_reason": event.reason,
+        "usage": event.resource_usage,
+    }
+
+
+def _execution_started(view: AgentView, event: e.ExecutionStarted, time: datetime) -> Changes:
+    return {"open_executions": {**view.open_executions, event.execution_id: time}}
+
+
+def _tool_called(view: AgentView, event: e.ToolCalled, time: datetime) -> Changes:
+    return {"tool_calls": view.tool_calls + 1}
+
+
+def _execution_completed(view: AgentView, event: e.ExecutionCompleted, time: datetime) -> Changes:
+    return {
+        "open_executions": _without(view.open_executions, event.execution_id),
+        "executions_completed": view.executions_completed + 1,
+        "tokens": view.tokens + event.tokens,
+        "usage": replace(view.usage, tokens_consumed=view.usage.tokens_consumed + event.tokens),
+        "restart_attempt": 0,
+    }
+
+
+def _execution_failed(view: AgentView, event: e.ExecutionFailed, time: datetime) -> Changes:
+    return {
+        "open_executions": _without(view.open_executions, event.execution_id),
+        "executions_failed": view.executions_failed + 1,
+        "last_error": _error(event.code, event.message),
+    }
+
+
+def _without(executions: dict[str, datetime], execution_id: str) -> dict[str, datetime]:
+    return {key: time for key, time in executions.items() if key != execution_id}
+
+
+_CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
+    e.SpawnRequested: _spawn_requested,
+    e.AgentSpawned: _spawned,
+    e.SpawnFailed: _spawn_failed,
+    e.AgentSuspended: _suspended,
+    e.AgentResumed: _resumed,
+    e.AgentRestarted: _restarted,
+    e.AgentFailed: _failed,
+    e.TerminationRequested: _termination_requested,
+    e.AgentTerminated: _terminated,
+    e.ExecutionStarted: _execution_started,
+    e.ToolCalled: _tool_called,
+    e.ExecutionCompleted: _execution_completed,
+    e.ExecutionFailed: _execution_failed,
+}

@@ -1,0 +1,60 @@
+"""Reads and decodes the next events while the last ones are being written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bus.codec import RecordedEvent
+from bus.connection import Bus
+from bus.reader import EventReader, read_events
+
+__all__ = ["ReadAhead", "read_ahead"]
+
+_BATCH_EVENTS = 500
+_BATCHES_AHEAD = 8
+_CANCELLING_SECONDS = 0.1
+
+
+class ReadAhead:
+    """The events of the stream in order, a few batches ahead of need."""
+
+    def __init__(self, reader: EventReader) -> None:
+        self._reader = reader
+        self._batches: asyncio.Queue[list[RecordedEvent] | Exception] = asyncio.Queue(_BATCHES_AHEAD)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next batch is there already."""
+        return not self._batches.empty()
+
+    async def next_batch(self) -> list[RecordedEvent]:
+        """The next events, at least one; waits for it. Raises what reading has met (UnreadableEvent)."""
+        batch = await self._batches.get()
+        if isinstance(batch, Exception):
+            raise batch
+        return batch
+
+    async def read(self) -> None:
+        """Read until cancelled."""
+        try:
+            while True:
+                await self._batches.put(await self._reader.next_batch(_BATCH_EVENTS))
+        except Exception as error:
+            await self._batches.put(error)
+
+
+@asynccontextmanager
+async def read_ahead(bus: Bus, *, after: int) -> AsyncIterator[ReadAhead]:
+    """Read the events above `after` in the background, as long as the context lasts."""
+    async with read_events(bus, after=after) as reader:
+        ahead = ReadAhead(reader)
+        reading = asyncio.create_task(ahead.read())
+        try:
+            yield ahead
+        finally:
+            # More than once: nats-py may lose a cancellation (see projections.patience).
+            while not reading.done():
+                reading.cancel()
+                await asyncio.wait({reading}, timeout=_CANCELLING_SECONDS)

@@ -1,0 +1,1 @@
+SELECT id, view FROM agents WHERE id = ANY ($1::text[])

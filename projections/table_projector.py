@@ -1,0 +1,120 @@
+"""Keeps tables in step with the event stream, exactly once, through restarts of either server.
+
+Any number of nodes may project into the same tables: the transaction decides who writes, the others leave out what
+they find done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import structlog
+from nats.errors import Error as NatsError
+
+from bus.connection import Bus
+from bus.reader import last_sequence
+from projections.backoff import Backoff
+from projections.database import SCHEMA, connect
+from projections.passing import is_passing
+from projections.patience import cancellable
+from projections.progress import Observer
+from projections.read_ahead import read_ahead
+from projections.table_writer import TableWriter
+from projections.tables import TABLES, TableProjection
+
+if TYPE_CHECKING:
+    from projections.database import PgConnection
+
+__all__ = ["ProjectionAhead", "TableProjector"]
+
+_TRANSACTION_EVENTS = 4_000
+_EXPECTED = (
+    NatsError,
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+_log = structlog.get_logger()
+
+
+class ProjectionAhead(Exception):
+    """A projection reflects events that the stream does not have."""
+
+
+class TableProjector:
+    """Projects the event stream into some of the tables. The tables exist (`projections.database.migrate`).
+
+    When it is behind, up to `transaction_events` go into one transaction: a row that many of them change is written
+    once. Their views are in memory until then.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        postgres_url: str,
+        progress: Observer,
+        *,
+        tables: Mapping[str, TableProjection[Any]] = TABLES,
+        schema: str = SCHEMA,
+        transaction_events: int = _TRANSACTION_EVENTS,
+    ) -> None:
+        self._bus = bus
+        self._url = postgres_url
+        self._progress = progress
+        self._tables = tables
+        self._schema = schema
+        self._transaction_events = transaction_events
+        self._backoff = Backoff()
+
+    async def run(self, until: int | None = None) -> None:
+        """Project for ever, or until all the tables have reached the stream sequence `until`.
+
+        A server that is away is waited for. What does not pass by itself is raised: an event or a view that this
+        version does not understand, ProjectionAhead, an error in a statement.
+        """
+        while True:
+            connection: PgConnection | None = None
+            try:
+                async with connect(self._url, self._schema, synchronous=False) as connection:
+                    if await self._project(TableWriter(connection, self._tables), until):
+                        return
+            except _EXPECTED as error:
+                if not is_passing(error, connection):
+                    raise
+                _log.warning("projections wait for a server", projections=list(self._tables), error=repr(error))
+                await self._backoff.pause()
+
+    async def _project(self, writer: TableWriter, until: int | None) -> bool:
+        """True when `until` is reached; False if the tables have gone back, and reading has to begin there."""
+        await writer.begin()
+        await writer.rollback()
+        newest = await cancellable(last_sequence(self._bus))
+        if writer.position > newest:
+            raise ProjectionAhead(
+                f"{', '.join(self._tables)}: the tables are at event {writer.position}, the stream ends at {newest}; "
+                f"they belong to another stream: drop schema {self._schema} or use another database"
+            )
+        self._report(writer)
+        async with read_ahead(self._bus, after=writer.position) as events:
+            while until is None or writer.position < until:
+                batch = await events.next_batch()
+                if not await writer.begin():
+                    return False
+                await writer.fold(batch)
+                folded = len(batch)
+                while folded < self._transaction_events and (events.ready or batch[-1].sequence < newest):
+                    batch = await events.next_batch()
+                    await writer.fold(batch)
+                    folded += len(batch)
+                await writer.commit()
+                self._backoff.reset()
+                self._report(writer)
+        return True
+
+    def _report(self, writer: TableWriter) -> None:
+        for name, position in writer.positions.items():
+            self._progress.reached(name, position)

@@ -1,0 +1,112 @@
+"""One transaction after another into the tables of a set of projections: rows and positions together or not at all.
+
+The positions' rows are locked first. Whoever holds them knows that nobody else projects into these tables, so what it
+kept of the rows from its last transaction is still true if the positions are where it left them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bus.codec import RecordedEvent
+from projections.cache import BoundedCache
+from projections.fold import Key, encode_view
+from projections.tables import TableProjection, sql
+
+if TYPE_CHECKING:
+    from projections.database import PgConnection
+
+__all__ = ["TableWriter"]
+
+_STATEMENT_BYTES = 16 * 1024 * 1024
+_CACHE_BYTES = 4 * 1024 * 1024
+
+
+class TableWriter:
+    """The tables as seen through one connection. After an error it is of no more use, nor is the connection."""
+
+    def __init__(self, connection: PgConnection, tables: Mapping[str, TableProjection[Any]]) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._caches: dict[str, BoundedCache[Key, Any]] = {name: BoundedCache(_CACHE_BYTES) for name in tables}
+        self._changed: dict[str, dict[Key, Any]] = {}
+        self._last = 0
+        self.positions: dict[str, int] = {}
+
+    @property
+    def position(self) -> int:
+        """All events up to this one are in all the tables."""
+        return min(self.positions.values())
+
+    async def begin(self) -> bool:
+        """Begin a transaction and find out where the tables are.
+
+        False if that is further back than this writer has been: PostgreSQL was restored, or lost what was not on disk.
+        """
+        await self._connection.execute("BEGIN")
+        rows = await self._connection.fetch(sql("positions_lock"), list(self._tables))
+        found = {row["name"]: row["position"] for row in rows}
+        before, self.positions = self.positions, found
+        if found != before:
+            for cache in self._caches.values():
+                cache.clear()
+        self._changed = {name: {} for name in self._tables}
+        return all(position >= before.get(name, 0) for name, position in found.items())
+
+    async def fold(self, events: Sequence[RecordedEvent]) -> None:
+        """Change the views by `events`, which follow on those folded before; left out is what the tables have."""
+        for table in self._tables.values():
+            await self._fold_into(table, events)
+        self._last = events[-1].sequence
+
+    async def commit(self) -> None:
+        """Write the changed views and the positions; nothing if the tables were already as far."""
+        if self._last <= self.position:
+            await self.rollback()
+            return
+        encoded = {name: [encode_view(view) for view in views.values()] for name, views in self._changed.items()}
+        for name, views in self._changed.items():
+            for rows in _statements(list(views.values()), encoded[name]):
+                await self._connection.execute(sql(f"{name}_write"), *self._tables[name].write_arguments(*rows))
+        await self._connection.execute(sql("positions_advance"), list(self._tables), self._last)
+        await self._connection.execute("COMMIT")
+        self.positions = {name: max(position, self._last) for name, position in self.positions.items()}
+        for name, views in self._changed.items():
+            for (key, view), size in zip(views.items(), map(len, encoded[name]), strict=True):
+                self._caches[name].put(key, view, size)
+
+    async def rollback(self) -> None:
+        """End the transaction without a change."""
+        await self._connection.execute("ROLLBACK")
+
+    async def _fold_into(self, table: TableProjection[Any], events: Sequence[RecordedEvent]) -> None:
+        position = self.positions[table.name]
+        key_of, project = table.fold.key, table.fold.project
+        keyed = [(key, item) for item in events if item.sequence > position and (key := key_of(item)) is not None]
+        views = self._changed[table.name]
+        views.update(await self._load(table, {key for key, _ in keyed if key not in views}))
+        for key, item in keyed:
+            views[key] = project(views.get(key), item)
+
+    async def _load(self, table: TableProjection[Any], keys: set[Key]) -> dict[Key, Any]:
+        cache = self._caches[table.name]
+        views = {key: view for key in keys if (view := cache.get(key)) is not None}
+        missing = [key for key in keys if key not in views]
+        if missing:
+            rows = await self._connection.fetch(sql(f"{table.name}_load"), *table.load_arguments(missing))
+            for *key, view in rows:
+                views[tuple(key)] = table.decode(view)
+        return views
+
+
+def _statements(views: list[Any], encoded: list[bytes]) -> Iterator[tuple[list[Any], list[bytes]]]:
+    """Cut the rows into statements of bounded size."""
+    begin, size = 0, 0
+    for index, view in enumerate(encoded):
+        if size and size + len(view) > _STATEMENT_BYTES:
+            yield views[begin:index], encoded[begin:index]
+            begin, size = index, 0
+        size += len(view)
+    if begin < len(views):
+        yield views[begin:], encoded[begin:]

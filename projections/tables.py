@@ -1,0 +1,94 @@
+"""The table projections: which fold fills which table, and what stands in its columns beside the view itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from projections.agents import AGENT_FOLD, AgentView
+from projections.executions import EXECUTION_FOLD, ExecutionView
+from projections.fold import Fold, Key, View
+
+__all__ = ["TABLES", "Row", "TableProjection", "sql"]
+
+# More than any name of the runtime has, and less than what an index entry takes (2,704 bytes) in any script.
+_MAX_COLUMN_CHARACTERS = 256
+
+Row = tuple[Any, ...]
+V = TypeVar("V", bound=View)
+
+
+@cache
+def sql(name: str) -> str:
+    """The statement in `sql/<name>.sql`."""
+    return (files("projections") / "sql" / f"{name}.sql").read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class TableProjection(Generic[V]):
+    """A table that is a fold of the event stream. `columns` makes the row, all but its last column, which is the view.
+
+    Its statements are `sql/<name>.sql` (the table), `_load` (views by keys, one array per part of the key) and
+    `_write` (rows, one array per column).
+    """
+
+    name: str
+    fold: Fold[V]
+    columns: Callable[[V], Row]
+
+    def decode(self, view: str) -> V:
+        """The view that a row holds."""
+        return msgspec.json.decode(view, type=self.fold.view)
+
+    def load_arguments(self, keys: Sequence[Key]) -> list[list[str]]:
+        """Arguments of the `_load` statement."""
+        return [list(part) for part in zip(*keys, strict=True)]
+
+    def write_arguments(self, views: Sequence[V], encoded: Sequence[bytes]) -> list[list[Any]]:
+        """Arguments of the `_write` statement."""
+        columns = zip(*map(self.columns, views), strict=True)
+        return [*map(list, columns), [view.decode() for view in encoded]]
+
+
+def _text(value: str | None) -> str | None:
+    """As much of a text as can stand in a column: PostgreSQL has no NUL, and an index entry has a limit."""
+    return value if value is None else value[:_MAX_COLUMN_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _agent_columns(view: AgentView) -> Row:
+    return (
+        view.id,
+        _text(view.name),
+        view.state.value,
+        _text(view.fleet_id),
+        _text(view.node_id),
+        _text(view.trust_level),
+        view.created_at,
+        view.updated_at,
+        view.version,
+        view.sequence,
+    )
+
+
+def _execution_columns(view: ExecutionView) -> Row:
+    return (
+        view.agent_id,
+        view.execution_id,
+        view.state.value,
+        view.tokens,
+        view.duration_seconds,
+        view.started_at,
+        view.ended_at,
+        view.sequence,
+    )
+
+
+TABLES: dict[str, TableProjection[Any]] = {
+    "agents": TableProjection("agents", AGENT_FOLD, _agent_columns),
+    "executions": TableProjection("executions", EXECUTION_FOLD, _execution_columns),
+}

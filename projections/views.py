@@ -1,0 +1,136 @@
+"""Keeps the live views in step with the event stream: one key for each agent, watched by whoever wants to.
+
+A view says which event it reflects, so an event that comes again changes nothing, and the position may lag behind the
+views. Several nodes may write: the key's revision decides, and who loses looks again and leaves out what is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from bus.codec import RecordedEvent
+from bus.connection import Bus
+from bus.reader import last_sequence
+from projections.agents import AGENT_FOLD
+from projections.bucket import Overtaken, ViewBucket
+from projections.cache import BoundedCache
+from projections.fold import Fold, encode_view
+from projections.patience import until_it_works
+from projections.progress import Observer
+from projections.read_ahead import read_ahead
+from projections.table_projector import ProjectionAhead
+
+__all__ = ["LIVE_VIEWS", "POSITION_KEY", "VIEWS", "ViewProjector", "stored_position", "view_key"]
+
+VIEWS = "views"
+POSITION_KEY = "_position"
+LIVE_VIEWS: dict[str, Fold[Any]] = {"agent": AGENT_FOLD}
+
+_CACHE_BYTES = 4 * 1024 * 1024
+_WRITES_IN_FLIGHT = 256
+_BATCH_EVENTS = 4_000
+
+
+def view_key(kind: str, recorded: RecordedEvent) -> str | None:
+    """The key of the view of this kind that an event changes: `agent.a1`."""
+    key = LIVE_VIEWS[kind].key(recorded)
+    return None if key is None else ".".join((kind, *key))
+
+
+async def stored_position(bucket: ViewBucket) -> tuple[int, int]:
+    """How far the views have come at least, and the revision that says so."""
+    stored = await bucket.load(POSITION_KEY)
+    return (int(stored.value) if stored.value else 0), stored.revision
+
+
+class ViewProjector:
+    """Projects the event stream into the bucket of live views, which exists (`bus.streams.ensure_streams`)."""
+
+    def __init__(self, bus: Bus, progress: Observer) -> None:
+        self._bus = bus
+        self._progress = progress
+        self._bucket = ViewBucket(bus)
+        self._known: BoundedCache[str, tuple[Any, int]] = BoundedCache(_CACHE_BYTES)
+        self._writes = asyncio.Semaphore(_WRITES_IN_FLIGHT)
+
+    async def run(self, until: int | None = None) -> None:
+        """Project for ever, or until the views have reached the stream sequence `until`.
+
+        A JetStream that is away is waited for. What does not pass by itself is raised.
+        """
+        position, revision = await until_it_works(lambda: stored_position(self._bucket))
+        newest = await until_it_works(lambda: last_sequence(self._bus))
+        if position > newest:
+            raise ProjectionAhead(
+                f"the live views are at event {position}, the stream ends at {newest}: run `l02 rebuild {VIEWS}`"
+            )
+        self._progress.reached(VIEWS, position)
+        async with read_ahead(self._bus, after=position) as events:
+            while until is None or position < until:
+                batch = await events.next_batch()
+                while len(batch) < _BATCH_EVENTS and events.ready:
+                    batch = batch + await events.next_batch()
+                await self._apply(batch)
+                position = batch[-1].sequence
+                self._progress.reached(VIEWS, position)
+                revision = await self._store_position(position, revision)
+
+    async def _apply(self, events: Sequence[RecordedEvent]) -> None:
+        """Bring all views that the events change up to the last of them."""
+        changes: dict[tuple[str, str], list[RecordedEvent]] = defaultdict(list)
+        for item in events:
+            for kind in LIVE_VIEWS:
+                key = view_key(kind, item)
+                if key is not None:
+                    changes[kind, key].append(item)
+        async with asyncio.TaskGroup() as tasks:
+            for (kind, key), items in changes.items():
+                tasks.create_task(self._change(LIVE_VIEWS[kind], key, items))
+
+    async def _change(self, fold: Fold[Any], key: str, events: list[RecordedEvent]) -> None:
+        async with self._writes:
+            await until_it_works(lambda: self._try_to_change(fold, key, events))
+
+    async def _try_to_change(self, fold: Fold[Any], key: str, events: list[RecordedEvent]) -> None:
+        while True:
+            known = self._known.get(key)
+            # Until the write is acknowledged, nothing is known about the key.
+            self._known.discard(key)
+            view, revision = known if known is not None else await self._load(fold, key)
+            held = view.sequence if view is not None else 0
+            new = [item for item in events if item.sequence > held]
+            for item in new:
+                view = fold.project(view, item)
+            encoded = encode_view(view)
+            try:
+                if new:
+                    revision = await self._bucket.store(key, encoded, revision)
+            except Overtaken:
+                continue
+            self._known.put(key, (view, revision), len(encoded))
+            return
+
+    async def _load(self, fold: Fold[Any], key: str) -> tuple[Any, int]:
+        stored = await self._bucket.load(key)
+        view = None if stored.value is None else msgspec.json.decode(stored.value, type=fold.view)
+        return view, stored.revision
+
+    async def _store_position(self, position: int, revision: int) -> int:
+        """Move the stored position forward; its revision."""
+
+        async def store() -> int:
+            known = revision
+            while True:
+                try:
+                    return await self._bucket.store(POSITION_KEY, str(position).encode(), known)
+                except Overtaken:
+                    stored, known = await stored_position(self._bucket)
+                    if stored >= position:
+                        return known
+
+        return await until_it_works(store)

@@ -1,0 +1,50 @@
+"""A bus with the runtime's streams and no node: what a client meets when every node is down."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+
+import pytest
+import pytest_asyncio
+
+from bus.codec import Metadata, encode_event
+from bus.connection import Bus, connect
+from bus.embedded import EmbeddedNats
+from bus.streams import ensure_streams
+from bus.subjects import AggregateId, event_subject
+from domain.agent import events as e
+from domain.message import Event
+from domain.specification import AgentSpecification
+from l02.client import Client
+
+Append = Callable[..., Awaitable[None]]
+SPECIFICATION = AgentSpecification(name="historian", entrypoint="/agents/historian.py")
+REQUESTED = e.SpawnRequested(spec=SPECIFICATION, requested_by="test", node_id="n1", incarnation=1)
+
+
+@pytest_asyncio.fixture
+async def bus(fresh_nats: EmbeddedNats) -> AsyncIterator[Bus]:
+    async with connect(fresh_nats.url, name="test") as connected:
+        await ensure_streams(connected)
+        yield connected
+
+
+@pytest.fixture
+def client(bus: Bus) -> Client:
+    return Client(bus, actor="test")
+
+
+@pytest.fixture
+def append(bus: Bus) -> Append:
+    """Put events of an agent in the log."""
+
+    async def append(agent_id: str, *events: Event) -> None:
+        for event in events:
+            aggregate = AggregateId("agent", agent_id)
+            metadata = Metadata(causation_id="c", correlation_id="c", actor="test")
+            now = datetime.now(UTC)
+            raw = encode_event(event, aggregate=aggregate, event_id="e", version=1, time=now, metadata=metadata)
+            await bus.jetstream.publish(event_subject(aggregate, event.type), raw)
+
+    return append

@@ -1,0 +1,171 @@
+"""The program as a process: what it loads, how it ends, what it prints where."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bus.connection import Bus
+from bus.embedded import DataDirectory, EmbeddedNats
+from domain.agent import events as e
+
+from .conftest import REQUESTED, Append
+
+pytestmark = pytest.mark.usefixtures("bus")
+SIGNAL = e.SignalReceived(name="go", payload="x" * 1000)
+
+
+@asynccontextmanager
+async def program(server: EmbeddedNats | None, *words: str, stdout: int = PIPE) -> AsyncIterator[Process]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("L02_")}
+    if server is not None:
+        environment["L02_NATS_URL"] = server.url
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "l02.cli", *words), stdout=stdout, stderr=PIPE, env=environment
+    )
+    try:
+        async with asyncio.timeout(30):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def lines(process: Process, count: int) -> list[bytes]:
+    assert process.stdout
+    return [await process.stdout.readline() for _ in range(count)]
+
+
+async def test_help_loads_nothing_that_takes_its_time() -> None:
+    heavy = ["asyncio", "asyncpg", "msgspec", "nats", "rich", "structlog", "yaml", "bus", "domain"]
+    code = f"""
+import sys
+from typer.testing import CliRunner
+before = set(sys.modules)
+from l02.cli import app
+assert CliRunner().invoke(app, ["--help"]).exit_code == 0
+print(*(set({heavy}) & (set(sys.modules) - before)))
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=PIPE)
+    printed, _ = await process.communicate()
+    assert (process.returncode, printed) == (0, b"\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_signal_ends_it_quietly(fresh_nats: EmbeddedNats, append: Append, number: int, code: int) -> None:
+    await append("a1", REQUESTED)
+    async with program(fresh_nats, "events", "--follow") as process:
+        await lines(process, 1)
+        process.send_signal(number)
+        _, errors = await process.communicate()
+        assert (process.returncode, errors) == (code, b"")
+
+
+async def test_a_reader_that_has_seen_enough(fresh_nats: EmbeddedNats, append: Append) -> None:
+    # More than a pipe holds, so that the program still writes when nobody reads any more.
+    await append("a1", *[SIGNAL] * 500)
+    reading, writing = os.pipe()
+    async with program(fresh_nats, "events", stdout=writing) as process:
+        os.close(writing)
+        assert await asyncio.to_thread(os.read, reading, 100)
+        os.close(reading)
+        assert process.stderr
+        assert await process.stderr.read() == b""
+        assert await process.wait() == 0
+
+
+async def test_events_for_programs_and_for_people(fresh_nats: EmbeddedNats, append: Append) -> None:
+    await append("a1", REQUESTED, SIGNAL)
+    async with program(fresh_nats, "events", "a1", "--json") as process:
+        printed, errors = await process.communicate()
+    events = [json.loads(line) for line in printed.splitlines()]
+    assert [(event["sequence"], event["type"]) for event in events] == [
+        (1, "agent.spawn.requested"),
+        (2, "agent.signal.received"),
+    ]
+    assert events[1]["data"] == {"name": "go", "payload": "x" * 1000}
+    async with program(fresh_nats, "events", "--type", "agent.signal.*") as process:
+        printed, errors = await process.communicate()
+    assert printed.count(b"\n") == 1
+    assert b"agent.signal.received" in printed
+    assert b"x" * 1000 in printed
+    assert errors == b""
+
+
+async def test_the_data_directory_leads_to_the_server(fresh_nats: EmbeddedNats, append: Append, tmp_path: Path) -> None:
+    await append("a1", REQUESTED)
+    with DataDirectory(tmp_path / "data") as directory:
+        directory.write_runtime_file({"nats_url": fresh_nats.url})
+        async with program(None, "events", "--data-dir", str(directory.path)) as process:
+            printed, errors = await process.communicate()
+    assert (process.returncode, errors) == (0, b"")
+    assert b"agent.spawn.requested" in printed
+
+
+async def test_an_event_of_a_newer_version(fresh_nats: EmbeddedNats, bus: Bus) -> None:
+    await bus.jetstream.publish("l02.evt.agent.a1.cloned", b"{}")
+    async with program(fresh_nats, "events") as process:
+        printed, errors = await process.communicate()
+    assert (process.returncode, printed) == (1, b"")
+    assert errors.startswith(b"sequence 1 is not a CloudEvent of this runtime")
+    assert errors.count(b"\n") == 1
+
+
+async def test_a_command_waits_for_a_node_that_is_down(fresh_nats: EmbeddedNats, bus: Bus) -> None:
+    commands = await bus.jetstream.subscribe("l02.cmd.>", ordered_consumer=True)
+    async with program(fresh_nats, "signal", "a1", "go", '{"by": "Ada"}', "--json") as process:
+        command = await commands.next_msg(timeout=20)
+        assert command.subject == "l02.cmd.agent.a1.signal"
+        assert json.loads(command.data) == {"name": "go", "payload": {"by": "Ada"}}
+        assert command.headers
+        command_id = command.headers["Nats-Msg-Id"]
+        assert command.headers["L02-Actor"]
+        outcome = {"command_id": command_id, "ok": True, "subject": "agent/a1", "version": 2, "events": ["x"]}
+        await bus.jetstream.publish(f"l02.out.{command_id}", json.dumps(outcome).encode())
+        printed, errors = await process.communicate()
+    assert (process.returncode, errors) == (0, b"")
+    assert json.loads(printed) == outcome
+
+
+async def test_a_command_that_is_refused(fresh_nats: EmbeddedNats, bus: Bus) -> None:
+    commands = await bus.jetstream.subscribe("l02.cmd.>", ordered_consumer=True)
+    async with program(fresh_nats, "exec", "a1", "hello") as process:
+        command = await commands.next_msg(timeout=20)
+        assert command.headers
+        command_id = command.headers["Nats-Msg-Id"]
+        error = {"code": "E2112", "name": "INVALID_STATE", "message": "cannot\nexecute"}
+        outcome = {"command_id": command_id, "ok": False, "error": error}
+        await bus.jetstream.publish(f"l02.out.{command_id}", json.dumps(outcome).encode())
+        printed, errors = await process.communicate()
+    assert (process.returncode, printed, errors) == (1, b"", b"E2112 INVALID_STATE: cannot execute\n")
+
+
+@pytest.mark.parametrize(
+    ("output", "rest"), [("one two", b"\n"), ({"a": 1}, b'\n{\n  "a": 1\n}\n')], ids=["the same", "another"]
+)
+async def test_streamed_output(fresh_nats: EmbeddedNats, bus: Bus, output: object, rest: bytes) -> None:
+    commands = await bus.jetstream.subscribe("l02.cmd.>", ordered_consumer=True)
+    async with program(fresh_nats, "exec", "a1", "hello", "--stream") as process:
+        command = await commands.next_msg(timeout=20)
+        assert json.loads(command.data) == {"input": "hello"}
+        assert command.headers
+        execution = command.headers["Nats-Msg-Id"]
+        for n, delta in enumerate(["one ", "two"]):
+            await bus.jetstream.publish(f"l02.stream.a1.{execution}", json.dumps({"n": n, "delta": delta}).encode())
+            assert process.stdout
+            assert await process.stdout.readexactly(len(delta)) == delta.encode()
+        result = {"execution_id": execution, "output": output}
+        outcome = {"command_id": execution, "ok": True, "result": result}
+        await bus.jetstream.publish(f"l02.out.{execution}", json.dumps(outcome).encode())
+        printed, errors = await process.communicate()
+    assert (process.returncode, printed, errors) == (0, rest, b"")

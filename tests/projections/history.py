@@ -1,0 +1,154 @@
+"""Events of agents as they come out of the runtime, made without it: what the projections are tested with."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from bus.codec import Metadata, RecordedEvent, encode_event
+from bus.connection import Bus
+from bus.subjects import AggregateId, event_subject
+from domain.agent import events as e
+from domain.message import Event
+from domain.specification import AgentSpecification, ResourceLimits, TrustLevel
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+METADATA = Metadata(causation_id="c", correlation_id="c", actor="test")
+_PUBLISHES_IN_FLIGHT = 256
+
+
+def specification(name: str = "historian") -> AgentSpecification:
+    return AgentSpecification(
+        name=name, entrypoint="/agents/historian.py", trust_level=TrustLevel.STANDARD, fleet="archive"
+    )
+
+
+def spawn_requested(node_id: str = "n1", incarnation: int = 1, name: str = "historian") -> e.SpawnRequested:
+    return e.SpawnRequested(
+        spec=specification(name), requested_by="test", node_id=node_id, incarnation=incarnation, fleet_id="archive"
+    )
+
+
+def spawned(agent_id: str = "a1", node_id: str = "n1", incarnation: int = 1) -> e.AgentSpawned:
+    return e.AgentSpawned(
+        agent_id=agent_id,
+        session_id=f"s-{agent_id}",
+        node_id=node_id,
+        sandbox_type="landlock",
+        trust_level="standard",
+        resource_limits=ResourceLimits(),
+        source="cold",
+        spawn_seconds=0.12,
+        incarnation=incarnation,
+        pid=4711,
+    )
+
+
+def started(execution_id: str, question: object = "how many commits?") -> e.ExecutionStarted:
+    return e.ExecutionStarted(execution_id=execution_id, input=question)
+
+
+def tool_called(execution_id: str, call: int, ok: bool = True) -> e.ToolCalled:
+    return e.ToolCalled(
+        execution_id=execution_id,
+        call=call,
+        tool="git_log",
+        arguments={"max_count": 5},
+        ok=ok,
+        result=["one", "two"],
+        attempts=1,
+        duration_seconds=0.25,
+    )
+
+
+def slept(execution_id: str, call: int, done: bool) -> e.EffectRecorded:
+    return e.EffectRecorded(
+        execution_id=execution_id, call=call, kind="sleep", request={"seconds": 1.5}, result=None, done=done
+    )
+
+
+def completed(execution_id: str, output: object = "5 commits", calls: int = 2) -> e.ExecutionCompleted:
+    return e.ExecutionCompleted(execution_id=execution_id, output=output, tokens=30, duration_seconds=1.75, calls=calls)
+
+
+def failed(execution_id: str) -> e.ExecutionFailed:
+    return e.ExecutionFailed(execution_id=execution_id, code="E2002", message="git_log took too long")
+
+
+def terminated() -> e.AgentTerminated:
+    usage = e.ResourceUsage(cpu_seconds=1.5, memory_peak_bytes=1 << 20, tokens_consumed=60)
+    return e.AgentTerminated(session_id="s-a1", reason="user_request", resource_usage=usage, duration_seconds=9.0)
+
+
+def recorded(events: Sequence[Event], agent_id: str = "a1", first_sequence: int = 1) -> list[RecordedEvent]:
+    """One agent's events as they would be read: a second apart, with consecutive sequences."""
+    return [
+        RecordedEvent(
+            event=event,
+            aggregate=AggregateId("agent", agent_id),
+            event_id=f"{agent_id}-{index}",
+            version=index,
+            sequence=first_sequence + index - 1,
+            time=START + timedelta(seconds=index - 1),
+            metadata=METADATA,
+        )
+        for index, event in enumerate(events, start=1)
+    ]
+
+
+@dataclass
+class History:
+    """Any number of agents at work, interleaved at random but always the same for the same seed."""
+
+    agents: int
+    seed: int = 0
+    prefix: str = "a"
+    _versions: dict[str, int] = field(default_factory=dict)
+
+    def events(self, count: int) -> Iterator[tuple[str, bytes]]:
+        """`count` events as subject and payload. Calling again goes on where the last call stopped."""
+        chosen = random.Random(f"{self.seed}/{sum(self._versions.values())}")
+        for _ in range(count):
+            agent_id = f"{self.prefix}{chosen.randrange(self.agents)}"
+            version = self._versions.get(agent_id, 0) + 1
+            self._versions[agent_id] = version
+            yield _encode(agent_id, version, _event_of(agent_id, version))
+
+
+def _event_of(agent_id: str, version: int) -> Event:
+    """A life: spawn, then executions of five events, every third of which fails."""
+    if version <= 2:
+        return spawn_requested() if version == 1 else spawned(agent_id)
+    number, step = divmod(version - 3, 5)
+    execution_id = f"{agent_id}-{number}"
+    last = failed(execution_id) if number % 3 == 2 else completed(execution_id)
+    return (started(execution_id), tool_called(execution_id, 0), slept(execution_id, 1, False),
+            slept(execution_id, 1, True), last)[step]  # fmt: skip
+
+
+def _encode(agent_id: str, version: int, event: Event) -> tuple[str, bytes]:
+    aggregate = AggregateId("agent", agent_id)
+    time = START + timedelta(seconds=version)
+    event_id = f"{agent_id}-{version}"
+    payload = encode_event(event, aggregate=aggregate, event_id=event_id, version=version, time=time, metadata=METADATA)
+    return event_subject(aggregate, event.type), payload
+
+
+async def append(bus: Bus, messages: Sequence[tuple[str, bytes]]) -> int:
+    """Store the messages in their order; the sequence of the last one."""
+    sequence = 0
+    for begin in range(0, len(messages), _PUBLISHES_IN_FLIGHT):
+        chunk = messages[begin : begin + _PUBLISHES_IN_FLIGHT]
+        acks = await asyncio.gather(*(bus.jetstream.publish(subject, payload) for subject, payload in chunk))
+        sequence = acks[-1].seq
+    return sequence
+
+
+async def append_events(bus: Bus, events: Sequence[Event], agent_id: str = "a1", first_version: int = 1) -> int:
+    """Store one agent's events; the sequence of the last one."""
+    return await append(
+        bus, [_encode(agent_id, version, event) for version, event in enumerate(events, start=first_version)]
+    )

@@ -1,0 +1,82 @@
+"""What the projections must hold, by the shortest way: all events from the first, folded in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+
+from bus.connection import Bus
+from bus.reader import last_sequence, read_events
+from projections.agents import AGENT_FOLD
+from projections.bucket import ViewBucket
+from projections.executions import EXECUTION_FOLD
+from projections.fold import Fold, Key, encode_view
+
+Views = dict[Key, bytes]
+_FOLDS: dict[str, Fold[Any]] = {"agents": AGENT_FOLD, "executions": EXECUTION_FOLD}
+_STORED = {
+    "agents": "SELECT id, view FROM l02.agents",
+    "executions": "SELECT agent_id, execution_id, view FROM l02.executions",
+}
+
+
+async def replayed(bus: Bus) -> dict[str, Views]:
+    """The views of each table, as a fresh replay has them."""
+    newest = await last_sequence(bus)
+    views: dict[str, dict[Key, Any]] = {name: {} for name in _FOLDS}
+    async with read_events(bus) as reader:
+        while reader.position < newest:
+            for item in await reader.next_batch():
+                for name, fold in _FOLDS.items():
+                    key = fold.key(item)
+                    if key is not None:
+                        views[name][key] = fold.project(views[name].get(key), item)
+    return {name: {key: encode_view(view) for key, view in found.items()} for name, found in views.items()}
+
+
+async def stored_rows(postgres_url: str) -> dict[str, Views]:
+    """The views of each table, as PostgreSQL has them."""
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        return {
+            name: {tuple(key): view.encode() for *key, view in await connection.fetch(query)}
+            for name, query in _STORED.items()
+        }
+    finally:
+        await connection.close()
+
+
+async def stored_positions(postgres_url: str) -> dict[str, int]:
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        return {name: position for name, position in await connection.fetch("SELECT name, position FROM l02.positions")}
+    finally:
+        await connection.close()
+
+
+async def stored_views(bus: Bus) -> Views:
+    """The agents' live views."""
+    bucket = ViewBucket(bus)
+    found: Views = {}
+    for key in await bucket.keys("agent"):
+        stored = await bucket.load(key)
+        if stored.value is not None:
+            found[(key.removeprefix("agent."),)] = stored.value
+    return found
+
+
+async def assert_tables_equal_replay(bus: Bus, postgres_url: str) -> None:
+    expected = await replayed(bus)
+    stored = await stored_rows(postgres_url)
+    assert expected["agents"], "nothing was to be projected"
+    for name, views in expected.items():
+        assert stored[name] == views
+    newest = await last_sequence(bus)
+    assert await stored_positions(postgres_url) == {"agents": newest, "executions": newest}
+
+
+async def assert_views_equal_replay(bus: Bus) -> None:
+    expected = (await replayed(bus))["agents"]
+    assert expected, "nothing was to be projected"
+    assert await stored_views(bus) == expected

@@ -1,0 +1,117 @@
+"""What the service asks, and waiting for one's own write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bus.connection import Bus
+from domain.agent import events as e
+from domain.agent.state import Status
+from projections.executions import ExecutionState
+from projections.progress import Progress
+from projections.queries import ReadModel, open_read_model
+from projections.table_projector import TableProjector
+from projections.tables import TABLES
+from projections.views import VIEWS, ViewProjector
+from tests.projections import history as h
+from tests.projections.conftest import running
+
+
+@pytest_asyncio.fixture
+async def model(bus: Bus, database: str) -> AsyncIterator[ReadModel]:
+    """Four agents: a1 and a2 run on n1, a3 on n2, a4 is suspended on n1; a1 has three executions."""
+    async with open_read_model(bus, database) as model:
+        work = [event for n in range(3) for event in (h.started(f"x{n}"), h.completed(f"x{n}"))]
+        await h.append_events(bus, [h.spawn_requested(), h.spawned("a1"), *work], "a1")
+        await h.append_events(bus, [h.spawn_requested(), h.spawned("a2")], "a2")
+        await h.append_events(bus, [h.spawn_requested("n2"), h.spawned("a3", "n2")], "a3")
+        suspended = e.AgentSuspended(session_id=None, reason="x")
+        newest = await h.append_events(bus, [h.spawn_requested(), h.spawned("a4"), suspended], "a4")
+        await TableProjector(bus, database, Progress()).run(until=newest)
+        yield model
+
+
+async def test_get_agent(model: ReadModel) -> None:
+    view = await model.get_agent("a1")
+    assert view is not None
+    assert (view.id, view.state, view.executions_completed, view.version) == ("a1", Status.RUNNING, 3, 8)
+    assert await model.get_agent("nobody") is None
+
+
+async def test_list_agents(model: ReadModel) -> None:
+    async def ids(**filters: object) -> list[str]:
+        return [view.id for view in await model.list_agents(**filters)]  # type: ignore[arg-type]
+
+    assert await ids() == ["a1", "a2", "a3", "a4"]
+    assert await ids(state=Status.SUSPENDED) == ["a4"]
+    assert await ids(fleet="archive") == ["a1", "a2", "a3", "a4"]
+    assert await ids(fleet="another") == []
+    assert await ids(limit=2) == ["a1", "a2"]
+    assert await ids(limit=2, after="a2") == ["a3", "a4"]
+    assert await ids(state=Status.RUNNING, fleet="archive", after="a1", limit=1) == ["a2"]
+
+
+async def test_executions(model: ReadModel) -> None:
+    view = await model.get_execution("a1", "x1")
+    assert view is not None
+    assert (view.state, view.output) == (ExecutionState.COMPLETED, "5 commits")
+    assert await model.get_execution("a2", "x1") is None
+    assert [view.execution_id for view in await model.list_executions("a1")] == ["x2", "x1", "x0"]
+    assert [view.execution_id for view in await model.list_executions("a1", limit=1)] == ["x2"]
+    assert [view.execution_id for view in await model.list_executions("a1", after="x2", limit=5)] == ["x1", "x0"]
+    assert await model.list_executions("a2") == []
+
+
+async def test_agents_of_node(model: ReadModel) -> None:
+    assert await model.agents_of_node("n1", [Status.RUNNING]) == ["a1", "a2"]
+    assert await model.agents_of_node("n1", [Status.RUNNING, Status.SUSPENDED]) == ["a1", "a2", "a4"]
+    assert await model.agents_of_node("n3", [Status.RUNNING]) == []
+
+
+async def test_waiting_for_a_projector_of_this_process(bus: Bus, database: str) -> None:
+    progress, history = Progress(), h.History(agents=3)
+    async with (
+        open_read_model(bus, database, progress) as model,
+        running(TableProjector(bus, database, progress).run(), ViewProjector(bus, progress).run()),
+    ):
+        for _ in range(30):
+            sequence = await h.append(bus, [*history.events(1)])
+            for name in (*TABLES, VIEWS):
+                await model.wait_for(name, sequence)
+            assert max(view.sequence for view in await model.list_agents()) == sequence
+
+
+async def test_waiting_for_a_projector_of_another_process(bus: Bus, database: str) -> None:
+    async with open_read_model(bus, database) as model:
+        sequence = await h.append(bus, [*h.History(agents=3).events(10)])
+        waiting = [asyncio.create_task(model.wait_for(name, sequence)) for name in (*TABLES, VIEWS)]
+        async with running(TableProjector(bus, database, Progress()).run(), ViewProjector(bus, Progress()).run()):
+            await asyncio.gather(*waiting)
+        assert max(view.sequence for view in await model.list_agents()) == sequence
+
+
+async def test_waiting_in_vain(model: ReadModel) -> None:
+    with pytest.raises(TimeoutError, match="agents has not reached event 1000 in 0.2 s"):
+        await model.wait_for("agents", 1000, timeout=0.2)
+    with pytest.raises(KeyError):
+        await model.wait_for("nothing", 1)
+
+
+async def test_nobody_waits_longer_than_needed() -> None:
+    progress = Progress()
+    waiting = {n: asyncio.create_task(progress.wait_for("agents", n)) for n in (1, 5, 10)}
+    cancelled = asyncio.create_task(progress.wait_for("agents", 5))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    progress.reached("agents", 5)
+    await asyncio.wait(waiting.values(), return_when=asyncio.FIRST_COMPLETED)
+    assert {n for n, task in waiting.items() if task.done()} == {1, 5}
+    progress.reached("executions", 100)
+    progress.reached("agents", 3)
+    assert (progress.position("agents"), waiting[10].done()) == (3, False)
+    progress.reached("agents", 10)
+    await waiting[10]
