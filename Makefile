@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo up test check soak bench lock clean
+.PHONY: demo up test check soak bench docs lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "l02 needs Python 3.11, 3.12 or 3.13 (this is %s); say which with make PYTHON=python3.12" % sys.version.split()[0])'
@@ -31,6 +31,9 @@ soak: $(VENV)/.installed  ## long randomized fault runs
 
 bench: $(VENV)/.installed  ## our figures, with machine and versions
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.installed  ## the catalogue of events, commands and errors, from the types
+	$(BIN)/python -m l02.catalogue docs/
 
 lock:  ## resolve pyproject.toml into requirements.lock again (needs uv)
 	uv pip compile --universal --python-version 3.11 --group dev --generate-hashes --no-header \

@@ -1,13 +1,14 @@
 """Every failure that leaves the runtime carries one of these codes, so that programs can tell failures apart.
 
-Codes are stable: new ones are added, never renumbered. The catalogue with explanations is `docs/errors.md`.
+Codes are stable: new ones are added, never renumbered. `docs/errors.md` is generated from here.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 
-__all__ = ["ErrorCode", "Failure"]
+__all__ = ["EXPLANATIONS", "ErrorCode", "Explanation", "Failure"]
 
 
 class ErrorCode(Enum):
@@ -51,3 +52,110 @@ class Failure(Exception):
         self.code = code
         self.message = message
         self.path = path
+
+
+class Explanation(NamedTuple):
+    """What a code means, and what to do about it."""
+
+    meaning: str
+    advice: str
+
+
+EXPLANATIONS: dict[ErrorCode, Explanation] = {
+    ErrorCode.TOOL_INVOCATION_FAILED: Explanation(
+        "A tool the agent called failed, after all retries; or it may have been under way when its node died.",
+        "Look at the tool's own error. One that may be called twice belongs in the tool's `idempotent` list.",
+    ),
+    ErrorCode.TOOL_TIMEOUT: Explanation(
+        "A tool gave no answer within `executor.tool_timeout_seconds` (300 by default).",
+        "See what the tool waits for, or allow it more time in the specification.",
+    ),
+    ErrorCode.CONTEXT_OVERFLOW: Explanation(
+        "An execution put more tokens through the agent than `executor.context_window_tokens`.",
+        "Give the agent smaller pieces of work, or raise the limit if the model takes more.",
+    ),
+    ErrorCode.STREAMING_ERROR: Explanation(
+        "Streamed output could not be read to its end; pieces are kept for ten minutes only.",
+        "The whole output comes with the execution's outcome and stands in its event: `l02 events ID`.",
+    ),
+    ErrorCode.EXECUTION_FAILED: Explanation(
+        "The agent's own program failed on this piece of work; the message is its own.",
+        "Correct the program or the input. The agent goes on with its next piece of work.",
+    ),
+    ErrorCode.SPAWN_FAILED: Explanation(
+        "The agent's process did not come up: its file is missing, it cannot be imported, or it ended at once.",
+        "The message has the process's last words. Correct the program or the specification and spawn again.",
+    ),
+    ErrorCode.SPAWN_TIMEOUT: Explanation(
+        "The agent's process was not ready within `lifecycle.spawn_timeout_seconds` (60 by default).",
+        "See what it does before it serves, or allow it more time.",
+    ),
+    ErrorCode.TERMINATE_FAILED: Explanation(
+        "The agent's process could not be ended.",
+        "Look at the node's log; ending the node ends every process of its agents.",
+    ),
+    ErrorCode.SUSPEND_FAILED: Explanation(
+        "The agent could not be suspended.", "Look at the node's log, then try again."
+    ),
+    ErrorCode.RESUME_FAILED: Explanation(
+        "The suspended agent could not be given a process again.",
+        "Look at the node's log, then try again.",
+    ),
+    ErrorCode.RESTART_LIMIT_EXCEEDED: Explanation(
+        "The agent's process ended by itself more often in a row than `lifecycle.max_restart_count` (5 by default).",
+        "`l02 events ID --type agent.restarted` has the causes. Correct the agent and spawn it under another id.",
+    ),
+    ErrorCode.CHECKPOINT_CORRUPTED: Explanation(
+        "A stored value is gone from the object store, or does not fit its hash.",
+        "Restore the NATS data from a backup; the events themselves are not harmed.",
+    ),
+    ErrorCode.RUNTIME_CLASS_UNAVAILABLE: Explanation(
+        "This node cannot give the sandbox that the trust level asks for; it never takes a weaker one.",
+        "Install that sandbox on the node, or choose another `trust_level` deliberately.",
+    ),
+    ErrorCode.SANDBOX_CREATION_FAILED: Explanation(
+        "The sandbox could not be set up, often because a path of the specification does not exist on the node.",
+        "The message names what was refused. Correct the specification.",
+    ),
+    ErrorCode.SECURITY_POLICY_VIOLATION: Explanation(
+        "The agent tried what its sandbox forbids, and was ended.",
+        "If it is right to do that, say so in the specification (`files`, `trust_level`); if not, look at the agent.",
+    ),
+    ErrorCode.CPU_LIMIT_EXCEEDED: Explanation(
+        "The agent used more CPU than `resource_limits.cpu` allows.",
+        "Raise the limit or give it less work at a time.",
+    ),
+    ErrorCode.MEMORY_LIMIT_EXCEEDED: Explanation(
+        "The agent needed more memory than `resource_limits.memory`, and was ended.",
+        "Raise the limit or give it smaller input.",
+    ),
+    ErrorCode.COMMAND_INVALID: Explanation(
+        "A command or a specification cannot be read: an unknown verb or field, a wrong type, a value out of range.",
+        "The message names the field. The same command will be refused again until it is corrected.",
+    ),
+    ErrorCode.AGGREGATE_NOT_FOUND: Explanation("There is nothing with that id.", "`l02 ps` lists the agents."),
+    ErrorCode.INVALID_STATE: Explanation(
+        "The command makes no sense for the agent as it is now, such as work for one that has ended.",
+        "`l02 show ID` says how it is; the message says what would help.",
+    ),
+    ErrorCode.CONFLICT: Explanation(
+        "The agent has changed since `expected_version`, others keep changing it, or its events could not be stored.",
+        "Look at it again and decide anew; the same command under the same id may be sent again.",
+    ),
+    ErrorCode.NOT_AUTHORIZED: Explanation(
+        "The sender may not do that.",
+        "Connect with credentials that may, or ask whoever runs the server.",
+    ),
+    ErrorCode.PAYLOAD_TOO_LARGE: Explanation(
+        "A command has more than 1 MiB.",
+        "Put large input in a file that the agent may read, and send its path.",
+    ),
+    ErrorCode.NONDETERMINISTIC_AGENT: Explanation(
+        "An execution that ran again after a crash asked for something else than what is recorded at that place.",
+        "Let the agent take time, random numbers and all input from `ctx`, then give it the work again.",
+    ),
+    ErrorCode.HANDLER_FAILED: Explanation(
+        "The runtime itself failed on this message, several times; the message is kept.",
+        "`l02 dead list` has it and the node's log the cause. After a repair: `l02 dead retry NUMBER`.",
+    ),
+}

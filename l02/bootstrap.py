@@ -57,7 +57,7 @@ class Parts:
 
     def query_table(self, nodes: list[dict[str, Any]]) -> dict[str, Query]:
         """The queries that the service answers."""
-        return query_table(self.bus, self.read_model, nodes)
+        return query_table(self.bus, self.read_model, nodes, lambda: self.agents.newest_sequence)
 
     async def agents_to_recover(self) -> list[str]:
         """The agents that this node kept before, once the tables know all that had happened by now."""

@@ -22,6 +22,7 @@ from nats.errors import MaxPayloadError, NoRespondersError
 from nats.js.errors import NoStreamResponseError
 
 from bus import dead_letters
+from bus.cancelling import end
 from bus.codec import RecordedEvent
 from bus.connection import Bus, BusUnreachable, connect
 from bus.dead_letters import DeadLetter
@@ -34,7 +35,6 @@ from domain.agent.state import Status
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
 from domain.specification import AgentSpecification, validate_specification
-from l02.cancelling import end
 from l02.discovery import NodeUnreachable, find_nats_url, no_streams, reaching
 from l02.event_log import read_log
 from l02.live_views import watch_agents

@@ -27,8 +27,8 @@ from domain.agent import events as e
 from domain.errors import Failure
 from l02.cli.output import print_json, print_line, print_table
 from l02.client import Client
-from l02.node import NodeFailed, running_node
-from l02.settings import Settings
+from l02.node import running_node
+from l02.settings import NodeFailed, Settings
 from projections.agents import AgentView
 
 __all__ = ["run_demo"]

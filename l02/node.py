@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -13,19 +12,22 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
+from nats.errors import Error as NatsError
 
-from bus.connection import BusUnreachable, connect
+from bus.cancelling import end
+from bus.connection import Bus, BusUnreachable, connect
 from bus.embedded import DataDirectory, EmbeddedServers, ServerError
 from bus.service import run_service
 from bus.streams import StreamError, ensure_streams
 from l02.bootstrap import Parts, wire
 from l02.http import HttpPortTaken, serve_http
-from l02.settings import Settings
+from l02.settings import NodeFailed, Settings
 from projections.database import DatabaseUnreachable, SchemaMismatch
 from projections.table_projector import ProjectionAhead
 
-__all__ = ["Node", "NodeFailed", "run_node", "running_node"]
+__all__ = ["Node", "run_node", "running_node"]
 
+_RETRY_SECONDS = 0.2
 _log = structlog.get_logger()
 _EXPECTED_ERRORS = (
     BusUnreachable,
@@ -36,10 +38,6 @@ _EXPECTED_ERRORS = (
     ServerError,
     StreamError,
 )
-
-
-class NodeFailed(Exception):
-    """The node cannot start, or cannot go on; the message is one line that says what to do."""
 
 
 class Node:
@@ -84,6 +82,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
         running.append(tasks.create_task(coroutine))
 
     run(_watch(servers))
+    run(_keep_streams(bus, settings.replicas))
     run(parts.tables.run())
     run(parts.views.run())
     to_recover = await parts.agents_to_recover()
@@ -122,26 +121,33 @@ async def _watch(servers: EmbeddedServers) -> None:
     raise await servers.wait_failed()
 
 
+async def _keep_streams(bus: Bus, replicas: int) -> None:
+    """A server that has been restarted has lost the streams it kept in memory: make them again."""
+    reconnected = asyncio.Event()
+    async with bus.on_reconnect(reconnected.set):
+        while True:
+            await reconnected.wait()
+            reconnected.clear()
+            try:
+                await ensure_streams(bus, replicas)
+            except (NatsError, TimeoutError) as error:
+                _log.warning("waiting for JetStream to make the streams", error=repr(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+                reconnected.set()
+
+
 async def _end(running: list[asyncio.Task[None]]) -> None:
     """Stop the parts, the last one started first, each whole before the next."""
     while running:
-        task = running.pop()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(running.pop())
 
 
-def run_node(settings: Settings) -> int:
-    """Run a node in the foreground until SIGTERM or Ctrl-C; the exit code."""
+def run_node(settings: Settings) -> None:
+    """Run a node in the foreground until SIGTERM or Ctrl-C. Raises NodeFailed."""
     import uvloop
 
     _log_to_stderr()
-    try:
-        uvloop.run(_serve(settings))
-    except NodeFailed as error:
-        print(f"l02 up: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
+    uvloop.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:

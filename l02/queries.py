@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -26,18 +27,20 @@ class _Strict(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GetAgent(_Strict, frozen=True):
-    """One agent as it is now; E2111 if there is none."""
+    """One agent, E2111 if there is none; as of the event with stream sequence `at_least`, or later."""
 
     id: str
+    at_least: Annotated[int, Meta(ge=0)] = 0
 
 
 class ListAgents(_Strict, frozen=True):
-    """Agents in the order of their ids; `after` is the last id of the page before."""
+    """Agents in the order of their ids; `after` is the last id of the page before, `at_least` as in agent.get."""
 
     state: Status | None = None
     fleet: str | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     after: str | None = None
+    at_least: Annotated[int, Meta(ge=0)] = 0
 
 
 class ReadEvents(_Strict, frozen=True):
@@ -63,11 +66,23 @@ QUERY_FIELDS: dict[str, type[Struct]] = {
 }
 
 
-def query_table(bus: Bus, read_model: ReadModel, nodes: list[dict[str, Any]]) -> dict[str, Query]:
-    """The queries by their subject below `l02.api`."""
+def query_table(
+    bus: Bus, read_model: ReadModel, nodes: list[dict[str, Any]], newest: Callable[[], int]
+) -> dict[str, Query]:
+    """The queries by their subject below `l02.api`.
+
+    `newest` is the last event that this node has recorded: who has just heard an outcome from it reads no older state.
+    """
+
+    async def follow(at_least: int) -> None:
+        try:
+            await read_model.wait_for("agents", max(at_least, newest()))
+        except TimeoutError as error:
+            raise Failure(ErrorCode.HANDLER_FAILED, f"the read model is late, ask again: {error}") from error
 
     async def get_agent(fields: dict[str, Any]) -> Any:
         wanted = msgspec.convert(fields, GetAgent)
+        await follow(wanted.at_least)
         view = await read_model.get_agent(wanted.id)
         if view is None:
             raise Failure(
@@ -77,6 +92,7 @@ def query_table(bus: Bus, read_model: ReadModel, nodes: list[dict[str, Any]]) ->
 
     async def list_agents(fields: dict[str, Any]) -> Any:
         wanted = msgspec.convert(fields, ListAgents)
+        await follow(wanted.at_least)
         return await read_model.list_agents(
             state=wanted.state, fleet=wanted.fleet, limit=wanted.limit, after=wanted.after
         )

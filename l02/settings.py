@@ -9,11 +9,15 @@ from typing import Self
 
 from l02.data_dir import default_data_dir
 
-__all__ = ["Settings", "SettingsError"]
+__all__ = ["NodeFailed", "Settings", "SettingsError"]
 
 
 class SettingsError(Exception):
     """A setting has a value that cannot be used."""
+
+
+class NodeFailed(Exception):
+    """The node cannot start, or cannot go on; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,12 +15,12 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
+from bus.cancelling import end
 from bus.connection import Bus
 from bus.pull import ConsumerError, Pull, pull
 from bus.streams import TOKENS_STREAM
 from bus.subjects import stream_subject
 from domain.errors import ErrorCode, Failure
-from l02.cancelling import end
 
 __all__ = ["read_tokens"]
 

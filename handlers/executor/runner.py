@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 from msgspec import UNSET
 
+from bus.cancelling import end
 from bus.codec import Metadata
 from bus.connection import Bus
 from bus.objects import inline, outline
@@ -74,8 +75,7 @@ class AgentRunner:
     async def detach(self) -> None:
         """Work on no process."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
             self._task = None
 
     def end(self) -> None:
@@ -105,8 +105,7 @@ class AgentRunner:
             _log.exception("running an agent failed", agent_id=self._agent_id)
             process.condemn(f"{ErrorCode.HANDLER_FAILED.value}: the node failed while running it: {error!r}")
         finally:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+            await end(reader)
 
     async def _next_execution(self, inbox: Inbox) -> tuple[Execution, AgentState]:
         """The oldest open execution, once there is one."""

@@ -159,7 +159,6 @@ def _event_payload(kind: str, event: type[Event]) -> Schema:
 def _add_rest(document: _Document) -> None:
     document.messages |= {
         "outcome": _message(Outcome),
-        "answer": _message(Answer),
         "piece": {"summary": "A piece of streamed output, or its end.", "payload": _PIECE},
         "dead": _message(DeadLetter),
     }

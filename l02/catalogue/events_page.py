@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from bus.codec import CloudEvent
 from bus.streams import OBJECTS_BUCKET
 from bus.subjects import AggregateId, event_subject
@@ -28,9 +30,8 @@ absent, and `= …` what then holds.
 [Streams and buckets](#streams-and-buckets) · [Types](#types)"""
 
 _READING = """\
-A reader must take fields and types that it does not know as something to ignore: more may be added, none is renamed or
-given a new meaning. The events of one aggregate are in order, by `version`, without gaps; among aggregates the order is
-that of the stream."""
+Ignore fields and types that you do not know: more may be added, none is renamed or given a new meaning. The events of
+one aggregate are in order, by `version`, without gaps; among aggregates the order is that of the stream."""
 
 _ENVELOPE = {
     "specversion": "the version of CloudEvents",
@@ -106,7 +107,8 @@ def _types() -> list[str]:
     for aggregate in AGGREGATES.values():
         for kind in (*aggregate.events, *aggregate.wire_commands.values()):
             shown |= referenced(SCHEMAS[name_of(kind)], SCHEMAS)
-    for other in (AgentView, ObjectReference, *COMMANDS_AND_QUERIES):
+    others: tuple[type[Struct], ...] = (AgentView, ObjectReference, *COMMANDS_AND_QUERIES)
+    for other in others:
         shown |= {name_of(other)} | referenced(SCHEMAS[name_of(other)], SCHEMAS)
     return [_type(name) for name in sorted(shown)]
 

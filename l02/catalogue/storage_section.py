@@ -60,10 +60,13 @@ crash may say a piece again. They are for eyes; the record is the `output` of `a
 
 
 def _dead_letters() -> str:
+    fields = fields_words(SCHEMAS[name_of(DeadLetter)])
     return f"""\
 A message that cannot be read, or whose handling keeps failing, is kept on `{dead_subject("<consumer>")}` with the
-reason, and holds nothing up. `l02 dead list`, `show` and `retry` work on them; `retry` publishes it again where it was meant to go
-and takes it off the list. Its fields: {fields_words(SCHEMAS[name_of(DeadLetter)])}."""
+reason, and holds nothing up. `l02 dead list`, `show` and `retry` work on them; `retry` publishes it again where it was
+meant to go and takes it off the list, unless it is `truncated`: of a very large one only the beginning is kept.
+
+Its fields: {fields}."""
 
 
 def _timers() -> str:
@@ -77,8 +80,8 @@ def _timers() -> str:
     ]
     return (
         "A timer is a command with a delay: a scheduled message (`Nats-Schedule`) that the server publishes as a "
-        "command when it is due, to the second, though every process of the runtime be down. Setting it again replaces it.\n\n"
-        + table(("waits on", "becomes", "what for"), rows)
+        "command when it is due, to the second, though every process of the runtime be down. Setting it again "
+        "replaces it.\n\n" + table(("waits on", "becomes", "what for"), rows)
     )
 
 

@@ -46,7 +46,7 @@ def up(
         settings = Settings.from_environment(data_dir=data_dir, http_port=http_port)
         from l02.node import run_node
 
-        raise typer.Exit(run_node(settings))
+        run_node(settings)
 
 
 def demo(as_json: AsJson = False) -> None:

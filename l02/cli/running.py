@@ -76,7 +76,7 @@ async def _until_told_to_end(work: Coroutine[Any, Any, None]) -> None:
     """Do the work, unless a signal comes first; then end it in an orderly way and exit with that signal's code."""
     import asyncio
 
-    from l02.cancelling import end
+    from bus.cancelling import end
 
     task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
@@ -106,12 +106,14 @@ def _tell(error: Exception, as_json: bool) -> int | None:
     from bus.codec import UnreadableEvent
     from bus.embedded.errors import DataDirectoryError, ServerError
     from l02.discovery import NodeUnreachable
-    from l02.settings import SettingsError
+    from l02.settings import NodeFailed, SettingsError
 
     if isinstance(error, NodeUnreachable):
         _print_error({"name": "NODE_UNREACHABLE", "message": str(error)}, str(error), as_json)
         return _UNREACHABLE
-    if isinstance(error, CommandFailed | UnreadableEvent | DataDirectoryError | ServerError | SettingsError):
+    if isinstance(
+        error, CommandFailed | UnreadableEvent | DataDirectoryError | NodeFailed | ServerError | SettingsError
+    ):
         _print_error({"name": "FAILED", "message": str(error)}, str(error), as_json)
         return _FAILED
     return None

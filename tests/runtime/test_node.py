@@ -56,10 +56,8 @@ def refused(*arguments: str, **environment: str) -> str:
         [L02, "up", *arguments], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
     )
     assert done.returncode == 1, done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.startswith("l02 up: ")]
-    assert len(lines) == 1, done.stderr
     assert "Traceback" not in done.stderr
-    return lines[0]
+    return done.stderr.splitlines()[-1]
 
 
 def runtime(data_dir: Path) -> dict[str, Any]:
