@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -39,11 +40,17 @@ class OutcomeAnnouncer:
 
     def announce(self, recorded: RecordedEvent) -> None:
         """Say the outcome of the commands that this event completes."""
+        self._begin(recorded)
+
+    def _begin(self, recorded: RecordedEvent) -> list[asyncio.Task[None]]:
+        saying = []
         for command_id in getattr(recorded.event, "completes", ()):
             if command_id not in self._announced:
                 self._announced[command_id] = self._tasks.create_task(self._say(recorded, command_id))
-                if len(self._announced) > _REMEMBERED:
-                    self._announced.popitem(last=False)
+            saying.append(self._announced[command_id])
+        while len(self._announced) > _REMEMBERED and next(iter(self._announced.values())).done():
+            self._announced.popitem(last=False)
+        return saying
 
     async def run(self) -> None:
         """See every completing event, until cancelled."""
@@ -64,10 +71,10 @@ class OutcomeAnnouncer:
             while True:
                 for message in await source.next_batch(100):
                     recorded = decode_event(message.data, message.metadata.sequence.stream)
-                    self.announce(recorded)
-                    for command_id in getattr(recorded.event, "completes", ()):
-                        await asyncio.shield(self._announced[command_id])
-                    await message.ack()
+                    for said in self._begin(recorded):
+                        await asyncio.shield(said)
+                    with suppress(NatsError):  # comes again, and is known then
+                        await message.ack()
 
     async def _say(self, recorded: RecordedEvent, command_id: str) -> None:
         while True:

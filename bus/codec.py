@@ -12,7 +12,16 @@ from bus.subjects import AggregateId
 from domain.aggregates import EVENT_TYPES
 from domain.message import Event
 
-__all__ = ["SOURCE", "Metadata", "RecordedEvent", "UnreadableEvent", "cloud_event", "decode_event", "encode_event"]
+__all__ = [
+    "SOURCE",
+    "CloudEvent",
+    "Metadata",
+    "RecordedEvent",
+    "UnreadableEvent",
+    "cloud_event",
+    "decode_event",
+    "encode_event",
+]
 
 SOURCE = "l02-agent-runtime"
 
@@ -47,7 +56,9 @@ class RecordedEvent(Struct, frozen=True, kw_only=True):
     metadata: Metadata
 
 
-class _CloudEvent(Struct, frozen=True, kw_only=True):
+class CloudEvent(Struct, frozen=True, kw_only=True):
+    """The envelope on the wire, with the event in `data`."""
+
     specversion: str
     id: str
     source: str
@@ -65,10 +76,11 @@ class _CloudEvent(Struct, frozen=True, kw_only=True):
     data: Any
 
 
-class _ReadCloudEvent(_CloudEvent, frozen=True, kw_only=True):
+class _ReadCloudEvent(CloudEvent, frozen=True, kw_only=True):
     data: msgspec.Raw
 
 
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_ReadCloudEvent)
 _data_decoders = {name: msgspec.json.Decoder(event_type) for name, event_type in EVENT_TYPES.items()}
@@ -79,7 +91,7 @@ def encode_event(
 ) -> bytes:
     """The bytes that are stored."""
     return _encoder.encode(
-        _CloudEvent(
+        CloudEvent(
             specversion="1.0",
             id=event_id,
             source=SOURCE,
@@ -116,7 +128,7 @@ def decode_event(raw: bytes, sequence: int) -> RecordedEvent:
     """The event behind stored bytes; UnreadableEvent if this version of the runtime does not know it."""
     try:
         envelope = _decoder.decode(raw)
-    except msgspec.MsgspecError as error:
+    except _UNDECODABLE as error:
         raise UnreadableEvent(f"sequence {sequence} is not a CloudEvent of this runtime: {error}") from error
     event_type = EVENT_TYPES.get(envelope.type)
     if event_type is None:
@@ -128,7 +140,7 @@ def decode_event(raw: bytes, sequence: int) -> RecordedEvent:
         )
     try:
         event = _data_decoders[envelope.type].decode(envelope.data)
-    except msgspec.MsgspecError as error:
+    except _UNDECODABLE as error:
         raise UnreadableEvent(f"sequence {sequence}: data of {envelope.type} do not fit: {error}") from error
     kind, _, aggregate_id = envelope.subject.partition("/")
     return RecordedEvent(

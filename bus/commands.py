@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.errors import NotFoundError
+from nats.errors import MaxPayloadError
 
+from bus.command_consumer import CommandConsumer
 from bus.connection import Bus
 from bus.dead_letters import park
 from bus.outcomes import Outcome, completed, failed, publish_outcome, said_outcome
-from bus.pull import pull
-from bus.repository import CommandIdReused, Decision, Repository
-from bus.streams import COMMANDS_STREAM
-from bus.subjects import COMMANDS, parse_command_subject
+from bus.repository import CommandIdReused, Decision, EventStoreSilent, Repository
+from bus.subjects import parse_command_subject
 from bus.wire import Incoming, command_id_of, read_command
 from domain.agent.outcome import result_of
 from domain.errors import ErrorCode, Failure
@@ -42,82 +42,82 @@ class CommandProcessor:
         self._bus = bus
         self._repositories = repositories
         self._node_id = node_id
-        self._lanes: dict[str, deque[Msg]] = {}
-        self._in_flight: set[int] = set()
+        self._consumer = CommandConsumer(bus, CONSUMER, max_ack_pending=_MAX_IN_FLIGHT * 2)
+        self._lanes: dict[str, deque[int]] = {}
+        # By stream sequence: the newest delivery, which is the one to acknowledge.
+        self._in_flight: dict[int, Msg] = {}
 
     async def run(self) -> None:
         """Process commands until cancelled."""
         async with (
             asyncio.TaskGroup() as tasks,
-            pull(self._bus, COMMANDS_STREAM, self._consumer_config, window=_MAX_IN_FLIGHT) as source,
+            self._consumer.pull(window=_MAX_IN_FLIGHT) as source,
         ):
             while True:
                 for message in await source.next_batch(_MAX_IN_FLIGHT):
                     self._enqueue(message, tasks)
 
-    async def _consumer_config(self) -> dict[str, Any]:
-        """Begin after the last command below which all are done, so that none overtakes one that comes again."""
-        config = {
-            "durable_name": CONSUMER,
-            "ack_policy": "explicit",
-            "ack_wait": 60_000_000_000,
-            "max_ack_pending": _MAX_IN_FLIGHT * 2,
-            "filter_subject": f"{COMMANDS}.>",
-        }
-        try:
-            info = await self._bus.jetstream.consumer_info(COMMANDS_STREAM, CONSUMER)
-        except NotFoundError:
-            return config | {"deliver_policy": "all"}
-        floor = info.ack_floor.stream_seq if info.ack_floor else 0
-        await self._bus.jetstream.delete_consumer(COMMANDS_STREAM, CONSUMER)
-        return config | {"deliver_policy": "by_start_sequence", "opt_start_seq": floor + 1}
-
     def _enqueue(self, message: Msg, tasks: asyncio.TaskGroup) -> None:
         sequence = message.metadata.sequence.stream
-        if sequence in self._in_flight:
+        is_known = sequence in self._in_flight
+        self._in_flight[sequence] = message
+        if is_known:
             return
-        self._in_flight.add(sequence)
         address = parse_command_subject(message.subject)
         key = str(address.aggregate) if address else message.subject
         if key in self._lanes:
-            self._lanes[key].append(message)
+            self._lanes[key].append(sequence)
         else:
-            self._lanes[key] = deque([message])
+            self._lanes[key] = deque([sequence])
             tasks.create_task(self._work_off(key))
 
     async def _work_off(self, key: str) -> None:
         lane = self._lanes[key]
         while lane:
-            message = lane[0]
-            await self._handle(message)
+            sequence = lane[0]
+            await self._handle(self._in_flight[sequence], sequence)
             lane.popleft()
-            self._in_flight.discard(message.metadata.sequence.stream)
+            with suppress(NatsError):  # what is not acknowledged comes again, and is known then
+                await self._in_flight.pop(sequence).ack()
         del self._lanes[key]
 
-    async def _handle(self, message: Msg) -> None:
-        attempt = 0
+    async def _handle(self, message: Msg, sequence: int) -> None:
+        """When this returns, the command is decided and its outcome said, or it is parked."""
+        failures = 0
+        perhaps_answered = self._consumer.may_repeat(sequence)
+        reason: Failure | None = None
         while True:
             try:
-                await self._process(message)
-                await message.ack()
-                return
-            except (NatsError, TimeoutError) as error:
-                _log.warning("waiting for JetStream", subject=message.subject, error=repr(error))
-            except Exception as error:
-                attempt += 1
-                _log.exception("handling a command failed", subject=message.subject, attempt=attempt)
-                if attempt == _ATTEMPTS:
-                    failure = Failure(ErrorCode.HANDLER_FAILED, f"handling failed {attempt} times: {error!r}")
-                    await self._park(message, failure)
+                if perhaps_answered and await self._is_answered(message, sequence):
                     return
-            await asyncio.sleep(_RETRY_SECONDS * 2**attempt)
+                if reason is None:
+                    await self._process(message, sequence)
+                else:
+                    await self._refuse(message, sequence, reason)
+                return
+            except Exception as error:
+                perhaps_answered = True
+                if _is_passing(error):
+                    _log.warning("waiting for JetStream", subject=message.subject[:200], error=repr(error))
+                    await asyncio.sleep(_RETRY_SECONDS)
+                    continue
+                failures += 1
+                _log.exception("handling a command failed", subject=message.subject[:200], attempt=failures)
+                if failures >= _ATTEMPTS:
+                    reason = Failure(ErrorCode.HANDLER_FAILED, f"handling failed {failures} times: {error!r}")
+                await asyncio.sleep(_RETRY_SECONDS * 2 ** min(failures, _ATTEMPTS))
 
-    async def _process(self, message: Msg) -> None:
+    async def _is_answered(self, message: Msg, sequence: int) -> bool:
+        """Whether this very message was: a refusal must not be decided again when it is delivered again."""
+        with suppress(Failure):
+            said = await said_outcome(self._bus, command_id_of(message.headers or {}, _made_up_id(sequence)))
+            return said is not None and said.command_sequence == sequence
+        return False
+
+    async def _process(self, message: Msg, sequence: int) -> None:
         headers = message.headers or {}
-        sequence = message.metadata.sequence.stream
-        command_id: str | None = None
         try:
-            command_id = command_id_of(headers, f"command-{sequence}")
+            command_id = command_id_of(headers, _made_up_id(sequence))
             address = parse_command_subject(message.subject)
             if address is None:
                 raise Failure(
@@ -125,13 +125,11 @@ class CommandProcessor:
                 )
             incoming = read_command(address, message.data, headers, command_id=command_id, node_id=self._node_id)
         except Failure as failure:
-            await self._park(message, failure)
-            if command_id is not None:
-                await publish_outcome(self._bus, failed(command_id, failure))
+            await self._refuse(message, sequence, failure)
             return
-        await self._decide(incoming, message)
+        await self._decide(incoming, message, sequence)
 
-    async def _decide(self, incoming: Incoming, message: Msg) -> None:
+    async def _decide(self, incoming: Incoming, message: Msg, sequence: int) -> None:
         repository = self._repositories[incoming.aggregate.kind]
         try:
             decision = await repository.decide(
@@ -140,21 +138,25 @@ class CommandProcessor:
                 incoming.metadata,
                 expected_version=incoming.command.expected_version,
             )
+        except EventStoreSilent:
+            raise
         except CommandIdReused as failure:
-            await self._refuse_reused_id(incoming, failure, message)
+            # The id belongs to another command, whose outcome must not be mixed up with this refusal.
+            await self._park(message, failure)
             return
         except Failure as failure:
-            await publish_outcome(self._bus, failed(incoming.command_id, failure, str(incoming.aggregate)))
+            await publish_outcome(self._bus, failed(incoming.command_id, failure, str(incoming.aggregate)), sequence)
             return
         outcome = await self._outcome(repository, incoming, decision)
         if outcome is not None:
-            await publish_outcome(self._bus, outcome)
+            await publish_outcome(self._bus, outcome, sequence)
 
-    async def _refuse_reused_id(self, incoming: Incoming, failure: Failure, message: Msg) -> None:
-        """The id belongs to another command, whose outcome must not be mixed up with this refusal."""
+    async def _refuse(self, message: Msg, sequence: int, failure: Failure) -> None:
+        """Park a message and say so to its sender, if it has given an id that can be answered."""
         await self._park(message, failure)
-        if await said_outcome(self._bus, incoming.command_id) is not None:
-            await publish_outcome(self._bus, failed(incoming.command_id, failure, str(incoming.aggregate)))
+        with suppress(Failure):
+            command_id = command_id_of(message.headers or {}, _made_up_id(sequence))
+            await publish_outcome(self._bus, failed(command_id, failure), sequence)
 
     async def _outcome(self, repository: Repository[Any], incoming: Incoming, decision: Decision) -> Outcome | None:
         """What to say now; None if an event to come completes the command."""
@@ -175,6 +177,15 @@ class CommandProcessor:
     async def _park(self, message: Msg, failure: Failure) -> None:
         _log.warning("command parked", subject=message.subject[:200], code=failure.code.value, reason=failure.message)
         await park(self._bus, message, consumer=CONSUMER, code=failure.code.value, reason=failure.message)
+
+
+def _made_up_id(sequence: int) -> str:
+    return f"command-{sequence}"
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the server's absence is the cause, and not the command."""
+    return isinstance(error, NatsError | TimeoutError | EventStoreSilent) and not isinstance(error, MaxPayloadError)
 
 
 def _decided(incoming: Incoming, version: int, event_types: list[str], result: dict[str, Any]) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from itertools import islice
 
 import msgspec
 from msgspec import Struct
@@ -14,12 +15,17 @@ from bus.connection import Bus
 from bus.reader import last_sequence
 from bus.streams import DEAD_STREAM
 from bus.subjects import dead_subject
+from bus.wire import COMMAND_ID_HEADER
+from domain.errors import ErrorCode, Failure
 
 __all__ = ["DeadLetter", "dead_letter_at", "dead_letters", "park", "resend"]
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """A parked message: where it was meant to go, its bytes (base64 in JSON), and why it is here."""
+    """A parked message: where it was meant to go, its bytes (base64 in JSON), and why it is here.
+
+    Of one that is too large for that, `truncated`, only the beginning is kept.
+    """
 
     consumer: str
     subject: str
@@ -29,9 +35,14 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     reason: str
     deliveries: int
     time: datetime
+    truncated: bool = False
     sequence: int = 0
 
 
+_ENVELOPE_BYTES = 4096
+_KEPT_BYTES = 64 * 1024
+_KEPT_HEADERS = 32
+_KEPT_HEADER_LENGTH = 256
 _decoder = msgspec.json.Decoder(DeadLetter)
 
 
@@ -40,18 +51,29 @@ async def park(bus: Bus, message: Msg, *, consumer: str, code: str, reason: str)
     letter = DeadLetter(
         consumer=consumer,
         subject=message.subject,
-        headers={key: value for key, value in (message.headers or {}).items() if value is not None},
+        headers=dict(message.headers or {}),
         body=message.data,
         code=code,
         reason=reason,
         deliveries=message.metadata.num_delivered or 1,
         time=datetime.now(UTC),
     )
+    raw = msgspec.json.encode(letter)
+    if len(raw) > bus.client.max_payload - _ENVELOPE_BYTES:
+        raw = msgspec.json.encode(_beginning(letter))
     sequence = message.metadata.sequence.stream
-    await bus.jetstream.publish(
-        dead_subject(consumer),
-        msgspec.json.encode(letter),
-        headers={"Nats-Msg-Id": f"{consumer}-{sequence}"},
+    await bus.publish(dead_subject(consumer), raw, {"Nats-Msg-Id": f"{consumer}-{sequence}"})
+
+
+def _beginning(letter: DeadLetter) -> DeadLetter:
+    headers = dict(islice(letter.headers.items(), _KEPT_HEADERS))
+    return msgspec.structs.replace(
+        letter,
+        subject=letter.subject[:_KEPT_BYTES],
+        headers={key[:_KEPT_HEADER_LENGTH]: value[:_KEPT_HEADER_LENGTH] for key, value in headers.items()},
+        body=letter.body[:_KEPT_BYTES],
+        reason=letter.reason[:_KEPT_BYTES],
+        truncated=True,
     )
 
 
@@ -78,8 +100,22 @@ async def dead_letter_at(bus: Bus, sequence: int) -> DeadLetter | None:
 
 
 async def resend(bus: Bus, letter: DeadLetter) -> None:
-    """Send the message where it was meant to go, again, and take the letter off the list."""
-    await bus.jetstream.publish(letter.subject, letter.body, headers=dict(letter.headers) or None)
+    """Send the message where it was meant to go, again, and take the letter off the list.
+
+    Raises Failure E2115 if only its beginning was kept.
+    """
+    if letter.truncated:
+        raise Failure(
+            ErrorCode.PAYLOAD_TOO_LARGE,
+            f"dead letter {letter.sequence} was too large to be kept whole; its sender must send it anew",
+        )
+    # What else the server put there or was told there is not for the message's second way.
+    headers = {
+        name: value
+        for name, value in letter.headers.items()
+        if name == COMMAND_ID_HEADER or not name.lower().startswith("nats-")
+    }
+    await bus.publish(letter.subject, letter.body, headers)
     await bus.jetstream.delete_msg(DEAD_STREAM, letter.sequence)
 
 

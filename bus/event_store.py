@@ -1,8 +1,8 @@
 """The event store on JetStream: append with an expectation, load an aggregate's past.
 
-On synced storage the server needs about 0.6 ms for one message and 4 ms for an atomic batch of up to a hundred. So a
-lone append goes alone, a few go side by side, and appends that have to wait share one batch, each with the expectation
-of its own aggregate. When a batch is refused because one of them lost a race, each is tried again on its own.
+On synced storage an atomic batch costs little more than a lone message. So a lone append goes alone, a few go side by
+side, and more that wait at the same time share one batch, each with the expectation of its own aggregate. When a batch
+is refused because one of them lost a race, each is tried again on its own.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
-import msgspec
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.js.errors import APIError
 
 from bus.codec import RecordedEvent, decode_event
 from bus.connection import Bus
 from bus.history import read_history
+from bus.requests import PubAck
 from bus.streams import EVENTS_STREAM
 from bus.subjects import AggregateId, aggregate_filter
+from domain.errors import ErrorCode, Failure
 
 __all__ = ["AppendFailed", "Conflict", "EventStore", "open_event_store"]
 
 MAX_BATCH_EVENTS = 500
 MAX_BATCH_BYTES = 4 * 1024 * 1024
+# The server's limit for one atomic batch.
+MAX_APPEND_EVENTS = 1000
+_HEADER_BYTES = 4096
 _SINGLES_IN_FLIGHT = 8
 _BATCHES_IN_FLIGHT = 2
 _ACK_SECONDS = 5.0
@@ -42,53 +45,51 @@ class AppendFailed(Exception):
     """The server did not say whether the events are stored; load the aggregate to find out."""
 
 
-class _Error(msgspec.Struct):
-    code: int = 0
-    err_code: int = 0
-    description: str = ""
-
-
-class _PubAck(msgspec.Struct):
-    error: _Error | None = None
-    seq: int = 0
-    count: int = 1
-
-
-_pub_ack_decoder = msgspec.json.Decoder(_PubAck)
-
-
-@dataclass(slots=True)
 class _Append:
     """Messages of one aggregate that are stored together or not at all."""
 
-    aggregate: AggregateId
-    messages: Sequence[tuple[str, bytes]]
-    expected: int
-    stored: asyncio.Future[int] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    __slots__ = ("aggregate", "expected", "messages", "size", "stored")
 
-    @property
-    def size(self) -> int:
-        return sum(len(payload) for _, payload in self.messages)
+    def __init__(self, aggregate: AggregateId, messages: Sequence[tuple[str, bytes]], expected: int) -> None:
+        self.aggregate = aggregate
+        self.messages = messages
+        self.expected = expected
+        self.size = sum(len(payload) for _, payload in messages)
+        self.stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def accept(self, sequence: int) -> None:
+        if not self.stored.done():
+            self.stored.set_result(sequence)
+
+    def reject(self, error: Exception) -> None:
+        if not self.stored.done():
+            self.stored.set_exception(error)
 
 
 class EventStore:
     """Append and load. One per process; made by `open_event_store`."""
 
-    def __init__(self, bus: Bus, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._tasks = tasks
         self._waiting: deque[_Append] = deque()
+        self._flush_is_due = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self._singles = 0
         self._batches = 0
+        self._closed = False
 
     async def append(self, aggregate: AggregateId, messages: Sequence[tuple[str, bytes]], expected: int) -> int:
         """Store `messages` (subject, payload) after the aggregate's event with stream sequence `expected` (0: none).
 
-        Returns the stream sequence of the last one. Raises Conflict, or AppendFailed if the answer did not come.
+        Returns the stream sequence of the last one. Raises Conflict, AppendFailed if the answer did not come, or
+        Failure E2115 if the server would never take it. If the caller is cancelled, it may be stored or not.
         """
+        if self._closed:
+            raise AppendFailed("the event store is closed")
+        self._require_storable(messages)
         append = _Append(aggregate, messages, expected)
         self._waiting.append(append)
-        self._flush()
+        self._flush_soon()
         return await append.stored
 
     async def load(self, aggregate: AggregateId, after: int = 0) -> list[RecordedEvent]:
@@ -103,33 +104,78 @@ class EventStore:
 
     async def event_at(self, sequence: int) -> RecordedEvent:
         """The event with this stream sequence."""
-        message = await self._bus.jetstream.get_msg(EVENTS_STREAM, seq=sequence, direct=True)
-        assert message.data is not None
+        message = await self._bus.stored(EVENTS_STREAM, sequence=sequence)
+        assert message is not None, "nothing is ever taken out of the event stream"
         return decode_event(message.data, sequence)
 
+    async def close(self) -> None:
+        """Take no more, and wait for what is under way; if cancelled, leave it."""
+        self._closed = True
+        try:
+            while self._tasks or self._flush_is_due:
+                await asyncio.wait([*self._tasks, asyncio.create_task(asyncio.sleep(0))])
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            while self._waiting:
+                self._waiting.popleft().reject(AppendFailed("the event store is closed"))
+
+    def _require_storable(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        if len(messages) > MAX_APPEND_EVENTS:
+            raise Failure(
+                ErrorCode.PAYLOAD_TOO_LARGE,
+                f"the command leads to {len(messages)} events, at most {MAX_APPEND_EVENTS} can be stored as one",
+            )
+        limit = self._bus.client.max_payload - _HEADER_BYTES
+        largest = max(len(payload) for _, payload in messages)
+        if largest > limit:
+            raise Failure(
+                ErrorCode.PAYLOAD_TOO_LARGE,
+                f"an event would have {largest} bytes, the NATS server takes {limit}; raise its max_payload to 8 MiB",
+            )
+
+    def _flush_soon(self) -> None:
+        """Let those that are ready in the same round of the event loop come together first."""
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
     def _flush(self) -> None:
+        self._flush_is_due = False
         while self._waiting:
-            if len(self._waiting) == 1 or self._singles < _SINGLES_IN_FLIGHT:
-                if self._singles >= _SINGLES_IN_FLIGHT:
-                    return
+            if self._waiting[0].stored.cancelled():
+                self._waiting.popleft()
+            elif self._singles + len(self._waiting) <= _SINGLES_IN_FLIGHT:
                 self._singles += 1
-                self._tasks.create_task(self._store_alone(self._waiting.popleft()))
+                self._start(self._store_alone(self._waiting.popleft()))
             elif self._batches < _BATCHES_IN_FLIGHT:
                 self._batches += 1
-                self._tasks.create_task(self._store_together(self._take_batch()))
+                self._start(self._store_together(self._take_batch()))
             else:
                 return
 
+    def _start(self, storing: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(storing)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _take_batch(self) -> list[_Append]:
-        batch = [self._waiting.popleft()]
-        events, size = len(batch[0].messages), batch[0].size
+        """The next ones, in order, as many as fit; never two of one aggregate, of which one would surely conflict."""
+        batch: list[_Append] = []
+        aggregates: set[AggregateId] = set()
+        events = size = 0
         while self._waiting:
             following = self._waiting[0]
+            if following.stored.cancelled():
+                self._waiting.popleft()
+                continue
             events += len(following.messages)
             size += following.size
-            if events > MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES:
+            full = events > MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES
+            if batch and (full or following.aggregate in aggregates):
                 break
             batch.append(self._waiting.popleft())
+            aggregates.add(following.aggregate)
         return batch
 
     async def _store_alone(self, append: _Append) -> None:
@@ -137,68 +183,59 @@ class EventStore:
             await self._settle(append)
         finally:
             self._singles -= 1
-            self._flush()
+            self._flush_soon()
 
     async def _store_together(self, batch: list[_Append]) -> None:
         try:
-            try:
-                sequence = await self._publish(batch)
-            except Conflict:
-                await asyncio.gather(*(self._settle(append) for append in batch))
-                return
-            except AppendFailed as error:
-                for append in batch:
-                    _reject(append, error)
-                return
+            sequence = await self._publish(batch)
             for append in reversed(batch):
-                _accept(append, sequence)
+                append.accept(sequence)
                 sequence -= len(append.messages)
+        except Conflict:
+            await asyncio.gather(*(self._settle(append) for append in batch))
+        except Exception as error:
+            for append in batch:
+                append.reject(error)
         finally:
             self._batches -= 1
-            self._flush()
+            self._flush_soon()
 
     async def _settle(self, append: _Append) -> None:
         try:
-            _accept(append, await self._publish([append]))
-        except (Conflict, AppendFailed) as error:
-            _reject(append, error)
+            append.accept(await self._publish([append]))
+        except Exception as error:
+            append.reject(error)
 
     async def _publish(self, batch: list[_Append]) -> int:
         """Publish all messages, as one atomic batch if there are several; the last one's stream sequence."""
-        messages = [
-            (subject, payload, _expectation(append) if first else {})
-            for append in batch
-            for first, (subject, payload) in zip(
-                [True] + [False] * (len(append.messages) - 1), append.messages, strict=True
-            )
-        ]
+        messages: list[tuple[str, bytes, dict[str, str]]] = []
+        for append in batch:
+            (subject, payload), *others = append.messages
+            messages.append((subject, payload, _expectation(append)))
+            messages += [(subject, payload, {}) for subject, payload in others]
         try:
-            if len(messages) == 1:
-                subject, payload, headers = messages[0]
-                reply = await self._bus.client.request(subject, payload, timeout=_ACK_SECONDS, headers=headers)
-            else:
-                reply = await self._publish_atomically(messages)
+            ack = await self._publish_atomically(messages)
+        except APIError as error:
+            if error.err_code in _CONFLICT_CODES:
+                raise Conflict(error.description) from error
+            raise AppendFailed(f"JetStream refused the append: {error.description} ({error.err_code})") from error
         except (NatsError, TimeoutError, OSError) as error:
             raise AppendFailed(f"no answer from JetStream: {error!r}") from error
-        ack = _pub_ack_decoder.decode(reply.data)
-        if ack.error is None:
-            return ack.seq
-        if ack.error.err_code in _CONFLICT_CODES:
-            raise Conflict(ack.error.description)
-        raise AppendFailed(f"JetStream refused the append: {ack.error.description} ({ack.error.err_code})")
+        return ack.seq
 
-    async def _publish_atomically(self, messages: list[tuple[str, bytes, dict[str, str]]]) -> Msg:
-        batch_id = uuid.uuid4().hex
-        for index, (subject, payload, headers) in enumerate(messages[:-1], start=1):
-            headers |= {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(index)}
-            await self._bus.client.publish(subject, payload, headers=headers)
-        subject, payload, headers = messages[-1]
-        headers |= {
-            "Nats-Batch-Id": batch_id,
-            "Nats-Batch-Sequence": str(len(messages)),
-            "Nats-Batch-Commit": "1",
-        }
-        return await self._bus.client.request(subject, payload, timeout=_ACK_SECONDS, headers=headers)
+    async def _publish_atomically(self, messages: list[tuple[str, bytes, dict[str, str]]]) -> PubAck:
+        *others, (subject, payload, headers) = messages
+        if others:
+            batch_id = uuid.uuid4().hex
+            for number, (other_subject, other_payload, other_headers) in enumerate(others, start=1):
+                other_headers |= {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
+                await self._bus.client.publish(other_subject, other_payload, headers=other_headers)
+            headers |= {
+                "Nats-Batch-Id": batch_id,
+                "Nats-Batch-Sequence": str(len(messages)),
+                "Nats-Batch-Commit": "1",
+            }
+        return await self._bus.requests.publish(subject, payload, timeout=_ACK_SECONDS, headers=headers)
 
 
 def _expectation(append: _Append) -> dict[str, str]:
@@ -208,18 +245,11 @@ def _expectation(append: _Append) -> dict[str, str]:
     }
 
 
-def _accept(append: _Append, sequence: int) -> None:
-    if not append.stored.done():
-        append.stored.set_result(sequence)
-
-
-def _reject(append: _Append, error: Exception) -> None:
-    if not append.stored.done():
-        append.stored.set_exception(error)
-
-
 @asynccontextmanager
 async def open_event_store(bus: Bus) -> AsyncIterator[EventStore]:
     """The event store of this process, as long as the context lasts; what is under way at its end is waited for."""
-    async with asyncio.TaskGroup() as tasks:
-        yield EventStore(bus, tasks)
+    store = EventStore(bus)
+    try:
+        yield store
+    finally:
+        await store.close()

@@ -6,14 +6,15 @@ import hashlib
 from typing import Any
 
 import msgspec
-from nats.js.errors import ObjectNotFoundError
+from nats.js.errors import NotFoundError
 
 from bus.connection import Bus
+from bus.history import read_stored, sequence_of
 from bus.streams import OBJECTS_BUCKET
 from domain.errors import ErrorCode, Failure
 from domain.values import INLINE_LIMIT_BYTES, ObjectReference, as_reference
 
-__all__ = ["inline", "outline"]
+__all__ = ["inline", "outline", "reference_of"]
 
 
 async def outline(bus: Bus, value: Any) -> Any:
@@ -23,21 +24,51 @@ async def outline(bus: Bus, value: Any) -> Any:
         return value
     digest = hashlib.sha256(raw).hexdigest()
     store = await bus.jetstream.object_store(OBJECTS_BUCKET)
-    await store.put(digest, raw)
+    try:
+        await store.get_info(digest)
+    except NotFoundError:
+        await store.put(digest, raw)
     return msgspec.to_builtins(ObjectReference(name=digest, sha256=digest, size=len(raw)))
 
 
 async def inline(bus: Bus, value: Any) -> Any:
     """What a reference stands for; any other value as it is. A missing or changed object is a Failure (E2033)."""
-    reference = as_reference(value)
+    reference = reference_of(value)
     if reference is None:
         return value
-    store = await bus.jetstream.object_store(OBJECTS_BUCKET)
-    try:
-        found = await store.get(reference.name)
-    except ObjectNotFoundError as error:
-        raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {reference.name} is gone from the store") from error
-    raw = found.data or b""
+    raw = await _read(bus, reference.name)
     if hashlib.sha256(raw).hexdigest() != reference.sha256:
         raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {reference.name} does not fit its hash")
-    return msgspec.json.decode(raw)
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError as error:
+        raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {reference.name} is not a value") from error
+
+
+async def _read(bus: Bus, name: str) -> bytes:
+    """An object's bytes. nats-py's own reading waits for ever for bytes that are gone."""
+    store = await bus.jetstream.object_store(OBJECTS_BUCKET)
+    try:
+        info = await store.get_info(name)
+    except NotFoundError as error:
+        raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {name} is gone from the store") from error
+    raw = bytearray()
+    position, more = 0, True
+    while more:
+        chunks, more = await read_stored(
+            bus, f"OBJ_{OBJECTS_BUCKET}", f"$O.{OBJECTS_BUCKET}.C.{info.nuid}", after=position
+        )
+        for chunk in chunks:
+            raw += chunk.data
+            position = sequence_of(chunk)
+    return bytes(raw)
+
+
+def reference_of(value: Any) -> ObjectReference | None:
+    """The reference that `value` is; None for anything else, also if it only looks like one."""
+    if as_reference(value) is None:
+        return None
+    try:
+        return msgspec.convert(value, ObjectReference)
+    except msgspec.ValidationError:
+        return None

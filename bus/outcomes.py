@@ -4,26 +4,41 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from itertools import chain, repeat
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from nats.aio.subscription import Subscription
-from nats.js.errors import APIError, NotFoundError
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError
 
 from bus.codec import RecordedEvent
 from bus.connection import Bus
-from bus.objects import inline
+from bus.objects import inline, reference_of
 from bus.streams import OUTCOMES_STREAM
 from bus.subjects import outcome_subject
 from domain.agent.outcome import failure_of, result_of
 from domain.errors import ErrorCode, Failure
-from domain.values import as_reference
 
-__all__ = ["ErrorBody", "Outcome", "OutcomeWaiter", "completed", "failed", "outcome_waiter", "publish_outcome"]
+__all__ = [
+    "ErrorBody",
+    "Outcome",
+    "OutcomeWaiter",
+    "Said",
+    "completed",
+    "failed",
+    "outcome_waiter",
+    "publish_outcome",
+    "said_outcome",
+]
 
 _INLINE_OUTPUT_BYTES = 1024 * 1024
 _EXISTS_CODES = (10071, 10164)
+_COMMAND_SEQUENCE_HEADER = "L02-Command-Sequence"
+# How long an outcome is listened for before the stream is asked; a repeated command's has long been said.
+_LISTEN_SECONDS = (0.25, 0.5, 1.0, 2.0)
+_LISTEN_ON_SECONDS = 5.0
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
@@ -46,6 +61,19 @@ class Outcome(Struct, frozen=True, kw_only=True):
     result: dict[str, Any] | UnsetType = UNSET
     error: ErrorBody | UnsetType = UNSET
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the command had no effect; so the same id may be tried again."""
+        return self.version is UNSET
+
+
+class Said(NamedTuple):
+    """An outcome in the stream, and the stream sequence of the command it was said for (0: of no certain one)."""
+
+    outcome: Outcome
+    command_sequence: int
+    sequence: int
+
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Outcome)
@@ -66,7 +94,10 @@ async def completed(bus: Bus, recorded: RecordedEvent, command_id: str) -> Outco
     failure = failure_of(recorded.event)
     result = UNSET if failure else result_of(recorded.event)
     if result is not UNSET and "output" in result:
-        result["output"] = await _inline_if_it_fits(bus, result["output"])
+        try:
+            result["output"] = await _inline_if_it_fits(bus, result["output"])
+        except Failure as corrupted:
+            failure, result = (corrupted.code.value, corrupted.message), UNSET
     return Outcome(
         command_id=command_id,
         ok=failure is None,
@@ -79,8 +110,8 @@ async def completed(bus: Bus, recorded: RecordedEvent, command_id: str) -> Outco
 
 
 async def _inline_if_it_fits(bus: Bus, output: Any) -> Any:
-    reference = as_reference(output)
-    if reference is None or reference.size > _INLINE_OUTPUT_BYTES:
+    reference = reference_of(output)
+    if reference is None or reference.size > min(_INLINE_OUTPUT_BYTES, bus.client.max_payload // 2):
         return output
     return await inline(bus, output)
 
@@ -90,26 +121,43 @@ def error_body(code: str, message: str, path: str | None = None) -> ErrorBody:
     return ErrorBody(code=code, name=ErrorCode(code).name, message=message, path=path or UNSET)
 
 
-async def publish_outcome(bus: Bus, outcome: Outcome) -> None:
-    """Say the outcome, unless it has been said: the stream takes the first on a subject and no other."""
-    try:
-        await bus.jetstream.publish(
-            outcome_subject(outcome.command_id),
-            _encoder.encode(outcome),
-            headers={"Nats-Expected-Last-Subject-Sequence": "0"},
-        )
-    except APIError as error:
-        if error.err_code not in _EXISTS_CODES:
-            raise
+async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0) -> None:
+    """Say the outcome, unless it has been said: the stream takes one on a subject.
+
+    Only a refusal gives way, when the id was tried again; `command_sequence` (of the command's message in its stream)
+    tells that from a message that is delivered again.
+    """
+    expected = 0
+    while True:
+        try:
+            await bus.publish(
+                outcome_subject(outcome.command_id),
+                _encoder.encode(outcome),
+                headers={
+                    "Nats-Expected-Last-Subject-Sequence": str(expected),
+                    _COMMAND_SEQUENCE_HEADER: str(command_sequence),
+                },
+            )
+            return
+        except APIError as error:
+            if error.err_code not in _EXISTS_CODES:
+                raise
+        said = await said_outcome(bus, outcome.command_id)
+        tried_again = not outcome.is_refusal or (said is not None and command_sequence > said.command_sequence)
+        if said is not None and not (said.outcome.is_refusal and tried_again):
+            return
+        expected = said.sequence if said is not None else 0
 
 
-async def said_outcome(bus: Bus, command_id: str) -> Outcome | None:
+async def said_outcome(bus: Bus, command_id: str) -> Said | None:
     """The outcome that was said, if it was in the last hour."""
-    try:
-        message = await bus.jetstream.get_last_msg(OUTCOMES_STREAM, outcome_subject(command_id), direct=True)
-    except NotFoundError:
+    message = await bus.stored(OUTCOMES_STREAM, last_on=outcome_subject(command_id))
+    if message is None:
         return None
-    return decode_outcome(message.data or b"")
+    headers = message.headers or {}
+    return Said(
+        decode_outcome(message.data), int(headers.get(_COMMAND_SEQUENCE_HEADER, "0")), int(headers["Nats-Sequence"])
+    )
 
 
 def decode_outcome(raw: bytes) -> Outcome:
@@ -125,22 +173,24 @@ class OutcomeWaiter:
         self._command_id = command_id
         self._subscription = subscription
 
-    async def wait(self) -> Outcome:
-        """The outcome, whenever it comes. A server's restart in between loses nothing: the stream is asked too."""
+    async def wait(self, command_sequence: int = 0) -> Outcome:
+        """The outcome, whenever it comes. A server's restart in between loses nothing: the stream is asked too.
+
+        A refusal that was said for a message before `command_sequence` is not what is waited for.
+        """
+        timeouts = chain(_LISTEN_SECONDS, repeat(_LISTEN_ON_SECONDS))
         while True:
             try:
-                message = await self._subscription.next_msg(timeout=5)
+                return decode_outcome((await self._subscription.next_msg(timeout=next(timeouts))).data)
             except TimeoutError:
-                outcome = await self._asked()
-                if outcome is not None:
-                    return outcome
-            else:
-                return decode_outcome(message.data)
+                said = await self._asked()
+            if said is not None and not (said.outcome.is_refusal and said.command_sequence < command_sequence):
+                return said.outcome
 
-    async def _asked(self) -> Outcome | None:
+    async def _asked(self) -> Said | None:
         try:
             return await said_outcome(self._bus, self._command_id)
-        except TimeoutError:
+        except (NatsError, TimeoutError):
             return None
 
 

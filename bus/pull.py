@@ -22,7 +22,7 @@ from nats.errors import Error as NatsError
 
 from bus.connection import Bus
 
-__all__ = ["ConsumerError", "Pull", "pull"]
+__all__ = ["ConsumerError", "Pull", "create_consumer", "pull"]
 
 _log = structlog.get_logger()
 _HEARTBEAT_SECONDS = 2.0
@@ -38,14 +38,15 @@ class ConsumerError(Exception):
 class Pull:
     """Messages of one consumer, in order, as they come."""
 
-    def __init__(self, bus: Bus, stream: str, make: Callable[[], Awaitable[dict[str, Any]]], window: int) -> None:
+    def __init__(self, bus: Bus, stream: str, config: Callable[[], Awaitable[dict[str, Any]]], window: int) -> None:
         self._bus = bus
         self._stream = stream
-        self._make = make
+        self._config = config
         self._window = window
         self._inbox = bus.client.new_inbox()
         self._generation = 0
         self._consumer: str | None = None
+        self._is_durable = False
         self._subscription: Subscription | None = None
         self._messages: deque[Msg] = deque()
         self._requested = 0
@@ -54,23 +55,36 @@ class Pull:
         self._last_heard = 0.0
 
     async def next_batch(self, limit: int) -> list[Msg]:
-        """Wait for at least one message; give all that are there, `limit` at most."""
-        while not self._messages:
+        """Wait for at least one message; give all that are there, `limit` at most. Cancelled, it has taken none."""
+        while True:
             self._arrived.clear()
-            if self._renew:
-                await self._begin()
-            await self._ask_for_more()
             try:
-                async with asyncio.timeout(_HEARTBEAT_SECONDS):
-                    await self._arrived.wait()
-            except TimeoutError:
-                if self._now() - self._last_heard > 2.5 * _HEARTBEAT_SECONDS:
-                    _log.info("consumer is silent; asking anew", stream=self._stream, consumer=self._consumer)
-                    self.renew()
-        batch = [self._messages.popleft() for _ in range(min(limit, len(self._messages)))]
-        if self._requested < self._window // 2 and not self._renew:
-            await self._ask_for_more()
-        return batch
+                if self._renew:
+                    self._renew = False
+                    await self._begin()
+                await self._ask_for_more()
+            except (NatsError, TimeoutError) as error:
+                if self._bus.client.is_closed:
+                    raise
+                _log.info("waiting for JetStream", stream=self._stream, error=repr(error))
+                self.renew()
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            except BaseException:
+                self.renew()
+                raise
+            if self._messages:
+                return [self._messages.popleft() for _ in range(min(limit, len(self._messages)))]
+            await self._wait_for_arrival()
+
+    async def _wait_for_arrival(self) -> None:
+        try:
+            async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                await self._arrived.wait()
+        except TimeoutError:
+            if self._now() - self._last_heard > 2.5 * _HEARTBEAT_SECONDS:
+                _log.info("consumer is silent; asking anew", stream=self._stream, consumer=self._consumer)
+                self.renew()
 
     def renew(self) -> None:
         """Start anew: what was asked for is forgotten; what had been delivered unacknowledged comes again."""
@@ -78,32 +92,30 @@ class Pull:
         self._arrived.set()
 
     async def close(self) -> None:
-        """Stop receiving. A durable consumer stays on the server."""
+        """Stop receiving. A durable consumer stays on the server; another need not wait there for its end."""
         await self._unsubscribe()
+        if self._consumer is not None and not self._is_durable and self._bus.client.is_connected:
+            await self._bus.client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}")
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
     async def _unsubscribe(self) -> None:
-        if self._subscription is not None and not self._bus.client.is_closed:
-            await self._subscription.unsubscribe()
-        self._subscription = None
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and not self._bus.client.is_closed:
+            await subscription.unsubscribe()
 
     async def _begin(self) -> None:
-        while True:
-            try:
-                config = await self._make()
-                break
-            except (NatsError, TimeoutError) as error:
-                _log.info("waiting for JetStream", stream=self._stream, error=repr(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-        self._consumer = config["name"]
+        config = await self._config()
+        self._is_durable = "durable_name" in config
+        name = await create_consumer(self._bus, self._stream, config)
+        if name != self._consumer:
+            # What the old one delivered, the new one delivers again.
+            self._messages.clear()
+            self._consumer = name
         await self._unsubscribe()
-        self._messages.clear()
         self._generation += 1
         self._requested = 0
-        self._last_heard = self._now()
-        self._renew = False
         self._subscription = await self._bus.client.subscribe(
             f"{self._inbox}.{self._generation}",
             cb=partial(self._receive, self._generation),
@@ -115,6 +127,8 @@ class Pull:
         wanted = self._window - self._requested - len(self._messages)
         if wanted < max(1, self._window // 2):
             return
+        if self._requested == 0:
+            self._last_heard = self._now()
         self._requested += wanted
         request = {
             "batch": wanted,
@@ -136,16 +150,20 @@ class Pull:
             self._requested -= 1
             self._messages.append(message)
         elif status != "100":
-            self._request_ended(status, message.headers or {})
+            self._request_ended(generation, status, message.headers or {})
         self._arrived.set()
 
-    def _request_ended(self, status: str, headers: dict[str, str]) -> None:
+    def _request_ended(self, generation: int, status: str, headers: dict[str, str]) -> None:
         undelivered = headers.get("Nats-Pending-Messages")
-        if status in ("404", "408") or undelivered is not None:
-            self._requested -= int(undelivered) if undelivered is not None else self._requested
-            return
-        _log.info("consumer request ended", status=status, description=headers.get("Description"))
-        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self.renew)
+        if undelivered is not None:
+            self._requested -= int(undelivered)
+        if status not in ("404", "408"):
+            _log.info("consumer request ended", status=status, description=headers.get("Description"))
+            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._renew_if, generation)
+
+    def _renew_if(self, generation: int) -> None:
+        if generation == self._generation:
+            self.renew()
 
 
 @asynccontextmanager
@@ -157,10 +175,7 @@ async def pull(
     `window` bounds how many messages wait in this process.
     """
 
-    async def make() -> dict[str, Any]:
-        return await _create_consumer(bus, stream, await config())
-
-    consumer = Pull(bus, stream, make, window)
+    consumer = Pull(bus, stream, config, window)
     async with bus.on_reconnect(consumer.renew):
         try:
             yield consumer
@@ -168,13 +183,11 @@ async def pull(
             await consumer.close()
 
 
-async def _create_consumer(bus: Bus, stream: str, config: dict[str, Any]) -> dict[str, Any]:
+async def create_consumer(bus: Bus, stream: str, config: dict[str, Any]) -> str:
+    """Make the consumer, or find that it is there as described; its name."""
     name = config.get("durable_name") or config.get("name")
     operation = f"CONSUMER.CREATE.{stream}.{name}" if name else f"CONSUMER.CREATE.{stream}"
-    reply = await bus.client.request(
-        f"$JS.API.{operation}", msgspec.json.encode({"stream_name": stream, "config": config}), timeout=5
-    )
-    answer = msgspec.json.decode(reply.data, type=dict[str, Any])
-    if "error" in answer:
-        raise ConsumerError(f"consumer {name} on {stream}: {answer['error'].get('description')}")
-    return {"name": answer["name"]}
+    answer = await bus.api(operation, {"stream_name": stream, "config": config})
+    if error := answer.get("error"):
+        raise ConsumerError(f"consumer {name} on {stream}: {error.get('description')}")
+    return str(answer["name"])

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bus.codec import RecordedEvent, decode_event
+from bus.codec import RecordedEvent, UnreadableEvent, decode_event
 from bus.connection import Bus
 from bus.pull import Pull, pull
 from bus.streams import EVENTS_STREAM
@@ -19,19 +19,43 @@ class EventReader:
 
     def __init__(self, source: Pull, after: int) -> None:
         self._source = source
+        self._consumer = ""
+        self._delivered = 0
         self.position = after
 
     async def next_batch(self, limit: int = 500) -> list[RecordedEvent]:
-        """The next events, at least one; waits for it. None is left out or given twice, whatever the server does."""
+        """The next events, at least one; waits for it. None is left out or given twice, whatever the server does.
+
+        Raises UnreadableEvent, again and again, at an event that this version does not know.
+        """
         while True:
-            events = []
+            events: list[RecordedEvent] = []
             for message in await self._source.next_batch(limit):
-                sequence = message.metadata.sequence.stream
+                metadata = message.metadata
+                if not self._follows(metadata.consumer, metadata.sequence.consumer):
+                    self._source.renew()
+                    break
+                sequence = metadata.sequence.stream
                 if sequence > self.position:
-                    events.append(decode_event(message.data, sequence))
+                    try:
+                        events.append(decode_event(message.data, sequence))
+                    except UnreadableEvent:
+                        self._source.renew()
+                        if events:
+                            break
+                        raise
                     self.position = sequence
             if events:
                 return events
+
+    def _follows(self, consumer: str, number: int) -> bool:
+        """Whether nothing is missing before a consumer's delivery: what is on its way when a connection breaks is."""
+        if consumer != self._consumer:
+            self._consumer, self._delivered = consumer, 0
+        follows = number == self._delivered + 1
+        if follows:
+            self._delivered = number
+        return follows
 
 
 @asynccontextmanager

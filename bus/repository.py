@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
+import msgspec
 from nats.errors import Error as NatsError
 
-from bus.codec import Metadata, RecordedEvent, encode_event
+from bus.codec import Metadata, RecordedEvent, UnreadableEvent, encode_event
 from bus.event_store import AppendFailed, Conflict, EventStore
 from bus.history import HistoryUnreadable
 from bus.subjects import AggregateId, event_subject
@@ -26,7 +27,7 @@ from domain.aggregates import Aggregate
 from domain.errors import ErrorCode, Failure
 from domain.message import Command, Event
 
-__all__ = ["CommandIdReused", "Decision", "Loaded", "Repository"]
+__all__ = ["CommandIdReused", "Decision", "EventStoreSilent", "Loaded", "Repository"]
 
 S = TypeVar("S")
 
@@ -34,6 +35,7 @@ _CACHED_AGGREGATES = 10_000
 _CONFLICT_RETRIES = 10
 _UNREACHABLE_SECONDS = 30.0
 _RETRY_SECONDS = 0.1
+_CONFLICT_PAUSE_SECONDS = 0.002
 
 
 @dataclass(slots=True)
@@ -71,12 +73,46 @@ class CommandIdReused(Failure):
     """The id of a command was used before for another one."""
 
 
+class EventStoreSilent(Failure):
+    """The event store did not answer in time, so it is not known whether the command has led to anything (E2113)."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            ErrorCode.CONFLICT, f"the event store does not answer; send the command again with its id: {error!r}"
+        )
+
+
+class _Patience:
+    """How often and how long a decision is tried anew."""
+
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
+        self._deadline = asyncio.get_running_loop().time() + _UNREACHABLE_SECONDS
+        self._conflicts = 0
+
+    async def after(self, error: Exception) -> None:
+        """Wait a moment; raises Failure when it is no use any more."""
+        if isinstance(error, Conflict):
+            self._conflicts += 1
+            if self._conflicts > _CONFLICT_RETRIES:
+                raise Failure(
+                    ErrorCode.CONFLICT, f"others kept changing {self._subject}; send the command again"
+                ) from error
+            await asyncio.sleep(_CONFLICT_PAUSE_SECONDS * (2 ** (self._conflicts - 1) - 1))
+        else:
+            if asyncio.get_running_loop().time() > self._deadline:
+                raise EventStoreSilent(error) from error
+            await asyncio.sleep(_RETRY_SECONDS)
+
+
 class Repository(Generic[S]):
     """The aggregates of one kind."""
 
     def __init__(self, aggregate: Aggregate[S], store: EventStore) -> None:
         self.aggregate = aggregate
         self.store = store
+        self.newest_sequence = 0
+        """Of the events that this process has recorded."""
         self._loaded: OrderedDict[str, Loaded[S]] = OrderedDict()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self._listeners: list[Callable[[RecordedEvent], None]] = []
@@ -88,7 +124,9 @@ class Repository(Generic[S]):
     async def load(self, aggregate_id: str) -> Loaded[S]:
         """The aggregate as it stands in the stream now; waits while the event store does not answer."""
         async with self._exclusive(aggregate_id):
-            return await self._fresh(aggregate_id)
+            loaded = self._loaded.get(aggregate_id) or Loaded(state=self.aggregate.initial_state())
+            await self._refresh(aggregate_id, loaded)
+            return loaded
 
     async def record(self, aggregate_id: str, command: Command, metadata: Metadata) -> Decision:
         """Decide a command of the runtime's own, which reports a fact and so cannot be given up: while the event store
@@ -111,47 +149,48 @@ class Repository(Generic[S]):
     ) -> Decision:
         """Decide `command` and store its events.
 
-        Raises Failure: the decider's, or E2113 CONFLICT if `expected_version` does not fit or the retries are used up.
+        Raises Failure: the decider's, E2113 CONFLICT if `expected_version` does not fit or the retries are used up, or
+        EventStoreSilent. Cancelled, it may have stored its events or not.
         """
         async with self._exclusive(aggregate_id):
-            deadline = asyncio.get_running_loop().time() + _UNREACHABLE_SECONDS
-            conflicts = 0
-            cached = self._loaded.get(aggregate_id)
-            loaded = cached or await self._fresh(aggregate_id)
+            patience = _Patience(f"{self.aggregate.name} {aggregate_id}")
+            attempted: set[str] = set()
+            loaded = self._loaded.get(aggregate_id)
+            is_fresh = loaded is None
+            if loaded is None:
+                loaded = Loaded(state=self.aggregate.initial_state())
+                await self._refresh(aggregate_id, loaded)
             while True:
                 if metadata.command_hash is not None:
                     handled = loaded.handled.get(metadata.causation_id)
                     if handled is not None:
                         return _repeated(handled, metadata)
+                refusal: Failure | None = None
+                events: list[Event] = []
                 try:
                     _require_version(loaded.version, expected_version)
                     events = self.aggregate.decide(loaded.state, command)
-                except Failure:
-                    if cached is not None and await self._has_moved(aggregate_id, loaded):
-                        continue
-                    raise
-                if not events:
-                    if cached is not None and await self._has_moved(aggregate_id, loaded):
-                        continue
-                    return Decision(version=loaded.version, events=())
-                try:
-                    return await self._append(aggregate_id, loaded, events, metadata)
-                except Conflict as error:
-                    conflicts += 1
-                    if conflicts > _CONFLICT_RETRIES:
-                        raise Failure(
-                            ErrorCode.CONFLICT,
-                            f"others kept changing {self.aggregate.name} {aggregate_id}; send the command again",
-                        ) from error
-                except AppendFailed as error:
-                    if asyncio.get_running_loop().time() > deadline:
-                        raise Failure(
-                            ErrorCode.CONFLICT, f"the event store does not answer; send the command again: {error}"
-                        ) from error
-                    await asyncio.sleep(_RETRY_SECONDS)
-                loaded = await self._fresh(aggregate_id, deadline)
+                except Failure as failure:
+                    refusal = failure
+                if events:
+                    recorded = self._as_recorded(aggregate_id, loaded, events, metadata)
+                    attempted.update(item.event_id for item in recorded)
+                    try:
+                        return await self._append(aggregate_id, loaded, recorded)
+                    except (Conflict, AppendFailed) as error:
+                        await patience.after(error)
+                elif is_fresh:
+                    return _unchanged(loaded, refusal)
+                news = await self._refresh(aggregate_id, loaded, patience)
+                stored = tuple(item for item in news if item.event_id in attempted)
+                if stored:
+                    return self._tell(stored)
+                is_fresh = True
 
-    async def _append(self, aggregate_id: str, loaded: Loaded[S], events: list[Event], metadata: Metadata) -> Decision:
+    def _as_recorded(
+        self, aggregate_id: str, loaded: Loaded[S], events: list[Event], metadata: Metadata
+    ) -> list[RecordedEvent]:
+        """The events as they will stand in the stream, but for their sequence."""
         address = AggregateId(self.aggregate.name, aggregate_id)
         now = datetime.now(UTC)
         later = Metadata(
@@ -160,7 +199,7 @@ class Repository(Generic[S]):
             actor=metadata.actor,
             traceparent=metadata.traceparent,
         )
-        recorded = [
+        return [
             RecordedEvent(
                 event=event,
                 aggregate=address,
@@ -172,12 +211,14 @@ class Repository(Generic[S]):
             )
             for offset, event in enumerate(events, start=1)
         ]
+
+    async def _append(self, aggregate_id: str, loaded: Loaded[S], recorded: list[RecordedEvent]) -> Decision:
         messages = [
             (
-                event_subject(address, item.event.type),
+                event_subject(item.aggregate, item.event.type),
                 encode_event(
                     item.event,
-                    aggregate=address,
+                    aggregate=item.aggregate,
                     event_id=item.event_id,
                     version=item.version,
                     time=item.time,
@@ -186,42 +227,47 @@ class Repository(Generic[S]):
             )
             for item in recorded
         ]
-        last = await self.store.append(address, messages, loaded.sequence)
-        stored = tuple(_at(item, last - len(recorded) + offset) for offset, item in enumerate(recorded, start=1))
+        last = await self.store.append(recorded[0].aggregate, messages, loaded.sequence)
+        stored = tuple(
+            msgspec.structs.replace(item, sequence=last - len(recorded) + offset)
+            for offset, item in enumerate(recorded, start=1)
+        )
         for item in stored:
             self._apply(loaded, item)
         self._keep(aggregate_id, loaded)
+        return self._tell(stored)
+
+    def _tell(self, stored: tuple[RecordedEvent, ...]) -> Decision:
+        self.newest_sequence = max(self.newest_sequence, stored[-1].sequence)
         for item in stored:
             for listener in self._listeners:
                 listener(item)
-        return Decision(version=loaded.version, events=stored)
+        return Decision(version=stored[-1].version, events=stored)
 
-    async def _has_moved(self, aggregate_id: str, loaded: Loaded[S]) -> bool:
-        """Whether another process has appended meanwhile: a refusal must not rest on an old state."""
-        before = loaded.sequence
-        await self._fresh(aggregate_id)
-        return loaded.sequence != before
-
-    async def _fresh(self, aggregate_id: str, deadline: float | None = None) -> Loaded[S]:
-        """Bring the aggregate up to date with the stream, from what is in memory or from its first event."""
-        loaded = self._loaded.get(aggregate_id) or Loaded(state=self.aggregate.initial_state())
+    async def _refresh(
+        self, aggregate_id: str, loaded: Loaded[S], patience: _Patience | None = None
+    ) -> list[RecordedEvent]:
+        """Bring `loaded` up to date with the stream; gives what was new."""
         address = AggregateId(self.aggregate.name, aggregate_id)
         while True:
             try:
                 events = await self.store.load(address, loaded.sequence)
                 break
             except (NatsError, TimeoutError, HistoryUnreadable) as error:
-                if deadline is not None and asyncio.get_running_loop().time() > deadline:
-                    raise Failure(
-                        ErrorCode.CONFLICT, f"the event store does not answer; send the command again: {error!r}"
-                    ) from error
-                await asyncio.sleep(_RETRY_SECONDS)
+                if patience is None:
+                    await asyncio.sleep(_RETRY_SECONDS)
+                else:
+                    await patience.after(error)
         for item in events:
             self._apply(loaded, item)
         self._keep(aggregate_id, loaded)
-        return loaded
+        return events
 
     def _apply(self, loaded: Loaded[S], item: RecordedEvent) -> None:
+        if item.version != loaded.version + 1:
+            raise UnreadableEvent(
+                f"sequence {item.sequence}: {item.aggregate} goes from version {loaded.version} to {item.version}"
+            )
         loaded.state = self.aggregate.evolve(loaded.state, item.event)
         loaded.version = item.version
         loaded.sequence = item.sequence
@@ -275,6 +321,12 @@ def _repeated(handled: Handled, metadata: Metadata) -> Decision:
     return Decision(version=handled.version, events=(), repeated=handled)
 
 
+def _unchanged(loaded: Loaded[S], refusal: Failure | None) -> Decision:
+    if refusal is not None:
+        raise refusal
+    return Decision(version=loaded.version, events=())
+
+
 def _require_version(version: int, expected: int | None) -> None:
     if expected is not None and expected != version:
         raise Failure(
@@ -282,15 +334,3 @@ def _require_version(version: int, expected: int | None) -> None:
             f"it is at version {version}, the command expected {expected}; look again and decide anew",
             "$.expected_version",
         )
-
-
-def _at(item: RecordedEvent, sequence: int) -> RecordedEvent:
-    return RecordedEvent(
-        event=item.event,
-        aggregate=item.aggregate,
-        event_id=item.event_id,
-        version=item.version,
-        sequence=sequence,
-        time=item.time,
-        metadata=item.metadata,
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bus.connection import Bus
-from bus.outcomes import Outcome, outcome_waiter, said_outcome
+from bus.outcomes import Outcome, outcome_waiter
 from bus.subjects import CommandAddress, command_subject
 from bus.wire import COMMAND_ID_HEADER
 
@@ -17,10 +17,7 @@ async def send_command(
 ) -> Outcome:
     """Store the command and wait for its outcome, however long that takes; sending it again is harmless."""
     async with outcome_waiter(bus, command_id) as outcome:
-        ack = await bus.jetstream.publish(
-            command_subject(address.aggregate, address.verb),
-            body,
-            headers={**headers, COMMAND_ID_HEADER: command_id},
+        ack = await bus.publish(
+            command_subject(address.aggregate, address.verb), body, {**headers, COMMAND_ID_HEADER: command_id}
         )
-        said = await said_outcome(bus, command_id) if ack.duplicate else None
-        return said or await outcome.wait()
+        return await outcome.wait(ack.seq)

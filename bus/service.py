@@ -28,17 +28,19 @@ from domain.aggregates import AGGREGATES
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
 
-__all__ = ["SERVICE_NAME", "Query", "run_service"]
+__all__ = ["INTERNAL_VERBS", "SERVICE_NAME", "Answer", "Query", "run_service"]
 
 SERVICE_NAME = "l02"
-_INTERNAL_VERBS = {Restart.verb}
+INTERNAL_VERBS = {Restart.verb}
 _HEADERS_PASSED_ON = (ACTOR_HEADER, "traceparent")
 _log = structlog.get_logger()
 
 Query = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
-class _Answer(Struct, frozen=True, omit_defaults=True):
+class Answer(Struct, frozen=True, omit_defaults=True):
+    """The reply to a query."""
+
     ok: bool
     result: Any = None
     error: ErrorBody | None = None
@@ -66,7 +68,7 @@ async def run_service(
 
     try:
         for aggregate in AGGREGATES.values():
-            for verb in aggregate.wire_commands.keys() - _INTERNAL_VERBS:
+            for verb in aggregate.wire_commands.keys() - INTERNAL_VERBS:
                 handler = _CommandEndpoint(bus, repositories[aggregate.name], aggregate.name, verb, node_id)
                 await service.add_endpoint(
                     name=f"{aggregate.name}-{verb}",
@@ -82,11 +84,11 @@ async def run_service(
         await bus.client.flush()
         yield
     finally:
+        if not bus.client.is_closed:
+            await service.stop()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if not bus.client.is_closed:
-            await service.stop()
 
 
 async def _answer_safely(handle: Callable[[Request], Awaitable[None]], request: Request) -> None:
@@ -95,7 +97,7 @@ async def _answer_safely(handle: Callable[[Request], Awaitable[None]], request: 
     except Exception as error:
         _log.exception("a request failed", subject=request.subject)
         failure = error_body(ErrorCode.HANDLER_FAILED.value, f"the node failed on this request: {error!r}; see its log")
-        await request.respond(msgspec.json.encode(_Answer(ok=False, error=failure)))
+        await request.respond(msgspec.json.encode(Answer(ok=False, error=failure)))
 
 
 class _CommandEndpoint:
@@ -161,7 +163,7 @@ class _QueryEndpoint:
 
     async def answer(self, request: Request) -> None:
         try:
-            answer = _Answer(ok=True, result=await self._query(_fields(request.data)))
+            answer = Answer(ok=True, result=await self._query(_fields(request.data)))
         except Failure as failure:
             answer = _refusal(failure)
         except msgspec.ValidationError as error:
@@ -169,5 +171,5 @@ class _QueryEndpoint:
         await request.respond(msgspec.json.encode(answer))
 
 
-def _refusal(failure: Failure) -> _Answer:
-    return _Answer(ok=False, error=error_body(failure.code.value, failure.message, failure.path))
+def _refusal(failure: Failure) -> Answer:
+    return Answer(ok=False, error=error_body(failure.code.value, failure.message, failure.path))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from nats.js.api import KeyValueConfig, ObjectStoreConfig, StorageType
 from nats.js.errors import BucketNotFoundError, NotFoundError
 
@@ -21,6 +20,7 @@ __all__ = [
     "VIEWS_BUCKET",
     "StreamError",
     "ensure_streams",
+    "stream_configs",
 ]
 
 EVENTS_STREAM = "L02_EVENTS"
@@ -40,7 +40,8 @@ class StreamError(Exception):
     """JetStream refused a stream's configuration; the message is the server's."""
 
 
-def _stream_configs(replicas: int) -> list[dict[str, Any]]:
+def stream_configs(replicas: int) -> list[dict[str, Any]]:
+    """What JetStream is asked for; times in nanoseconds."""
     common = {"retention": "limits", "storage": "file", "num_replicas": replicas, "discard": "old"}
     return [
         # The audit log: nothing is ever taken out of it, by anyone.
@@ -98,7 +99,7 @@ def _stream_configs(replicas: int) -> list[dict[str, Any]]:
 
 async def ensure_streams(bus: Bus, replicas: int = 1) -> None:
     """Make what is missing and bring the settings of what exists up to date; safe to run at every start."""
-    for config in _stream_configs(replicas):
+    for config in stream_configs(replicas):
         await _ensure_stream(bus, config)
     try:
         await bus.jetstream.key_value(VIEWS_BUCKET)
@@ -115,13 +116,8 @@ async def ensure_streams(bus: Bus, replicas: int = 1) -> None:
 
 
 async def _ensure_stream(bus: Bus, config: dict[str, Any]) -> None:
-    answer = await _api(bus, f"STREAM.CREATE.{config['name']}", config)
+    answer = await bus.api(f"STREAM.CREATE.{config['name']}", config)
     if answer.get("error", {}).get("err_code") == _STREAM_EXISTS:
-        answer = await _api(bus, f"STREAM.UPDATE.{config['name']}", config)
+        answer = await bus.api(f"STREAM.UPDATE.{config['name']}", config)
     if "error" in answer:
         raise StreamError(f"stream {config['name']}: {answer['error'].get('description')}")
-
-
-async def _api(bus: Bus, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-    reply = await bus.client.request(f"$JS.API.{operation}", msgspec.json.encode(request), timeout=10)
-    return msgspec.json.decode(reply.data, type=dict[str, Any])

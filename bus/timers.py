@@ -20,7 +20,7 @@ async def set_timer(
 ) -> None:
     """At `due` (rounded up to a second), send the aggregate the command `verb`; replaces the timer of that name."""
     second = datetime.fromtimestamp(math.ceil(due.timestamp()), UTC)
-    await bus.jetstream.publish(
+    await bus.publish(
         timer_subject(aggregate, name),
         body,
         headers={

@@ -26,6 +26,7 @@ ACTOR_HEADER = "L02-Actor"
 _TIMER_COMMAND_ID_HEADER = "L02-Command-Id"
 _DEFAULT_ACTOR = "anonymous"
 _MAX_HEADER_LENGTH = 256
+_MAX_DEPTH = 128
 _PATH = re.compile(r"^(?P<message>.*) - at `(?:key in )?`?(?P<path>\$[^`]*)`$", re.DOTALL)
 
 
@@ -90,9 +91,27 @@ def _decode(command_type: type[WireCommand], body: bytes) -> WireCommand:
         fields = msgspec.json.decode(body, type=dict[str, Any])
         if "origin" in fields:
             raise Failure(ErrorCode.COMMAND_INVALID, "Object contains unknown field `origin`", "$")
+        _require_shallow(body, fields)
         return msgspec.convert(fields, command_type)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise wire_failure(error) from error
+
+
+def _require_shallow(body: bytes, fields: dict[str, Any]) -> None:
+    """What nests deeper than every reader of the events can follow is refused here."""
+    if body.count(b"[") + body.count(b"{") <= _MAX_DEPTH:
+        return
+    level: list[Any] = [fields]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            child
+            for value in level
+            for child in (value.values() if isinstance(value, dict) else value)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    raise Failure(ErrorCode.COMMAND_INVALID, f"the body is nested more than {_MAX_DEPTH} levels deep")
 
 
 def wire_failure(error: Exception) -> Failure:

@@ -9,6 +9,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from domain.errors import ErrorCode, Failure
+from domain.identifiers import require_id
 
 __all__ = [
     "AgentSpecification",
@@ -27,6 +28,8 @@ __all__ = [
 _CPU = re.compile(r"(?:[1-9][0-9]{0,3}|[1-9][0-9]{0,6}m)")
 _MEMORY = re.compile(r"([1-9][0-9]{0,6})(Mi|Gi)")
 _MEMORY_UNITS = {"Mi": 1024**2, "Gi": 1024**3}
+_MAX_PATH_BYTES = 4095  # Linux: PATH_MAX without the NUL at its end
+_MAX_NAME_BYTES = 255  # Linux: NAME_MAX
 
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400 * 365)]
@@ -138,6 +141,8 @@ def validate_specification(specification: AgentSpecification, path: str = "$.spe
     """Raise E2110 for what the types cannot say."""
     if (specification.entrypoint is None) == (specification.command is None):
         raise Failure(ErrorCode.COMMAND_INVALID, "give exactly one of 'entrypoint' and 'command'", f"{path}.entrypoint")
+    if specification.fleet is not None:
+        require_id(specification.fleet, f"{path}.fleet")
     cpu_millis(specification.resource_limits.cpu, f"{path}.resource_limits.cpu")
     memory_bytes(specification.resource_limits.memory, f"{path}.resource_limits.memory")
     _require_absolute(specification.files.read, f"{path}.files.read")
@@ -145,7 +150,11 @@ def validate_specification(specification: AgentSpecification, path: str = "$.spe
     entrypoint = specification.entrypoint
     if entrypoint is not None and ":" not in entrypoint:
         _require_absolute((entrypoint,), f"{path}.entrypoint")
+    _require_arguments(specification.command or (), f"{path}.command")
+    _require_environment(specification.environment, f"{path}.environment")
     for name, server in specification.tools.items():
+        _require_arguments(server.command, f"{path}.tools.{name}.command")
+        _require_environment(server.environment, f"{path}.tools.{name}.environment")
         _require_absolute(server.read, f"{path}.tools.{name}.read")
         _require_absolute(server.write, f"{path}.tools.{name}.write")
 
@@ -156,6 +165,30 @@ def _require_absolute(paths: tuple[str, ...], field: str) -> None:
             raise Failure(
                 ErrorCode.COMMAND_INVALID,
                 f"{path!r} is not an absolute path; the command line makes the paths of a file absolute",
+                field,
+            )
+        name_bytes = [len(name) for name in path.encode(errors="replace").split(b"/")]
+        if sum(name_bytes) + len(name_bytes) - 1 > _MAX_PATH_BYTES or max(name_bytes) > _MAX_NAME_BYTES:
+            raise Failure(
+                ErrorCode.COMMAND_INVALID,
+                f"a path has at most {_MAX_PATH_BYTES} bytes, and {_MAX_NAME_BYTES} between two slashes",
+                field,
+            )
+
+
+def _require_arguments(arguments: tuple[str, ...], field: str) -> None:
+    if arguments and not arguments[0]:
+        raise Failure(ErrorCode.COMMAND_INVALID, "the program's name is empty", field)
+    if any("\0" in argument for argument in arguments):
+        raise Failure(ErrorCode.COMMAND_INVALID, "a program's argument cannot contain a NUL character", field)
+
+
+def _require_environment(environment: dict[str, str], field: str) -> None:
+    for name, value in environment.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise Failure(
+                ErrorCode.COMMAND_INVALID,
+                f"{name!r} cannot be set: a variable's name is not empty and has no '=', neither part has a NUL",
                 field,
             )
 

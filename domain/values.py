@@ -1,4 +1,7 @@
-"""Values too large for an event live in the object store; the event holds a reference with a hash to trust it by."""
+"""What a JSON value inside an event may be: not too deep, and not too large.
+
+Values too large for an event live in the object store; the event holds a reference with a hash to trust it by.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ from typing import Any
 
 from msgspec import Struct
 
-__all__ = ["INLINE_LIMIT_BYTES", "ObjectReference", "as_reference"]
+from domain.errors import ErrorCode, Failure
+
+__all__ = ["INLINE_LIMIT_BYTES", "MAX_DEPTH", "ObjectReference", "as_reference", "require_shallow"]
 
 INLINE_LIMIT_BYTES = 256 * 1024
+MAX_DEPTH = 100
 
 
 class ObjectReference(Struct, frozen=True, kw_only=True, rename={"name": "$object"}):
@@ -21,6 +27,29 @@ class ObjectReference(Struct, frozen=True, kw_only=True, rename={"name": "$objec
 
 def as_reference(value: Any) -> ObjectReference | None:
     """The reference that `value` is, if it is one."""
-    if isinstance(value, dict) and value.keys() == {"$object", "sha256", "size"}:
-        return ObjectReference(name=value["$object"], sha256=value["sha256"], size=value["size"])
+    if not isinstance(value, dict) or value.keys() != {"$object", "sha256", "size"}:
+        return None
+    name, sha256, size = value["$object"], value["sha256"], value["size"]
+    if isinstance(name, str) and isinstance(sha256, str) and type(size) is int:
+        return ObjectReference(name=name, sha256=sha256, size=size)
     return None
+
+
+def require_shallow(value: Any, path: str) -> None:
+    """Raise E2110 if `value` nests lists and objects deeper than 100.
+
+    A reader's own depth counts towards the depth that Python can decode (about 1000 together): what is deep but just
+    readable here would be unreadable to a later reader, for ever.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for item in level
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, (dict, list))
+        ]
+        if not level:
+            return
+    raise Failure(ErrorCode.COMMAND_INVALID, f"lists and objects are nested more than {MAX_DEPTH} deep", path)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from base64 import b64decode
+from typing import Any, NamedTuple
 
-import msgspec
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError
 
 from bus.connection import Bus
 from bus.streams import VIEWS_BUCKET
 
 __all__ = ["Overtaken", "StoredValue", "ViewBucket"]
 
-# Short: an answer that a restart of the server has swallowed is waited for no longer than this. What was stored
-# nevertheless shows at the next attempt as Overtaken.
+# Short: a leader that has gone never answers. What it has stored nevertheless shows at the next attempt as Overtaken.
 _ACK_SECONDS = 2.0
-_INFO_SECONDS = 10.0
 _WRONG_LAST_SEQUENCE = (10071, 10164)
-_OPERATION = "KV-Operation"
+_NO_MESSAGE = 10037
+_OPERATION = b"KV-Operation"
 _EXPECTED_REVISION = "Nats-Expected-Last-Subject-Sequence"
 
 
@@ -32,31 +31,6 @@ class StoredValue(NamedTuple):
     revision: int
 
 
-class _Error(msgspec.Struct):
-    code: int
-    err_code: int = 0
-    description: str = ""
-
-
-class _PubAck(msgspec.Struct):
-    error: _Error | None = None
-    seq: int = 0
-
-
-class _State(msgspec.Struct):
-    subjects: dict[str, int] = {}
-
-
-class _Info(msgspec.Struct):
-    error: _Error | None = None
-    state: _State = msgspec.field(default_factory=_State)
-    total: int = 0
-
-
-_info_decoder = msgspec.json.Decoder(_Info)
-_ack_decoder = msgspec.json.Decoder(_PubAck)
-
-
 class ViewBucket:
     """The bucket of the live views. Reads ask the stream's leader, so they see every acknowledged write."""
 
@@ -67,13 +41,12 @@ class ViewBucket:
 
     async def load(self, key: str) -> StoredValue:
         """The present value. Raises NATS' errors."""
-        try:
-            message = await self._bus.jetstream.get_msg(self._stream, subject=f"{self._prefix}{key}")
-        except NotFoundError:
+        answer = await self._api("STREAM.MSG.GET", {"last_by_subj": f"{self._prefix}{key}"})
+        if answer is None:
             return StoredValue(None, 0)
-        assert message.seq is not None
-        deleted = bool(message.headers and _OPERATION in message.headers)
-        return StoredValue(None if deleted else message.data or b"", message.seq)
+        message = answer["message"]
+        deleted = _OPERATION in b64decode(message.get("hdrs", ""))
+        return StoredValue(None if deleted else b64decode(message.get("data", "")), message["seq"])
 
     async def store(self, key: str, value: bytes, revision: int) -> int:
         """Replace the value of `revision` (0: the key is new); the new revision. Raises Overtaken and NATS' errors."""
@@ -81,33 +54,36 @@ class ViewBucket:
 
     async def delete(self, key: str, revision: int) -> None:
         """Take the key away as it was at `revision`. Raises Overtaken and NATS' errors."""
-        await self._publish(key, b"", {_EXPECTED_REVISION: str(revision), _OPERATION: "DEL"})
+        await self._publish(key, b"", {_EXPECTED_REVISION: str(revision), _OPERATION.decode(): "DEL"})
 
     async def keys(self, kind: str) -> list[str]:
         """All keys `<kind>.<id>` that have a message in the stream, deleted ones too. Raises NATS' errors."""
         found: list[str] = []
         while True:
             request = {"subjects_filter": f"{self._prefix}{kind}.>", "offset": len(found)}
-            reply = await self._bus.client.request(
-                f"$JS.API.STREAM.INFO.{self._stream}", msgspec.json.encode(request), timeout=_INFO_SECONDS
-            )
-            info = _info_decoder.decode(reply.data)
-            if info.error is not None:
-                raise _api_error(info.error)
-            subjects = info.state.subjects
+            info = await self._api("STREAM.INFO", request)
+            subjects = info["state"].get("subjects") if info is not None else None
+            if info is None or not subjects:
+                return found
             found += [subject.removeprefix(self._prefix) for subject in subjects]
-            if not subjects or len(found) >= info.total:
+            if len(found) >= info.get("total", 0):
                 return found
 
     async def _publish(self, key: str, value: bytes, headers: dict[str, str]) -> int:
-        reply = await self._bus.client.request(f"{self._prefix}{key}", value, timeout=_ACK_SECONDS, headers=headers)
-        ack = _ack_decoder.decode(reply.data)
-        if ack.error is None:
-            return ack.seq
-        if ack.error.err_code in _WRONG_LAST_SEQUENCE:
-            raise Overtaken(key)
-        raise _api_error(ack.error)
+        try:
+            ack = await self._bus.requests.publish(f"{self._prefix}{key}", value, timeout=_ACK_SECONDS, headers=headers)
+        except APIError as error:
+            if error.err_code in _WRONG_LAST_SEQUENCE:
+                raise Overtaken(key) from error
+            raise
+        return ack.seq
 
-
-def _api_error(error: _Error) -> APIError:
-    return APIError(code=error.code, description=error.description, err_code=error.err_code)
+    async def _api(self, operation: str, request: dict[str, Any]) -> dict[str, Any] | None:
+        """JetStream's answer about the bucket's stream; None if what is asked for is not there."""
+        answer = await self._bus.api(f"{operation}.{self._stream}", request)
+        error = answer.get("error")
+        if error is None:
+            return answer
+        if error.get("err_code") == _NO_MESSAGE:
+            return None
+        raise APIError.from_error(error)

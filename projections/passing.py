@@ -8,6 +8,8 @@ import asyncpg
 from nats import errors as nats_errors
 from nats.js.errors import APIError, NoStreamResponseError
 
+from bus.connection import JetStreamNotReady
+
 if TYPE_CHECKING:
     from projections.database import PgConnection
 
@@ -22,9 +24,9 @@ _PASSING = (
     asyncpg.TransactionRollbackError,  # deadlock, serialization
     asyncpg.ReadOnlySQLTransactionError,  # a standby, before it is promoted
     asyncpg.IdleInTransactionSessionTimeoutError,
+    JetStreamNotReady,
     nats_errors.NoRespondersError,
     nats_errors.ConnectionReconnectingError,
-    nats_errors.DrainTimeoutError,
     nats_errors.OutboundBufferLimitError,
     nats_errors.StaleConnectionError,
     nats_errors.UnexpectedEOF,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from bus.cancelling import end
 from bus.codec import RecordedEvent
 from bus.connection import Bus
 from bus.reader import EventReader, read_events
@@ -14,7 +15,6 @@ __all__ = ["ReadAhead", "read_ahead"]
 
 _BATCH_EVENTS = 500
 _BATCHES_AHEAD = 8
-_CANCELLING_SECONDS = 0.1
 
 
 class ReadAhead:
@@ -54,7 +54,4 @@ async def read_ahead(bus: Bus, *, after: int) -> AsyncIterator[ReadAhead]:
         try:
             yield ahead
         finally:
-            # More than once: nats-py may lose a cancellation (see projections.patience).
-            while not reading.done():
-                reading.cancel()
-                await asyncio.wait({reading}, timeout=_CANCELLING_SECONDS)
+            await end(reading)

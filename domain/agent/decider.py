@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from msgspec.structs import replace
+
 from domain.agent import commands as c
 from domain.agent import events as e
 from domain.agent.state import AgentState, Execution, Status
 from domain.errors import ErrorCode, Failure
+from domain.identifiers import require_id
 from domain.message import Command, Event
 from domain.specification import validate_specification
+from domain.values import require_shallow
 
 __all__ = ["MAX_PENDING_SIGNALS", "decide"]
 
@@ -41,6 +45,8 @@ def _spawn(state: AgentState, command: c.Spawn) -> list[Event]:
     if state.status is not Status.NEW:
         raise Failure(ErrorCode.INVALID_STATE, f"the agent exists and is {state.status.value}; choose another id")
     validate_specification(command.spec)
+    if command.fleet_id is not None:
+        require_id(command.fleet_id, "$.fleet_id")
     return [
         e.SpawnRequested(
             spec=command.spec,
@@ -64,6 +70,7 @@ def _execute(state: AgentState, command: c.Execute) -> list[Event]:
             ErrorCode.INVALID_STATE,
             f"the agent has {limit} executions under way (max_queued_executions); try again when some have ended",
         )
+    require_shallow(command.input, "$.input")
     return [
         e.ExecutionStarted(execution_id=command.origin.command_id, input=command.input, awaited_by=command.awaited_by)
     ]
@@ -77,6 +84,7 @@ def _signal(state: AgentState, command: c.Signal) -> list[Event]:
             ErrorCode.INVALID_STATE,
             f"{MAX_PENDING_SIGNALS} signals wait to be taken; the agent does not read them",
         )
+    require_shallow(command.payload, "$.payload")
     return [e.SignalReceived(name=command.name, payload=command.payload)]
 
 
@@ -166,7 +174,12 @@ def _report_spawn_failed(state: AgentState, command: c.ReportSpawnFailed) -> lis
 def _report_exit(state: AgentState, command: c.ReportExit) -> list[Event]:
     if not _is_current(state, command.incarnation) or not _is_live(state):
         return []
-    return _restart_or_give_up(state, command.cause, command.usage)
+    return _restart_or_give_up(state, command.cause, _with_tokens(state, command.usage))
+
+
+def _with_tokens(state: AgentState, usage: e.ResourceUsage) -> e.ResourceUsage:
+    """Tokens are counted by executions: one may have completed after the node looked at the agent to add this up."""
+    return replace(usage, tokens_consumed=state.usage.tokens_consumed)
 
 
 def _restart_or_give_up(state: AgentState, cause: str, usage: e.ResourceUsage) -> list[Event]:
@@ -219,13 +232,27 @@ def _report_terminated(state: AgentState, command: c.ReportTerminated) -> list[E
         *_fail_open_executions(
             state, ErrorCode.INVALID_STATE.value, "the agent was terminated before the execution ended"
         ),
+        *_fail_awaited_spawn(state),
         e.AgentTerminated(
             session_id=state.session_id,
             reason=state.terminating,
-            resource_usage=command.usage,
+            resource_usage=_with_tokens(state, command.usage),
             duration_seconds=command.duration_seconds,
             completes=_ids(state.termination_awaited_by),
         ),
+    ]
+
+
+def _fail_awaited_spawn(state: AgentState) -> list[Event]:
+    if state.spawn_awaited_by is None:
+        return []
+    return [
+        e.SpawnFailed(
+            code=ErrorCode.SPAWN_FAILED.value,
+            message="the agent was terminated before it ran",
+            attempt=state.restart_attempt + 1,
+            completes=(state.spawn_awaited_by,),
+        )
     ]
 
 
@@ -277,6 +304,8 @@ def _record_effect(state: AgentState, command: c.RecordEffect) -> list[Event]:
     begun = not command.done and command.call in execution.waiting
     if begun or _is_recorded(execution, command.call):
         return []
+    if command.kind == "signal" and not _names_a_signal(command.request):
+        raise Failure(ErrorCode.COMMAND_INVALID, "say by name which signal is waited for", "$.request.name")
     return [
         e.EffectRecorded(
             execution_id=command.execution_id,
@@ -288,6 +317,10 @@ def _record_effect(state: AgentState, command: c.RecordEffect) -> list[Event]:
             deadline=command.deadline,
         )
     ]
+
+
+def _names_a_signal(request: Any) -> bool:
+    return isinstance(request, dict) and isinstance(request.get("name"), str)
 
 
 def _complete_execution(state: AgentState, command: c.CompleteExecution) -> list[Event]:

@@ -172,7 +172,7 @@ class ExecutionStarted(Event, frozen=True, kw_only=True):
 
 
 class ToolRequested(Event, frozen=True, kw_only=True):
-    """A tool that must not be called twice is about to be called: after a crash, a person decides (see docs)."""
+    """A tool that must not be called twice is about to be called: after a crash, a person has to decide."""
 
     type: ClassVar[str] = "agent.tool.requested"
     execution_id: str

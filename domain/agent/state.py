@@ -248,7 +248,7 @@ def _execution_completed(state: AgentState, event: e.ExecutionCompleted) -> Agen
         executions=_without_execution(state, event.execution_id),
         data=data,
         usage=usage,
-        restart_attempt=0,
+        restart_attempt=state.restart_attempt if state.restart_pending else 0,
     )
 
 

@@ -50,7 +50,8 @@ async def stored_rows(postgres_url: str) -> dict[str, Views]:
 async def stored_positions(postgres_url: str) -> dict[str, int]:
     connection = await asyncpg.connect(postgres_url)
     try:
-        return {name: position for name, position in await connection.fetch("SELECT name, position FROM l02.positions")}
+        rows = await connection.fetch("SELECT name, position FROM l02.positions")
+        return {row["name"]: row["position"] for row in rows}
     finally:
         await connection.close()
 

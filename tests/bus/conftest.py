@@ -1,0 +1,39 @@
+"""A bus with the runtime's streams on a server of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bus.connection import Bus, connect
+from bus.embedded import EmbeddedNats
+from bus.event_store import EventStore, open_event_store
+from bus.repository import Repository
+from bus.streams import ensure_streams
+from tests.bus.toy import TOY, State
+
+
+@pytest_asyncio.fixture
+async def bus(fresh_nats: EmbeddedNats) -> AsyncIterator[Bus]:
+    async with connect(fresh_nats.url, name="test") as connected:
+        await ensure_streams(connected)
+        yield connected
+
+
+@pytest_asyncio.fixture
+async def store(bus: Bus) -> AsyncIterator[EventStore]:
+    async with open_event_store(bus) as opened:
+        yield opened
+
+
+@pytest.fixture
+def repository(store: EventStore) -> Repository[State]:
+    return Repository(TOY, store)
+
+
+@pytest.fixture
+def patient_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is brought back at once, however often it is killed: here that is the test's doing."""
+    monkeypatch.setattr(EmbeddedNats, "restart_delays", (0.0,) * 1_000)

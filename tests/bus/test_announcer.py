@@ -1,0 +1,213 @@
+"""Outcomes of commands whose effect takes time, said once whoever crashes in between; and timers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from bus.announcer import OutcomeAnnouncer
+from bus.connection import Bus
+from bus.embedded import EmbeddedNats
+from bus.event_store import EventStore
+from bus.objects import outline
+from bus.outcomes import Outcome
+from bus.repository import Repository
+from bus.sender import send_command
+from bus.streams import COMMANDS_STREAM, OBJECTS_BUCKET
+from bus.subjects import CommandAddress
+from bus.timers import set_timer
+from domain.agent.commands import CompleteExecution, ReportSpawned
+from domain.agent.events import StateChange
+from domain.agent.state import AgentState
+from domain.aggregates import AGENT
+from domain.specification import ResourceLimits
+from tests.bus.toy import State, agent, metadata, outcome, outcomes, payloads, processing, send_raw, until
+
+SPAWN = msgspec.json.encode({"spec": {"name": "a", "command": ["a"]}})
+
+
+def reported(incarnation: int = 1) -> ReportSpawned:
+    return ReportSpawned(
+        agent_id="a1",
+        session_id="s1",
+        node_id="n1",
+        sandbox_type="process",
+        trust_level="trusted",
+        resource_limits=ResourceLimits(),
+        source="cold",
+        spawn_seconds=0.1,
+        incarnation=incarnation,
+        pid=1,
+    )
+
+
+@pytest.fixture
+def agents(store: EventStore) -> Repository[AgentState]:
+    return Repository(AGENT, store)
+
+
+@asynccontextmanager
+async def announcing(bus: Bus, repository: Repository[Any] | None = None) -> AsyncIterator[None]:
+    """An announcer that follows the stream, and hears `repository` at once if that is given."""
+    async with asyncio.TaskGroup() as tasks:
+        announcer = OutcomeAnnouncer(bus, tasks)
+        if repository is not None:
+            repository.on_recorded(announcer.announce)
+        run = tasks.create_task(announcer.run())
+        yield
+        assert not run.done()
+        run.cancel()
+
+
+async def send_to(bus: Bus, verb: str, body: bytes, command_id: str) -> None:
+    await send_raw(bus, f"l02.cmd.agent.a1.{verb}", body, {"Nats-Msg-Id": command_id})
+
+
+async def spawn(bus: Bus, agents: Repository[AgentState]) -> None:
+    await send_to(bus, "spawn", SPAWN, "spawn")
+    await until(lambda: agents._loaded.get("a1"))
+    await agents.record("a1", reported(), metadata())
+
+
+async def complete(agents: Repository[AgentState], execution_id: str, output: Any) -> None:
+    command = CompleteExecution(
+        execution_id=execution_id, output=output, tokens=0, duration_seconds=0.1, calls=0, state=StateChange()
+    )
+    await agents.record("a1", command, metadata())
+
+
+async def test_an_outcome_comes_when_the_effect_is_complete(bus: Bus, agents: Repository[AgentState]) -> None:
+    async with processing(bus, agents), announcing(bus, agents):
+        await send_to(bus, "spawn", SPAWN, "c1")
+        await until(lambda: agents._loaded.get("a1"))
+        # An outcome said too early would be there before that of a later command.
+        await send_to(bus, "signal", b'{"name":"x"}', "c2")
+        assert (await outcome(bus, "c2")).ok
+        assert await outcomes(bus, "c1") == []
+        await agents.record("a1", reported(), metadata())
+        said = await outcome(bus, "c1")
+        assert said.ok and said.events == ["agent.spawned"]
+        assert isinstance(said.result, dict) and said.result["session_id"] == "s1"
+
+
+async def test_wait_accepted_is_answered_at_the_decision_and_not_again(
+    bus: Bus, agents: Repository[AgentState]
+) -> None:
+    async with processing(bus, agents), announcing(bus, agents):
+        await send_to(bus, "spawn", msgspec.json.encode(msgspec.json.decode(SPAWN) | {"wait": "accepted"}), "c1")
+        said = await outcome(bus, "c1")
+        assert said.ok and said.events == ["agent.spawn.requested"]
+        await agents.record("a1", reported(), metadata())
+        await send_to(bus, "execute", b'{"input":1,"wait":"accepted"}', "c2")
+        assert (await outcome(bus, "c2")).result == {"execution_id": "c2"}
+        await complete(agents, "c2", "done")
+        await send_to(bus, "signal", b'{"name":"x"}', "c3")
+        await outcome(bus, "c3")
+    assert await outcomes(bus, "c1") == [said] and len(await outcomes(bus, "c2")) == 1
+
+
+async def test_what_a_crash_left_unsaid_is_said_by_the_next(bus: Bus, agents: Repository[AgentState]) -> None:
+    async with processing(bus, agents):
+        await spawn(bus, agents)
+        await send_to(bus, "execute", b'{"input":1}', "c1")
+        await until(lambda: agents._loaded["a1"].state.executions)
+        await complete(agents, "c1", {"answer": 42})
+    assert await outcomes(bus, "c1") == []
+    for _ in range(2):
+        async with announcing(bus):
+            said = await outcome(bus, "c1")
+            assert said.result == {"execution_id": "c1", "output": {"answer": 42}}
+    async with processing(bus, agents):
+        await send_to(bus, "signal", b'{"name":"x"}', "c2")
+        await outcome(bus, "c2")
+    assert await outcomes(bus, "c1") == [said]
+
+
+async def test_a_repeated_command_gets_the_outcome_of_the_first(bus: Bus, agents: Repository[AgentState]) -> None:
+    address = CommandAddress(agent("a1"), "execute")
+
+    async def execute() -> Outcome:
+        return await send_command(bus, address, b'{"input":1}', command_id="c1", headers={})
+
+    async with processing(bus, agents), announcing(bus, agents), asyncio.TaskGroup() as tasks:
+        await spawn(bus, agents)
+        first = tasks.create_task(execute())
+        await until(lambda: agents._loaded["a1"].state.executions)
+        await asyncio.sleep(0.2)  # the server's own window
+        second = tasks.create_task(execute())
+        await complete(agents, "c1", "done")
+        assert await first == await second
+        await asyncio.sleep(0.2)  # the server's own window
+        assert await execute() == await first
+    assert len(await outcomes(bus, "c1")) == 1
+
+
+@pytest.mark.parametrize("damage", ["gone", "forged"])
+async def test_an_output_that_cannot_be_had_does_not_silence_the_announcer(
+    bus: Bus, agents: Repository[AgentState], damage: str
+) -> None:
+    async with processing(bus, agents), announcing(bus, agents):
+        await spawn(bus, agents)
+        for command_id in ("c1", "c2"):
+            await send_to(bus, "execute", b'{"input":1}', command_id)
+        await until(lambda: len(agents._loaded["a1"].state.executions) == 2)
+        output = await outline(bus, "x" * 300_000)
+        if damage == "gone":
+            await (await bus.jetstream.object_store(OBJECTS_BUCKET)).delete(output["$object"])
+        else:
+            output = {"$object": 1, "sha256": [], "size": "large"}
+        await complete(agents, "c1", output)
+        await complete(agents, "c2", "fine")
+        assert (await outcome(bus, "c2")).ok
+        said = await outcome(bus, "c1")
+    if damage == "gone":
+        assert said.error and said.error.code == "E2033"
+    else:
+        assert said.result == {"execution_id": "c1", "output": output}
+
+
+async def test_what_was_said_is_remembered_only_so_long(
+    bus: Bus, agents: Repository[AgentState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bus.announcer._REMEMBERED", 2)
+    async with processing(bus, agents), announcing(bus, agents):
+        await spawn(bus, agents)
+        for number in range(10):
+            await send_to(bus, "execute", b'{"input":1}', f"c{number}")
+        await until(lambda: len(agents._loaded["a1"].state.executions) == 10)
+        await asyncio.gather(*(complete(agents, f"c{number}", number) for number in range(10)))
+        for number in range(10):
+            assert (await outcome(bus, f"c{number}")).result == {"execution_id": f"c{number}", "output": number}
+
+
+async def test_a_timer_fires_once_also_after_a_restart_of_the_server(
+    fresh_nats: EmbeddedNats, bus: Bus, repository: Repository[State], store: EventStore
+) -> None:
+    due = datetime.now(UTC) + timedelta(seconds=2)
+
+    async def set_one(name: str, payload: str, seconds: int = 0) -> None:
+        body = msgspec.json.encode({"name": "add", "payload": payload})
+        when = due + timedelta(seconds=seconds)
+        await set_timer(bus, agent("a1"), name, due=when, verb="signal", body=body, command_id=f"{name}-{payload}")
+
+    await set_one("kept", "kept")
+    await set_one("replaced", "old")
+    await set_one("replaced", "new", 1)
+    await fresh_nats.stop()
+    await fresh_nats.start()
+    async with processing(bus, repository):
+        assert (await outcome(bus, "kept-kept")).ok
+        assert datetime.now(UTC) >= due
+        said = await outcome(bus, "replaced-new")
+        assert said.version == 2
+    events = await store.load(agent("a1"))
+    assert payloads(events) == ["kept", "new"]
+    assert {item.metadata.actor for item in events} == {"timer"}
+    timers = await bus.jetstream.stream_info(COMMANDS_STREAM, subjects_filter="l02.timer.>")
+    assert not timers.state.subjects

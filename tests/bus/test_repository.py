@@ -1,0 +1,167 @@
+"""Deciding and appending as one step, whoever else decides at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bus.codec import RecordedEvent, UnreadableEvent
+from bus.embedded import EmbeddedNats
+from bus.event_store import EventStore
+from bus.repository import CommandIdReused, Repository
+from domain.errors import ErrorCode, Failure
+from tests.bus.toy import TOY, State, agent, another_process, message, metadata, payloads, signal
+
+
+@pytest_asyncio.fixture
+async def other(fresh_nats: EmbeddedNats, store: EventStore) -> AsyncIterator[Repository[State]]:
+    """The repository of another process."""
+    async with another_process(fresh_nats.url) as (_, other_store):
+        yield Repository(TOY, other_store)
+
+
+async def test_a_decision_says_what_it_stored(repository: Repository[State], store: EventStore) -> None:
+    heard: list[RecordedEvent] = []
+    repository.on_recorded(heard.append)
+    decision = await repository.decide("a1", signal(7, "two"), metadata("c1", "hash"))
+    assert decision.version == 2 and decision.repeated is None
+    assert list(decision.events) == heard == await store.load(agent("a1"))
+    assert [item.metadata.command_hash for item in heard] == ["hash", None]
+
+
+async def test_a_repeated_command_is_answered_and_not_decided(
+    repository: Repository[State], other: Repository[State], store: EventStore
+) -> None:
+    await repository.decide("a1", signal(7, "two"), metadata("c1", "hash"))
+    await repository.decide("a1", signal(8), metadata("c2", "hash2"))
+    for asked in (repository, other, Repository(TOY, store)):
+        again = await asked.decide("a1", signal(7, "two"), metadata("c1", "hash"), expected_version=0)
+        assert again.repeated is not None and again.events == () and again.version == 2
+        assert again.repeated.event_types == ["agent.signal.received"] * 2
+        with pytest.raises(CommandIdReused) as reused:
+            await asked.decide("a1", signal(9), metadata("c1", "another"))
+        assert reused.value.code is ErrorCode.COMMAND_INVALID
+    assert len(await store.load(agent("a1"))) == 3
+
+
+async def test_an_expected_version_that_does_not_fit_is_a_conflict(
+    repository: Repository[State], other: Repository[State]
+) -> None:
+    await repository.decide("a1", signal(1), metadata(), expected_version=0)
+    with pytest.raises(Failure) as refused:
+        await repository.decide("a1", signal(2), metadata(), expected_version=0)
+    assert refused.value.code is ErrorCode.CONFLICT and refused.value.path == "$.expected_version"
+    await other.decide("a1", signal(2), metadata(), expected_version=1)
+    # What this process knows is old by now, and the version fits the stream.
+    await repository.decide("a1", signal(3), metadata(), expected_version=2)
+
+
+async def test_a_refusal_does_not_rest_on_an_old_state(repository: Repository[State], other: Repository[State]) -> None:
+    with pytest.raises(Failure):
+        await repository.decide("a1", signal(1, "unless-opened"), metadata())
+    await repository.decide("a1", signal("first"), metadata())
+    await other.decide("a1", signal("open"), metadata())
+    decision = await repository.decide("a1", signal(1, "unless-opened"), metadata())
+    assert decision.version == 3
+
+
+async def test_a_refusal_does_not_rest_on_an_old_state_that_was_put_out_of_the_cache(
+    repository: Repository[State], other: Repository[State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await repository.decide("a1", signal("first"), metadata())
+    await other.decide("a1", signal("open"), metadata())
+    monkeypatch.setattr("bus.repository._CACHED_AGGREGATES", 1)
+    both = await asyncio.gather(
+        repository.decide("a1", signal(1, "unless-opened"), metadata()),
+        *(repository.decide(f"b{number}", signal(1), metadata()) for number in range(20)),
+    )
+    assert both[0].version == 3
+
+
+async def test_a_decision_for_nothing_does_not_rest_on_an_old_state(
+    repository: Repository[State], other: Repository[State]
+) -> None:
+    await repository.decide("a1", signal("x", "once"), metadata())
+    assert (await repository.decide("a1", signal("x", "once"), metadata())).events == ()
+    await other.decide("a1", signal("y", "once"), metadata())
+    decision = await repository.decide("a1", signal("y", "once"), metadata())
+    assert decision.events == () and decision.version == 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_processes_that_race_make_each_decision_exactly_once(
+    repository: Repository[State], other: Repository[State], store: EventStore, seed: int
+) -> None:
+    """Every payload is wanted by both processes, in an order of their own; `once` lets one of them have it."""
+    chance = random.Random(seed)
+
+    async def decide_all(asked: Repository[State]) -> list[str]:
+        made = []
+        for payload in chance.sample(range(60), 60):
+            name = f"a{payload % 3}"
+            if chance.random() < 0.1:
+                await asked.load(name)
+            decision = await asked.record(name, signal(payload, "once"), metadata())
+            made += [item.event_id for item in decision.events]
+            await asyncio.sleep(chance.choice([0, 0, 0.001]))
+        return made
+
+    lists = await asyncio.gather(*(decide_all(asked) for asked in (repository, other) * 2))
+    made = [event_id for one in lists for event_id in one]
+    stored = [item for number in range(3) for item in await store.load(agent(f"a{number}"))]
+    assert sorted(payloads(stored)) == list(range(60))
+    assert sorted(made) == sorted(item.event_id for item in stored)
+
+
+async def test_both_processes_come_through_on_one_aggregate(
+    repository: Repository[State], other: Repository[State], store: EventStore
+) -> None:
+    async def add(asked: Repository[State], first: int) -> None:
+        for number in range(first, first + 50):
+            await asked.decide("a1", signal(number), metadata(f"c{number}", "hash"))
+
+    await asyncio.gather(add(repository, 0), add(other, 100))
+    events = payloads(await store.load(agent("a1")))
+    assert [number for number in events if number < 100] == list(range(50))
+    assert [number for number in events if number >= 100] == list(range(100, 150))
+
+
+async def test_a_cancelled_decision_is_made_once_or_not_at_all(
+    repository: Repository[State], store: EventStore
+) -> None:
+    for number in range(30):
+        task = asyncio.create_task(repository.decide("a1", signal(number), metadata(f"c{number}", "hash")))
+        for _ in range(number % 10):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await repository.decide("a1", signal(number), metadata(f"c{number}", "hash"))
+    assert payloads(await store.load(agent("a1"))) == list(range(30))
+    assert repository._locks == {}
+
+
+async def test_a_faulty_decider_leaves_the_aggregate_usable(repository: Repository[State]) -> None:
+    with pytest.raises(RuntimeError):
+        await repository.decide("a1", signal(1, "boom"), metadata())
+    assert (await repository.decide("a1", signal(2), metadata())).version == 1
+
+
+async def test_a_gap_in_an_aggregate_is_never_passed_over(repository: Repository[State], store: EventStore) -> None:
+    first = await store.append(agent("a1"), [message("a1", 1)], 0)
+    await store.append(agent("a1"), [message("a1", 3)], first)
+    with pytest.raises(UnreadableEvent, match="version 1 to 3"):
+        await repository.load("a1")
+
+
+async def test_what_is_kept_in_memory_is_bounded(
+    repository: Repository[State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bus.repository._CACHED_AGGREGATES", 10)
+    for number in range(30):
+        await repository.decide(f"a{number}", signal(1), metadata())
+    assert len(repository._loaded) == 10
+    assert (await repository.decide("a0", signal(2), metadata())).version == 2

@@ -1,0 +1,152 @@
+"""The server is killed or paused at random moments: what was acknowledged is there, once, and writers go on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections import Counter
+
+import pytest
+
+from bus.connection import Bus
+from bus.embedded import EmbeddedNats
+from bus.event_store import EventStore
+from bus.reader import last_sequence, read_events
+from bus.repository import Repository
+from bus.streams import EVENTS_STREAM
+from tests.bus import toy
+from tests.bus.faults import kill
+from tests.bus.toy import TOY, State, agent, message, metadata, payloads, until
+
+Acknowledged = dict[str, list[str]]
+pytestmark = pytest.mark.usefixtures("patient_keeper")
+
+
+async def write_for_ever(repository: Repository[State], name: str, acknowledged: Acknowledged) -> None:
+    number = 0
+    while True:
+        number += 1
+        command = "two" if number % 5 == 0 else "add"
+        decision = await repository.record(name, toy.signal(number, command), metadata())
+        assert decision.events, "every command has led to events of its own"
+        acknowledged.setdefault(name, []).extend(item.event_id for item in decision.events)
+
+
+async def all_events(bus: Bus) -> Acknowledged:
+    """The ids of all events by aggregate, as a reader of the stream sees them."""
+    found: Acknowledged = {}
+    versions: Counter[str] = Counter()
+    newest = await last_sequence(bus)
+    async with read_events(bus) as reader:
+        while reader.position < newest:
+            for item in await reader.next_batch():
+                versions[item.aggregate.id] += 1
+                assert item.version == versions[item.aggregate.id]
+                found.setdefault(item.aggregate.id, []).append(item.event_id)
+    return found
+
+
+async def hold_under_kills(server: EmbeddedNats, bus: Bus, store: EventStore, kills: int) -> None:
+    repository = Repository(TOY, store)
+    acknowledged: Acknowledged = {}
+    chance = random.Random(kills)
+    writers = [asyncio.create_task(write_for_ever(repository, f"a{number}", acknowledged)) for number in range(64)]
+    slowest = 0.0
+    try:
+        for _ in range(kills):
+            await asyncio.sleep(chance.uniform(0.05, 0.5))
+            await kill(server)
+            before = {name: len(ids) for name, ids in acknowledged.items()}
+            began = time.monotonic()
+            await until(lambda before=before: any(len(acknowledged[name]) > count for name, count in before.items()))
+            slowest = max(slowest, time.monotonic() - began)
+    finally:
+        for writer in writers:
+            writer.cancel()
+        ended = await asyncio.gather(*writers, return_exceptions=True)
+    assert all(isinstance(error, asyncio.CancelledError) for error in ended)
+    found = await all_events(bus)
+    for name, ids in acknowledged.items():
+        # A writer that was cancelled may have stored one decision more than it was told of.
+        assert found[name][: len(ids)] == ids and len(found[name]) <= len(ids) + 2
+        assert len(set(found[name])) == len(found[name])
+    print(f"{sum(map(len, acknowledged.values()))} acknowledged, {kills} kills, back after {slowest:.2f} s at most")
+
+
+@pytest.mark.parametrize("fresh_nats", ["synced"], indirect=True)
+async def test_killed_under_load_the_server_loses_nothing(
+    fresh_nats: EmbeddedNats, bus: Bus, store: EventStore
+) -> None:
+    await hold_under_kills(fresh_nats, bus, store, 15)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("fresh_nats", ["synced"], indirect=True)
+async def test_killed_hundreds_of_times_the_server_loses_nothing(
+    fresh_nats: EmbeddedNats, bus: Bus, store: EventStore
+) -> None:
+    await hold_under_kills(fresh_nats, bus, store, 300)
+
+
+async def test_a_decision_whose_acknowledgement_was_lost_is_not_made_twice(
+    fresh_nats: EmbeddedNats, bus: Bus, store: EventStore
+) -> None:
+    """The server is paused for longer than an append waits, so the append is stored after it was given up."""
+    repository = Repository(TOY, store)
+    await repository.record("a1", toy.signal(0), metadata())
+    os.kill(fresh_nats.pid, signal.SIGSTOP)
+    decisions = [
+        asyncio.create_task(repository.record(f"a{number}", toy.signal(number), metadata())) for number in range(30)
+    ]
+    await asyncio.sleep(5.5)
+    assert not any(task.done() for task in decisions)
+    os.kill(fresh_nats.pid, signal.SIGCONT)
+    for number, decision in enumerate(await asyncio.gather(*decisions)):
+        assert len(decision.events) == 1 and decision.version == (2 if number == 1 else 1)
+    assert payloads(await store.load(agent("a1"))) == [0, 1]
+    assert (await bus.jetstream.stream_info(EVENTS_STREAM)).state.messages == 31
+
+
+async def test_an_append_given_up_and_stored_later_is_not_decided_again(
+    fresh_nats: EmbeddedNats, bus: Bus, store: EventStore
+) -> None:
+    """Killed just after it has stored what it could not acknowledge: the event is found and is the decision."""
+    for number in range(1, 8):
+        repository = Repository(TOY, store)
+        task = asyncio.create_task(repository.record("a1", toy.signal(number), metadata()))
+        await asyncio.sleep(0.0005 * number)
+        await kill(fresh_nats)
+        decision = await task
+        assert decision.version == number and len(decision.events) == 1
+        assert payloads(await store.load(agent("a1"))) == list(range(1, number + 1))
+
+
+async def test_recording_waits_for_a_server_that_is_down(
+    fresh_nats: EmbeddedNats, bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bus.repository._UNREACHABLE_SECONDS", 0.5)
+    repository = Repository(TOY, store)
+    await repository.record("a1", toy.signal(1), metadata())
+    await fresh_nats.stop()
+    cached = asyncio.create_task(repository.record("a1", toy.signal(2), metadata()))
+    unknown = asyncio.create_task(repository.record("a2", toy.signal(1), metadata()))
+    await asyncio.sleep(1.5)
+    assert not cached.done() and not unknown.done()
+    await fresh_nats.start()
+    assert (await cached).version == 2 and (await unknown).version == 1
+    assert payloads(await store.load(agent("a1"))) == [1, 2]
+
+
+async def test_a_restart_costs_writers_no_timeout(fresh_nats: EmbeddedNats, bus: Bus, store: EventStore) -> None:
+    await store.append(agent("a1"), [message("a1", 1)], 0)
+    repository = Repository(TOY, store)
+    for number in range(3):
+        task = asyncio.create_task(repository.record("a1", toy.signal(number), metadata()))
+        await asyncio.sleep(0)
+        await kill(fresh_nats)
+        async with asyncio.timeout(3):
+            await task

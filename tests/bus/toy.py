@@ -1,0 +1,167 @@
+"""A small aggregate over the agent's own signals, so that the bus is tested with decisions simple enough to count."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from bus.codec import Metadata, RecordedEvent, encode_event
+from bus.commands import CommandProcessor
+from bus.connection import Bus, connect
+from bus.event_store import EventStore, open_event_store
+from bus.outcomes import Outcome, decode_outcome
+from bus.repository import Repository
+from bus.streams import OUTCOMES_STREAM
+from bus.subjects import AggregateId, command_subject, event_subject, outcome_subject
+from domain.agent import events as e
+from domain.agent.commands import Signal
+from domain.aggregates import AGENT, Aggregate
+from domain.errors import ErrorCode, Failure
+from domain.message import Command, Event
+
+State = tuple[Any, ...]
+
+
+def decide(state: State, command: Command) -> list[Event]:
+    """What a signal's name asks for."""
+    assert isinstance(command, Signal)
+    match command.name:
+        case "boom":
+            raise RuntimeError("the decider has a fault")
+        case "unless-opened":
+            if "open" in state:
+                return [e.SignalReceived(name=command.name, payload=command.payload)]
+            raise Failure(ErrorCode.INVALID_STATE, "not opened")
+        case "once":
+            known = command.payload in state
+            return [] if known else [e.SignalReceived(name=command.name, payload=command.payload)]
+        case "two":
+            return [e.SignalReceived(name=command.name, payload=[command.payload, part]) for part in (1, 2)]
+        case _:
+            return [e.SignalReceived(name=command.name, payload=command.payload)]
+
+
+def evolve(state: State, event: Event) -> State:
+    assert isinstance(event, e.SignalReceived)
+    return (*state, event.payload)
+
+
+TOY: Aggregate[State] = Aggregate(
+    name="agent",
+    initial_state=tuple,
+    decide=decide,
+    evolve=evolve,
+    events=(e.SignalReceived,),
+    wire_commands={"signal": Signal},
+)
+
+
+def agent(aggregate_id: str) -> AggregateId:
+    return AggregateId(AGENT.name, aggregate_id)
+
+
+def signal(payload: Any, name: str = "add") -> Signal:
+    return Signal(name=name, payload=payload)
+
+
+def metadata(command_id: str | None = None, command_hash: str | None = None) -> Metadata:
+    causation = command_id or uuid.uuid4().hex
+    return Metadata(causation_id=causation, correlation_id=causation, actor="test", command_hash=command_hash)
+
+
+def message(aggregate_id: str, version: int, payload: Any = None) -> tuple[str, bytes]:
+    """A message as the event store takes it."""
+    event = e.SignalReceived(name="add", payload=payload if payload is not None else version)
+    raw = encode_event(
+        event,
+        aggregate=agent(aggregate_id),
+        event_id=uuid.uuid4().hex,
+        version=version,
+        time=datetime.now(UTC),
+        metadata=metadata(),
+    )
+    return event_subject(agent(aggregate_id), event.type), raw
+
+
+def payloads(events: Sequence[RecordedEvent]) -> list[Any]:
+    return [item.event.payload for item in events if isinstance(item.event, e.SignalReceived)]
+
+
+async def append_many(store: EventStore, aggregate_id: str, count: int) -> None:
+    """`count` events in appends of 500 at most."""
+    sequence = version = 0
+    while version < count:
+        size = min(500, count - version)
+        batch = [message(aggregate_id, version + offset) for offset in range(1, size + 1)]
+        sequence = await store.append(agent(aggregate_id), batch, sequence)
+        version += size
+
+
+@asynccontextmanager
+async def another_process(url: str) -> AsyncIterator[tuple[Bus, EventStore]]:
+    """A connection and a store of their own, which share nothing with others but the server."""
+    async with connect(url, name="another") as bus, open_event_store(bus) as store:
+        yield bus, store
+
+
+@asynccontextmanager
+async def processing(bus: Bus, repository: Repository[Any]) -> AsyncIterator[CommandProcessor]:
+    processor = CommandProcessor(bus, {AGENT.name: repository}, "n1")
+    task = asyncio.create_task(processor.run())
+    try:
+        yield processor
+        assert not task.done(), "the processor has ended by itself"
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def send(bus: Bus, aggregate_id: str, command_id: str, payload: Any = None, name: str = "add") -> int:
+    """Store a signal; its stream sequence."""
+    body = msgspec.json.encode({"name": name, "payload": payload})
+    return await send_raw(bus, command_subject(agent(aggregate_id), "signal"), body, {"Nats-Msg-Id": command_id})
+
+
+async def send_raw(bus: Bus, subject: str, body: bytes, headers: dict[str, str] | None = None) -> int:
+    return (await bus.publish(subject, body, headers)).seq
+
+
+async def outcome(bus: Bus, command_id: str) -> Outcome:
+    """The outcome, when it is said."""
+    return (await until(lambda: outcomes(bus, command_id)))[-1]
+
+
+async def outcomes(bus: Bus, command_id: str) -> list[Outcome]:
+    """All that the stream holds for a command id, in order."""
+    found: list[Outcome] = []
+    sequence = 1
+    while message := await _next_on(bus, outcome_subject(command_id), sequence):
+        found.append(decode_outcome(message[1]))
+        sequence = message[0] + 1
+    return found
+
+
+async def _next_on(bus: Bus, subject: str, start: int) -> tuple[int, bytes] | None:
+    request = {"seq": start, "next_by_subj": subject}
+    reply = await bus.requests.request(f"$JS.API.DIRECT.GET.{OUTCOMES_STREAM}", msgspec.json.encode(request), timeout=5)
+    if reply.headers is None or "Nats-Sequence" not in reply.headers:
+        return None
+    return int(reply.headers["Nats-Sequence"]), reply.data
+
+
+async def until(fact: Callable[[], Any], *, seconds: float = 20.0) -> Any:
+    """Wait for something to become true (a value or an awaitable of one), and give it."""
+    async with asyncio.timeout(seconds):
+        while True:
+            value = fact()
+            if asyncio.iscoroutine(value):
+                value = await value
+            if value:
+                return value
+            await asyncio.sleep(0.01)

@@ -1,0 +1,1 @@
+"""The domain by itself: what is asked of it, and what follows."""

@@ -1,0 +1,74 @@
+import pytest
+from msgspec.structs import replace
+
+from domain.agent import commands as c
+from domain.agent import events as e
+from domain.errors import ErrorCode
+from domain.message import Event
+from domain.specification import ExecutorLimits
+from tests.domain.agent.story import (
+    FAILED,
+    PENDING,
+    RESTARTING,
+    RUNNING,
+    SPEC,
+    SUSPENDED,
+    TERMINATED,
+    TERMINATING,
+    given,
+    origin,
+    spawn_requested,
+    spawned,
+    started,
+)
+
+EXECUTE = c.Execute(input="how many commits?", origin=origin("x1"))
+
+
+@pytest.mark.parametrize("past", [PENDING, RUNNING, RESTARTING], ids=["pending", "running", "restarting"])
+def test_happened(past: tuple[Event, ...]) -> None:
+    after = given(*past).when(EXECUTE).then(started("x1", awaited_by="x1"))
+    assert after.state.executions["x1"].input == "how many commits?"
+
+
+def test_the_outcome_may_be_wanted_at_once() -> None:
+    given(*RUNNING).when(replace(EXECUTE, wait="accepted")).then(started("x1"))
+
+
+def test_executions_are_queued_in_order() -> None:
+    state = given(*RUNNING, started("x1"), started("x0"), started("x2")).state
+    assert list(state.executions) == ["x1", "x0", "x2"]
+
+
+def test_the_queue_has_a_bound() -> None:
+    spec = replace(SPEC, executor=ExecutorLimits(max_queued_executions=1))
+    full = (spawn_requested(spec=spec), spawned(), started("x0"))
+    given(*full).when(EXECUTE).fails(ErrorCode.INVALID_STATE, "max_queued_executions")
+    given(*full, e.ExecutionFailed(execution_id="x0", code="E2005", message="no")).when(EXECUTE).then(
+        started("x1", awaited_by="x1")
+    )
+
+
+@pytest.mark.parametrize("depth", [100, 101])
+def test_input_may_be_a_hundred_deep(depth: int) -> None:
+    deep: list[object] = []
+    for _ in range(depth - 1):
+        deep = [deep]
+    when = given(*RUNNING).when(replace(EXECUTE, input=deep))
+    if depth > 100:
+        when.fails(ErrorCode.COMMAND_INVALID, "100 deep", "$.input")
+    else:
+        when.then(replace(started("x1", awaited_by="x1"), input=deep))
+
+
+@pytest.mark.parametrize(
+    ("past", "saying"),
+    [
+        (SUSPENDED, "suspended; resume it first"),
+        (TERMINATING, "terminating; spawn a new one"),
+        (TERMINATED, "terminated; spawn a new one"),
+        (FAILED, "failed; spawn a new one"),
+    ],
+)
+def test_refused_without_a_process_to_come(past: tuple[Event, ...], saying: str) -> None:
+    given(*past).when(EXECUTE).fails(ErrorCode.INVALID_STATE, saying)

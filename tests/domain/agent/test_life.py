@@ -1,0 +1,302 @@
+"""Any sequence of commands, sensible or not: what is true of every agent, whatever happens to it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import reduce
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from bus.codec import Metadata, RecordedEvent, decode_event, encode_event
+from bus.subjects import AggregateId
+from domain.agent import commands as c
+from domain.agent import events as e
+from domain.agent.state import Status
+from domain.aggregates import AGENT
+from domain.errors import ErrorCode, Failure
+from domain.message import Command, Event
+from domain.specification import AgentSpecification, ExecutorLimits, LifecycleLimits, ResourceLimits
+from tests.domain.json_values import json_values
+
+REFUSALS = {ErrorCode.COMMAND_INVALID, ErrorCode.AGGREGATE_NOT_FOUND, ErrorCode.INVALID_STATE}
+ENDED = (Status.TERMINATED, Status.FAILED)
+
+waits = st.sampled_from(["complete", "accepted"])
+incarnations = st.sampled_from([0, 0, 0, -1, 1])
+"""Relative to the agent's: mostly its own, sometimes one too old, or one it cannot have."""
+choices = st.integers(0, 3)
+calls = st.integers(1, 3)
+names = st.sampled_from(["approve", "reject"])
+specifications = st.builds(
+    AgentSpecification,
+    name=st.just("historian"),
+    entrypoint=st.just("/agents/historian.py"),
+    executor=st.builds(ExecutorLimits, max_queued_executions=st.integers(1, 4)),
+    lifecycle=st.builds(
+        LifecycleLimits,
+        max_restart_count=st.integers(0, 3),
+        restart_delay_seconds=st.lists(st.floats(0.5, 16.0), min_size=1, max_size=3).map(tuple),
+    ),
+)
+usages = st.builds(e.ResourceUsage, tokens_consumed=st.integers(0, 1000))
+effects = st.sampled_from(["now", "random", "sleep"])
+signal_requests = st.fixed_dictionaries({"name": names}) | json_values
+changes = st.builds(
+    e.StateChange, set=st.dictionaries(names, json_values, max_size=2), delete=st.lists(names, max_size=2).map(tuple)
+)
+
+
+class AgentLife(RuleBasedStateMachine):
+    """Sends an agent commands, as its node and its users might in the worst of all orders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = AGENT.initial_state()
+        self.history: list[Event] = []
+        self.awaited: list[str] = []
+        self.completed: list[str] = []
+        self.sent = 0
+
+    @initialize(spec=specifications, wait=waits, stage=st.sampled_from([3, 3, 3, 1, 1, 2, 0]))
+    def begin(self, spec: AgentSpecification, wait: Any, stage: int) -> None:
+        """Without help few of the sequences would get as far as an execution."""
+        steps: list[Callable[[], None]] = [
+            lambda: self.send(c.Spawn(spec=spec, wait=wait, origin=self.origin())),
+            lambda: self.report_spawned(0),
+            lambda: self.execute("how many commits?", wait),
+        ]
+        for step in steps[:stage]:
+            step()
+
+    def origin(self) -> c.Origin:
+        self.sent += 1
+        return c.Origin(agent_id="a1", command_id=f"c{self.sent}", node_id=f"n{self.sent % 3}", actor="alice")
+
+    def execution(self, choice: int) -> str:
+        known = [*self.state.executions, "unknown"]
+        return known[choice % len(known)]
+
+    def send(self, command: Command) -> None:
+        try:
+            events = AGENT.decide(self.state, command)
+        except Failure as failure:
+            assert failure.code in REFUSALS
+            return
+        assert events == AGENT.decide(self.state, command), "deciding is no function of state and command"
+        for event in events:
+            self.record(event)
+
+    def record(self, event: Event) -> None:
+        self.state = AGENT.evolve(self.state, event)
+        self.history.append(event)
+        assert read_back(event) == event
+        awaited_by = getattr(event, "awaited_by", None)
+        if awaited_by is not None:
+            self.awaited.append(awaited_by)
+        self.completed.extend(getattr(event, "completes", ()))
+
+    @rule(spec=specifications, wait=waits)
+    def spawn(self, spec: AgentSpecification, wait: Any) -> None:
+        self.send(c.Spawn(spec=spec, wait=wait, origin=self.origin()))
+
+    @rule(input_=json_values, wait=waits)
+    def execute(self, input_: Any, wait: Any) -> None:
+        self.send(c.Execute(input=input_, wait=wait, origin=self.origin()))
+
+    @rule(name=names, payload=json_values)
+    def signal(self, name: str, payload: Any) -> None:
+        self.send(c.Signal(name=name, payload=payload, origin=self.origin()))
+
+    @rule()
+    def suspend(self) -> None:
+        self.send(c.Suspend(origin=self.origin()))
+
+    @rule()
+    def resume(self) -> None:
+        self.send(c.Resume(origin=self.origin()))
+
+    @rule(wait=waits)
+    def terminate(self, wait: Any) -> None:
+        self.send(c.Terminate(wait=wait, origin=self.origin()))
+
+    @rule(off=incarnations)
+    def restart(self, off: int) -> None:
+        self.send(c.Restart(attempt=self.state.restart_attempt + off, origin=self.origin()))
+
+    @rule(off=incarnations)
+    def report_spawned(self, off: int) -> None:
+        self.send(
+            c.ReportSpawned(
+                agent_id="a1",
+                session_id=f"s{self.sent}",
+                node_id="n1",
+                sandbox_type="landlock",
+                trust_level="standard",
+                resource_limits=ResourceLimits(),
+                source="cold",
+                spawn_seconds=0.1,
+                incarnation=self.state.incarnation + off,
+                pid=4711,
+            )
+        )
+
+    @rule(off=incarnations, permanent=st.sampled_from([False, False, False, True]))
+    def report_spawn_failed(self, off: int, permanent: bool) -> None:
+        incarnation = self.state.incarnation + off
+        self.send(c.ReportSpawnFailed(incarnation=incarnation, code="E2020", message="no", permanent=permanent))
+
+    @rule(off=incarnations, usage=usages)
+    def report_exit(self, off: int, usage: e.ResourceUsage) -> None:
+        self.send(c.ReportExit(incarnation=self.state.incarnation + off, cause="killed", usage=usage))
+
+    @rule()
+    def recover_process(self) -> None:
+        self.send(c.RecoverProcess(node_id="n1", cause="node n1 began anew"))
+
+    @rule(usage=usages)
+    def report_terminated(self, usage: e.ResourceUsage) -> None:
+        self.send(c.ReportTerminated(usage=usage, duration_seconds=1.0))
+
+    @rule(choice=choices, call=calls, arguments=json_values)
+    def request_tool(self, choice: int, call: int, arguments: Any) -> None:
+        self.send(c.RequestTool(execution_id=self.execution(choice), call=call, tool="t", arguments=arguments))
+
+    @rule(choice=choices, call=calls, ok=st.booleans(), result=json_values)
+    def record_tool(self, choice: int, call: int, ok: bool, result: Any) -> None:
+        self.send(
+            c.RecordTool(
+                execution_id=self.execution(choice),
+                call=call,
+                tool="t",
+                arguments={},
+                ok=ok,
+                result=result,
+                attempts=1,
+                duration_seconds=0.1,
+            )
+        )
+
+    @rule(choice=choices, call=calls, kind=effects, result=json_values, done=st.booleans())
+    def record_effect(self, choice: int, call: int, kind: str, result: Any, done: bool) -> None:
+        self.send(
+            c.RecordEffect(
+                execution_id=self.execution(choice),
+                call=call,
+                kind=kind,
+                request=None,
+                result=result,
+                done=done,
+                deadline=None if done else 9.0,
+            )
+        )
+
+    @rule(choice=choices, call=calls, request=signal_requests, in_time=st.booleans())
+    def take_signal(self, choice: int, call: int, request: Any, in_time: bool) -> None:
+        result = {"payload": 1} if in_time else None
+        execution_id = self.execution(choice)
+        self.send(c.RecordEffect(execution_id=execution_id, call=call, kind="signal", request=request, result=result))
+
+    @rule(choice=choices, output=json_values, state=changes)
+    def complete_execution(self, choice: int, output: Any, state: e.StateChange) -> None:
+        self.send(
+            c.CompleteExecution(
+                execution_id=self.execution(choice),
+                output=output,
+                tokens=7,
+                duration_seconds=1.0,
+                calls=1,
+                state=state,
+            )
+        )
+
+    @rule(choice=choices)
+    def fail_execution(self, choice: int) -> None:
+        self.send(c.FailExecution(execution_id=self.execution(choice), code="E2005", message="no"))
+
+    @invariant()
+    def the_state_is_the_fold_of_the_events(self) -> None:
+        assert reduce(AGENT.evolve, self.history, AGENT.initial_state()) == self.state
+
+    @invariant()
+    def each_awaited_command_is_completed_at_most_once(self) -> None:
+        assert len(set(self.completed)) == len(self.completed)
+        assert set(self.completed) <= set(self.awaited)
+
+    @invariant()
+    def what_is_still_owed_is_known(self) -> None:
+        owed = {execution.awaited_by for execution in self.state.executions.values()}
+        owed |= {self.state.spawn_awaited_by, self.state.termination_awaited_by}
+        assert owed - {None} == set(self.awaited) - set(self.completed)
+
+    @invariant()
+    def the_state_is_a_defined_one(self) -> None:
+        state = self.state
+        assert (state.status is Status.NEW) == (not self.history)
+        assert state.process_ready == (state.status is Status.RUNNING)
+        assert not state.restart_pending or state.status is Status.PENDING
+        assert not state.restart_pending or state.restart_attempt > 0, "no timer could ever be due"
+        assert state.status is Status.NEW or state.restart_attempt <= state.specification.lifecycle.max_restart_count
+        assert state.status is not Status.TERMINATED or state.terminating is not None
+        if state.status in ENDED:
+            assert state.executions == {}
+            assert state.signals == ()
+
+    @invariant()
+    def incarnations_count_up(self) -> None:
+        given = [event.incarnation for event in self.history if isinstance(event, e.SpawnRequested | e.AgentResumed)]
+        assert given == list(range(1, self.state.incarnation + 1))
+
+    @invariant()
+    def the_process_is_of_the_present_incarnation(self) -> None:
+        spawned = [event.incarnation for event in self.history if isinstance(event, e.AgentSpawned)]
+        assert len(set(spawned)) == len(spawned)
+        assert not self.state.process_ready or spawned[-1] == self.state.incarnation
+
+    @invariant()
+    def each_call_is_recorded_once(self) -> None:
+        results = [event for event in self.history if isinstance(event, e.ToolCalled | e.EffectRecorded)]
+        recorded = Counter((event.execution_id, event.call) for event in results if getattr(event, "done", True))
+        assert set(recorded.values()) <= {1}
+
+    @invariant()
+    def every_token_counts_once(self) -> None:
+        completed = [event.tokens for event in self.history if isinstance(event, e.ExecutionCompleted)]
+        assert self.state.usage.tokens_consumed == sum(completed)
+
+    @invariant()
+    def nothing_follows_the_end(self) -> None:
+        ends = [at for at, event in enumerate(self.history) if isinstance(event, e.AgentTerminated | e.AgentFailed)]
+        assert ends == ([len(self.history) - 1] if self.state.status in ENDED else [])
+
+
+def read_back(event: Event) -> Event:
+    """What a reader makes of the event's bytes."""
+    recorded = RecordedEvent(
+        event=event,
+        aggregate=AggregateId("agent", "a1"),
+        event_id="e1",
+        version=1,
+        sequence=1,
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        metadata=Metadata(causation_id="c1", correlation_id="c1", actor="alice"),
+    )
+    raw = encode_event(
+        event,
+        aggregate=recorded.aggregate,
+        event_id=recorded.event_id,
+        version=recorded.version,
+        time=recorded.time,
+        metadata=recorded.metadata,
+    )
+    read = decode_event(raw, 1)
+    assert read == recorded
+    return read.event
+
+
+TestAgentLife = AgentLife.TestCase
+TestAgentLife.settings = settings(max_examples=250, stateful_step_count=60, deadline=None)

@@ -1,0 +1,77 @@
+"""What the sender of a command hears when an event completes it."""
+
+from __future__ import annotations
+
+import pytest
+
+from domain.agent import events as e
+from domain.agent.outcome import failure_of, result_of
+from domain.errors import ErrorCode
+from domain.message import Event
+from tests.domain.agent.story import (
+    completed,
+    execution_failed,
+    restarted,
+    signalled,
+    spawn_requested,
+    spawned,
+    started,
+    terminated,
+    tool_called,
+    tool_requested,
+)
+
+FAILURES: list[Event] = [
+    e.SpawnFailed(code="E2021", message="not in time", attempt=1),
+    e.AgentFailed(code="E2021", message="not in time"),
+    execution_failed("E2021", "not in time"),
+]
+RESULTS: list[tuple[Event, dict[str, object]]] = [
+    (
+        spawned(),
+        {"agent_id": "a1", "session_id": "s1", "node_id": "n1", "sandbox_type": "landlock", "spawn_seconds": 0.1},
+    ),
+    (started(), {"execution_id": "x1"}),
+    (completed(), {"execution_id": "x1", "output": "42"}),
+    (
+        terminated(),
+        {
+            "reason": "user_request",
+            "resource_usage": {"cpu_seconds": 1.5, "memory_peak_bytes": 1024, "tokens_consumed": 0},
+            "duration_seconds": 60.0,
+        },
+    ),
+]
+WITHOUT: list[Event] = [
+    spawn_requested(),
+    e.AgentSuspended(session_id="s1", reason="user_request"),
+    e.AgentResumed(session_id="s1", node_id="n1", incarnation=2),
+    restarted(),
+    e.TerminationRequested(reason="user_request", requested_by="alice"),
+    tool_requested(),
+    tool_called(),
+    e.EffectRecorded(execution_id="x1", call=1, kind="now", request=None, result=1.0),
+    signalled(),
+]
+
+
+@pytest.mark.parametrize("event", FAILURES, ids=lambda event: event.type)
+def test_a_failure_has_its_code(event: Event) -> None:
+    assert failure_of(event) == (ErrorCode.SPAWN_TIMEOUT.value, "not in time")
+
+
+@pytest.mark.parametrize(("event", "result"), RESULTS, ids=lambda value: getattr(value, "type", ""))
+def test_a_result(event: Event, result: dict[str, object]) -> None:
+    assert failure_of(event) is None
+    assert result_of(event) == result
+
+
+@pytest.mark.parametrize("event", WITHOUT, ids=lambda event: event.type)
+def test_nothing_to_say_but_that_it_happened(event: Event) -> None:
+    assert failure_of(event) is None
+    assert result_of(event) == {}
+
+
+def test_every_event_is_above() -> None:
+    told = [*FAILURES, *(event for event, _ in RESULTS), *WITHOUT]
+    assert {type(event) for event in told} == set(e.AGENT_EVENTS)

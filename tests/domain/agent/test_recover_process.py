@@ -1,0 +1,56 @@
+import pytest
+
+from domain.agent import commands as c
+from domain.agent import events as e
+from domain.message import Event
+from tests.domain.agent.story import (
+    EXECUTING,
+    FAILED,
+    PENDING,
+    RESTARTING,
+    RUNNING,
+    SUSPENDED,
+    TERMINATED,
+    TERMINATING,
+    USAGE,
+    given,
+    report_spawned,
+    spawn_requested,
+)
+
+RECOVER = c.RecoverProcess(node_id="n2", cause="node n2 began anew")
+AGAIN = spawn_requested(2, requested_by="recovery", node_id="n2")
+
+
+def recovered(attempt: int = 0, usage: e.ResourceUsage | None = None) -> e.AgentRestarted:
+    return e.AgentRestarted(
+        attempt=attempt, delay_seconds=0.0, cause="node n2 began anew", usage=usage or e.ResourceUsage()
+    )
+
+
+@pytest.mark.parametrize("past", [PENDING, RUNNING, EXECUTING], ids=["pending", "running", "executing"])
+def test_happened(past: tuple[Event, ...]) -> None:
+    after = given(*past).when(RECOVER).then(recovered(), AGAIN)
+    assert not after.state.restart_pending
+
+
+def test_it_is_not_counted_against_the_agent() -> None:
+    crashed_once = (*RESTARTING, spawn_requested(2))
+    again = spawn_requested(3, requested_by="recovery", node_id="n2")
+    after = given(*crashed_once).when(RECOVER).then(recovered(attempt=1, usage=USAGE), again)
+    assert after.state.restart_attempt == 1
+
+
+def test_the_process_of_before_is_stale() -> None:
+    given(*PENDING, recovered(), AGAIN).when(report_spawned(1)).ignored()
+
+
+def test_ignored_while_a_restart_is_due_anyway() -> None:
+    given(*RESTARTING).when(RECOVER).ignored()
+
+
+@pytest.mark.parametrize(
+    "past", [SUSPENDED, TERMINATING, TERMINATED, FAILED], ids=["suspended", "terminating", "terminated", "failed"]
+)
+def test_ignored_when_no_process_is_wanted(past: tuple[Event, ...]) -> None:
+    given(*past).when(RECOVER).ignored()

@@ -1,0 +1,52 @@
+import pytest
+from msgspec.structs import replace
+
+from domain.agent import commands as c
+from domain.agent.decider import MAX_PENDING_SIGNALS
+from domain.errors import ErrorCode
+from domain.message import Event
+from tests.domain.agent.story import (
+    FAILED,
+    PENDING,
+    RUNNING,
+    SUSPENDED,
+    TERMINATED,
+    TERMINATING,
+    given,
+    origin,
+    signalled,
+)
+
+SIGNAL = c.Signal(name="approve", payload=True, origin=origin())
+
+
+@pytest.mark.parametrize("past", [PENDING, RUNNING, SUSPENDED], ids=["pending", "running", "suspended"])
+def test_happened(past: tuple[Event, ...]) -> None:
+    given(*past).when(SIGNAL).then(signalled())
+
+
+def test_none_is_ignored_each_counts() -> None:
+    after = given(*RUNNING, signalled()).when(SIGNAL).then(signalled())
+    assert len(after.state.signals) == 2
+
+
+def test_refused_when_nobody_reads_them() -> None:
+    full = [signalled()] * MAX_PENDING_SIGNALS
+    given(*RUNNING, *full).when(SIGNAL).fails(ErrorCode.INVALID_STATE, "does not read them")
+
+
+def test_the_payload_must_be_readable_for_ever() -> None:
+    deep: object = None
+    for _ in range(101):
+        deep = {"deeper": deep}
+    given(*RUNNING).when(replace(SIGNAL, payload=deep)).fails(ErrorCode.COMMAND_INVALID, "100 deep", "$.payload")
+
+
+@pytest.mark.parametrize("past", [TERMINATING, TERMINATED, FAILED], ids=["terminating", "terminated", "failed"])
+def test_refused_by_one_that_ends(past: tuple[Event, ...]) -> None:
+    given(*past).when(SIGNAL).fails(ErrorCode.INVALID_STATE, "nobody is left to hear it")
+
+
+def test_the_dead_hold_no_signals() -> None:
+    assert given(*RUNNING, signalled(), *FAILED[-1:]).state.signals == ()
+    assert given(*RUNNING, signalled(), *TERMINATED[-2:]).state.signals == ()

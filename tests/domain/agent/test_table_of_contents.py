@@ -1,0 +1,54 @@
+"""Every command has its file here, and none speaks to an agent that does not exist."""
+
+from pathlib import Path
+
+import pytest
+
+from domain.agent import commands as c
+from domain.errors import ErrorCode
+from domain.message import Command
+from tests.domain.agent.story import (
+    complete_execution,
+    given,
+    record_tool,
+    report_exit,
+    report_spawn_failed,
+    report_spawned,
+    report_terminated,
+    request_tool,
+)
+
+COMMANDS = (*c.WIRE_COMMANDS, *c.INTERNAL_COMMANDS)
+TO_AN_EXISTING_AGENT: list[Command] = [
+    c.Execute(input=1),
+    c.Signal(name="approve"),
+    c.Suspend(),
+    c.Resume(),
+    c.Terminate(),
+    c.Restart(attempt=1),
+    report_spawned(),
+    report_spawn_failed(),
+    report_exit(),
+    c.RecoverProcess(node_id="n1", cause="node n1 began anew"),
+    report_terminated(),
+    request_tool(),
+    record_tool(),
+    c.RecordEffect(execution_id="x1", call=1, kind="now", request=None),
+    complete_execution(),
+    c.FailExecution(execution_id="x1", code="E2005", message="no"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.verb)
+def test_every_command_has_its_file(command: type[Command]) -> None:
+    tests = Path(__file__).with_name(f"test_{command.verb.replace('-', '_')}.py").read_text()
+    assert "def test_happened" in tests
+
+
+@pytest.mark.parametrize("command", TO_AN_EXISTING_AGENT, ids=lambda command: command.verb)
+def test_there_must_be_an_agent(command: Command) -> None:
+    given().when(command).fails(ErrorCode.AGGREGATE_NOT_FOUND, "l02 ps")
+
+
+def test_none_is_left_out_above() -> None:
+    assert {type(command) for command in TO_AN_EXISTING_AGENT} == {*COMMANDS} - {c.Spawn}

@@ -1,0 +1,45 @@
+import pytest
+from msgspec.structs import replace
+
+from domain.agent import commands as c
+from domain.agent import events as e
+from domain.errors import ErrorCode
+from domain.message import Event
+from tests.domain.agent.story import (
+    FAILED,
+    PENDING,
+    RESTARTING,
+    RUNNING,
+    SUSPENDED,
+    TERMINATED,
+    TERMINATING,
+    given,
+    origin,
+)
+
+TERMINATE = c.Terminate(reason="drain", origin=origin("c9"))
+
+
+@pytest.mark.parametrize(
+    "past", [PENDING, RUNNING, RESTARTING, SUSPENDED], ids=["pending", "running", "restarting", "suspended"]
+)
+def test_happened(past: tuple[Event, ...]) -> None:
+    after = (
+        given(*past).when(TERMINATE).then(e.TerminationRequested(reason="drain", requested_by="alice", awaited_by="c9"))
+    )
+    assert after.state.terminating == "drain"
+
+
+def test_the_outcome_may_be_wanted_at_once() -> None:
+    given(*RUNNING).when(replace(TERMINATE, wait="accepted")).then(
+        e.TerminationRequested(reason="drain", requested_by="alice")
+    )
+
+
+@pytest.mark.parametrize("past", [TERMINATING, TERMINATED], ids=["terminating", "terminated"])
+def test_ignored_twice(past: tuple[Event, ...]) -> None:
+    given(*past).when(TERMINATE).ignored()
+
+
+def test_refused_by_one_that_failed() -> None:
+    given(*FAILED).when(TERMINATE).fails(ErrorCode.INVALID_STATE, "cannot terminate an agent that is failed")

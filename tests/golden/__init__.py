@@ -1,0 +1,1 @@
+"""What is stored is never read otherwise: the exact bytes of every released event."""

@@ -1,0 +1,166 @@
+"""One event of each type, every field set. A golden file is what one of them was stored as; see `write`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bus.codec import Metadata, RecordedEvent, encode_event
+from bus.subjects import AggregateId
+from domain.agent import events as e
+from domain.message import Event
+from domain.specification import (
+    AgentSpecification,
+    ExecutorLimits,
+    FileAccess,
+    LifecycleLimits,
+    ResourceLimits,
+    ToolServer,
+    TrustLevel,
+)
+
+EVENTS = Path(__file__).parent / "events"
+
+_LIMITS = ResourceLimits(cpu="500m", memory="512Mi", tokens_per_hour=50_000, processes=8)
+_SPECIFICATION = AgentSpecification(
+    name="historian",
+    entrypoint="/agents/historian.py",
+    trust_level=TrustLevel.STANDARD,
+    resource_limits=_LIMITS,
+    tools={
+        "git": ToolServer(
+            command=("python", "-m", "mcp_server_git"),
+            idempotent=("git_log",),
+            read=("/repositories",),
+            write=("/repositories/notes",),
+            network=("git.example.org",),
+            environment={"LANG": "C"},
+        )
+    },
+    environment={"LANG": "de_CH"},
+    files=FileAccess(read=("/documents",), write=("/reports",)),
+    fleet="archive",
+    executor=ExecutorLimits(
+        max_concurrent_tools=2,
+        tool_timeout_seconds=30.0,
+        context_window_tokens=64_000,
+        enable_streaming=False,
+        retry_on_tool_failure=False,
+        max_tool_retries=1,
+        max_queued_executions=5,
+    ),
+    lifecycle=LifecycleLimits(
+        spawn_timeout_seconds=10.0,
+        graceful_shutdown_seconds=5.0,
+        max_restart_count=3,
+        restart_delay_seconds=(0.5, 1.5),
+    ),
+)
+_USAGE = e.ResourceUsage(cpu_seconds=12.5, memory_peak_bytes=104_857_600, tokens_consumed=4321)
+_OBJECT = {"$object": "9f86d081", "sha256": "9f86d081884c7d659a2feaa0c55ad015", "size": 300_000}
+_JSON: dict[str, Any] = {
+    "text": 'Zürich "日本" \u2028\x7f\n',
+    "list": [None, True, -1, 2.5, 9007199254740993, {}],
+    "": [],
+}
+
+_EVENTS: tuple[Event, ...] = (
+    e.SpawnRequested(
+        spec=_SPECIFICATION,
+        requested_by="alice",
+        node_id="n1",
+        incarnation=1,
+        fleet_id="archive",
+        awaited_by="c1",
+    ),
+    e.AgentSpawned(
+        agent_id="a1",
+        session_id="s1",
+        node_id="n1",
+        sandbox_type="landlock",
+        trust_level="standard",
+        resource_limits=_LIMITS,
+        source="cold",
+        spawn_seconds=0.25,
+        incarnation=1,
+        pid=4711,
+        completes=("c1",),
+    ),
+    e.SpawnFailed(code="E2021", message="the agent did not say hello within 60 s", attempt=2, completes=("c1",)),
+    e.AgentSuspended(session_id="s1", reason="user_request", checkpoint_id="k1"),
+    e.AgentResumed(session_id="s1", node_id="n2", incarnation=2, checkpoint_id="k1"),
+    e.AgentRestarted(attempt=1, delay_seconds=1.0, cause="its process ended: killed by signal 9", usage=_USAGE),
+    e.AgentFailed(code="E2025", message="gave up after 5 restarts", completes=("c1",)),
+    e.TerminationRequested(reason="user_request", requested_by="alice", awaited_by="c2"),
+    e.AgentTerminated(
+        session_id="s1",
+        reason="user_request",
+        resource_usage=_USAGE,
+        duration_seconds=3600.5,
+        completes=("c2",),
+    ),
+    e.ExecutionStarted(execution_id="x1", input=_JSON, awaited_by="x1"),
+    e.ToolRequested(execution_id="x1", call=1, tool="send_mail", arguments={"to": "bob"}),
+    e.ToolCalled(
+        execution_id="x1",
+        call=1,
+        tool="send_mail",
+        arguments={"to": "bob"},
+        ok=True,
+        result=_OBJECT,
+        attempts=2,
+        duration_seconds=0.75,
+    ),
+    e.EffectRecorded(
+        execution_id="x1",
+        call=2,
+        kind="signal",
+        request={"name": "approve", "timeout": 60.0},
+        result={"payload": True},
+        done=False,
+        deadline=1_767_225_660.5,
+    ),
+    e.ExecutionCompleted(
+        execution_id="x1",
+        output=_JSON,
+        tokens=321,
+        duration_seconds=2.5,
+        calls=2,
+        state=e.StateChange(set={"seen": 5}, delete=("old",)),
+        completes=("x1",),
+    ),
+    e.ExecutionFailed(execution_id="x1", code="E2005", message="no such commit", completes=("x1",)),
+    e.SignalReceived(name="approve", payload=_JSON),
+)
+
+SAMPLES = {
+    event.type: RecordedEvent(
+        event=event,
+        aggregate=AggregateId("agent", "a1"),
+        event_id="e1",
+        version=7,
+        sequence=42,
+        time=datetime(2026, 1, 1, 12, 30, 45, 123456, tzinfo=UTC),
+        metadata=Metadata(
+            causation_id="c3",
+            correlation_id="c1",
+            actor="alice",
+            traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            command_hash="0123456789abcdef0123456789abcdef",
+        ),
+    )
+    for event in _EVENTS
+}
+
+
+def encoded(recorded: RecordedEvent) -> bytes:
+    """What is stored of an event."""
+    return encode_event(
+        recorded.event,
+        aggregate=recorded.aggregate,
+        event_id=recorded.event_id,
+        version=recorded.version,
+        time=recorded.time,
+        metadata=recorded.metadata,
+    )

@@ -1,0 +1,99 @@
+"""An event that was stored once can be read for ever, and is stored the same way for ever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from bus.codec import UnreadableEvent, cloud_event, decode_event
+from domain.aggregates import EVENT_TYPES
+from tests.golden.samples import EVENTS, SAMPLES, encoded
+from tests.golden.write import write
+
+SIGNAL = "agent.signal.received"
+event_types = pytest.mark.parametrize("event_type", sorted(EVENT_TYPES))
+
+
+def golden(event_type: str) -> bytes:
+    return (EVENTS / f"{event_type}.json").read_bytes()
+
+
+def test_every_type_has_a_golden_file_and_none_is_gone() -> None:
+    assert sorted(path.stem for path in EVENTS.iterdir()) == sorted(EVENT_TYPES), (
+        "new: add it to tests/golden/samples.py and run `python -m tests.golden.write`; gone: a released type stays"
+    )
+
+
+@event_types
+def test_it_is_stored_as_these_bytes(event_type: str) -> None:
+    assert encoded(SAMPLES[event_type]) == golden(event_type)
+
+
+@event_types
+def test_these_bytes_are_read_as_it(event_type: str) -> None:
+    assert decode_event(golden(event_type), 42) == SAMPLES[event_type]
+
+
+@event_types
+def test_its_sample_leaves_no_field_out(event_type: str) -> None:
+    data = cloud_event(SAMPLES[event_type])["data"]
+    assert data.keys() == set(EVENT_TYPES[event_type].__struct_fields__)
+    assert {name for name, value in data.items() if value in (None, [], {})} == set()
+
+
+@event_types
+def test_extensions_of_others_do_not_matter(event_type: str) -> None:
+    stored = msgspec.json.decode(golden(event_type), type=dict[str, Any])
+    assert decode_event(msgspec.json.encode({**stored, "dataschema": "urn:x"}), 42) == SAMPLES[event_type]
+
+
+def test_what_is_not_set_of_the_envelope_is_left_out() -> None:
+    sample = SAMPLES[SIGNAL]
+    bare = replace(sample, metadata=replace(sample.metadata, traceparent=None, command_hash=None))
+    whole = golden(SIGNAL)
+    assert cloud_event(bare).keys() == msgspec.json.decode(whole).keys() - {"traceparent", "commandhash"}
+    assert decode_event(encoded(bare), 42) == bare
+
+
+def test_a_completed_execution_may_leave_the_state_alone() -> None:
+    sample = SAMPLES["agent.execution.completed"]
+    unchanged = replace(sample, event=replace(sample.event, state=UNSET))
+    assert "state" not in cloud_event(unchanged)["data"]
+    assert decode_event(encoded(unchanged), 42) == unchanged
+
+
+@pytest.mark.parametrize(
+    ("change", "saying"),
+    [
+        ({"type": "agent.vanished"}, "unknown type 'agent.vanished'; upgrade"),
+        ({"schemaversion": 2}, "schema version 2, this node knows 1; upgrade"),
+        ({"data": {"name": 1}}, "data of agent.signal.received do not fit"),
+        ({"data": None}, "data of agent.signal.received do not fit"),
+        ({"version": "7"}, "not a CloudEvent of this runtime"),
+    ],
+)
+def test_what_this_version_does_not_know_is_never_skipped(change: dict[str, Any], saying: str) -> None:
+    stored = msgspec.json.decode(golden(SIGNAL), type=dict[str, Any])
+    with pytest.raises(UnreadableEvent, match="sequence 42.*" + saying):
+        decode_event(msgspec.json.encode({**stored, **change}), 42)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -1])
+def test_what_is_cut_off_is_unreadable(cut: int) -> None:
+    raw = golden(SIGNAL)
+    with pytest.raises(UnreadableEvent):
+        decode_event(raw[:cut], 42)
+
+
+def test_only_what_is_missing_is_written(tmp_path: Path) -> None:
+    kept = tmp_path / f"{SIGNAL}.json"
+    kept.write_bytes(b"as it was")
+    assert write(tmp_path) == [f"{event_type}.json" for event_type in SAMPLES if event_type != SIGNAL]
+    assert write(tmp_path) == []
+    assert kept.read_bytes() == b"as it was"
+    assert (tmp_path / "agent.spawned.json").read_bytes() == golden("agent.spawned")
