@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -14,13 +15,14 @@ from domain.errors import ErrorCode, Failure
 from domain.specification import AgentSpecification, RuntimeClass, cpu_millis, memory_bytes
 from handlers.channel import AgentChannel, ChannelClosed, ProtocolError
 from handlers.sandbox.policy import Entry, ProgramEntry, PythonEntry, SandboxPolicy
-from handlers.sandbox.process import SandboxedProcess
+from handlers.sandbox.process import Exit, SandboxedProcess
 from handlers.sandbox.sandboxes import Sandboxes
 from l02.agent.protocol import PROTOCOL, Hello, LoadFailed, Shutdown
 
 __all__ = ["AgentProcess", "Processes"]
 
 _LOG_TAIL_BYTES = 500
+_END_SECONDS = 1.0
 _PYTHON_ENTRY = "l02.agent.runtime:main"
 
 
@@ -147,8 +149,7 @@ async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: fl
     except ProtocolError as error:
         raise Failure(ErrorCode.SPAWN_FAILED, f"the agent broke the protocol at its start: {error}") from error
     except ChannelClosed as error:
-        sandboxed.kill()
-        ending = await sandboxed.wait()
+        ending = await _end_of(sandboxed)
         tail = await asyncio.to_thread(log.tail)
         raise Failure(
             ErrorCode.SPAWN_FAILED, f"the process ended before it said hello: {ending.cause}{tail}"
@@ -164,6 +165,16 @@ async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: fl
             raise _CannotLoad(ErrorCode.SPAWN_FAILED, text)
         case _:
             raise Failure(ErrorCode.SPAWN_FAILED, f"the agent's first message was {type(message).__name__}, not hello")
+
+
+async def _end_of(sandboxed: SandboxedProcess) -> Exit:
+    """How a process ended that has closed its socket: nearly always by itself, and then its exit says why."""
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            return await sandboxed.wait()
+    except TimeoutError:
+        sandboxed.kill()
+        return await sandboxed.wait()
 
 
 class _Log:
@@ -208,8 +219,7 @@ def _policy(specification: AgentSpecification, workspace: Path) -> SandboxPolicy
 
 def _entry(specification: AgentSpecification) -> Entry:
     for path in (*specification.files.read, *specification.files.write):
-        if not Path(path).exists():
-            raise _CannotLoad(ErrorCode.SPAWN_FAILED, f"{path} (files) does not exist on this node")
+        _require(path, "files", Path.exists)
     if specification.command is not None:
         program = shutil.which(specification.command[0])
         if program is None:
@@ -219,9 +229,18 @@ def _entry(specification: AgentSpecification) -> Entry:
         return ProgramEntry(command=(program, *specification.command[1:]))
     entrypoint = specification.entrypoint
     assert entrypoint is not None, "a specification has an entrypoint or a command"
-    if ":" not in entrypoint and not Path(entrypoint).is_file():
-        raise _CannotLoad(ErrorCode.SPAWN_FAILED, f"{entrypoint} (entrypoint) does not exist on this node")
+    if ":" not in entrypoint:
+        _require(entrypoint, "entrypoint", Path.is_file)
     return PythonEntry(target=_PYTHON_ENTRY, config={"entrypoint": entrypoint})
+
+
+def _require(path: str, field: str, is_there: Callable[[Path], bool]) -> None:
+    try:
+        if is_there(Path(path)):
+            return
+    except OSError as error:
+        raise _CannotLoad(ErrorCode.SPAWN_FAILED, f"{path} ({field}) cannot be read on this node: {error}") from error
+    raise _CannotLoad(ErrorCode.SPAWN_FAILED, f"{path} ({field}) does not exist on this node")
 
 
 def _sum(one: ResourceUsage, other: ResourceUsage) -> ResourceUsage:

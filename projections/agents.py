@@ -27,7 +27,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
 
     `pid` is that of the process on its node, while it has one. `restarts` counts all restarts, `restart_attempt` those
     since the agent last got something done. `open_executions` holds the ids of accepted work that has not ended, with
-    the time of acceptance. `tokens` is the sum over completed executions. `last_error` is the most recent failure of
+    the time of acceptance. `tokens` is the sum over ended executions. `last_error` is the most recent failure of
     the agent, of a spawn or of an execution.
     """
 
@@ -46,6 +46,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     incarnation: int
     restarts: int = 0
     restart_attempt: int = 0
+    restart_pending: bool = False
     restart_cause: str | None = None
     open_executions: dict[str, datetime] = {}
     executions_completed: int = 0
@@ -115,7 +116,12 @@ def _shorten(text: str) -> str:
 
 
 def _spawn_requested(view: AgentView, event: e.SpawnRequested, time: datetime) -> Changes:
-    return {"state": Status.PENDING, "node_id": event.node_id, "incarnation": event.incarnation}
+    return {
+        "state": Status.PENDING,
+        "node_id": event.node_id,
+        "incarnation": event.incarnation,
+        "restart_pending": False,
+    }
 
 
 def _spawned(view: AgentView, event: e.AgentSpawned, time: datetime) -> Changes:
@@ -136,7 +142,7 @@ def _spawn_failed(view: AgentView, event: e.SpawnFailed, time: datetime) -> Chan
 
 
 def _suspended(view: AgentView, event: e.AgentSuspended, time: datetime) -> Changes:
-    return {"state": Status.SUSPENDED, "pid": None, "suspend_reason": _shorten(event.reason)}
+    return {"state": Status.SUSPENDED, "pid": None, "restart_pending": False, "suspend_reason": _shorten(event.reason)}
 
 
 def _resumed(view: AgentView, event: e.AgentResumed, time: datetime) -> Changes:
@@ -155,6 +161,7 @@ def _restarted(view: AgentView, event: e.AgentRestarted, time: datetime) -> Chan
         "pid": None,
         "restarts": view.restarts + 1,
         "restart_attempt": event.attempt,
+        "restart_pending": True,
         "restart_cause": _shorten(event.cause),
         "usage": event.usage,
     }
@@ -164,7 +171,9 @@ def _failed(view: AgentView, event: e.AgentFailed, time: datetime) -> Changes:
     return {
         "state": Status.FAILED,
         "pid": None,
+        "restart_pending": False,
         "terminating": False,
+        "usage": event.usage,
         "last_error": _error(event.code, event.message),
     }
 
@@ -177,6 +186,7 @@ def _terminated(view: AgentView, event: e.AgentTerminated, time: datetime) -> Ch
     return {
         "state": Status.TERMINATED,
         "pid": None,
+        "restart_pending": False,
         "terminating": False,
         "terminate_reason": event.reason,
         "usage": event.resource_usage,
@@ -195,9 +205,8 @@ def _execution_completed(view: AgentView, event: e.ExecutionCompleted, time: dat
     return {
         "open_executions": _without(view.open_executions, event.execution_id),
         "executions_completed": view.executions_completed + 1,
-        "tokens": view.tokens + event.tokens,
-        "usage": replace(view.usage, tokens_consumed=view.usage.tokens_consumed + event.tokens),
-        "restart_attempt": 0,
+        **_spent(view, event.tokens),
+        "restart_attempt": view.restart_attempt if view.restart_pending else 0,
     }
 
 
@@ -205,8 +214,14 @@ def _execution_failed(view: AgentView, event: e.ExecutionFailed, time: datetime)
     return {
         "open_executions": _without(view.open_executions, event.execution_id),
         "executions_failed": view.executions_failed + 1,
+        **_spent(view, event.tokens),
         "last_error": _error(event.code, event.message),
     }
+
+
+def _spent(view: AgentView, tokens: int) -> Changes:
+    usage = replace(view.usage, tokens_consumed=view.usage.tokens_consumed + tokens)
+    return {"tokens": view.tokens + tokens, "usage": usage}
 
 
 def _without(executions: dict[str, datetime], execution_id: str) -> dict[str, datetime]:

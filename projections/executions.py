@@ -83,6 +83,7 @@ def _changes(view: ExecutionView, event: Any, time: datetime) -> dict[str, Any]:
             return {
                 "state": ExecutionState.FAILED,
                 "error": e.ErrorDetail(code=event.code, message=event.message),
+                "tokens": event.tokens,
                 "duration_seconds": (time - view.started_at).total_seconds(),
                 "ended_at": time,
             }

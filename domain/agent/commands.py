@@ -218,6 +218,7 @@ class FailExecution(Command, frozen=True, kw_only=True):
     execution_id: str
     code: str
     message: str
+    tokens: int = 0
 
 
 AgentCommand = (

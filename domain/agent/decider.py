@@ -167,7 +167,7 @@ def _report_spawn_failed(state: AgentState, command: c.ReportSpawnFailed) -> lis
         return []
     failed = e.SpawnFailed(code=command.code, message=command.message, attempt=state.restart_attempt + 1)
     if command.permanent:
-        return [failed, *_give_up(state, command.code, command.message)]
+        return [failed, *_give_up(state, command.code, command.message, state.usage)]
     return [failed, *_restart_or_give_up(state, f"{command.code}: {command.message}", state.usage)]
 
 
@@ -190,16 +190,17 @@ def _restart_or_give_up(state: AgentState, cause: str, usage: e.ResourceUsage) -
             state,
             ErrorCode.RESTART_LIMIT_EXCEEDED.value,
             f"gave up after {limits.max_restart_count} restarts; the last cause was: {cause}",
+            usage,
         )
     delays = limits.restart_delay_seconds
     delay = delays[min(attempt, len(delays)) - 1]
     return [e.AgentRestarted(attempt=attempt, delay_seconds=delay, cause=cause, usage=usage)]
 
 
-def _give_up(state: AgentState, code: str, message: str) -> list[Event]:
+def _give_up(state: AgentState, code: str, message: str, usage: e.ResourceUsage) -> list[Event]:
     return [
         *_fail_open_executions(state, code, message),
-        e.AgentFailed(code=code, message=message, completes=_ids(state.spawn_awaited_by)),
+        e.AgentFailed(code=code, message=message, usage=usage, completes=_ids(state.spawn_awaited_by)),
     ]
 
 
@@ -349,6 +350,7 @@ def _fail_execution(state: AgentState, command: c.FailExecution) -> list[Event]:
             execution_id=command.execution_id,
             code=command.code,
             message=command.message,
+            tokens=command.tokens,
             completes=_ids(execution.awaited_by),
         )
     ]

@@ -141,6 +141,7 @@ class AgentFailed(Completing, frozen=True, kw_only=True):
     type: ClassVar[str] = "agent.failed"
     code: str
     message: str
+    usage: ResourceUsage = ResourceUsage()
 
 
 class TerminationRequested(Event, frozen=True, kw_only=True):
@@ -231,6 +232,7 @@ class ExecutionFailed(Completing, frozen=True, kw_only=True):
     execution_id: str
     code: str
     message: str
+    tokens: int = 0
 
 
 class SignalReceived(Event, frozen=True, kw_only=True):

@@ -162,6 +162,7 @@ def _failed(state: AgentState, event: e.AgentFailed) -> AgentState:
         process_ready=False,
         restart_pending=False,
         spawn_awaited_by=None,
+        usage=event.usage,
         signals=(),
     )
 
@@ -242,18 +243,23 @@ def _execution_completed(state: AgentState, event: e.ExecutionCompleted) -> Agen
     if event.state is not UNSET:
         data = {key: value for key, value in data.items() if key not in event.state.delete}
         data.update(event.state.set)
-    usage = replace(state.usage, tokens_consumed=state.usage.tokens_consumed + event.tokens)
     return replace(
         state,
         executions=_without_execution(state, event.execution_id),
         data=data,
-        usage=usage,
+        usage=_with_tokens(state.usage, event.tokens),
         restart_attempt=state.restart_attempt if state.restart_pending else 0,
     )
 
 
 def _execution_failed(state: AgentState, event: e.ExecutionFailed) -> AgentState:
-    return replace(state, executions=_without_execution(state, event.execution_id))
+    return replace(
+        state, executions=_without_execution(state, event.execution_id), usage=_with_tokens(state.usage, event.tokens)
+    )
+
+
+def _with_tokens(usage: e.ResourceUsage, tokens: int) -> e.ResourceUsage:
+    return replace(usage, tokens_consumed=usage.tokens_consumed + tokens)
 
 
 def _signal_received(state: AgentState, event: e.SignalReceived) -> AgentState:

@@ -201,10 +201,12 @@ class AgentRunner:
         )
 
     async def _fail(self, execution: Execution, code: str, message: str) -> None:
-        work = self._work.get(execution.execution_id)
-        if work is not None:
-            await work.stream.done()
-        await self._record(execution, FailExecution(execution_id=execution.execution_id, code=code, message=message))
+        work = self._work[execution.execution_id]
+        await work.stream.done()
+        await self._record(
+            execution,
+            FailExecution(execution_id=execution.execution_id, code=code, message=message, tokens=work.meter.tokens),
+        )
 
     async def _record(self, execution: Execution, command: CompleteExecution | FailExecution) -> None:
         metadata = Metadata(

@@ -154,7 +154,7 @@ async def test_outcomes_are_not_said_twice_when_all_comes_again(
 async def test_each_start_goes_on_behind_what_is_done_with_one_consumer(
     bus: Bus, repository: Repository[State]
 ) -> None:
-    seen = set()
+    seen: set[str] = set()
     for number in range(4):
         async with processing(bus, repository):
             sequence = await send(bus, "a1", f"c{number}", number)

@@ -152,7 +152,8 @@ def test_what_is_taken_can_be_stored_and_read_again() -> None:
     for _ in range(100):
         deep = [{"a": deep}] if len(str(deep)) < 60 else [deep]
     flat = [[number] for number in range(1_000)]
-    for payload in (deep, flat, 2**64 - 1, -(2**63), 1.7e308, "\x00\u2028😀", {"": {}}):
+    payloads: tuple[Any, ...] = (deep, flat, 2**64 - 1, -(2**63), 1.7e308, "\x00\u2028😀", {"": {}})
+    for payload in payloads:
         assert read({"name": "x", "payload": payload}).command.payload == payload  # type: ignore[attr-defined]
 
 

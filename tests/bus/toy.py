@@ -134,7 +134,8 @@ async def send_raw(bus: Bus, subject: str, body: bytes, headers: dict[str, str] 
 
 async def outcome(bus: Bus, command_id: str) -> Outcome:
     """The outcome, when it is said."""
-    return (await until(lambda: outcomes(bus, command_id)))[-1]
+    said: list[Outcome] = await until(lambda: outcomes(bus, command_id))
+    return said[-1]
 
 
 async def outcomes(bus: Bus, command_id: str) -> list[Outcome]:

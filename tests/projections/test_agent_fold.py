@@ -95,8 +95,10 @@ def test_restarted() -> None:
 
 def test_work_done_ends_a_row_of_restarts() -> None:
     restarted = e.AgentRestarted(attempt=1, delay_seconds=1.0, cause="killed")
-    view = view_of(*BORN, h.started("x1"), restarted, h.completed("x1"))
-    assert_fields(view, restarts=1, restart_attempt=0)
+    pending = view_of(*BORN, h.started("x1"), restarted, h.completed("x1"))
+    assert_fields(pending, restarts=1, restart_attempt=1)
+    back = view_of(*BORN, h.started("x1"), restarted, h.spawn_requested(incarnation=2), h.completed("x1"))
+    assert_fields(back, restarts=1, restart_attempt=0)
 
 
 def test_failed() -> None:

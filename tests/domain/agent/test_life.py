@@ -21,11 +21,11 @@ from domain.aggregates import AGENT
 from domain.errors import ErrorCode, Failure
 from domain.message import Command, Event
 from domain.specification import AgentSpecification, ExecutorLimits, LifecycleLimits, ResourceLimits
-from tests.domain.json_values import json_values
 
 REFUSALS = {ErrorCode.COMMAND_INVALID, ErrorCode.AGGREGATE_NOT_FOUND, ErrorCode.INVALID_STATE}
 ENDED = (Status.TERMINATED, Status.FAILED)
 
+values = st.sampled_from([1, None, "text", {"name": ["a", 0.5]}])
 waits = st.sampled_from(["complete", "accepted"])
 incarnations = st.sampled_from([0, 0, 0, -1, 1])
 """Relative to the agent's: mostly its own, sometimes one too old, or one it cannot have."""
@@ -45,9 +45,9 @@ specifications = st.builds(
 )
 usages = st.builds(e.ResourceUsage, tokens_consumed=st.integers(0, 1000))
 effects = st.sampled_from(["now", "random", "sleep"])
-signal_requests = st.fixed_dictionaries({"name": names}) | json_values
+signal_requests = st.fixed_dictionaries({"name": names}) | values
 changes = st.builds(
-    e.StateChange, set=st.dictionaries(names, json_values, max_size=2), delete=st.lists(names, max_size=2).map(tuple)
+    e.StateChange, set=st.dictionaries(names, values, max_size=2), delete=st.lists(names, max_size=2).map(tuple)
 )
 
 
@@ -104,11 +104,11 @@ class AgentLife(RuleBasedStateMachine):
     def spawn(self, spec: AgentSpecification, wait: Any) -> None:
         self.send(c.Spawn(spec=spec, wait=wait, origin=self.origin()))
 
-    @rule(input_=json_values, wait=waits)
+    @rule(input_=values, wait=waits)
     def execute(self, input_: Any, wait: Any) -> None:
         self.send(c.Execute(input=input_, wait=wait, origin=self.origin()))
 
-    @rule(name=names, payload=json_values)
+    @rule(name=names, payload=values)
     def signal(self, name: str, payload: Any) -> None:
         self.send(c.Signal(name=name, payload=payload, origin=self.origin()))
 
@@ -162,11 +162,11 @@ class AgentLife(RuleBasedStateMachine):
     def report_terminated(self, usage: e.ResourceUsage) -> None:
         self.send(c.ReportTerminated(usage=usage, duration_seconds=1.0))
 
-    @rule(choice=choices, call=calls, arguments=json_values)
+    @rule(choice=choices, call=calls, arguments=values)
     def request_tool(self, choice: int, call: int, arguments: Any) -> None:
         self.send(c.RequestTool(execution_id=self.execution(choice), call=call, tool="t", arguments=arguments))
 
-    @rule(choice=choices, call=calls, ok=st.booleans(), result=json_values)
+    @rule(choice=choices, call=calls, ok=st.booleans(), result=values)
     def record_tool(self, choice: int, call: int, ok: bool, result: Any) -> None:
         self.send(
             c.RecordTool(
@@ -181,7 +181,7 @@ class AgentLife(RuleBasedStateMachine):
             )
         )
 
-    @rule(choice=choices, call=calls, kind=effects, result=json_values, done=st.booleans())
+    @rule(choice=choices, call=calls, kind=effects, result=values, done=st.booleans())
     def record_effect(self, choice: int, call: int, kind: str, result: Any, done: bool) -> None:
         self.send(
             c.RecordEffect(
@@ -201,7 +201,7 @@ class AgentLife(RuleBasedStateMachine):
         execution_id = self.execution(choice)
         self.send(c.RecordEffect(execution_id=execution_id, call=call, kind="signal", request=request, result=result))
 
-    @rule(choice=choices, output=json_values, state=changes)
+    @rule(choice=choices, output=values, state=changes)
     def complete_execution(self, choice: int, output: Any, state: e.StateChange) -> None:
         self.send(
             c.CompleteExecution(

@@ -51,7 +51,7 @@ def test_five_restarts_each_after_twice_the_time_then_the_end() -> None:
     message = "gave up after 5 restarts; the last cause was: killed by signal 9"
     after = agent.when(report_exit(6)).then(
         execution_failed("E2025", message, completes=("x1",)),
-        e.AgentFailed(code="E2025", message=message),
+        e.AgentFailed(code="E2025", message=message, usage=USAGE),
     )
     assert after.state.status is Status.FAILED
     assert after.state.executions == {}
@@ -95,5 +95,9 @@ def test_the_bound_is_the_specifications(spec: AgentSpecification, times: int) -
     for attempt in range(1, times + 1):
         agent = crashed(agent, attempt, delays[attempt - 1])
     agent.when(report_exit(times + 1)).then(
-        e.AgentFailed(code="E2025", message=f"gave up after {times} restarts; the last cause was: killed by signal 9")
+        e.AgentFailed(
+            code="E2025",
+            message=f"gave up after {times} restarts; the last cause was: killed by signal 9",
+            usage=USAGE,
+        )
     )

@@ -1,0 +1,115 @@
+"""How an application's events and tracking records are written as messages, and read back."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+from uuid import UUID
+
+from eventsourcing.persistence import DataError, Notification, StoredEvent, Tracking
+
+from bus.recorder.messages import Message
+
+__all__ = ["EventLayout", "Layout", "NewMessage", "token"]
+
+TOPIC_HEADER = "Eventsourcing-Topic"
+VERSION_HEADER = "Eventsourcing-Version"
+HIGHEST_HEADER = "Eventsourcing-Highest-Version"
+_HEADER_VALUE = re.compile(r"\S(?:[^\r\n]*\S)?")
+
+
+class NewMessage(NamedTuple):
+    """A message that has not found its place yet. Its version is unique on its subject."""
+
+    subject: str
+    version: int
+    headers: dict[str, str]
+    payload: bytes
+
+
+class Layout(ABC):
+    """Which messages of a stream are events, and what they say."""
+
+    @property
+    @abstractmethod
+    def events(self) -> str:
+        """The filter of all events."""
+
+    @abstractmethod
+    def originator(self, originator_id: UUID | str) -> str:
+        """The subject, or filter, of one originator's events."""
+
+    def topics(self, topics: Sequence[str]) -> Sequence[str]:
+        """Filters that let through at least the events of these topics."""
+        return [self.events]
+
+    @abstractmethod
+    def read(self, message: Message) -> Notification:
+        """The event that a message is."""
+
+    @abstractmethod
+    def highest_version(self, message: Message) -> int:
+        """The highest version on the message's subject up to the message."""
+
+
+class EventLayout(Layout):
+    """The layout of the streams this package writes: see the package's docstring."""
+
+    def __init__(self, prefix: str, purpose: str, *, uuids: bool) -> None:
+        self._prefix = prefix
+        self._purpose = token(purpose)
+        self._uuids = uuids
+
+    @property
+    def events(self) -> str:
+        return f"{self._prefix}.{self._purpose}.*"
+
+    @property
+    def tracking(self) -> str:
+        """The filter of all tracking records."""
+        return f"{self._prefix}.tracking.*"
+
+    def originator(self, originator_id: UUID | str) -> str:
+        if self._uuids != isinstance(originator_id, UUID):
+            expected, given = ("UUIDs", "text") if self._uuids else ("text", "a UUID")
+            raise DataError(f"originator ids are {expected} here (ORIGINATOR_ID_TYPE), {originator_id!r} is {given}")
+        return f"{self._prefix}.{self._purpose}.{token(str(originator_id))}"
+
+    def tracked(self, application_name: str) -> str:
+        """The subject of the tracking records for one upstream application."""
+        return f"{self._prefix}.tracking.{token(application_name)}"
+
+    def new_event(self, event: StoredEvent) -> NewMessage:
+        """Raises DataError if it cannot be stored."""
+        if not _HEADER_VALUE.fullmatch(event.topic):
+            raise DataError(f"a topic must be one line without space around it, not {event.topic!r}")
+        headers = {VERSION_HEADER: str(event.originator_version), TOPIC_HEADER: event.topic}
+        return NewMessage(self.originator(event.originator_id), event.originator_version, headers, event.state)
+
+    def new_tracking(self, tracking: Tracking) -> NewMessage:
+        """A tracking record is an empty message whose version is the notification id."""
+        position = tracking.notification_id
+        return NewMessage(self.tracked(tracking.application_name), position, {VERSION_HEADER: str(position)}, b"")
+
+    def read(self, message: Message) -> Notification:
+        originator = message.subject.rpartition(".")[2]
+        return Notification(
+            originator_id=UUID(originator) if self._uuids else unquote(originator),
+            originator_version=int(message.headers[VERSION_HEADER]),
+            topic=message.headers[TOPIC_HEADER],
+            state=message.data,
+            id=message.sequence,
+        )
+
+    def highest_version(self, message: Message) -> int:
+        return int(message.headers.get(HIGHEST_HEADER) or message.headers[VERSION_HEADER])
+
+
+def token(name: str) -> str:
+    """Any text as one token of a subject, or part of a stream's name. Raises DataError if it is empty."""
+    if not name:
+        raise DataError("a name or id must not be empty")
+    return quote(name, safe="").replace(".", "%2E")

@@ -1,0 +1,190 @@
+"""Inserting events, with tracking or without: stored once, together, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from eventsourcing.persistence import (
+    DataError,
+    IntegrityError,
+    NotSupportedError,
+    OperationalError,
+    StoredEvent,
+    Tracking,
+)
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
+from nats.js.errors import APIError
+
+from bus.connection import Bus
+from bus.recorder.layout import HIGHEST_HEADER, EventLayout, NewMessage
+from bus.recorder.log import NOTHING, EventLog, Position
+
+__all__ = ["EventWriter"]
+
+# The server's limit for one atomic batch.
+MAX_BATCH_MESSAGES = 1000
+# The server holds fifty unfinished batches of a stream, of all its writers together.
+_BATCHES_IN_FLIGHT = 8
+_MARK_HEADER = "Eventsourcing-Insert"
+_HEADER_BYTES = 4096
+_ACK_SECONDS = 5.0
+_RETRY_SECONDS = 0.02
+_STREAM_EXISTS = 10058
+_CONFLICT_CODES = (10071, 10164)
+# Not yet; or the batch was not complete, or one too many in flight: in each case nothing was stored.
+_AGAIN_CODES = (10163, 10175, 10176, 10210)
+
+
+class _Placed(NamedTuple):
+    """A message and, for the first on its subject, the sequence it must follow there."""
+
+    message: NewMessage
+    after: int | None
+    headers: dict[str, str]
+
+
+class EventWriter(EventLog):
+    """A log that can be written."""
+
+    _layout: EventLayout
+
+    def __init__(self, bus: Bus, stream: str, layout: EventLayout, *, patience: float) -> None:
+        super().__init__(bus, stream, layout, patience=patience)
+        self._batches = asyncio.Semaphore(_BATCHES_IN_FLIGHT)
+
+    async def ensure_stream(self, replicas: int) -> None:
+        """Make the stream if there is none. OperationalError if there is another by its name."""
+        wanted: dict[str, Any] = {
+            "name": self.stream,
+            "subjects": [self._layout.events, self._layout.tracking],
+            "retention": "limits",
+            "storage": "file",
+            "num_replicas": replicas,
+            "allow_atomic": True,
+            "allow_direct": True,
+            "deny_delete": True,
+            "deny_purge": True,
+        }
+        async with self.patience("making the stream"):
+            answer = await self._bus.api(f"STREAM.CREATE.{self.stream}", wanted)
+            if answer.get("error", {}).get("err_code") == _STREAM_EXISTS:
+                answer = await self._bus.api(f"STREAM.INFO.{self.stream}", {})
+        if error := answer.get("error"):
+            raise OperationalError(f"stream {self.stream}: {error.get('description')}")
+        config = answer["config"]
+        usable = config.get("allow_atomic") and config.get("allow_direct")
+        if not usable or not set(wanted["subjects"]) <= set(config["subjects"]):
+            raise OperationalError(
+                f"stream {self.stream} exists and is not made for this: it needs allow_atomic, allow_direct "
+                f"and the subjects {', '.join(wanted['subjects'])}"
+            )
+
+    async def last_tracked(self, application_name: str) -> int | None:
+        """The highest notification id recorded for an upstream application."""
+        async with self.patience("reading the position"):
+            last = await self._reader.last(self._layout.tracked(application_name))
+        return self._layout.highest_version(last) if last else None
+
+    async def insert(self, events: Sequence[StoredEvent], tracking: Tracking | None = None) -> list[int]:
+        """Store the events and the tracking record; the events' notification ids.
+
+        Raises IntegrityError, DataError, NotSupportedError, and OperationalError if it is not known whether they are
+        stored.
+        """
+        messages = [self._layout.new_tracking(tracking)] if tracking else []
+        messages += map(self._layout.new_event, events)
+        if not messages:
+            return []
+        self._require_storable(messages)
+        async with self.patience("inserting (it is not known whether it was stored)"):
+            first = await self._insert(messages, mark=uuid.uuid4().hex)
+        numbers = range(first, first + len(messages))
+        return list(numbers[len(messages) - len(events) :])
+
+    def _require_storable(self, messages: Sequence[NewMessage]) -> None:
+        if len({(message.subject, message.version) for message in messages}) < len(messages):
+            raise IntegrityError("two of the events have the same originator and version")
+        if len(messages) > MAX_BATCH_MESSAGES:
+            raise NotSupportedError(
+                f"JetStream stores at most {MAX_BATCH_MESSAGES} messages as one, these are {len(messages)}"
+            )
+        limit = self._bus.client.max_payload - _HEADER_BYTES
+        largest = max(len(message.payload) for message in messages)
+        if largest > limit:
+            raise DataError(f"the state of an event has {largest} bytes, the NATS server's max_payload allows {limit}")
+
+    async def _insert(self, messages: Sequence[NewMessage], mark: str) -> int:
+        """The sequence of the first message. Goes on until it is stored, in conflict, or cancelled."""
+        known_only = True
+        unanswered: int | None = None
+        while True:
+            if unanswered is not None:
+                # Stored after all? Then it is what follows the message it had to follow.
+                follower = await self._reader.next_from(unanswered + 1, messages[0].subject)
+                if follower is not None and follower.headers.get(_MARK_HEADER) == mark:
+                    return follower.sequence
+            placed = await self._place(messages, mark, known_only)
+            try:
+                last = await self._publish(placed)
+            except APIError as error:
+                if error.err_code not in (*_CONFLICT_CODES, *_AGAIN_CODES) and error.code != 503:
+                    raise OperationalError(f"stream {self.stream}: {error.description}") from error
+            except (NatsError, TimeoutError):
+                if self._bus.client.is_closed:
+                    raise
+                unanswered = placed[0].after
+            else:
+                first = last - len(messages) + 1
+                for sequence, (message, _, _) in enumerate(placed, start=first):
+                    highest = max(message.version, self._known.get(message.subject, NOTHING).version)
+                    self._learn(message.subject, Position(sequence, highest))
+                return first
+            if not known_only:
+                await asyncio.sleep(_RETRY_SECONDS)
+            known_only = False
+
+    async def _place(self, messages: Sequence[NewMessage], mark: str, known_only: bool) -> list[_Placed]:
+        """What each must follow. IntegrityError if a version is there already, or a tracking record not the newest."""
+        positions: dict[str, Position] = {}
+        placed: list[_Placed] = []
+        for message in messages:
+            headers = dict(message.headers)
+            after = None
+            position = positions.get(message.subject)
+            if position is None:
+                position = await self._position_before(message, known_only)
+                after = position.sequence
+            if message.version <= position.version:
+                await self._require_new(message, position)
+                headers[HIGHEST_HEADER] = str(position.version)
+            positions[message.subject] = Position(position.sequence, max(position.version, message.version))
+            placed.append(_Placed(message, after, headers))
+        placed[0].headers[_MARK_HEADER] = mark
+        return placed
+
+    async def _position_before(self, message: NewMessage, known_only: bool) -> Position:
+        if known_only:
+            if message.subject in self._known:
+                return self._known[message.subject]
+            if message.version <= 1:
+                return NOTHING
+        last = await self._reader.last(message.subject)
+        position = self._position(last) if last else NOTHING
+        self._known[message.subject] = position
+        return position
+
+    async def _require_new(self, message: NewMessage, position: Position) -> None:
+        what = f"version {message.version} on {message.subject}"
+        if message.version == position.version:
+            raise IntegrityError(f"{what} is recorded already")
+        if message.subject.startswith(self._layout.tracking.removesuffix("*")):
+            raise IntegrityError(f"{what}: {position.version} is recorded already")
+        start = await self._sequence_reaching(message.subject, message.version, position.sequence)
+        for recorded in await self._history(message.subject, after=start - 1):
+            if self._layout.version(recorded) == message.version:
+                raise IntegrityError(f"{what} is recorded already")
+            break
