@@ -6,6 +6,7 @@ import re
 from enum import StrEnum
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta, Struct
 
 from domain.errors import ErrorCode, Failure
@@ -25,6 +26,7 @@ __all__ = [
     "validate_specification",
 ]
 
+MAX_SPECIFICATION_BYTES = 256 * 1024
 _CPU = re.compile(r"(?:[1-9][0-9]{0,3}|[1-9][0-9]{0,6}m)")
 _MEMORY = re.compile(r"([1-9][0-9]{0,6})(Mi|Gi)")
 _MEMORY_UNITS = {"Mi": 1024**2, "Gi": 1024**3}
@@ -138,7 +140,14 @@ class AgentSpecification(_Strict, frozen=True, kw_only=True):
 
 
 def validate_specification(specification: AgentSpecification, path: str = "$.spec") -> None:
-    """Raise E2110 for what the types cannot say."""
+    """Raise E2110 or E2115 for what the types cannot say."""
+    size = len(msgspec.json.encode(specification))
+    if size > MAX_SPECIFICATION_BYTES:
+        raise Failure(
+            ErrorCode.PAYLOAD_TOO_LARGE,
+            f"the specification has {size} bytes, at most {MAX_SPECIFICATION_BYTES} are kept; name files instead",
+            path,
+        )
     if (specification.entrypoint is None) == (specification.command is None):
         raise Failure(ErrorCode.COMMAND_INVALID, "give exactly one of 'entrypoint' and 'command'", f"{path}.entrypoint")
     if specification.fleet is not None:

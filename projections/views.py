@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from bus.cancelling import end
 from bus.codec import RecordedEvent
 from bus.connection import Bus
 from bus.reader import last_sequence
@@ -34,6 +35,7 @@ LIVE_VIEWS: dict[str, Fold[Any]] = {"agent": AGENT_FOLD}
 _CACHE_BYTES = 4 * 1024 * 1024
 _WRITES_IN_FLIGHT = 256
 _BATCH_EVENTS = 4_000
+_POSITION_SECONDS = 0.5
 
 
 def view_key(kind: str, recorded: RecordedEvent) -> str | None:
@@ -55,6 +57,7 @@ class ViewProjector:
         self._bus = bus
         self._progress = progress
         self._bucket = ViewBucket(bus)
+        self._position = 0
         self._known: BoundedCache[str, tuple[Any, int]] = BoundedCache(_CACHE_BYTES)
         self._writes = asyncio.Semaphore(_WRITES_IN_FLIGHT)
 
@@ -69,16 +72,32 @@ class ViewProjector:
             raise ProjectionAhead(
                 f"the live views are at event {position}, the stream ends at {newest}: run `l02 rebuild {VIEWS}`"
             )
+        self._reached(position)
+        keeper = asyncio.create_task(self._keep_position(position, revision))
+        try:
+            async with read_ahead(self._bus, after=position) as events:
+                while until is None or self._position < until:
+                    batch = await events.next_batch()
+                    while len(batch) < _BATCH_EVENTS and events.ready:
+                        batch = batch + await events.next_batch()
+                    await self._apply(batch)
+                    self._reached(batch[-1].sequence)
+        finally:
+            await end(keeper)
+        _, revision = await until_it_works(lambda: stored_position(self._bucket))
+        await self._store_position(self._position, revision)
+
+    def _reached(self, position: int) -> None:
+        self._position = position
         self._progress.reached(VIEWS, position)
-        async with read_ahead(self._bus, after=position) as events:
-            while until is None or position < until:
-                batch = await events.next_batch()
-                while len(batch) < _BATCH_EVENTS and events.ready:
-                    batch = batch + await events.next_batch()
-                await self._apply(batch)
-                position = batch[-1].sequence
-                self._progress.reached(VIEWS, position)
-                revision = await self._store_position(position, revision)
+
+    async def _keep_position(self, stored: int, revision: int) -> None:
+        """Store the position now and then: a write for each event would double the work, and it may lag behind."""
+        while True:
+            await asyncio.sleep(_POSITION_SECONDS)
+            if self._position != stored:
+                stored = self._position
+                revision = await self._store_position(stored, revision)
 
     async def _apply(self, events: Sequence[RecordedEvent]) -> None:
         """Bring all views that the events change up to the last of them."""

@@ -86,6 +86,8 @@ class EventLayout(Layout):
         """Raises DataError if it cannot be stored."""
         if not _HEADER_VALUE.fullmatch(event.topic):
             raise DataError(f"a topic must be one line without space around it, not {event.topic!r}")
+        if event.originator_version < 0:
+            raise DataError(f"a version must not be negative: {event.originator_version}")
         headers = {VERSION_HEADER: str(event.originator_version), TOPIC_HEADER: event.topic}
         return NewMessage(self.originator(event.originator_id), event.originator_version, headers, event.state)
 
@@ -96,16 +98,31 @@ class EventLayout(Layout):
 
     def read(self, message: Message) -> Notification:
         originator = message.subject.rpartition(".")[2]
-        return Notification(
-            originator_id=UUID(originator) if self._uuids else unquote(originator),
-            originator_version=int(message.headers[VERSION_HEADER]),
-            topic=message.headers[TOPIC_HEADER],
-            state=message.data,
-            id=message.sequence,
-        )
+        try:
+            return Notification(
+                originator_id=UUID(originator) if self._uuids else unquote(originator),
+                originator_version=self.version(message),
+                topic=message.headers[TOPIC_HEADER],
+                state=message.data,
+                id=message.sequence,
+            )
+        except (KeyError, ValueError) as error:
+            raise _not_ours(message) from error
+
+    def version(self, message: Message) -> int:
+        """The version of an event, or the notification id of a tracking record."""
+        try:
+            return int(message.headers[VERSION_HEADER])
+        except (KeyError, ValueError) as error:
+            raise _not_ours(message) from error
 
     def highest_version(self, message: Message) -> int:
-        return int(message.headers.get(HIGHEST_HEADER) or message.headers[VERSION_HEADER])
+        highest = message.headers.get(HIGHEST_HEADER)
+        return self.version(message) if highest is None else int(highest)
+
+
+def _not_ours(message: Message) -> DataError:
+    return DataError(f"message {message.sequence} on {message.subject} was not written by this persistence module")
 
 
 def token(name: str) -> str:

@@ -58,9 +58,7 @@ class MessageReader:
         """The first message at or above a sequence, from the stream's leader."""
         return await self._from_leader({"seq": sequence, "next_by_subj": subject_filter})
 
-    async def page(
-        self, subject_filter: str, *, after: int, limit: int = PAGE_MESSAGES
-    ) -> tuple[list[Message], bool]:
+    async def page(self, subject_filter: str, *, after: int, limit: int = PAGE_MESSAGES) -> tuple[list[Message], bool]:
         """Up to `limit` messages (16 MiB) with a sequence above `after`, and whether there are more."""
         return await _patiently(self._bus, lambda: self._page(subject_filter, after, min(limit, PAGE_MESSAGES)))
 
@@ -115,9 +113,7 @@ class _Answer:
     async def receive(self, message: Msg) -> None:
         headers = message.headers or {}
         if "Nats-Sequence" in headers:
-            self.messages.append(
-                Message(headers["Nats-Subject"], int(headers["Nats-Sequence"]), headers, message.data)
-            )
+            self.messages.append(Message(headers["Nats-Subject"], int(headers["Nats-Sequence"]), headers, message.data))
         elif not self._end.done():
             self._end.set_result(headers)
 

@@ -65,7 +65,6 @@ class Worker:
         except CancelledError as error:
             raise InterfaceError(_CLOSED) from error
 
-
     def close(self) -> None:
         """Cancel what runs, close the connection and wait for the thread to end."""
         with self._lock:

@@ -16,7 +16,6 @@ from eventsourcing.persistence import (
     Tracking,
 )
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError
 from nats.js.errors import APIError
 
 from bus.connection import Bus
@@ -45,6 +44,7 @@ class _Placed(NamedTuple):
     message: NewMessage
     after: int | None
     headers: dict[str, str]
+    highest: int
 
 
 class EventWriter(EventLog):
@@ -139,9 +139,8 @@ class EventWriter(EventLog):
                 unanswered = placed[0].after
             else:
                 first = last - len(messages) + 1
-                for sequence, (message, _, _) in enumerate(placed, start=first):
-                    highest = max(message.version, self._known.get(message.subject, NOTHING).version)
-                    self._learn(message.subject, Position(sequence, highest))
+                for sequence, message in enumerate(placed, start=first):
+                    self._learn(message.message.subject, Position(sequence, message.highest))
                 return first
             if not known_only:
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -161,8 +160,9 @@ class EventWriter(EventLog):
             if message.version <= position.version:
                 await self._require_new(message, position)
                 headers[HIGHEST_HEADER] = str(position.version)
-            positions[message.subject] = Position(position.sequence, max(position.version, message.version))
-            placed.append(_Placed(message, after, headers))
+            highest = max(position.version, message.version)
+            positions[message.subject] = Position(position.sequence, highest)
+            placed.append(_Placed(message, after, headers, highest))
         placed[0].headers[_MARK_HEADER] = mark
         return placed
 
@@ -184,7 +184,38 @@ class EventWriter(EventLog):
         if message.subject.startswith(self._layout.tracking.removesuffix("*")):
             raise IntegrityError(f"{what}: {position.version} is recorded already")
         start = await self._sequence_reaching(message.subject, message.version, position.sequence)
-        for recorded in await self._history(message.subject, after=start - 1):
-            if self._layout.version(recorded) == message.version:
-                raise IntegrityError(f"{what} is recorded already")
-            break
+        reaching = await self._reader.next_from(start, message.subject)
+        assert reaching is not None
+        if self._layout.version(reaching) == message.version:
+            raise IntegrityError(f"{what} is recorded already")
+        late = await self._history(message.subject, after=reaching.sequence)
+        if message.version in map(self._layout.version, late):
+            raise IntegrityError(f"{what} is recorded already")
+
+    async def _publish(self, placed: Sequence[_Placed]) -> int:
+        """Publish, as one atomic batch if there are several; the sequence of the last."""
+        if len(placed) == 1:
+            return await self._publish_last(placed[0], {})
+        batch_id = uuid.uuid4().hex
+        async with self._batches:
+            for number, message in enumerate(placed[:-1], start=1):
+                batch = {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
+                await self._bus.client.publish(
+                    message.message.subject, message.message.payload, headers=_all_headers(message, batch)
+                )
+            batch = {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(len(placed)), "Nats-Batch-Commit": "1"}
+            return await self._publish_last(placed[-1], batch)
+
+    async def _publish_last(self, message: _Placed, batch: dict[str, str]) -> int:
+        ack = await self._bus.requests.publish(
+            message.message.subject,
+            message.message.payload,
+            timeout=_ACK_SECONDS,
+            headers=_all_headers(message, batch),
+        )
+        return ack.seq
+
+
+def _all_headers(message: _Placed, batch: dict[str, str]) -> dict[str, str]:
+    expectation = {} if message.after is None else {"Nats-Expected-Last-Subject-Sequence": str(message.after)}
+    return message.headers | expectation | batch

@@ -59,6 +59,13 @@ async def test_the_path_of_what_is_wrong(raw: Raw) -> None:
     assert (outcome.error.code, outcome.error.path) == ("E2110", "$.spec.resource_limits.cpu")
 
 
+async def test_a_specification_that_is_too_large(raw: Raw) -> None:
+    body = {"spec": worker(environment={"TEXT": "x" * 300_000})}
+    outcome = await raw.publish(f"l02.cmd.agent.{uuid.uuid4().hex}.spawn", msgspec.json.encode(body))
+    assert outcome.error
+    assert (outcome.error.code, outcome.error.path) == ("E2115", "$.spec")
+
+
 @pytest.mark.parametrize("subject", ["l02.cmd.agent.a1.dance", "l02.cmd.ghost.a1.spawn", "l02.cmd.agent.a.b.spawn"])
 async def test_subjects(raw: Raw, subject: str) -> None:
     outcome = await raw.publish(subject, b"{}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import reduce
 from typing import Any
 
@@ -12,8 +11,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from bus.codec import Metadata, RecordedEvent, decode_event, encode_event
-from bus.subjects import AggregateId
 from domain.agent import commands as c
 from domain.agent import events as e
 from domain.agent.state import Status
@@ -21,6 +18,7 @@ from domain.aggregates import AGENT
 from domain.errors import ErrorCode, Failure
 from domain.message import Command, Event
 from domain.specification import AgentSpecification, ExecutorLimits, LifecycleLimits, ResourceLimits
+from tests.domain.read_back import read_back
 
 REFUSALS = {ErrorCode.COMMAND_INVALID, ErrorCode.AGGREGATE_NOT_FOUND, ErrorCode.INVALID_STATE}
 ENDED = (Status.TERMINATED, Status.FAILED)
@@ -272,30 +270,6 @@ class AgentLife(RuleBasedStateMachine):
     def nothing_follows_the_end(self) -> None:
         ends = [at for at, event in enumerate(self.history) if isinstance(event, e.AgentTerminated | e.AgentFailed)]
         assert ends == ([len(self.history) - 1] if self.state.status in ENDED else [])
-
-
-def read_back(event: Event) -> Event:
-    """What a reader makes of the event's bytes."""
-    recorded = RecordedEvent(
-        event=event,
-        aggregate=AggregateId("agent", "a1"),
-        event_id="e1",
-        version=1,
-        sequence=1,
-        time=datetime(2026, 1, 1, tzinfo=UTC),
-        metadata=Metadata(causation_id="c1", correlation_id="c1", actor="alice"),
-    )
-    raw = encode_event(
-        event,
-        aggregate=recorded.aggregate,
-        event_id=recorded.event_id,
-        version=recorded.version,
-        time=recorded.time,
-        metadata=recorded.metadata,
-    )
-    read = decode_event(raw, 1)
-    assert read == recorded
-    return read.event
 
 
 TestAgentLife = AgentLife.TestCase

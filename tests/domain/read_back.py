@@ -1,0 +1,33 @@
+"""What a reader makes of an event's bytes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from bus.codec import Metadata, RecordedEvent, decode_event, encode_event
+from bus.subjects import AggregateId
+from domain.message import Event
+
+
+def read_back(event: Event) -> Event:
+    """Encode and decode; what stands around the event must come back too."""
+    recorded = RecordedEvent(
+        event=event,
+        aggregate=AggregateId("agent", "a1"),
+        event_id="e1",
+        version=1,
+        sequence=1,
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        metadata=Metadata(causation_id="c1", correlation_id="c1", actor="alice"),
+    )
+    raw = encode_event(
+        event,
+        aggregate=recorded.aggregate,
+        event_id=recorded.event_id,
+        version=recorded.version,
+        time=recorded.time,
+        metadata=recorded.metadata,
+    )
+    read = decode_event(raw, recorded.sequence)
+    assert read == recorded
+    return read.event

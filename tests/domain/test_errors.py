@@ -1,0 +1,25 @@
+"""Codes are a contract, and each says what it means and what to do."""
+
+from __future__ import annotations
+
+import re
+
+from domain.errors import EXPLANATIONS, ErrorCode, Failure
+
+
+def test_codes_are_of_one_form_and_used_once() -> None:
+    assert all(re.fullmatch(r"E2[0-9]{3}", code.value) for code in ErrorCode)
+    assert len(ErrorCode.__members__) == len({code.value for code in ErrorCode})
+
+
+def test_each_is_explained_in_their_order() -> None:
+    assert list(EXPLANATIONS) == list(ErrorCode)
+    for explanation in EXPLANATIONS.values():
+        assert explanation.meaning.endswith(".")
+        assert explanation.advice.endswith(".")
+
+
+def test_a_failure_reads_well() -> None:
+    failure = Failure(ErrorCode.INVALID_STATE, "resume it first", "$.id")
+    assert str(failure) == "E2112 INVALID_STATE: resume it first"
+    assert (failure.code, failure.message, failure.path) == (ErrorCode.INVALID_STATE, "resume it first", "$.id")

@@ -1,0 +1,57 @@
+"""Events with any JSON inside are read as they were written."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.agent import events as e
+from domain.message import Event
+from tests.domain.json_values import json_values, texts
+from tests.domain.read_back import read_back
+
+changes = st.builds(
+    e.StateChange,
+    set=st.dictionaries(texts, json_values, max_size=3),
+    delete=st.lists(texts, max_size=3).map(tuple),
+)
+events: st.SearchStrategy[Event] = st.one_of(
+    st.builds(e.ExecutionStarted, execution_id=texts, input=json_values),
+    st.builds(e.SignalReceived, name=texts, payload=json_values),
+    st.builds(
+        e.ToolCalled,
+        execution_id=texts,
+        call=st.integers(1),
+        tool=texts,
+        arguments=json_values,
+        ok=st.booleans(),
+        result=json_values,
+        attempts=st.integers(0, 9),
+        duration_seconds=st.floats(0, 1e9),
+    ),
+    st.builds(
+        e.EffectRecorded,
+        execution_id=texts,
+        call=st.integers(1),
+        kind=texts,
+        request=json_values,
+        result=json_values,
+        done=st.booleans(),
+        deadline=st.none() | st.floats(0, 1e12),
+    ),
+    st.builds(
+        e.ExecutionCompleted,
+        execution_id=texts,
+        output=json_values,
+        tokens=st.integers(0),
+        duration_seconds=st.floats(0, 1e9),
+        calls=st.integers(0),
+        state=changes | st.just(msgspec.UNSET),
+    ),
+)
+
+
+@given(events)
+def test_an_event_is_read_as_it_was_written(event: Event) -> None:
+    assert read_back(event) == event
