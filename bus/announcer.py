@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from contextlib import suppress
-from typing import Any
+from collections.abc import Sequence
 
 import structlog
 from nats.errors import Error as NatsError
 
-from bus.codec import RecordedEvent, decode_event
+from bus.codec import RecordedEvent
 from bus.connection import Bus
+from bus.follow import follow_events
 from bus.outcomes import completed, publish_outcome
-from bus.pull import pull
-from bus.streams import EVENTS_STREAM
-from bus.subjects import events_filter
 from domain.aggregates import EVENT_TYPES
 
 __all__ = ["CONSUMER", "OutcomeAnnouncer"]
@@ -54,27 +51,13 @@ class OutcomeAnnouncer:
 
     async def run(self) -> None:
         """See every completing event, until cancelled."""
+        completing = [event for event in EVENT_TYPES.values() if "completes" in event.__struct_fields__]
+        await follow_events(self._bus, CONSUMER, completing, self._say_all, begin="all")
 
-        async def config() -> dict[str, Any]:
-            return {
-                "durable_name": CONSUMER,
-                "ack_policy": "explicit",
-                "ack_wait": 60_000_000_000,
-                "filter_subjects": [
-                    events_filter(event_type=name)
-                    for name, event in EVENT_TYPES.items()
-                    if "completes" in event.__struct_fields__
-                ],
-            }
-
-        async with pull(self._bus, EVENTS_STREAM, config) as source:
-            while True:
-                for message in await source.next_batch(100):
-                    recorded = decode_event(message.data, message.metadata.sequence.stream)
-                    for said in self._begin(recorded):
-                        await asyncio.shield(said)
-                    with suppress(NatsError):  # comes again, and is known then
-                        await message.ack()
+    async def _say_all(self, events: Sequence[RecordedEvent]) -> None:
+        for recorded in events:
+            for said in self._begin(recorded):
+                await asyncio.shield(said)
 
     async def _say(self, recorded: RecordedEvent, command_id: str) -> None:
         while True:

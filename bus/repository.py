@@ -128,6 +128,13 @@ class Repository(Generic[S]):
             await self._refresh(aggregate_id, loaded)
             return loaded
 
+    async def known(self, aggregate_id: str, at_least: int) -> Loaded[S]:
+        """The aggregate as of the stream sequence `at_least` or later; the stream is read only if memory is behind."""
+        loaded = self._loaded.get(aggregate_id)
+        if loaded is not None and loaded.sequence >= at_least:
+            return loaded
+        return await self.load(aggregate_id)
+
     async def record(self, aggregate_id: str, command: Command, metadata: Metadata) -> Decision:
         """Decide a command of the runtime's own, which reports a fact and so cannot be given up: while the event store
         does not answer, it is tried again. Raises the decider's Failure.

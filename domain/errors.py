@@ -147,7 +147,7 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "Connect with credentials that may, or ask whoever runs the server.",
     ),
     ErrorCode.PAYLOAD_TOO_LARGE: Explanation(
-        "A command has more than 1 MiB.",
+        "A command has more than 1 MiB, or a specification more than 256 KiB.",
         "Put large input in a file that the agent may read, and send its path.",
     ),
     ErrorCode.NONDETERMINISTIC_AGENT: Explanation(

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import structlog
 
-from bus.codec import Metadata, RecordedEvent, decode_event
+from bus.codec import Metadata, RecordedEvent
 from bus.connection import Bus
-from bus.pull import pull
+from bus.follow import follow_events
 from bus.repository import Loaded, Repository
-from bus.streams import EVENTS_STREAM
-from bus.subjects import AggregateId, events_filter
+from bus.subjects import AggregateId
 from bus.timers import set_timer
 from domain.agent import events as e
 from domain.agent.commands import (
@@ -94,27 +93,14 @@ class Lifecycle:
                 for agent_id in agents_to_recover:
                     tasks.create_task(self._recover(agent_id))
                 ready()
-                await self._follow_events()
+                await follow_events(self._bus, f"lifecycle-{self._node_id}", _WAKING_EVENTS, self._heard, begin="new")
         finally:
             self._tasks = None
             await self._stop_all()
 
-    async def _follow_events(self) -> None:
-        """See the events of other nodes that concern this one, and those a crash kept from being acted on."""
-
-        async def config() -> dict[str, Any]:
-            return {
-                "durable_name": f"lifecycle-{self._node_id}",
-                "ack_policy": "explicit",
-                "deliver_policy": "new",
-                "filter_subjects": [events_filter(event_type=event.type) for event in _WAKING_EVENTS],
-            }
-
-        async with pull(self._bus, EVENTS_STREAM, config) as source:
-            while True:
-                for message in await source.next_batch(100):
-                    self._recorded(decode_event(message.data, message.metadata.sequence.stream))
-                    await message.ack()
+    async def _heard(self, events: Sequence[RecordedEvent]) -> None:
+        for recorded in events:
+            self._recorded(recorded)
 
     def _recorded(self, recorded: RecordedEvent) -> None:
         if isinstance(recorded.event, _WAKING_EVENTS):

@@ -11,6 +11,9 @@ __all__ = ["Observer", "Progress"]
 class Observer(Protocol):
     """Someone whom a projector tells where it is."""
 
+    async def pause(self, seconds: float) -> None:
+        """Return after that time, or when somebody is in a hurry."""
+
     def reached(self, name: str, position: int) -> None:
         """The projection `name` reflects all events up to the stream sequence `position`."""
 
@@ -21,6 +24,18 @@ class Progress:
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
         self._waiting: dict[str, set[tuple[int, asyncio.Future[None]]]] = {}
+        self._hurry = asyncio.Event()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait that long, or until somebody waits for a projection."""
+        self._hurry.clear()
+        if any(self._waiting.values()):
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
 
     def position(self, name: str) -> int:
         """All events up to this sequence are in the projection; 0 before its projector has begun."""
@@ -42,6 +57,7 @@ class Progress:
         entry = (sequence, asyncio.get_running_loop().create_future())
         waiting = self._waiting.setdefault(name, set())
         waiting.add(entry)
+        self._hurry.set()
         try:
             await entry[1]
         finally:

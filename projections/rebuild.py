@@ -100,6 +100,9 @@ class _Reporter:
         self._total = total
         self._on_progress = on_progress
 
+    async def pause(self, seconds: float) -> None:
+        """Never: a rebuild is to be over soon."""
+
     def reached(self, name: str, position: int) -> None:
         self._total = max(self._total, position)
         self._on_progress(position, self._total)

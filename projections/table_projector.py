@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["ProjectionAhead", "TableProjector"]
 
 _TRANSACTION_EVENTS = 4_000
+_TRICKLE_EVENTS = 200
+_GATHER_SECONDS = 0.02
 _EXPECTED = (
     NatsError,
     OSError,
@@ -113,7 +115,13 @@ class TableProjector:
                 await writer.commit()
                 self._backoff.reset()
                 self._report(writer)
+                await self._gather(folded)
         return True
+
+    async def _gather(self, folded: int) -> None:
+        """A transaction costs some milliseconds whatever its size: let a trickle of events become a few larger ones."""
+        if folded < _TRICKLE_EVENTS:
+            await self._progress.pause(_GATHER_SECONDS)
 
     def _report(self, writer: TableWriter) -> None:
         for name, position in writer.positions.items():

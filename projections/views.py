@@ -36,6 +36,8 @@ _CACHE_BYTES = 4 * 1024 * 1024
 _WRITES_IN_FLIGHT = 256
 _BATCH_EVENTS = 4_000
 _POSITION_SECONDS = 0.5
+# An agent at work has many events in a moment, and who watches needs only the last state of it.
+_GATHER_SECONDS = 0.01
 
 
 def view_key(kind: str, recorded: RecordedEvent) -> str | None:
@@ -82,6 +84,7 @@ class ViewProjector:
                         batch = batch + await events.next_batch()
                     await self._apply(batch)
                     self._reached(batch[-1].sequence)
+                    await self._progress.pause(_GATHER_SECONDS)
         finally:
             await end(keeper)
         _, revision = await until_it_works(lambda: stored_position(self._bucket))

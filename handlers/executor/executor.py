@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import structlog
-
-from bus.codec import RecordedEvent, decode_event
+from bus.codec import RecordedEvent
 from bus.connection import Bus
-from bus.pull import pull
+from bus.follow import follow_events
 from bus.repository import Repository
-from bus.streams import EVENTS_STREAM
-from bus.subjects import events_filter
 from domain.agent import events as e
 from domain.agent.state import AgentState
 from handlers.executor.runner import AgentRunner
@@ -22,7 +17,6 @@ from handlers.tool_servers import ToolServers
 
 __all__ = ["Executor"]
 
-_log = structlog.get_logger()
 _WAKING_EVENTS = (e.ExecutionStarted, e.SignalReceived, e.AgentTerminated, e.AgentFailed)
 
 
@@ -54,23 +48,16 @@ class Executor:
     async def run(self, ready: Callable[[], None]) -> None:
         """Follow the events that bring work from other nodes, until cancelled; then end all that is under way."""
 
-        async def config() -> dict[str, Any]:
-            return {
-                "durable_name": f"executor-{self._node_id}",
-                "ack_policy": "explicit",
-                "deliver_policy": "new",
-                "filter_subjects": [events_filter(event_type=event.type) for event in _WAKING_EVENTS],
-            }
-
         try:
-            async with pull(self._bus, EVENTS_STREAM, config) as source:
-                ready()
-                while True:
-                    for message in await source.next_batch(100):
-                        self._recorded(decode_event(message.data, message.metadata.sequence.stream))
-                        await message.ack()
+            await follow_events(
+                self._bus, f"executor-{self._node_id}", _WAKING_EVENTS, self._heard, begin="new", ready=ready
+            )
         finally:
             await asyncio.gather(*(runner.close() for runner in self._runners.values()))
+
+    async def _heard(self, events: Sequence[RecordedEvent]) -> None:
+        for recorded in events:
+            self._recorded(recorded)
 
     def _recorded(self, recorded: RecordedEvent) -> None:
         runner = self._runners.get(recorded.aggregate.id)
@@ -80,4 +67,4 @@ class Executor:
             del self._runners[recorded.aggregate.id]
             runner.end()
         else:
-            runner.wake()
+            runner.wake(recorded.sequence)

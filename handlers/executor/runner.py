@@ -57,6 +57,7 @@ class AgentRunner:
         self._tool_servers = tool_servers
         self._agent_id = agent_id
         self._actor = actor
+        self._seen = 0
         self._woken = asyncio.Event()
         self._signalled = Pulse()
         self._work: dict[str, _Work] = {}
@@ -67,8 +68,9 @@ class AgentRunner:
         """Work on this process from now on."""
         self._task = asyncio.create_task(self._serve(process))
 
-    def wake(self) -> None:
-        """There is a new execution, or a signal."""
+    def wake(self, sequence: int) -> None:
+        """There is a new execution or a signal, as of this stream sequence."""
+        self._seen = max(self._seen, sequence)
         self._woken.set()
         self._signalled.send()
 
@@ -111,7 +113,7 @@ class AgentRunner:
         """The oldest open execution, once there is one."""
         while True:
             self._woken.clear()
-            state = (await self._agents.load(self._agent_id)).state
+            state = (await self._agents.known(self._agent_id, self._seen)).state
             for known in self._work.keys() - state.executions.keys():
                 await self._work.pop(known).live.cancel()
             if state.executions:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from l02.cli import agents, dead, events, maintenance, node
+from l02.cli import agents, dead, events, maintenance, node, replay
 
 __all__ = ["app", "main"]
 
@@ -37,6 +37,7 @@ app = typer.Typer(
 node.add_to(app)
 agents.add_to(app)
 events.add_to(app)
+replay.add_to(app)
 dead.add_to(app)
 maintenance.add_to(app)
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from l02.cli.agent_text import AGENT_HEADINGS, agent_pairs, agent_row
 from l02.cli.options import AgentId, AsJson, DataDir, json_or_text
 from l02.cli.output import print_json, print_line, print_pairs, print_table, print_value, progress, write
 from l02.cli.running import reporting, run_with_client
 
 if TYPE_CHECKING:
     from l02.client import Client, Outcome, Wait
-    from projections.agents import AgentView
 
 __all__ = ["add_to"]
 
@@ -133,30 +133,12 @@ def ps(
         if as_json:
             print_json(agents)
             return
-        headings = ("ID", "NAME", "STATE", "WORK", "DONE", "FAILED", "TOOLS", "TOKENS", "RESTARTS", "NODE", "SANDBOX")
-        print_table(headings, (_row(agent) for agent in agents))
+        print_table(AGENT_HEADINGS, map(agent_row, agents))
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
 
 _PAGE = 500
-
-
-def _row(agent: AgentView) -> tuple[str, ...]:
-    counts = (
-        len(agent.open_executions),
-        agent.executions_completed,
-        agent.executions_failed,
-        agent.tool_calls,
-        agent.tokens,
-        agent.restarts,
-    )
-    sandbox = agent.sandbox_type or "-"
-    return (agent.id, agent.name, _state(agent), *(str(count) for count in counts), agent.node_id or "-", sandbox)
-
-
-def _state(agent: AgentView) -> str:
-    return "terminating" if agent.terminating else agent.state.value
 
 
 def show(agent_id: AgentId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -167,38 +149,9 @@ def show(agent_id: AgentId, data_dir: DataDir = None, as_json: AsJson = False) -
         if as_json:
             print_json(agent)
         else:
-            print_pairs(_pairs(agent))
+            print_pairs(agent_pairs(agent))
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
-
-
-def _pairs(agent: AgentView) -> list[tuple[str, str]]:
-    limits = agent.resource_limits
-    spec = agent.spec
-    pairs = [
-        ("id", agent.id),
-        ("name", agent.name),
-        ("state", _state(agent) + (f" ({agent.terminate_reason})" if agent.terminate_reason else "")),
-        ("program", spec.entrypoint or " ".join(spec.command or ())),
-        ("tools", ", ".join(spec.tools) or "-"),
-        ("node", agent.node_id or "-"),
-        ("sandbox", f"{agent.sandbox_type or '-'} (trust level {agent.trust_level})"),
-        ("limits", f"{limits.cpu} CPU, {limits.memory}, {limits.tokens_per_hour} tokens an hour"),
-        ("created", f"{agent.created_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("changed", f"{agent.updated_at:%Y-%m-%d %H:%M:%S} UTC, version {agent.version}, event {agent.sequence}"),
-        ("executions", f"{agent.executions_completed} completed, {agent.executions_failed} failed"),
-        ("under way", "\n".join(f"{key} since {at:%H:%M:%S}" for key, at in agent.open_executions.items()) or "-"),
-        ("tool calls", str(agent.tool_calls)),
-        ("tokens", str(agent.tokens)),
-        ("restarts", f"{agent.restarts}" + (f" (last: {agent.restart_cause})" if agent.restart_cause else "")),
-    ]
-    if agent.fleet_id:
-        pairs.insert(2, ("fleet", agent.fleet_id))
-    if agent.suspend_reason:
-        pairs.append(("suspended for", agent.suspend_reason))
-    if agent.last_error:
-        pairs.append(("last error", f"{agent.last_error.code}: {agent.last_error.message}"))
-    return pairs
 
 
 def suspend(

@@ -21,6 +21,7 @@ from l02.cli.output import safe
 COMMANDS = [
     *(["up"], ["demo"], ["spawn"], ["exec"], ["ps"], ["show"], ["events"], ["suspend"], ["resume"], ["terminate"]),
     *(["signal"], ["dead", "list"], ["dead", "show"], ["dead", "retry"], ["rebuild"], ["errors"]),
+    *(["replay"], ["verify"]),
 ]
 NEED_A_NODE = [
     *(["exec", "a1", "hello"], ["exec", "a1", "{}", "--stream"], ["ps"], ["show", "a1"], ["events"]),
@@ -31,6 +32,9 @@ NEED_A_NODE = [
         ["dead", "show", "1"],
         ["dead", "retry", "1"],
         ["rebuild", "agents"],
+        ["replay", "--to", "1"],
+        ["replay", "a1", "--to", "10m"],
+        ["verify"],
     ),
 ]
 
@@ -132,6 +136,8 @@ def test_a_specification_that_is_wrong_needs_no_node(tmp_path: Path) -> None:
         ["dead", "show", "0"],
         ["errors", "E9999"],
         ["rebuild", "everything"],
+        ["replay", "a1"],
+        ["replay", "--to", "yesterday"],
         ["up", "--http-port", "65536"],
     ],
     ids=" ".join,

@@ -60,13 +60,14 @@ class AgentLife(RuleBasedStateMachine):
         self.completed: list[str] = []
         self.sent = 0
 
-    @initialize(spec=specifications, wait=waits, stage=st.sampled_from([3, 3, 3, 1, 1, 2, 0]))
+    @initialize(spec=specifications, wait=waits, stage=st.sampled_from([3, 3, 4, 4, 1, 1, 2, 0]))
     def begin(self, spec: AgentSpecification, wait: Any, stage: int) -> None:
-        """Without help few of the sequences would get as far as an execution."""
+        """Without help few of the sequences would get as far as an execution, or a crash in the middle of one."""
         steps: list[Callable[[], None]] = [
             lambda: self.send(c.Spawn(spec=spec, wait=wait, origin=self.origin())),
             lambda: self.report_spawned(0),
             lambda: self.execute("how many commits?", wait),
+            lambda: self.report_exit(0, e.ResourceUsage()),
         ]
         for step in steps[:stage]:
             step()
@@ -273,4 +274,4 @@ class AgentLife(RuleBasedStateMachine):
 
 
 TestAgentLife = AgentLife.TestCase
-TestAgentLife.settings = settings(max_examples=250, stateful_step_count=60, deadline=None)
+TestAgentLife.settings = settings(max_examples=250, stateful_step_count=60)

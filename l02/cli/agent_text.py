@@ -1,0 +1,60 @@
+"""How an agent is shown to people, as it is now or as it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from projections.agents import AgentView
+
+__all__ = ["AGENT_HEADINGS", "agent_pairs", "agent_row"]
+
+AGENT_HEADINGS = ("ID", "NAME", "STATE", "WORK", "DONE", "FAILED", "TOOLS", "TOKENS", "RESTARTS", "NODE", "SANDBOX")
+
+
+def agent_row(agent: AgentView) -> tuple[str, ...]:
+    """The agent as a line of a table with AGENT_HEADINGS."""
+    counts = (
+        len(agent.open_executions),
+        agent.executions_completed,
+        agent.executions_failed,
+        agent.tool_calls,
+        agent.tokens,
+        agent.restarts,
+    )
+    sandbox = agent.sandbox_type or "-"
+    return (agent.id, agent.name, _state(agent), *(str(count) for count in counts), agent.node_id or "-", sandbox)
+
+
+def _state(agent: AgentView) -> str:
+    return "terminating" if agent.terminating else agent.state.value
+
+
+def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
+    """All that is known about the agent, with its names."""
+    limits = agent.resource_limits
+    spec = agent.spec
+    pairs = [
+        ("id", agent.id),
+        ("name", agent.name),
+        ("state", _state(agent) + (f" ({agent.terminate_reason})" if agent.terminate_reason else "")),
+        ("program", spec.entrypoint or " ".join(spec.command or ())),
+        ("tools", ", ".join(spec.tools) or "-"),
+        ("node", agent.node_id or "-"),
+        ("sandbox", f"{agent.sandbox_type or '-'} (trust level {agent.trust_level})"),
+        ("limits", f"{limits.cpu} CPU, {limits.memory}, {limits.tokens_per_hour} tokens an hour"),
+        ("created", f"{agent.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("changed", f"{agent.updated_at:%Y-%m-%d %H:%M:%S} UTC, version {agent.version}, event {agent.sequence}"),
+        ("executions", f"{agent.executions_completed} completed, {agent.executions_failed} failed"),
+        ("under way", "\n".join(f"{key} since {at:%H:%M:%S}" for key, at in agent.open_executions.items()) or "-"),
+        ("tool calls", str(agent.tool_calls)),
+        ("tokens", str(agent.tokens)),
+        ("restarts", f"{agent.restarts}" + (f" (last: {agent.restart_cause})" if agent.restart_cause else "")),
+    ]
+    if agent.fleet_id:
+        pairs.insert(2, ("fleet", agent.fleet_id))
+    if agent.suspend_reason:
+        pairs.append(("suspended for", agent.suspend_reason))
+    if agent.last_error:
+        pairs.append(("last error", f"{agent.last_error.code}: {agent.last_error.message}"))
+    return pairs

@@ -1,0 +1,102 @@
+"""Agents as they were at any point of the log: folded from the first event on, whatever the read models say now."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from datetime import datetime
+
+from bus.codec import RecordedEvent, UnreadableEvent, decode_event
+from bus.connection import Bus
+from bus.history import sequence_of
+from bus.reader import last_sequence
+from domain.errors import ErrorCode, Failure
+from l02.discovery import reaching
+from l02.event_log import read_log
+from l02.stored_events import sequence_at, stored_events
+from projections.agents import AGENT_FOLD, AgentView
+from projections.fold import ViewOutOfStep
+
+__all__ = ["replay_agent", "replay_agents"]
+
+_REPORT_EVENTS = 500
+
+ProgressCallback = Callable[[int, int], None]
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+async def replay_agent(
+    bus: Bus, agent_id: str, to: int | datetime, on_progress: ProgressCallback = _silent
+) -> AgentView:
+    """The agent after all events up to the stream sequence `to`, or up to those stored by the time `to`.
+
+    `on_progress` is told which sequence of which is done. Raises Failure E2110 for a sequence that is not there yet or
+    an id that cannot be, E2111 if there was no such agent, UnreadableEvent, NodeUnreachable.
+    """
+    with reaching():
+        last = await _last_event(bus, to)
+        views = await _fold(read_log(bus, agent_id), last, on_progress)
+    if agent_id not in views:
+        raise Failure(
+            ErrorCode.AGGREGATE_NOT_FOUND,
+            f"there was no agent {agent_id!r} at event {last}; `l02 events {agent_id}` shows when it came to be",
+        )
+    return views[agent_id]
+
+
+async def replay_agents(bus: Bus, to: int | datetime, on_progress: ProgressCallback = _silent) -> list[AgentView]:
+    """All agents in the order of their ids, as of `to`; else as `replay_agent`. They are in memory at once."""
+    with reaching():
+        last = await _last_event(bus, to)
+        views = await _fold(_decoded(bus, last), last, on_progress)
+    return [views[agent_id] for agent_id in sorted(views)]
+
+
+async def _last_event(bus: Bus, to: int | datetime) -> int:
+    if isinstance(to, datetime):
+        return await sequence_at(bus, to)
+    newest = await last_sequence(bus)
+    if to > newest:
+        raise Failure(ErrorCode.COMMAND_INVALID, f"there is no event {to} yet; the newest is {newest}", "to")
+    return to
+
+
+async def _decoded(bus: Bus, last: int) -> AsyncGenerator[RecordedEvent, None]:
+    async with aclosing(stored_events(bus, last)) as messages:
+        async for message in messages:
+            yield decode_event(message.data, sequence_of(message))
+
+
+async def _fold(
+    events: AsyncGenerator[RecordedEvent, None], last: int, on_progress: ProgressCallback
+) -> dict[str, AgentView]:
+    views: dict[str, AgentView] = {}
+    count = 0
+    async with aclosing(events):
+        async for recorded in events:
+            if recorded.sequence > last:
+                break
+            _change(views, recorded)
+            count += 1
+            if count % _REPORT_EVENTS == 0:
+                on_progress(recorded.sequence, last)
+    on_progress(last, last)
+    return views
+
+
+def _change(views: dict[str, AgentView], recorded: RecordedEvent) -> None:
+    key = AGENT_FOLD.key(recorded)
+    if key is None:
+        return
+    (agent_id,) = key
+    try:
+        views[agent_id] = AGENT_FOLD.project(views.get(agent_id), recorded)
+    except ViewOutOfStep as error:
+        held = views[agent_id].version if agent_id in views else 0
+        raise UnreadableEvent(
+            f"sequence {recorded.sequence}: {recorded.aggregate} goes from version {held} to {recorded.version} "
+            f"with {recorded.event.type}; `l02 verify` says what else is wrong"
+        ) from error

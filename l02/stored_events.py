@@ -1,0 +1,53 @@
+"""The event stream page by page as it is stored, readable or not, for whoever goes through all of it.
+
+The filter is `>`, which in this stream means the same as the subject of all events: with any other filter the server
+counts for each page what is left over all subjects (at 60,000 aggregates 13,000 events a second instead of 63,000).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+
+from nats.aio.msg import Msg
+
+from bus.connection import Bus
+from bus.history import read_stored, sequence_of
+from bus.reader import last_sequence
+from bus.streams import EVENTS_STREAM
+
+__all__ = ["read_page", "sequence_at", "stored_events"]
+
+_ALL = ">"
+_PAGE = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The server counts nanoseconds since 1970 in 64 bits.
+_FAR = datetime(2200, 1, 1, tzinfo=UTC)
+
+
+async def read_page(bus: Bus, after: int) -> list[Msg]:
+    """The next events with a sequence above `after`, in order; none if there are no more. Raises as `read_stored`."""
+    messages, _ = await read_stored(bus, EVENTS_STREAM, _ALL, after=after, limit=_PAGE)
+    return messages
+
+
+async def stored_events(bus: Bus, until: int) -> AsyncGenerator[Msg, None]:
+    """All events up to the stream sequence `until`, from the first on. Raises as `read_stored`."""
+    after = 0
+    while after < until and (page := await read_page(bus, after)):
+        for message in page:
+            after = sequence_of(message)
+            if after > until:
+                return
+            yield message
+
+
+async def sequence_at(bus: Bus, time: datetime) -> int:
+    """The sequence of the last event that was in the stream at `time` (to the microsecond); 0 if there was none."""
+    newest = await last_sequence(bus)
+    if time < _EPOCH:
+        return 0
+    if time >= _FAR:
+        return newest
+    later, _ = await read_stored(bus, EVENTS_STREAM, _ALL, since=time + timedelta(microseconds=1), limit=1)
+    return sequence_of(later[0]) - 1 if later else newest

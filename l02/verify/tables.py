@@ -1,0 +1,173 @@
+"""The tables against the replay. One snapshot of PostgreSQL has the rows and the event that they are as of, exactly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from l02.verify.difference import Difference, Report, compare_json, show
+from l02.verify.replayed import Replayed, Sealed
+from projections.database import DatabaseUnreachable, connect
+from projections.fold import Key, encode_view
+from projections.tables import TABLES, TableProjection
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from projections.database import PgConnection
+
+__all__ = ["Tables", "behind", "open_tables"]
+
+_POLL_SECONDS = 0.05
+_ROWS_AHEAD = 500
+_PRIMARY_KEY = """
+SELECT attribute.attname
+FROM pg_index AS index
+INNER JOIN pg_attribute AS attribute
+    ON attribute.attrelid = index.indrelid AND attribute.attnum = ANY (index.indkey)
+WHERE index.indrelid = $1::text::regclass AND index.indisprimary
+ORDER BY array_position(index.indkey::int2[], attribute.attnum)
+"""
+
+
+@asynccontextmanager
+async def open_tables(postgres_url: str) -> AsyncIterator[Tables]:
+    """Connect. Raises DatabaseUnreachable."""
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(connect(postgres_url))
+        except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise DatabaseUnreachable(f"PostgreSQL cannot be used: {error or type(error).__name__}") from error
+        yield Tables(connection)
+
+
+def behind(place: str, position: int, target: int, patience: float) -> Difference:
+    """A projection that has not come as far as it is to be compared."""
+    return Difference(
+        place=place,
+        key="",
+        sequence=target,
+        message=f"it has come to event {position} and no further in {patience:g} s; is a node running?",
+        field="position",
+        expected=target,
+        found=position,
+    )
+
+
+class Tables:
+    """The tables through one connection."""
+
+    def __init__(self, connection: PgConnection) -> None:
+        self._connection = connection
+
+    async def compare(self, replayed: Replayed, report: Report, patience: float) -> None:
+        """Wait up to `patience` seconds until the tables are as far as `replayed`, and compare those that are.
+
+        Raises DatabaseUnreachable if there is no answer, PostgreSQL's errors, and as `replayed`.
+        """
+        try:
+            ready = await self._wait_for(replayed.position, report, patience)
+            if ready:
+                await self._compare_all(ready, replayed, report)
+        except TimeoutError as error:
+            raise DatabaseUnreachable("PostgreSQL does not answer; see the server's log") from error
+
+    async def _wait_for(self, target: int, report: Report, patience: float) -> list[str]:
+        """The tables that reflect the event `target`; the others are reported."""
+        clock = asyncio.get_running_loop()
+        deadline = clock.time() + patience
+        while True:
+            positions = await self._positions()
+            if min(positions.values()) >= target or clock.time() > deadline:
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+        for name, position in positions.items():
+            if position < target:
+                report(behind(name, position, target, patience))
+        return [name for name, position in positions.items() if position >= target]
+
+    async def _compare_all(self, names: list[str], replayed: Replayed, report: Report) -> None:
+        # Most of what has come meanwhile, before there is a snapshot that PostgreSQL has to keep for us.
+        positions = await self._positions()
+        await replayed.fold_to(min(await replayed.newest(), *(positions[name] for name in names)))
+        async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+            # First of all: the snapshot is that of the next statement, and no rebuild can exchange a table after it.
+            await self._connection.execute(f"LOCK TABLE positions, {', '.join(names)} IN ACCESS SHARE MODE")
+            positions = await self._positions()
+            newest = await replayed.newest()
+            for name in sorted(names, key=lambda name: positions[name]):
+                await replayed.fold_to(min(positions[name], newest))
+                if replayed.position == positions[name]:
+                    await self._compare_table(TABLES[name], replayed, report)
+                else:
+                    report(_ahead(name, positions[name], replayed.position))
+
+    async def _positions(self) -> dict[str, int]:
+        rows = await self._connection.fetch("SELECT name, position FROM positions")
+        found = {row["name"]: row["position"] for row in rows}
+        return {name: found.get(name, 0) for name in TABLES}
+
+    async def _compare_table(self, table: TableProjection[Any], replayed: Replayed, report: Report) -> None:
+        views = replayed.views(table.fold)
+        unseen = set(views)
+        names = [row["attname"] for row in await self._connection.fetch(_PRIMARY_KEY, table.name)]
+        query = f"SELECT * FROM {table.name} ORDER BY {', '.join(names)}"  # noqa: S608, names of our own
+        async for row in self._connection.cursor(query, prefetch=_ROWS_AHEAD):
+            key: Key = tuple(row[name] for name in names)
+            view = views.get(key)
+            if view is None:
+                report(_whole(table, key, row["sequence"], "there is a row, but no event that could have made it"))
+            else:
+                unseen.remove(key)
+                await _compare_row(table, key, row, view, replayed, report)
+        for key in sorted(unseen):
+            report(_whole(table, key, views[key].sequence, "the row is missing"))
+
+
+def _whole(table: TableProjection[Any], key: Key, sequence: int, message: str) -> Difference:
+    return Difference(place=table.name, key="/".join(key), sequence=sequence, message=message)
+
+
+def _ahead(place: str, position: int, possible: int) -> Difference:
+    return Difference(
+        place=place,
+        key="",
+        sequence=possible,
+        message=f"it claims to reflect the events up to {position}; those it can have seen end at {possible}",
+        field="position",
+        expected=possible,
+        found=position,
+    )
+
+
+async def _compare_row(
+    table: TableProjection[Any], key: Key, row: Record, view: Any, replayed: Replayed, report: Report
+) -> None:
+    *found_columns, found_text = row.values()
+    found = found_text.encode()
+    if isinstance(view, Sealed):
+        view = table.decode(found_text) if view.is_of(found) else await replayed.unsealed(table.fold, key, view)
+    expected_columns = table.columns(view)
+    differing = [
+        (name, expected, value)
+        for name, expected, value in zip(row.keys(), expected_columns, found_columns, strict=False)
+        if expected != value
+    ]
+    for path, expected, value in compare_json(encode_view(view), found):
+        differing.append((f"view.{path}" if path else "view", expected, value))
+    for name, expected, value in differing:
+        report(
+            Difference(
+                place=table.name,
+                key="/".join(key),
+                sequence=view.sequence,
+                message=f"{name} is {show(value)}, by the events it is {show(expected)}",
+                field=name,
+                expected=expected,
+                found=value,
+            )
+        )

@@ -1,0 +1,1 @@
+"""The persistence module for the `eventsourcing` library."""

@@ -1,0 +1,63 @@
+"""A log and its read models in step, events that no writer of the runtime would store, and the program itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+from typing import Any
+
+from bus.codec import Metadata, encode_event
+from bus.connection import Bus
+from bus.subjects import AggregateId, event_subject
+from domain.message import Event
+from l02.verify import Difference, Summary, verify
+from projections.progress import Progress
+from projections.table_projector import TableProjector
+from projections.views import ViewProjector
+from tests.projections import history as h
+from tests.projections.conftest import bus, tables
+
+__all__ = ["bus", "found", "program", "project", "store", "tables"]
+
+
+async def project(bus: Bus, postgres_url: str, until: int) -> None:
+    """Bring the tables and the live views to an event."""
+    await TableProjector(bus, postgres_url, Progress()).run(until=until)
+    await ViewProjector(bus, Progress()).run(until=until)
+
+
+async def store(
+    bus: Bus, event: Event, version: int, agent_id: str = "a1", subject: str | None = None, **changes: Any
+) -> int:
+    """Store an event as it is told, whatever is there; its sequence."""
+    aggregate = AggregateId("agent", agent_id)
+    metadata = Metadata(**{"causation_id": "c", "correlation_id": "c", "actor": "test", **changes})
+    raw = encode_event(event, aggregate=aggregate, event_id="e", version=version, time=h.START, metadata=metadata)
+    ack = await bus.publish(subject or event_subject(aggregate, event.type), raw)
+    return ack.seq
+
+
+async def found(bus: Bus, postgres_url: str, patience: float = 5.0) -> tuple[list[Difference], Summary]:
+    """What a verification finds."""
+    differences: list[Difference] = []
+    summary = await verify(bus, postgres_url, differences.append, patience=patience)
+    assert summary.differences == len(differences)
+    return differences, summary
+
+
+async def program(*words: str, **environment: str) -> tuple[int | None, str, str]:
+    """Run `l02`; its exit code and what it printed."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("L02_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "l02.cli", *words), stdout=PIPE, stderr=PIPE, env=inherited | environment
+    )
+    try:
+        async with asyncio.timeout(60):
+            printed, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode, printed.decode(), errors.decode()
