@@ -84,7 +84,7 @@ class CommandProcessor:
     async def _handle(self, message: Msg, sequence: int) -> None:
         """When this returns, the command is decided and its outcome said, or it is parked."""
         failures = 0
-        perhaps_answered = self._consumer.may_repeat(sequence)
+        perhaps_answered = self._consumer.may_repeat(sequence) or (message.metadata.num_delivered or 1) > 1
         reason: Failure | None = None
         while True:
             try:

@@ -1,8 +1,8 @@
 """The event store on JetStream: append with an expectation, load an aggregate's past.
 
-On synced storage an atomic batch costs little more than a lone message. So a lone append goes alone, a few go side by
-side, and more that wait at the same time share one batch, each with the expectation of its own aggregate. When a batch
-is refused because one of them lost a race, each is tried again on its own.
+On synced storage a batch of hundreds costs as much as ten messages that go alone. So a lone append goes alone, a few go
+side by side, and more that wait at the same time share one atomic batch, each with the expectation of its own
+aggregate. When a batch is refused because one of them lost a race, each is tried again on its own.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 # The server's limit for one atomic batch.
 MAX_APPEND_EVENTS = 1000
 _HEADER_BYTES = 4096
+# Measured, synced, 2 cores: 8 writers store 4,300 events/s alone and 2,800/s in batches, 16 writers the same either
+# way. While batches are under way all go in batches, so as not to pay for syncs of their own: 256 writers then store
+# 24,000 to 28,000/s, else 18,000/s.
 _SINGLES_IN_FLIGHT = 8
 _BATCHES_IN_FLIGHT = 2
 _ACK_SECONDS = 5.0
@@ -145,7 +148,7 @@ class EventStore:
         while self._waiting:
             if self._waiting[0].stored.cancelled():
                 self._waiting.popleft()
-            elif self._singles + len(self._waiting) <= _SINGLES_IN_FLIGHT:
+            elif not self._batches and self._singles + len(self._waiting) <= _SINGLES_IN_FLIGHT:
                 self._singles += 1
                 self._start(self._store_alone(self._waiting.popleft()))
             elif self._batches < _BATCHES_IN_FLIGHT:

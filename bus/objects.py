@@ -14,13 +14,16 @@ from bus.streams import OBJECTS_BUCKET
 from domain.errors import ErrorCode, Failure
 from domain.values import INLINE_LIMIT_BYTES, ObjectReference, as_reference
 
-__all__ = ["inline", "outline", "reference_of"]
+__all__ = ["inline", "outline"]
 
 
 async def outline(bus: Bus, value: Any) -> Any:
-    """`value` itself if its JSON is at most 256 KiB, else a reference to it, stored."""
+    """`value` itself if its JSON is at most 256 KiB, else a reference to it, stored.
+
+    A value that looks like a reference is stored too, so that what stands in an event is never taken for another thing.
+    """
     raw = msgspec.json.encode(value)
-    if len(raw) <= INLINE_LIMIT_BYTES:
+    if len(raw) <= INLINE_LIMIT_BYTES and as_reference(value) is None:
         return value
     digest = hashlib.sha256(raw).hexdigest()
     store = await bus.jetstream.object_store(OBJECTS_BUCKET)
@@ -33,7 +36,7 @@ async def outline(bus: Bus, value: Any) -> Any:
 
 async def inline(bus: Bus, value: Any) -> Any:
     """What a reference stands for; any other value as it is. A missing or changed object is a Failure (E2033)."""
-    reference = reference_of(value)
+    reference = as_reference(value)
     if reference is None:
         return value
     raw = await _read(bus, reference.name)
@@ -62,13 +65,3 @@ async def _read(bus: Bus, name: str) -> bytes:
             raw += chunk.data
             position = sequence_of(chunk)
     return bytes(raw)
-
-
-def reference_of(value: Any) -> ObjectReference | None:
-    """The reference that `value` is; None for anything else, also if it only looks like one."""
-    if as_reference(value) is None:
-        return None
-    try:
-        return msgspec.convert(value, ObjectReference)
-    except msgspec.ValidationError:
-        return None

@@ -15,11 +15,12 @@ from nats.js.errors import APIError
 
 from bus.codec import RecordedEvent
 from bus.connection import Bus
-from bus.objects import inline, reference_of
+from bus.objects import inline
 from bus.streams import OUTCOMES_STREAM
 from bus.subjects import outcome_subject
 from domain.agent.outcome import failure_of, result_of
 from domain.errors import ErrorCode, Failure
+from domain.values import as_reference
 
 __all__ = [
     "ErrorBody",
@@ -110,10 +111,12 @@ async def completed(bus: Bus, recorded: RecordedEvent, command_id: str) -> Outco
 
 
 async def _inline_if_it_fits(bus: Bus, output: Any) -> Any:
-    reference = reference_of(output)
+    reference = as_reference(output)
     if reference is None or reference.size > min(_INLINE_OUTPUT_BYTES, bus.client.max_payload // 2):
         return output
-    return await inline(bus, output)
+    value = await inline(bus, output)
+    # A value that looks like a reference stays behind its own, so that the reader resolves exactly once.
+    return output if as_reference(value) is not None else value
 
 
 def error_body(code: str, message: str, path: str | None = None) -> ErrorBody:

@@ -83,7 +83,7 @@ def _decode(command_type: type[WireCommand], body: bytes) -> WireCommand:
     if len(body) > MAX_COMMAND_BYTES:
         raise Failure(
             ErrorCode.PAYLOAD_TOO_LARGE,
-            f"the command has {len(body)} bytes, at most {MAX_COMMAND_BYTES} are taken; pass large input by reference",
+            f"the command has {len(body)} bytes, at most {MAX_COMMAND_BYTES} are taken; name files instead",
         )
     if not body:
         raise Failure(ErrorCode.COMMAND_INVALID, "the body is empty; send a JSON object, at least {}")

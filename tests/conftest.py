@@ -14,9 +14,14 @@ import asyncpg
 import nats as nats_py
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 from nats.aio.client import Client
 
 from bus.embedded import EmbeddedNats, EmbeddedPostgres
+
+# A busy machine must not fail a property.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 NATS_IMAGE = "nats:2.12-alpine"
 POSTGRES_IMAGE = "postgres:16-alpine"

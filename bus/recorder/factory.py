@@ -12,6 +12,7 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment, EnvType, resolve_topic, strtobool
 
+from bus.recorder.connecting import open_worker, patience, positive_int
 from bus.recorder.layout import EventLayout, token
 from bus.recorder.recorders import (
     JetStreamAggregateRecorder,
@@ -20,15 +21,11 @@ from bus.recorder.recorders import (
     JetStreamRecorder,
     JetStreamTrackingRecorder,
 )
-from bus.recorder.worker import Worker
 from bus.recorder.writer import EventWriter
 
-__all__ = ["Factory", "JetStreamFactory", "open_worker"]
+__all__ = ["Factory", "JetStreamFactory"]
 
 _R = TypeVar("_R", bound=JetStreamRecorder)
-
-NATS_URL = "NATS_URL"
-NATS_TIMEOUT = "NATS_TIMEOUT"
 
 
 class JetStreamFactory(InfrastructureFactory[JetStreamTrackingRecorder]):
@@ -56,12 +53,12 @@ class JetStreamFactory(InfrastructureFactory[JetStreamTrackingRecorder]):
 
     def __init__(self, env: Environment | EnvType | None) -> None:
         super().__init__(env)
-        self._replicas = _positive_int(self.env, self.NATS_REPLICAS, 1)
+        self._replicas = positive_int(self.env, self.NATS_REPLICAS, 1)
         originator_id_type = self.env.get(self.ORIGINATOR_ID_TYPE, "uuid").lower()
         if originator_id_type not in ("uuid", "text"):
             raise OSError(f"{self.ORIGINATOR_ID_TYPE} must be 'uuid' or 'text', not {originator_id_type!r}")
         self._uuids = originator_id_type == "uuid"
-        self._patience = float(_positive_int(self.env, NATS_TIMEOUT, 10))
+        self._patience = patience(self.env)
         self._worker = open_worker(self.env)
 
     def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
@@ -104,12 +101,6 @@ class JetStreamFactory(InfrastructureFactory[JetStreamTrackingRecorder]):
 Factory = JetStreamFactory
 
 
-def open_worker(env: Environment) -> Worker:
-    """A connection as the environment says. Raises OperationalError, OSError."""
-    url = env.get(NATS_URL) or "nats://127.0.0.1:4222"
-    return Worker(url, name=env.name or "eventsourcing", timeout=_positive_int(env, NATS_TIMEOUT, 10))
-
-
 def _subclass(topic: str | None, base: type[_R]) -> type[_R]:
     if not topic:
         return base
@@ -117,10 +108,3 @@ def _subclass(topic: str | None, base: type[_R]) -> type[_R]:
     if not (isinstance(found, type) and issubclass(found, base)):
         raise OSError(f"{topic} is not a {base.__name__}")
     return found
-
-
-def _positive_int(env: Environment, key: str, default: int) -> int:
-    value = env.get(key) or str(default)
-    if not (value.isascii() and value.isdigit() and int(value) > 0):
-        raise OSError(f"{key} must be a whole number above 0, not {value!r}")
-    return int(value)

@@ -22,12 +22,13 @@ _HEADER_VALUE = re.compile(r"\S(?:[^\r\n]*\S)?")
 
 
 class NewMessage(NamedTuple):
-    """A message that has not found its place yet. Its version is unique on its subject."""
+    """A message that has not found its place yet. Its version is unique on its subject, or above all others there."""
 
     subject: str
     version: int
     headers: dict[str, str]
-    payload: bytes
+    payload: bytes = b""
+    must_rise: bool = False
 
 
 class Layout(ABC):
@@ -68,9 +69,9 @@ class EventLayout(Layout):
         return f"{self._prefix}.{self._purpose}.*"
 
     @property
-    def tracking(self) -> str:
-        """The filter of all tracking records."""
-        return f"{self._prefix}.tracking.*"
+    def subjects(self) -> list[str]:
+        """What the stream listens to. Tracking records go with the application's events, not with other purposes."""
+        return [self.events, f"{self._prefix}.tracking.*"] if self._purpose == "events" else [self.events]
 
     def originator(self, originator_id: UUID | str) -> str:
         if self._uuids != isinstance(originator_id, UUID):
@@ -94,7 +95,8 @@ class EventLayout(Layout):
     def new_tracking(self, tracking: Tracking) -> NewMessage:
         """A tracking record is an empty message whose version is the notification id."""
         position = tracking.notification_id
-        return NewMessage(self.tracked(tracking.application_name), position, {VERSION_HEADER: str(position)}, b"")
+        headers = {VERSION_HEADER: str(position)}
+        return NewMessage(self.tracked(tracking.application_name), position, headers, must_rise=True)
 
     def read(self, message: Message) -> Notification:
         originator = message.subject.rpartition(".")[2]

@@ -9,7 +9,14 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 from uuid import UUID
 
-from eventsourcing.persistence import InterfaceError, Notification, OperationalError, StoredEvent
+from eventsourcing.persistence import (
+    InterfaceError,
+    Notification,
+    NotSupportedError,
+    OperationalError,
+    StoredEvent,
+    Tracking,
+)
 from nats.errors import Error as NatsError
 
 from bus.connection import Bus
@@ -45,6 +52,16 @@ class EventLog:
         self._patience = patience
         self._reader = MessageReader(bus, stream)
         self._known: OrderedDict[str, Position] = OrderedDict()
+
+    async def insert(self, events: Sequence[StoredEvent], tracking: Tracking | None = None) -> list[int]:
+        """As `EventWriter.insert`; here, NotSupportedError unless there is nothing to insert."""
+        if events or tracking:
+            raise NotSupportedError(f"stream {self.stream} is only read here")
+        return []
+
+    async def last_tracked(self, application_name: str) -> int | None:
+        """As `EventWriter.last_tracked`; here, NotSupportedError."""
+        raise NotSupportedError(f"stream {self.stream} is only read here: it has no tracking records")
 
     async def select_events(
         self, originator_id: UUID | str, gt: int | None, lte: int | None, desc: bool, limit: int | None
@@ -111,7 +128,7 @@ class EventLog:
 
     @asynccontextmanager
     async def patience(self, doing: str) -> AsyncIterator[None]:
-        """The time limit of an operation; OperationalError if it is over, InterfaceError if the connection is closed."""
+        """Limits an operation's time: OperationalError when it is over, InterfaceError if the connection is closed."""
         try:
             async with asyncio.timeout(self._patience):
                 yield
@@ -151,7 +168,7 @@ class EventLog:
         return await self._sequence_reaching(subject, version + 1, known.sequence) - 1
 
     async def _sequence_reaching(self, subject: str, version: int, end: int) -> int:
-        """The subject's first message from here on is the first with `version` or more up to it; the one at `end` is."""
+        """The subject's next message from here on is the first to reach `version`, as the one at `end` does."""
         start = 1
         while start < end:
             middle = (start + end) // 2

@@ -163,7 +163,7 @@ class Follower:
 
 @asynccontextmanager
 async def follow(bus: Bus, stream: str, *, after: int, filters: Sequence[str]) -> AsyncIterator[Follower]:
-    """Messages with a sequence above `after`, those that are there and those to come, through restarts of the server."""
+    """Messages with a sequence above `after`, also those to come, through restarts of the server."""
     follower: Follower
 
     async def config() -> dict[str, Any]:

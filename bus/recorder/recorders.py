@@ -18,9 +18,9 @@ from eventsourcing.persistence import (
     TrackingRecorder,
 )
 
+from bus.recorder.log import EventLog
 from bus.recorder.subscription import JetStreamSubscription
 from bus.recorder.worker import Worker
-from bus.recorder.writer import EventWriter
 
 __all__ = [
     "JetStreamAggregateRecorder",
@@ -33,7 +33,7 @@ __all__ = [
 class JetStreamRecorder(Recorder):
     """A recorder of one stream. A subclass of your own that is a view takes the same two arguments."""
 
-    def __init__(self, worker: Worker, log: EventWriter) -> None:
+    def __init__(self, worker: Worker, log: EventLog) -> None:
         self.worker = worker
         self.log = log
 

@@ -7,7 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eventsourcing.persistence import InterfaceError, Notification, Subscription
 
@@ -68,7 +68,8 @@ class _Batches:
             self._ended = asyncio.wrap_future(receiving)
         batch = asyncio.ensure_future(self._queue.get())
         try:
-            await asyncio.wait({batch, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {batch, self._ended}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not batch.done():
                 self._ended.result()
             return await batch

@@ -60,7 +60,7 @@ class EventWriter(EventLog):
         """Make the stream if there is none. OperationalError if there is another by its name."""
         wanted: dict[str, Any] = {
             "name": self.stream,
-            "subjects": [self._layout.events, self._layout.tracking],
+            "subjects": self._layout.subjects,
             "retention": "limits",
             "storage": "file",
             "num_replicas": replicas,
@@ -148,21 +148,20 @@ class EventWriter(EventLog):
 
     async def _place(self, messages: Sequence[NewMessage], mark: str, known_only: bool) -> list[_Placed]:
         """What each must follow. IntegrityError if a version is there already, or a tracking record not the newest."""
-        positions: dict[str, Position] = {}
+        before: dict[str, Position] = {}
+        highest: dict[str, int] = {}
         placed: list[_Placed] = []
         for message in messages:
-            headers = dict(message.headers)
-            after = None
-            position = positions.get(message.subject)
-            if position is None:
-                position = await self._position_before(message, known_only)
-                after = position.sequence
-            if message.version <= position.version:
-                await self._require_new(message, position)
-                headers[HIGHEST_HEADER] = str(position.version)
-            highest = max(position.version, message.version)
-            positions[message.subject] = Position(position.sequence, highest)
-            placed.append(_Placed(message, after, headers, highest))
+            subject, headers, after = message.subject, dict(message.headers), None
+            if subject not in before:
+                before[subject] = await self._position_before(message, known_only)
+                highest[subject], after = before[subject].version, before[subject].sequence
+            if message.version <= before[subject].version:
+                await self._require_new(message, before[subject])
+            if message.version <= highest[subject]:
+                headers[HIGHEST_HEADER] = str(highest[subject])
+            highest[subject] = max(highest[subject], message.version)
+            placed.append(_Placed(message, after, headers, highest[subject]))
         placed[0].headers[_MARK_HEADER] = mark
         return placed
 
@@ -181,7 +180,7 @@ class EventWriter(EventLog):
         what = f"version {message.version} on {message.subject}"
         if message.version == position.version:
             raise IntegrityError(f"{what} is recorded already")
-        if message.subject.startswith(self._layout.tracking.removesuffix("*")):
+        if message.must_rise:
             raise IntegrityError(f"{what}: {position.version} is recorded already")
         start = await self._sequence_reaching(message.subject, message.version, position.sequence)
         reaching = await self._reader.next_from(start, message.subject)

@@ -18,6 +18,7 @@ from domain.agent.commands import RecordEffect, RecordTool, RequestTool
 from domain.agent.state import AgentState, JournalEntry, PendingSignal
 from domain.errors import ErrorCode, Failure
 from domain.message import Command
+from domain.values import require_shallow
 from handlers.executor.inbox import Pulse
 from handlers.executor.meter import ContextMeter
 from handlers.executor.tools import RunLocal, ToolBox, ToolOutcome
@@ -116,6 +117,7 @@ class Effects:
             outcome = await tools.call(tool, call.arguments, run_local)
             attempts = outcome.attempts
             if outcome.ok:
+                require_shallow(outcome.result, "$.result")
                 self._meter.add(outcome.result)
         except Failure as failure:
             if failure.code is ErrorCode.INVALID_STATE:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from domain.agent.state import JournalEntry
 from domain.errors import ErrorCode, Failure
+from domain.values import require_shallow
 from handlers.channel import ProtocolError
 from handlers.executor.effects import Effects, Result, request_of
 from handlers.executor.inbox import Inbox
@@ -164,6 +165,7 @@ class Run:
     def _check_number(self, call: Call) -> None:
         if call.call != self.calls + 1:
             raise ProtocolError(f"call {call.call} follows call {self.calls}; calls are numbered without gaps")
+        require_shallow(request_of(call), "$.arguments")
         self.calls = call.call
 
     async def _on_recorded(self, call: Call) -> None:

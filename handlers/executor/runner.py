@@ -18,6 +18,7 @@ from domain.agent.commands import CompleteExecution, FailExecution
 from domain.agent.events import StateChange
 from domain.agent.state import AgentState, Execution
 from domain.errors import ErrorCode, Failure
+from domain.values import require_shallow
 from handlers.channel import ChannelClosed, ProtocolError
 from handlers.executor.effects import Effects
 from handlers.executor.inbox import Inbox, Pulse
@@ -144,12 +145,11 @@ class AgentRunner:
             for value in (execution.input, *(entry.result for entry in execution.journal)):
                 work.meter.add(value)
             data = {key: await inline(self._bus, value) for key, value in state.data.items()}
-            task = await inline(self._bus, execution.input)
         except Failure as failure:
             await self._fail(execution, failure.code.value, failure.message)
             return
         try:
-            end = await run.run(task, data, inbox)
+            end = await run.run(execution.input, data, inbox)
         except Failure as failure:
             await self._fail(execution, failure.code.value, failure.message)
             process.condemn(str(failure))
@@ -184,9 +184,11 @@ class AgentRunner:
             await self._fail(execution, code, end.message)
             return
         try:
+            require_shallow(end.output, "$.output")
+            require_shallow(end.state.set, "$.state")
             work.meter.add(end.output)
         except Failure as failure:
-            await self._fail(execution, failure.code.value, f"the output is too large: {failure.message}")
+            await self._fail(execution, failure.code.value, f"the output cannot be kept: {failure.message}")
             return
         changes = {key: await outline(self._bus, value) for key, value in end.state.set.items()}
         await work.stream.done()

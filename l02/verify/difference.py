@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-__all__ = ["Difference", "Report", "compare_json", "show"]
+__all__ = ["Difference", "Report", "ahead", "behind", "compare_json", "show"]
 
 _SHOWN_CHARACTERS = 200
 
@@ -30,6 +30,32 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 Report = Callable[[Difference], None]
+
+
+def behind(place: str, position: int, target: int, patience: float) -> Difference:
+    """A projection that has not come as far as it is to be compared."""
+    return Difference(
+        place=place,
+        key="",
+        sequence=target,
+        message=f"it has come to event {position} and no further in {patience:g} s; is a node running?",
+        field="position",
+        expected=target,
+        found=position,
+    )
+
+
+def ahead(place: str, position: int, possible: int) -> Difference:
+    """A projection that claims more than there is: of another stream, or of events that nobody can project."""
+    return Difference(
+        place=place,
+        key="",
+        sequence=possible,
+        message=f"it claims to reflect the events up to {position}; those it can have seen end at {possible}",
+        field="position",
+        expected=possible,
+        found=position,
+    )
 
 
 def show(value: Any) -> str:

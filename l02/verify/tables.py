@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from l02.verify.difference import Difference, Report, compare_json, show
+from l02.verify.difference import Difference, Report, ahead, behind, compare_json, show
 from l02.verify.replayed import Replayed, Sealed
 from projections.database import DatabaseUnreachable, connect
 from projections.fold import Key, encode_view
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from projections.database import PgConnection
 
-__all__ = ["Tables", "behind", "open_tables"]
+__all__ = ["Tables", "open_tables"]
 
 _POLL_SECONDS = 0.05
 _ROWS_AHEAD = 500
@@ -43,19 +43,6 @@ async def open_tables(postgres_url: str) -> AsyncIterator[Tables]:
         except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise DatabaseUnreachable(f"PostgreSQL cannot be used: {error or type(error).__name__}") from error
         yield Tables(connection)
-
-
-def behind(place: str, position: int, target: int, patience: float) -> Difference:
-    """A projection that has not come as far as it is to be compared."""
-    return Difference(
-        place=place,
-        key="",
-        sequence=target,
-        message=f"it has come to event {position} and no further in {patience:g} s; is a node running?",
-        field="position",
-        expected=target,
-        found=position,
-    )
 
 
 class Tables:
@@ -104,7 +91,7 @@ class Tables:
                 if replayed.position == positions[name]:
                     await self._compare_table(TABLES[name], replayed, report)
                 else:
-                    report(_ahead(name, positions[name], replayed.position))
+                    report(ahead(name, positions[name], replayed.position))
 
     async def _positions(self) -> dict[str, int]:
         rows = await self._connection.fetch("SELECT name, position FROM positions")
@@ -130,18 +117,6 @@ class Tables:
 
 def _whole(table: TableProjection[Any], key: Key, sequence: int, message: str) -> Difference:
     return Difference(place=table.name, key="/".join(key), sequence=sequence, message=message)
-
-
-def _ahead(place: str, position: int, possible: int) -> Difference:
-    return Difference(
-        place=place,
-        key="",
-        sequence=possible,
-        message=f"it claims to reflect the events up to {position}; those it can have seen end at {possible}",
-        field="position",
-        expected=possible,
-        found=position,
-    )
 
 
 async def _compare_row(

@@ -11,9 +11,8 @@ import asyncio
 import msgspec
 
 from bus.connection import Bus
-from l02.verify.difference import Difference, Report, compare_json, show
+from l02.verify.difference import Difference, Report, ahead, behind, compare_json, show
 from l02.verify.replayed import Replayed
-from l02.verify.tables import behind
 from projections.bucket import ViewBucket
 from projections.fold import Fold, View, encode_view
 from projections.views import LIVE_VIEWS, VIEWS, stored_position
@@ -40,8 +39,10 @@ async def compare_views(bus: Bus, replayed: Replayed, report: Report, patience: 
     target = replayed.position
     if await comparison.wait_for(target) < target:
         report(behind(VIEWS, comparison.reached, target, patience))
-        return
-    await comparison.compare_all()
+    elif comparison.reached > (newest := await replayed.newest()):
+        report(ahead(VIEWS, comparison.reached, newest))
+    else:
+        await comparison.compare_all()
 
 
 class _Comparison:

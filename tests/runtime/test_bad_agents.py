@@ -69,3 +69,18 @@ async def test_backoff_grows_and_ends(client: Client) -> None:
     restarts = [event for event in await history(client, agent_id) if isinstance(event, e.AgentRestarted)]
     assert [(event.attempt, event.delay_seconds) for event in restarts] == [(1, 0.5), (2, 1.0), (3, 2.0)]
     assert time.monotonic() - began >= 3.5
+
+
+async def test_values_that_cannot_be_kept(client: Client) -> None:
+    agent_id = uuid.uuid4().hex
+    await client.spawn(worker(), id=agent_id)
+    deep: list[object] = []
+    for _ in range(150):
+        deep = [deep]
+    with pytest.raises(Failure, match="E2110.*nested"):
+        await client.execute(agent_id, deep)
+    pretender = {"$object": "x", "sha256": "y", "size": 1}
+    assert (await client.execute(agent_id, pretender)).output == pretender
+    result = await client.execute(agent_id, {"steps": [["state", "key", pretender], ["count"]]})
+    assert result.output == [1]
+    assert (await client.execute(agent_id, {"steps": [["count"]]})).output == [2]
