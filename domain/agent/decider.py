@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from msgspec.structs import replace
 
 from domain.agent import commands as c
 from domain.agent import events as e
-from domain.agent.state import AgentState, Execution, Status
+from domain.agent import executions
+from domain.agent.executions import fail_open_executions
+from domain.agent.rules import ENDED, command_ids, is_live, refuse
+from domain.agent.state import AgentState, Status
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
 from domain.message import Command, Event
 from domain.specification import validate_specification
-from domain.values import require_shallow
 
-__all__ = ["MAX_PENDING_SIGNALS", "decide"]
-
-MAX_PENDING_SIGNALS = 1000
-_ENDED = (Status.TERMINATED, Status.FAILED)
+__all__ = ["decide"]
 
 
 def decide(state: AgentState, command: Command) -> list[Event]:
@@ -30,15 +29,6 @@ def decide(state: AgentState, command: Command) -> list[Event]:
     if state.status is Status.NEW and not isinstance(command, c.Spawn):
         raise Failure(ErrorCode.AGGREGATE_NOT_FOUND, "there is no such agent; `l02 ps` lists those that exist")
     return _DECIDE[type(command)](state, command)
-
-
-def _refuse(state: AgentState, command: Command, advice: str) -> NoReturn:
-    shown = "terminating" if state.terminating and state.status not in _ENDED else state.status.value
-    raise Failure(ErrorCode.INVALID_STATE, f"cannot {command.verb} an agent that is {shown}; {advice}")
-
-
-def _is_live(state: AgentState) -> bool:
-    return state.status not in _ENDED and state.terminating is None
 
 
 def _spawn(state: AgentState, command: c.Spawn) -> list[Event]:
@@ -59,46 +49,17 @@ def _spawn(state: AgentState, command: c.Spawn) -> list[Event]:
     ]
 
 
-def _execute(state: AgentState, command: c.Execute) -> list[Event]:
-    if not _is_live(state):
-        _refuse(state, command, "spawn a new one")
-    if state.status is Status.SUSPENDED:
-        _refuse(state, command, "resume it first")
-    limit = state.specification.executor.max_queued_executions
-    if len(state.executions) >= limit:
-        raise Failure(
-            ErrorCode.INVALID_STATE,
-            f"the agent has {limit} executions under way (max_queued_executions); try again when some have ended",
-        )
-    require_shallow(command.input, "$.input")
-    return [
-        e.ExecutionStarted(execution_id=command.origin.command_id, input=command.input, awaited_by=command.awaited_by)
-    ]
-
-
-def _signal(state: AgentState, command: c.Signal) -> list[Event]:
-    if not _is_live(state):
-        _refuse(state, command, "nobody is left to hear it")
-    if len(state.signals) >= MAX_PENDING_SIGNALS:
-        raise Failure(
-            ErrorCode.INVALID_STATE,
-            f"{MAX_PENDING_SIGNALS} signals wait to be taken; the agent does not read them",
-        )
-    require_shallow(command.payload, "$.payload")
-    return [e.SignalReceived(name=command.name, payload=command.payload)]
-
-
 def _suspend(state: AgentState, command: c.Suspend) -> list[Event]:
-    if not _is_live(state):
-        _refuse(state, command, "it has no process to take away")
+    if not is_live(state):
+        refuse(state, command, "it has no process to take away")
     if state.status is Status.SUSPENDED:
         return []
     return [e.AgentSuspended(session_id=state.session_id, reason=command.reason)]
 
 
 def _resume(state: AgentState, command: c.Resume) -> list[Event]:
-    if not _is_live(state):
-        _refuse(state, command, "spawn a new one")
+    if not is_live(state):
+        refuse(state, command, "spawn a new one")
     if state.status is not Status.SUSPENDED:
         return []
     return [
@@ -112,8 +73,8 @@ def _resume(state: AgentState, command: c.Resume) -> list[Event]:
 
 def _terminate(state: AgentState, command: c.Terminate) -> list[Event]:
     if state.status is Status.FAILED:
-        _refuse(state, command, "it is already gone")
-    if not _is_live(state):
+        refuse(state, command, "it is already gone")
+    if not is_live(state):
         return []
     return [
         e.TerminationRequested(reason=command.reason, requested_by=command.origin.actor, awaited_by=command.awaited_by)
@@ -132,7 +93,7 @@ def _request_spawn(state: AgentState, node_id: str, requested_by: str) -> e.Spaw
 
 def _restart(state: AgentState, command: c.Restart) -> list[Event]:
     due = state.restart_pending and command.attempt == state.restart_attempt
-    if not due or not _is_live(state):
+    if not due or not is_live(state):
         return []
     return [_request_spawn(state, command.origin.node_id, "restart policy")]
 
@@ -157,13 +118,13 @@ def _report_spawned(state: AgentState, command: c.ReportSpawned) -> list[Event]:
             spawn_seconds=command.spawn_seconds,
             incarnation=command.incarnation,
             pid=command.pid,
-            completes=_ids(state.spawn_awaited_by),
+            completes=command_ids(state.spawn_awaited_by),
         )
     ]
 
 
 def _report_spawn_failed(state: AgentState, command: c.ReportSpawnFailed) -> list[Event]:
-    if not _is_current(state, command.incarnation) or not _is_live(state):
+    if not _is_current(state, command.incarnation) or not is_live(state):
         return []
     failed = e.SpawnFailed(code=command.code, message=command.message, attempt=state.restart_attempt + 1)
     if command.permanent:
@@ -172,7 +133,7 @@ def _report_spawn_failed(state: AgentState, command: c.ReportSpawnFailed) -> lis
 
 
 def _report_exit(state: AgentState, command: c.ReportExit) -> list[Event]:
-    if not _is_current(state, command.incarnation) or not _is_live(state):
+    if not _is_current(state, command.incarnation) or not is_live(state):
         return []
     return _restart_or_give_up(state, command.cause, _with_tokens(state, command.usage))
 
@@ -199,26 +160,14 @@ def _restart_or_give_up(state: AgentState, cause: str, usage: e.ResourceUsage) -
 
 def _give_up(state: AgentState, code: str, message: str, usage: e.ResourceUsage) -> list[Event]:
     return [
-        *_fail_open_executions(state, code, message),
-        e.AgentFailed(code=code, message=message, usage=usage, completes=_ids(state.spawn_awaited_by)),
-    ]
-
-
-def _fail_open_executions(state: AgentState, code: str, message: str) -> list[Event]:
-    return [
-        e.ExecutionFailed(
-            execution_id=execution.execution_id,
-            code=code,
-            message=message,
-            completes=_ids(execution.awaited_by),
-        )
-        for execution in state.executions.values()
+        *fail_open_executions(state, code, message),
+        e.AgentFailed(code=code, message=message, usage=usage, completes=command_ids(state.spawn_awaited_by)),
     ]
 
 
 def _recover_process(state: AgentState, command: c.RecoverProcess) -> list[Event]:
     wanted = state.status in (Status.PENDING, Status.RUNNING) and not state.restart_pending
-    if not wanted or not _is_live(state):
+    if not wanted or not is_live(state):
         return []
     restarted = e.AgentRestarted(
         attempt=state.restart_attempt, delay_seconds=0.0, cause=command.cause, usage=state.usage
@@ -227,10 +176,10 @@ def _recover_process(state: AgentState, command: c.RecoverProcess) -> list[Event
 
 
 def _report_terminated(state: AgentState, command: c.ReportTerminated) -> list[Event]:
-    if state.terminating is None or state.status in _ENDED:
+    if state.terminating is None or state.status in ENDED:
         return []
     return [
-        *_fail_open_executions(
+        *fail_open_executions(
             state, ErrorCode.INVALID_STATE.value, "the agent was terminated before the execution ended"
         ),
         *_fail_awaited_spawn(state),
@@ -239,7 +188,7 @@ def _report_terminated(state: AgentState, command: c.ReportTerminated) -> list[E
             reason=state.terminating,
             resource_usage=_with_tokens(state, command.usage),
             duration_seconds=command.duration_seconds,
-            completes=_ids(state.termination_awaited_by),
+            completes=command_ids(state.termination_awaited_by),
         ),
     ]
 
@@ -257,113 +206,10 @@ def _fail_awaited_spawn(state: AgentState) -> list[Event]:
     ]
 
 
-def _open_execution(state: AgentState, execution_id: str) -> Execution:
-    execution = state.executions.get(execution_id)
-    if execution is None or state.status in _ENDED:
-        raise Failure(ErrorCode.INVALID_STATE, f"execution {execution_id} is not under way any more")
-    return execution
-
-
-def _is_recorded(execution: Execution, call: int) -> bool:
-    return any(entry.call == call for entry in execution.journal)
-
-
-def _request_tool(state: AgentState, command: c.RequestTool) -> list[Event]:
-    execution = _open_execution(state, command.execution_id)
-    if command.call in execution.requested_tools or _is_recorded(execution, command.call):
-        return []
-    return [
-        e.ToolRequested(
-            execution_id=command.execution_id,
-            call=command.call,
-            tool=command.tool,
-            arguments=command.arguments,
-        )
-    ]
-
-
-def _record_tool(state: AgentState, command: c.RecordTool) -> list[Event]:
-    execution = _open_execution(state, command.execution_id)
-    if _is_recorded(execution, command.call):
-        return []
-    return [
-        e.ToolCalled(
-            execution_id=command.execution_id,
-            call=command.call,
-            tool=command.tool,
-            arguments=command.arguments,
-            ok=command.ok,
-            result=command.result,
-            attempts=command.attempts,
-            duration_seconds=command.duration_seconds,
-        )
-    ]
-
-
-def _record_effect(state: AgentState, command: c.RecordEffect) -> list[Event]:
-    execution = _open_execution(state, command.execution_id)
-    begun = not command.done and command.call in execution.waiting
-    if begun or _is_recorded(execution, command.call):
-        return []
-    if command.kind == "signal" and not _names_a_signal(command.request):
-        raise Failure(ErrorCode.COMMAND_INVALID, "say by name which signal is waited for", "$.request.name")
-    return [
-        e.EffectRecorded(
-            execution_id=command.execution_id,
-            call=command.call,
-            kind=command.kind,
-            request=command.request,
-            result=command.result,
-            done=command.done,
-            deadline=command.deadline,
-        )
-    ]
-
-
-def _names_a_signal(request: Any) -> bool:
-    return isinstance(request, dict) and isinstance(request.get("name"), str)
-
-
-def _complete_execution(state: AgentState, command: c.CompleteExecution) -> list[Event]:
-    execution = state.executions.get(command.execution_id)
-    if execution is None:
-        return []
-    return [
-        e.ExecutionCompleted(
-            execution_id=command.execution_id,
-            output=command.output,
-            tokens=command.tokens,
-            duration_seconds=command.duration_seconds,
-            calls=command.calls,
-            state=command.state,
-            completes=_ids(execution.awaited_by),
-        )
-    ]
-
-
-def _fail_execution(state: AgentState, command: c.FailExecution) -> list[Event]:
-    execution = state.executions.get(command.execution_id)
-    if execution is None:
-        return []
-    return [
-        e.ExecutionFailed(
-            execution_id=command.execution_id,
-            code=command.code,
-            message=command.message,
-            tokens=command.tokens,
-            completes=_ids(execution.awaited_by),
-        )
-    ]
-
-
-def _ids(*command_ids: str | None) -> tuple[str, ...]:
-    return tuple(command_id for command_id in command_ids if command_id is not None)
-
-
 _DECIDE: dict[type[Command], Callable[[AgentState, Any], list[Event]]] = {
     c.Spawn: _spawn,
-    c.Execute: _execute,
-    c.Signal: _signal,
+    c.Execute: executions.execute,
+    c.Signal: executions.signal,
     c.Suspend: _suspend,
     c.Resume: _resume,
     c.Terminate: _terminate,
@@ -373,9 +219,9 @@ _DECIDE: dict[type[Command], Callable[[AgentState, Any], list[Event]]] = {
     c.ReportExit: _report_exit,
     c.RecoverProcess: _recover_process,
     c.ReportTerminated: _report_terminated,
-    c.RequestTool: _request_tool,
-    c.RecordTool: _record_tool,
-    c.RecordEffect: _record_effect,
-    c.CompleteExecution: _complete_execution,
-    c.FailExecution: _fail_execution,
+    c.RequestTool: executions.request_tool,
+    c.RecordTool: executions.record_tool,
+    c.RecordEffect: executions.record_effect,
+    c.CompleteExecution: executions.complete_execution,
+    c.FailExecution: executions.fail_execution,
 }

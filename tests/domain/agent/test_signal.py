@@ -2,7 +2,7 @@ import pytest
 from msgspec.structs import replace
 
 from domain.agent import commands as c
-from domain.agent.decider import MAX_PENDING_SIGNALS
+from domain.agent.executions import MAX_PENDING_SIGNALS
 from domain.errors import ErrorCode
 from domain.message import Event
 from tests.domain.agent.story import (

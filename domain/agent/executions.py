@@ -1,0 +1,175 @@
+"""Decisions about an agent's executions: work accepted, effects recorded, work ended; and the signals it waits for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domain.agent import commands as c
+from domain.agent import events as e
+from domain.agent.rules import ENDED, command_ids, is_live, refuse
+from domain.agent.state import AgentState, Execution, Status
+from domain.errors import ErrorCode, Failure
+from domain.message import Event
+from domain.values import require_shallow
+
+__all__ = [
+    "MAX_PENDING_SIGNALS",
+    "complete_execution",
+    "execute",
+    "fail_execution",
+    "fail_open_executions",
+    "record_effect",
+    "record_tool",
+    "request_tool",
+    "signal",
+]
+
+MAX_PENDING_SIGNALS = 1000
+
+
+def execute(state: AgentState, command: c.Execute) -> list[Event]:
+    """Accept a piece of work."""
+    if not is_live(state):
+        refuse(state, command, "spawn a new one")
+    if state.status is Status.SUSPENDED:
+        refuse(state, command, "resume it first")
+    limit = state.specification.executor.max_queued_executions
+    if len(state.executions) >= limit:
+        raise Failure(
+            ErrorCode.INVALID_STATE,
+            f"the agent has {limit} executions under way (max_queued_executions); try again when some have ended",
+        )
+    require_shallow(command.input, "$.input")
+    return [
+        e.ExecutionStarted(execution_id=command.origin.command_id, input=command.input, awaited_by=command.awaited_by)
+    ]
+
+
+def signal(state: AgentState, command: c.Signal) -> list[Event]:
+    """Keep a signal for who waits for it."""
+    if not is_live(state):
+        refuse(state, command, "nobody is left to hear it")
+    if len(state.signals) >= MAX_PENDING_SIGNALS:
+        raise Failure(
+            ErrorCode.INVALID_STATE,
+            f"{MAX_PENDING_SIGNALS} signals wait to be taken; the agent does not read them",
+        )
+    require_shallow(command.payload, "$.payload")
+    return [e.SignalReceived(name=command.name, payload=command.payload)]
+
+
+def _open_execution(state: AgentState, execution_id: str) -> Execution:
+    execution = state.executions.get(execution_id)
+    if execution is None or state.status in ENDED:
+        raise Failure(ErrorCode.INVALID_STATE, f"execution {execution_id} is not under way any more")
+    return execution
+
+
+def _is_recorded(execution: Execution, call: int) -> bool:
+    return any(entry.call == call for entry in execution.journal)
+
+
+def request_tool(state: AgentState, command: c.RequestTool) -> list[Event]:
+    """Note that a tool which must not be called twice is about to be called."""
+    execution = _open_execution(state, command.execution_id)
+    if command.call in execution.requested_tools or _is_recorded(execution, command.call):
+        return []
+    return [
+        e.ToolRequested(
+            execution_id=command.execution_id,
+            call=command.call,
+            tool=command.tool,
+            arguments=command.arguments,
+        )
+    ]
+
+
+def record_tool(state: AgentState, command: c.RecordTool) -> list[Event]:
+    """Record what came of a tool call, once."""
+    execution = _open_execution(state, command.execution_id)
+    if _is_recorded(execution, command.call):
+        return []
+    return [
+        e.ToolCalled(
+            execution_id=command.execution_id,
+            call=command.call,
+            tool=command.tool,
+            arguments=command.arguments,
+            ok=command.ok,
+            result=command.result,
+            attempts=command.attempts,
+            duration_seconds=command.duration_seconds,
+        )
+    ]
+
+
+def record_effect(state: AgentState, command: c.RecordEffect) -> list[Event]:
+    """Record another effect, once; a wait when it begins and when it is over."""
+    execution = _open_execution(state, command.execution_id)
+    begun = not command.done and command.call in execution.waiting
+    if begun or _is_recorded(execution, command.call):
+        return []
+    if command.kind == "signal" and not _names_a_signal(command.request):
+        raise Failure(ErrorCode.COMMAND_INVALID, "say by name which signal is waited for", "$.request.name")
+    return [
+        e.EffectRecorded(
+            execution_id=command.execution_id,
+            call=command.call,
+            kind=command.kind,
+            request=command.request,
+            result=command.result,
+            done=command.done,
+            deadline=command.deadline,
+        )
+    ]
+
+
+def _names_a_signal(request: Any) -> bool:
+    return isinstance(request, dict) and isinstance(request.get("name"), str)
+
+
+def complete_execution(state: AgentState, command: c.CompleteExecution) -> list[Event]:
+    """End an execution well."""
+    execution = state.executions.get(command.execution_id)
+    if execution is None:
+        return []
+    return [
+        e.ExecutionCompleted(
+            execution_id=command.execution_id,
+            output=command.output,
+            tokens=command.tokens,
+            duration_seconds=command.duration_seconds,
+            calls=command.calls,
+            state=command.state,
+            completes=command_ids(execution.awaited_by),
+        )
+    ]
+
+
+def fail_execution(state: AgentState, command: c.FailExecution) -> list[Event]:
+    """End an execution badly."""
+    execution = state.executions.get(command.execution_id)
+    if execution is None:
+        return []
+    return [
+        e.ExecutionFailed(
+            execution_id=command.execution_id,
+            code=command.code,
+            message=command.message,
+            tokens=command.tokens,
+            completes=command_ids(execution.awaited_by),
+        )
+    ]
+
+
+def fail_open_executions(state: AgentState, code: str, message: str) -> list[Event]:
+    """End all executions that are under way, because the agent ends."""
+    return [
+        e.ExecutionFailed(
+            execution_id=execution.execution_id,
+            code=code,
+            message=message,
+            completes=command_ids(execution.awaited_by),
+        )
+        for execution in state.executions.values()
+    ]
