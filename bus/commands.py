@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +26,7 @@ from bus.subjects import parse_command_subject
 from bus.wire import Incoming, command_id_of, read_command
 from domain.agent.outcome import result_of
 from domain.errors import ErrorCode, Failure
+from domain.message import Event
 
 __all__ = ["CONSUMER", "CommandProcessor"]
 
@@ -168,11 +170,11 @@ class CommandProcessor:
                 )
             if handled.awaited:
                 return None
-            return _decided(incoming, handled.version, handled.event_types, {})
+            events = [(await repository.store.event_at(sequence)).event for sequence in handled.sequences]
+            return _decided(incoming, handled.version, events)
         if any(getattr(item.event, "awaited_by", None) == incoming.command_id for item in decision.events):
             return None
-        result = {key: value for item in decision.events for key, value in result_of(item.event).items()}
-        return _decided(incoming, decision.version, [item.event.type for item in decision.events], result)
+        return _decided(incoming, decision.version, [item.event for item in decision.events])
 
     async def _park(self, message: Msg, failure: Failure) -> None:
         _log.warning("command parked", subject=message.subject[:200], code=failure.code.value, reason=failure.message)
@@ -188,12 +190,12 @@ def _is_passing(error: Exception) -> bool:
     return isinstance(error, NatsError | TimeoutError | EventStoreSilent) and not isinstance(error, MaxPayloadError)
 
 
-def _decided(incoming: Incoming, version: int, event_types: list[str], result: dict[str, Any]) -> Outcome:
+def _decided(incoming: Incoming, version: int, events: Sequence[Event]) -> Outcome:
     return Outcome(
         command_id=incoming.command_id,
         ok=True,
         subject=str(incoming.aggregate),
         version=version,
-        events=event_types,
-        result=result,
+        events=[event.type for event in events],
+        result={key: value for event in events for key, value in result_of(event).items()},
     )

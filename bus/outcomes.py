@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
@@ -69,7 +70,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Said(NamedTuple):
-    """An outcome in the stream, and the stream sequence of the command it was said for (0: of no certain one)."""
+    """An outcome, the stream sequence of the command it was said for (0: of no certain one), and its own if stored."""
 
     outcome: Outcome
     command_sequence: int
@@ -155,11 +156,15 @@ async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0)
 async def said_outcome(bus: Bus, command_id: str) -> Said | None:
     """The outcome that was said, if it was in the last hour."""
     message = await bus.stored(OUTCOMES_STREAM, last_on=outcome_subject(command_id))
-    if message is None:
-        return None
+    return None if message is None else _said(message)
+
+
+def _said(message: Msg) -> Said:
     headers = message.headers or {}
     return Said(
-        decode_outcome(message.data), int(headers.get(_COMMAND_SEQUENCE_HEADER, "0")), int(headers["Nats-Sequence"])
+        decode_outcome(message.data),
+        int(headers.get(_COMMAND_SEQUENCE_HEADER, "0")),
+        int(headers.get("Nats-Sequence", "0")),
     )
 
 
@@ -184,7 +189,7 @@ class OutcomeWaiter:
         timeouts = chain(_LISTEN_SECONDS, repeat(_LISTEN_ON_SECONDS))
         while True:
             try:
-                return decode_outcome((await self._subscription.next_msg(timeout=next(timeouts))).data)
+                said: Said | None = _said(await self._subscription.next_msg(timeout=next(timeouts)))
             except TimeoutError:
                 said = await self._asked()
             if said is not None and not (said.outcome.is_refusal and said.command_sequence < command_sequence):

@@ -43,8 +43,10 @@ class Handled:
     """What a command from the wire led to: enough to answer a repetition as the first time."""
 
     command_hash: str
+    decided_at: datetime
     version: int = 0
     event_types: list[str] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
     awaited: bool = False
     completed_at: int | None = None
 
@@ -308,11 +310,13 @@ class Repository(Generic[S]):
 
 def _note_command(handled: dict[str, Handled], item: RecordedEvent) -> None:
     if item.metadata.command_hash is not None:
-        handled[item.metadata.causation_id] = Handled(item.metadata.command_hash)
+        handled[item.metadata.causation_id] = Handled(item.metadata.command_hash, item.time)
     command = handled.get(item.metadata.causation_id)
-    if command is not None:
+    # What the runtime does later on account of the command names it as the cause too, but was not decided with it.
+    if command is not None and item.time == command.decided_at:
         command.version = item.version
         command.event_types.append(item.event.type)
+        command.sequences.append(item.sequence)
         command.awaited |= getattr(item.event, "awaited_by", None) == item.metadata.causation_id
     for command_id in getattr(item.event, "completes", ()):
         if command_id in handled:

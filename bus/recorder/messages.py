@@ -17,7 +17,7 @@ from bus.connection import Bus
 from bus.pull import Pull, pull
 from bus.requests import AnswerLost
 
-__all__ = ["Follower", "Message", "MessageReader", "follow"]
+__all__ = ["Follower", "Message", "MessageReader", "follow", "patiently"]
 
 PAGE_MESSAGES = 1000
 _PAGE_BYTES = 16 * 1024 * 1024
@@ -60,10 +60,10 @@ class MessageReader:
 
     async def page(self, subject_filter: str, *, after: int, limit: int = PAGE_MESSAGES) -> tuple[list[Message], bool]:
         """Up to `limit` messages (16 MiB) with a sequence above `after`, and whether there are more."""
-        return await _patiently(self._bus, lambda: self._page(subject_filter, after, min(limit, PAGE_MESSAGES)))
+        return await patiently(self._bus, lambda: self._page(subject_filter, after, min(limit, PAGE_MESSAGES)))
 
     async def _from_leader(self, wanted: Mapping[str, Any]) -> Message | None:
-        answer = await _patiently(self._bus, lambda: self._bus.api(f"STREAM.MSG.GET.{self._stream}", wanted))
+        answer = await patiently(self._bus, lambda: self._bus.api(f"STREAM.MSG.GET.{self._stream}", wanted))
         if error := answer.get("error"):
             if error.get("err_code") == _NO_MESSAGE:
                 return None
@@ -182,7 +182,7 @@ async def follow(bus: Bus, stream: str, *, after: int, filters: Sequence[str]) -
         yield follower
 
 
-async def _patiently(bus: Bus, read: Callable[[], Awaitable[_T]]) -> _T:
+async def patiently(bus: Bus, read: Callable[[], Awaitable[_T]]) -> _T:
     """Read until it is answered; the caller sets the time limit."""
     while True:
         try:

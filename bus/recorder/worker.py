@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future
 from typing import Any, NamedTuple, TypeVar
 
+import structlog
 import uvloop
 from eventsourcing.persistence import InterfaceError, OperationalError
 from nats.errors import Error as NatsError
@@ -17,6 +18,7 @@ from bus.connection import Bus, BusUnreachable, connect
 
 __all__ = ["Worker"]
 
+_log = structlog.get_logger()
 _T = TypeVar("_T")
 _CLOSED = "the factory of this recorder is closed"
 
@@ -98,9 +100,13 @@ def _serve(url: str, name: str, timeout: float, started: Future[_Running]) -> No
         try:
             runner.run(main())
         except BaseException as error:
-            if started.done():
+            if not started.done():
+                started.set_exception(error)
+            elif isinstance(error, OSError | RuntimeError):
+                # nats-py wants to flush when it is closed, also a connection that is lost.
+                _log.info("the connection to nats was lost before it was closed", error=repr(error))
+            else:
                 raise
-            started.set_exception(error)
 
 
 def _stop(running: _Running, thread: threading.Thread) -> None:

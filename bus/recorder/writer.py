@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from nats.js.errors import APIError
 from bus.connection import Bus
 from bus.recorder.layout import HIGHEST_HEADER, EventLayout, NewMessage
 from bus.recorder.log import NOTHING, EventLog, Position
+from bus.recorder.messages import patiently
 
 __all__ = ["EventWriter"]
 
@@ -70,9 +72,9 @@ class EventWriter(EventLog):
             "deny_purge": True,
         }
         async with self.patience("making the stream"):
-            answer = await self._bus.api(f"STREAM.CREATE.{self.stream}", wanted)
+            answer = await self._api("CREATE", wanted)
             if answer.get("error", {}).get("err_code") == _STREAM_EXISTS:
-                answer = await self._bus.api(f"STREAM.INFO.{self.stream}", {})
+                answer = await self._api("INFO", {})
         if error := answer.get("error"):
             raise OperationalError(f"stream {self.stream}: {error.get('description')}")
         config = answer["config"]
@@ -82,6 +84,9 @@ class EventWriter(EventLog):
                 f"stream {self.stream} exists and is not made for this: it needs allow_atomic, allow_direct "
                 f"and the subjects {', '.join(wanted['subjects'])}"
             )
+
+    async def _api(self, verb: str, request: dict[str, Any]) -> dict[str, Any]:
+        return await patiently(self._bus, lambda: self._bus.api(f"STREAM.{verb}.{self.stream}", request))
 
     async def last_tracked(self, application_name: str) -> int | None:
         """The highest notification id recorded for an upstream application."""
@@ -131,9 +136,11 @@ class EventWriter(EventLog):
             try:
                 last = await self._publish(placed)
             except APIError as error:
+                print('API',time.time(),self.stream,len(placed),error.code,error.err_code,error.description,flush=True)
                 if error.err_code not in (*_CONFLICT_CODES, *_AGAIN_CODES) and error.code != 503:
                     raise OperationalError(f"stream {self.stream}: {error.description}") from error
-            except (NatsError, TimeoutError):
+            except (NatsError, TimeoutError) as e:
+                print('LOST',time.time(),self.stream,len(placed),repr(e),self._bus.client.is_connected,flush=True)
                 if self._bus.client.is_closed:
                     raise
                 unanswered = placed[0].after

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from bus.announcer import OutcomeAnnouncer
+from bus.codec import Metadata
 from bus.connection import Bus
 from bus.embedded import EmbeddedNats
 from bus.event_store import EventStore
@@ -75,11 +76,13 @@ async def spawn(bus: Bus, agents: Repository[AgentState]) -> None:
     await agents.record("a1", reported(), metadata())
 
 
-async def complete(agents: Repository[AgentState], execution_id: str, output: Any) -> None:
+async def complete(
+    agents: Repository[AgentState], execution_id: str, output: Any, cause: Metadata | None = None
+) -> None:
     command = CompleteExecution(
         execution_id=execution_id, output=output, tokens=0, duration_seconds=0.1, calls=0, state=StateChange()
     )
-    await agents.record("a1", command, metadata())
+    await agents.record("a1", command, cause or metadata())
 
 
 async def test_an_outcome_comes_when_the_effect_is_complete(bus: Bus, agents: Repository[AgentState]) -> None:
@@ -127,6 +130,30 @@ async def test_what_a_crash_left_unsaid_is_said_by_the_next(bus: Bus, agents: Re
         await send_to(bus, "signal", b'{"name":"x"}', "c2")
         await outcome(bus, "c2")
     assert await outcomes(bus, "c1") == [said]
+
+
+async def test_an_answer_that_comes_late_is_that_of_the_decision(
+    bus: Bus, agents: Repository[AgentState], store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the execution did since, in the command's name, is no part of it."""
+    reached = asyncio.Event()
+
+    async def never(*_: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async with processing(bus, agents):
+        await spawn(bus, agents)
+    with monkeypatch.context() as crash:
+        crash.setattr("bus.commands.publish_outcome", never)
+        async with processing(bus, agents):
+            await send_to(bus, "execute", b'{"input":1,"wait":"accepted"}', "c1")
+            await reached.wait()
+    await complete(agents, "c1", "done", metadata("c1"))
+    async with processing(bus, Repository(AGENT, store)):
+        said = await outcome(bus, "c1")
+    assert said.events == ["agent.execution.started"] and said.result == {"execution_id": "c1"}
+    assert said.version == 3
 
 
 async def test_a_repeated_command_gets_the_outcome_of_the_first(bus: Bus, agents: Repository[AgentState]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from eventsourcing.utils import Environment
 
+from bus.embedded import EmbeddedNats
 from bus.recorder import JetStreamFactory, JetStreamProcessRecorder
 
 Factories = Callable[..., JetStreamFactory]
@@ -56,3 +57,9 @@ def process_recorder(factory: JetStreamFactory) -> JetStreamProcessRecorder:
     recorder = factory.process_recorder()
     assert isinstance(recorder, JetStreamProcessRecorder)
     return recorder
+
+
+@pytest.fixture
+def patient_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is brought back at once, however often it is killed: here that is the test's doing."""
+    monkeypatch.setattr(EmbeddedNats, "restart_delays", (0.0,) * 1000)

@@ -26,7 +26,8 @@ from tests.replay.conftest import program, store
 
 async def _live(bus: Bus, count: int, agents: int) -> tuple[list[Views], list[datetime]]:
     """Store events one after another: the live views after each, and a time at which they were so."""
-    views, times = [{}], [datetime.now(UTC)]
+    views: list[Views] = [{}]
+    times = [datetime.now(UTC)]
     progress, history = Progress(), h.History(agents=agents)
     async with running(ViewProjector(bus, progress).run()):
         for _ in range(count):
@@ -44,8 +45,8 @@ async def test_every_sequence_and_every_time(bus: Bus) -> None:
             fleet = await replay_agents(bus, to)
             assert {(view.id,): encode_view(view) for view in fleet} == expected
             assert [view.id for view in fleet] == sorted(view.id for view in fleet)
-            for key, view in expected.items():
-                assert encode_view(await replay_agent(bus, *key, to)) == view
+            for (agent_id,), view in expected.items():
+                assert encode_view(await replay_agent(bus, agent_id, to)) == view
 
 
 async def test_an_event_stored_at_that_instant_counts(bus: Bus) -> None:

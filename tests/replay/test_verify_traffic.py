@@ -1,14 +1,23 @@
-"""A verification while everything goes on: what is newer than the replay is no difference, and damage is still found."""
+"""A verification while everything goes on: what is new is no difference, and damage is still found."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+
+import asyncpg
 
 from bus.connection import Bus
 from bus.reader import last_sequence
+from l02.replay import replay_agent
+from l02.verify import Difference, verify
+from l02.verify.replayed import Replayed
+from l02.verify.views import compare_views
+from projections.bucket import ViewBucket
 from projections.database import connect
+from projections.fold import encode_view
 from projections.progress import Progress
 from projections.rebuild import PROJECTIONS, rebuild
 from projections.table_projector import TableProjector
@@ -20,7 +29,7 @@ from tests.replay.conftest import found, project
 
 @asynccontextmanager
 async def traffic(bus: Bus, postgres_url: str) -> AsyncIterator[None]:
-    """Projectors at work and twenty agents too, of which the first few are always busy."""
+    """Projectors at work and twenty agents too, two of which are always busy."""
     stopping = asyncio.Event()
 
     async def work(history: h.History) -> None:
@@ -28,14 +37,16 @@ async def traffic(bus: Bus, postgres_url: str) -> AsyncIterator[None]:
             await h.append(bus, [*history.events(10)])
 
     progress = Progress()
-    async with running(TableProjector(bus, postgres_url, progress).run(), ViewProjector(bus, progress).run()):
-        async with asyncio.TaskGroup() as group:
-            group.create_task(work(h.History(agents=18)))
-            group.create_task(work(h.History(agents=2, prefix="b")))
-            try:
-                yield
-            finally:
-                stopping.set()
+    async with (
+        running(TableProjector(bus, postgres_url, progress).run(), ViewProjector(bus, progress).run()),
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(work(h.History(agents=18)))
+        group.create_task(work(h.History(agents=2, prefix="b")))
+        try:
+            yield
+        finally:
+            stopping.set()
 
 
 async def test_under_traffic(bus: Bus, tables: str) -> None:
@@ -71,3 +82,49 @@ async def _rebuild_all(bus: Bus, postgres_url: str) -> None:
     for _ in range(3):
         for name in PROJECTIONS:
             await rebuild(name, bus, postgres_url)
+
+
+async def test_a_table_cannot_be_exchanged_between_its_position_and_its_rows(bus: Bus, tables: str) -> None:
+    await project(bus, tables, await h.append(bus, [*h.History(agents=10).events(1000)]))
+
+    async def exchange() -> str:
+        async with connect(tables) as connection:
+            try:
+                await connection.execute("SET lock_timeout = '300ms'; DROP TABLE executions")
+            except asyncpg.LockNotAvailableError:
+                return "refused"
+        return "done"
+
+    outcomes: list[tuple[Difference, str]] = []
+
+    def report(difference: Difference) -> None:
+        """While the agents are compared, and the executions are not yet."""
+        with ThreadPoolExecutor(1) as other:
+            outcomes.append((difference, other.submit(asyncio.run, exchange()).result()))
+
+    async with connect(tables) as connection:
+        await connection.execute("UPDATE agents SET state = 'gone' WHERE id = 'a3'")
+    await verify(bus, tables, report)
+    assert [(difference.key, outcome) for difference, outcome in outcomes] == [("a3", "refused")]
+
+
+async def test_a_view_that_its_projector_has_not_come_to_is_waited_for(bus: Bus) -> None:
+    """A view far ahead takes the replay along; then the others are behind, and that is no difference."""
+    await h.append(bus, [*h.History(agents=500, prefix="k").events(2000)])
+    await h.append_events(bus, [h.spawn_requested()], "first")
+    newest = await h.append_events(bus, [h.spawn_requested()], "z")
+    await ViewProjector(bus, Progress()).run(until=newest)
+    differences: list[Difference] = []
+    replayed = Replayed(bus, differences.append, patience=10.0)
+    await replayed.fold_to(newest)
+    await h.append_events(bus, [h.spawned("z")], "z", first_version=2)
+    ahead = await h.append_events(bus, [h.spawned("first")], "first", first_version=2)
+    bucket = ViewBucket(bus)
+    view = encode_view(await replay_agent(bus, "first", ahead))
+    await bucket.store("agent.first", view, (await bucket.load("agent.first")).revision)
+    comparing = asyncio.create_task(compare_views(bus, replayed, differences.append, patience=20.0))
+    ended, _ = await asyncio.wait({comparing}, timeout=1.5)
+    assert not ended, "it did not wait for the projector"
+    await ViewProjector(bus, Progress()).run(until=ahead)
+    await comparing
+    assert (differences, replayed.position) == ([], ahead)
