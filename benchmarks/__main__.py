@@ -1,16 +1,54 @@
-"""`make bench`: print all figures."""
+"""`make bench`: print all figures, ours and our peers', taken in one run on this machine.
+
+`--large` adds the stream of a million events, which takes minutes. `--quick` only shows that everything works.
+"""
 
 from __future__ import annotations
 
-from benchmarks.measure import machine
+import argparse
+import asyncio
+import os
+
+from benchmarks.contest import servers
+from benchmarks.measure import Row, machine
 from benchmarks.node import measure_node
+from benchmarks.peer_venv import PeerVenv, install_peers
+from benchmarks.rows import FULL, QUICK, Sizes, appends, commands, growth, loads, projections
 
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--large", action="store_true", help="also a stream of 1,000,000 events over 100,000 agents")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: the figures mean nothing")
+    parser.add_argument("--no-node", action="store_true", help="leave out the node alone: idleness, spawns, latencies")
+    arguments = parser.parse_args()
+    venv = install_peers()
     print(machine())
-    for figure in measure_node():
-        print(figure)
+    print(f"peers: {venv.versions()}{'' if venv.has_restate else '; no Restate: its server needs npm'}")
+    print(f"load of the machine before: {os.getloadavg()[0]:.2f}; medians; ratio: how many times better l02 is")
+    asyncio.run(_compare(QUICK if arguments.quick else FULL, venv))
+    if arguments.large:
+        size = (20_000, 2_000) if arguments.quick else (1_000_000, 100_000)
+        _show(asyncio.run(growth(*size)))
+    if not arguments.no_node:
+        for figure in measure_node():
+            print(figure, flush=True)
+
+
+async def _compare(sizes: Sizes, venv: PeerVenv) -> None:
+    async with servers() as on:
+        _show(await appends(on, sizes))
+    async with servers() as on:
+        _show(await projections(on, sizes))
+    async with servers() as on:
+        _show(await loads(on, sizes))
+    _show(await commands(sizes, venv))
+
+
+def _show(rows: list[Row]) -> None:
+    for row in rows:
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
-__all__ = ["Figure", "machine", "median_milliseconds"]
+__all__ = ["Figure", "Row", "machine", "median_milliseconds"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,31 @@ class Figure:
 
     def __str__(self) -> str:
         return f"{self.name:<72} {self.value:>10,.2f} {self.unit:<12} {self.target}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure of ours beside the peers' from the same run. Of times less is better, of rates more."""
+
+    name: str
+    unit: str
+    ours: float
+    peers: Mapping[str, float]
+    target: str
+
+    def ratio(self, value: float) -> float:
+        """How many times better we are than a peer with this value."""
+        return value / self.ours if self.unit == "ms" else self.ours / value
+
+    def __str__(self) -> str:
+        head = f"{self.name:<72} {_number(self.ours):>10} {self.unit:<12} {self.target}".rstrip()
+        lines = [f"    {name:<68} {_number(value):>10} {self.unit:<12} {self.ratio(value):.2f}x"
+                 for name, value in self.peers.items()]  # fmt: skip
+        return "\n".join([head, *lines])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"
 
 
 async def median_milliseconds(act: Callable[[], Awaitable[object]], runs: int) -> float:

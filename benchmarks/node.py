@@ -20,10 +20,10 @@ from benchmarks.measure import Figure, median_milliseconds
 from domain.agent.events import AgentSpawned
 from l02.client import Client
 
-__all__ = ["measure_node"]
+__all__ = ["AGENT_FILE", "measure_node", "running_node"]
 
 _IDLE_SECONDS = 10.0
-_AGENT = """
+AGENT_FILE = """
 from l02.agent import Agent
 agent = Agent("bench")
 
@@ -46,6 +46,15 @@ def measure_node() -> list[Figure]:
             figures = _idle(process)
             figures += asyncio.run(_commands(data_dir, Path(directory)))
     return [*figures, _help()]
+
+
+@contextmanager
+def running_node() -> Iterator[tuple[Path, Path]]:
+    """A node with nothing in it yet: its data directory, and one for the caller's files."""
+    with tempfile.TemporaryDirectory(prefix="l02-bench-") as directory:
+        data_dir = Path(directory) / "data"
+        with _node(data_dir):
+            yield data_dir, Path(directory)
 
 
 @contextmanager
@@ -84,7 +93,7 @@ def _idle(node: psutil.Process) -> list[Figure]:
 
 async def _commands(data_dir: Path, directory: Path) -> list[Figure]:
     agent_file = directory / "bench.py"
-    agent_file.write_text(_AGENT)
+    agent_file.write_text(AGENT_FILE)
     specification: dict[str, Any] = {"name": "bench", "entrypoint": str(agent_file)}
     async with Client.connect(data_dir=data_dir) as client:
         spawned = await client.spawn(specification)

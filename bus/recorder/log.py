@@ -78,7 +78,8 @@ class EventLog:
                 newest = event.originator_version == self._layout.highest_version(last)
                 if newest and (lte is None or event.originator_version <= lte):
                     return [_stored(event)]
-            messages = await self._history(subject, after=await self._end_of(subject, gt))
+            after = await self._end_of(subject, gt)
+        messages = await self._history(subject, after=after)
         events = [
             _stored(event)
             for event in map(self._layout.read, messages)
@@ -93,19 +94,18 @@ class EventLog:
         """Events with an id above `after`, up to `stop`."""
         found: list[Notification] = []
         more = True
-        async with self.patience("reading notifications"):
-            while more and len(found) < limit and (stop is None or after < stop):
-                wanted = PAGE_MESSAGES if topics else limit - len(found)
-                messages, more = await self._reader.page(
-                    self._layout.events, after=after, limit=wanted if stop is None else min(wanted, stop - after)
-                )
-                for message in messages:
-                    after = message.sequence
-                    if stop is not None and after > stop:
-                        break
-                    notification = self._layout.read(message)
-                    if not topics or notification.topic in topics:
-                        found.append(notification)
+        while more and len(found) < limit and (stop is None or after < stop):
+            wanted = PAGE_MESSAGES if topics else limit - len(found)
+            messages, more = await self._page(
+                self._layout.events, after=after, limit=wanted if stop is None else min(wanted, stop - after)
+            )
+            for message in messages:
+                after = message.sequence
+                if stop is not None and after > stop:
+                    break
+                notification = self._layout.read(message)
+                if not topics or notification.topic in topics:
+                    found.append(notification)
         return found[:limit]
 
     async def max_notification_id(self) -> int | None:
@@ -141,16 +141,24 @@ class EventLog:
         """All messages on a subject above a sequence, at least up to the last that is known of."""
         messages: list[Message] = []
         more = True
-        while more:
-            position = messages[-1].sequence if messages else after
-            page, more = await self._reader.page(subject, after=position)
-            messages += page
-            if not more and (messages[-1].sequence if messages else after) < self._known.get(subject, NOTHING).sequence:
-                more = True
-                await asyncio.sleep(_LAGGING_REPLICA_SECONDS)
-        if messages:
-            self._learn(subject, self._position(messages[-1]))
+        while more or after < self._known.get(subject, NOTHING).sequence:
+            page, more = await self._page(subject, after=after, reaching=self._known.get(subject, NOTHING).sequence)
+            if page:
+                messages += page
+                after = page[-1].sequence
+                self._learn(subject, self._position(page[-1]))
         return messages
+
+    async def _page(
+        self, subject_filter: str, *, after: int, limit: int = PAGE_MESSAGES, reaching: int = 0
+    ) -> tuple[list[Message], bool]:
+        """A page, and whether there are more. A replica that has not got as far as `reaching` is asked again."""
+        async with self.patience("reading events"):
+            while True:
+                messages, more = await self._reader.page(subject_filter, after=after, limit=limit)
+                if messages or after >= reaching:
+                    return messages, more
+                await asyncio.sleep(_LAGGING_REPLICA_SECONDS)
 
     async def _end_of(self, subject: str, version: int | None) -> int:
         """A sequence up to which no version on the subject is above `version`."""

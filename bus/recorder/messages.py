@@ -17,13 +17,14 @@ from bus.connection import Bus
 from bus.pull import Pull, pull
 from bus.requests import AnswerLost
 
-__all__ = ["Follower", "Message", "MessageReader", "follow", "patiently"]
+__all__ = ["Follower", "Message", "MessageReader", "follow", "stream_api"]
 
 PAGE_MESSAGES = 1000
 _PAGE_BYTES = 16 * 1024 * 1024
-_SILENCE_SECONDS = 5.0
+_ANSWER_SECONDS = 2.0
 _RETRY_SECONDS = 0.1
 _NO_MESSAGE = 10037
+_NOT_READY = 503
 _NO_RESPONDERS = "503"
 _WINDOW = 2048
 
@@ -60,10 +61,10 @@ class MessageReader:
 
     async def page(self, subject_filter: str, *, after: int, limit: int = PAGE_MESSAGES) -> tuple[list[Message], bool]:
         """Up to `limit` messages (16 MiB) with a sequence above `after`, and whether there are more."""
-        return await patiently(self._bus, lambda: self._page(subject_filter, after, min(limit, PAGE_MESSAGES)))
+        return await _patiently(self._bus, lambda: self._page(subject_filter, after, min(limit, PAGE_MESSAGES)))
 
     async def _from_leader(self, wanted: Mapping[str, Any]) -> Message | None:
-        answer = await patiently(self._bus, lambda: self._bus.api(f"STREAM.MSG.GET.{self._stream}", wanted))
+        answer = await stream_api(self._bus, f"MSG.GET.{self._stream}", wanted)
         if error := answer.get("error"):
             if error.get("err_code") == _NO_MESSAGE:
                 return None
@@ -126,7 +127,7 @@ class _Answer:
         received = -1
         while received != len(self.messages):
             received = len(self.messages)
-            done, _ = await asyncio.wait([self._end], timeout=_SILENCE_SECONDS)
+            done, _ = await asyncio.wait([self._end], timeout=_ANSWER_SECONDS)
             if done:
                 return self._end.result()
         raise TimeoutError
@@ -182,7 +183,22 @@ async def follow(bus: Bus, stream: str, *, after: int, filters: Sequence[str]) -
         yield follower
 
 
-async def patiently(bus: Bus, read: Callable[[], Awaitable[_T]]) -> _T:
+async def stream_api(bus: Bus, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of the stream's leader; an error is in it. While there is no leader nobody answers: it asks again."""
+
+    async def ask() -> dict[str, Any]:
+        reply = await bus.requests.request(
+            f"$JS.API.STREAM.{operation}", msgspec.json.encode(request), timeout=_ANSWER_SECONDS
+        )
+        answer = msgspec.json.decode(reply.data, type=dict[str, Any])
+        if answer.get("error", {}).get("code") == _NOT_READY:
+            raise _NotAnswered(answer["error"].get("description"))
+        return answer
+
+    return await _patiently(bus, ask)
+
+
+async def _patiently(bus: Bus, read: Callable[[], Awaitable[_T]]) -> _T:
     """Read until it is answered; the caller sets the time limit."""
     while True:
         try:

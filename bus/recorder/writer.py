@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +21,7 @@ from nats.js.errors import APIError
 from bus.connection import Bus
 from bus.recorder.layout import HIGHEST_HEADER, EventLayout, NewMessage
 from bus.recorder.log import NOTHING, EventLog, Position
-from bus.recorder.messages import patiently
+from bus.recorder.messages import stream_api
 
 __all__ = ["EventWriter"]
 
@@ -32,7 +31,7 @@ MAX_BATCH_MESSAGES = 1000
 _BATCHES_IN_FLIGHT = 8
 _MARK_HEADER = "Eventsourcing-Insert"
 _HEADER_BYTES = 4096
-_ACK_SECONDS = 5.0
+_ACK_SECONDS = 2.0
 _RETRY_SECONDS = 0.02
 _STREAM_EXISTS = 10058
 _CONFLICT_CODES = (10071, 10164)
@@ -72,9 +71,9 @@ class EventWriter(EventLog):
             "deny_purge": True,
         }
         async with self.patience("making the stream"):
-            answer = await self._api("CREATE", wanted)
+            answer = await stream_api(self._bus, f"CREATE.{self.stream}", wanted)
             if answer.get("error", {}).get("err_code") == _STREAM_EXISTS:
-                answer = await self._api("INFO", {})
+                answer = await stream_api(self._bus, f"INFO.{self.stream}", {})
         if error := answer.get("error"):
             raise OperationalError(f"stream {self.stream}: {error.get('description')}")
         config = answer["config"]
@@ -84,9 +83,6 @@ class EventWriter(EventLog):
                 f"stream {self.stream} exists and is not made for this: it needs allow_atomic, allow_direct "
                 f"and the subjects {', '.join(wanted['subjects'])}"
             )
-
-    async def _api(self, verb: str, request: dict[str, Any]) -> dict[str, Any]:
-        return await patiently(self._bus, lambda: self._bus.api(f"STREAM.{verb}.{self.stream}", request))
 
     async def last_tracked(self, application_name: str) -> int | None:
         """The highest notification id recorded for an upstream application."""
@@ -136,11 +132,9 @@ class EventWriter(EventLog):
             try:
                 last = await self._publish(placed)
             except APIError as error:
-                print('API',time.time(),self.stream,len(placed),error.code,error.err_code,error.description,flush=True)
                 if error.err_code not in (*_CONFLICT_CODES, *_AGAIN_CODES) and error.code != 503:
                     raise OperationalError(f"stream {self.stream}: {error.description}") from error
-            except (NatsError, TimeoutError) as e:
-                print('LOST',time.time(),self.stream,len(placed),repr(e),self._bus.client.is_connected,flush=True)
+            except (NatsError, TimeoutError):
                 if self._bus.client.is_closed:
                     raise
                 unanswered = placed[0].after

@@ -65,6 +65,7 @@ class LiveCalls:
             return await act()
 
         task = asyncio.create_task(run())
+        task.add_done_callback(_look_at_failure)
         self._calls[call.call] = (request_of(call), task)
         return task
 
@@ -74,6 +75,12 @@ class LiveCalls:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _look_at_failure(task: asyncio.Task[Result]) -> None:
+    """Whoever asks for the call is told; if nobody does any more, asyncio shall not complain either."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _is_lost(task: asyncio.Task[Result]) -> bool:

@@ -87,8 +87,6 @@ def run_on_socket(
     def started() -> None:
         send_frame(agent, Started(os.getpid()))
         agent.close()
-        # The program alone holds the socket, so that the node sees it when the program closes it.
-        os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
 
     return _supervise(parent, policy, executable, command, started=started)
 
@@ -135,7 +133,7 @@ def _supervise(
 ) -> int:
     """Run a program under sandlock until it ends, and end as it did. This process is single-threaded before.
 
-    `started` is called once it runs. Without it nobody else watches the program's memory, so this does.
+    `started` is called just before it runs. Without it nobody else watches the program's memory, so this does.
     """
     import sandlock
 
@@ -155,7 +153,12 @@ def _supervise(
         no_coredump=True,
         name=f"l02-{secrets.token_hex(8)}",
     )
+    if started is not None:
+        started()  # before the program can write to the socket itself
     running = sandbox.popen([executable, *command[1:]])
+    if started is not None:
+        # The program alone holds its socket, so that the node sees it when the program closes it.
+        os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
     results: list[sandlock.Result] = []
 
     def wait() -> None:
@@ -163,8 +166,6 @@ def _supervise(
         signals.wake()
 
     threading.Thread(target=wait, daemon=True).start()
-    if started is not None:
-        started()
     pid = running.pid
     while not results:
         received = signals.wait(None if started else MEMORY_INTERVAL)

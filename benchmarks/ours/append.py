@@ -1,0 +1,90 @@
+"""Appends, each of one event with the expected sequence: by many writers at once, or one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import Any
+
+from benchmarks.ours.contender import median_ms, opened, run
+from bus.codec import Metadata
+from bus.event_store import EventStore
+from bus.repository import Repository
+from bus.subjects import AggregateId
+from domain.agent.commands import Execute, FailExecution, Origin, Spawn
+from domain.aggregates import AGENT
+from domain.message import Command
+from tests.projections.history import specification
+
+
+async def measure(options: dict[str, Any]) -> dict[str, float]:
+    async with opened(options) as (_, store):
+        if options["writers"] == 1:
+            return {"p50_ms": await _one_at_a_time(store, options)}
+        if options["decided"]:
+            return {"per_second": await _decided(store, options)}
+        return {"per_second": await _together(store, options)}
+
+
+def _new_aggregate() -> tuple[AggregateId, str]:
+    # Of a kind of its own: the payload is of the peers' size and no event of the runtime.
+    aggregate = AggregateId("bench", uuid.uuid4().hex)
+    return aggregate, f"l02.evt.bench.{aggregate.id}.happened"
+
+
+async def _together(store: EventStore, options: dict[str, Any]) -> float:
+    payload = b"x" * options["payload"]
+    end = time.perf_counter() + options["seconds"]
+
+    async def write() -> int:
+        aggregate, subject = _new_aggregate()
+        count = sequence = 0
+        while time.perf_counter() < end:
+            sequence = await store.append(aggregate, [(subject, payload)], sequence)
+            count += 1
+        return count
+
+    began = time.perf_counter()
+    counts = await asyncio.gather(*(write() for _ in range(options["writers"])))
+    return sum(counts) / (time.perf_counter() - began)
+
+
+async def _one_at_a_time(store: EventStore, options: dict[str, Any]) -> float:
+    payload = b"x" * options["payload"]
+    aggregate, subject = _new_aggregate()
+    sequence = 0
+
+    async def append() -> None:
+        nonlocal sequence
+        sequence = await store.append(aggregate, [(subject, payload)], sequence)
+
+    return await median_ms([append] * options["runs"])
+
+
+async def _decided(store: EventStore, options: dict[str, Any]) -> float:
+    """The same through the repository: decide, encode, append and fold, each writer with an agent."""
+    repository = Repository(AGENT, store)
+    end = time.perf_counter() + options["seconds"]
+
+    async def write() -> int:
+        agent_id = uuid.uuid4().hex
+
+        async def decide(command: Command) -> int:
+            metadata = Metadata(causation_id=uuid.uuid4().hex, correlation_id=agent_id, actor="bench")
+            return len((await repository.decide(agent_id, command, metadata)).events)
+
+        count = await decide(Spawn(spec=specification()))
+        while time.perf_counter() < end:
+            execution_id = uuid.uuid4().hex
+            count += await decide(Execute(input="x" * options["payload"], origin=Origin(command_id=execution_id)))
+            count += await decide(FailExecution(execution_id=execution_id, code="E2002", message="bench"))
+        return count
+
+    began = time.perf_counter()
+    counts = await asyncio.gather(*(write() for _ in range(options["writers"])))
+    return sum(counts) / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    run(measure)

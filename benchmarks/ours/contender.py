@@ -1,0 +1,50 @@
+"""The frame of every contender of ours: uvloop as in a node, a connection, the streams, the event store."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvloop
+
+from bus.connection import Bus, connect
+from bus.event_store import EventStore, open_event_store
+from bus.streams import ensure_streams
+
+__all__ = ["median_ms", "opened", "run"]
+
+Options = dict[str, Any]
+
+
+def run(measure: Callable[[Options], Awaitable[dict[str, float]]]) -> None:
+    """Measure with the options of the command line and print the figures."""
+    options = json.loads(sys.argv[1])
+
+    async def main() -> dict[str, float]:
+        return await measure(options)
+
+    print(json.dumps(uvloop.run(main())))
+
+
+@asynccontextmanager
+async def opened(options: Options) -> AsyncIterator[tuple[Bus, EventStore]]:
+    """The bus with its streams, and the event store on it."""
+    async with connect(options["nats"], name="bench") as bus:
+        await ensure_streams(bus)
+        async with open_event_store(bus) as store:
+            yield bus, store
+
+
+async def median_ms(acts: list[Callable[[], Awaitable[object]]]) -> float:
+    """The median time of the acts, one after another."""
+    taken = []
+    for act in acts:
+        began = time.perf_counter()
+        await act()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken) * 1000

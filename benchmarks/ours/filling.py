@@ -1,0 +1,36 @@
+"""A stream full of agents' lives, stored as the runtime stores them: with expectations, in shared batches."""
+
+from __future__ import annotations
+
+import asyncio
+
+from bus.event_store import EventStore
+from bus.subjects import AggregateId, parse_event_subject
+from tests.projections.history import History
+
+__all__ = ["fill", "fill_one"]
+
+_WRITERS = 500
+_APPEND_EVENTS = 500
+
+
+async def fill(store: EventStore, events: int, agents: int, prefix: str) -> None:
+    """Store `events` events of about `agents` agents whose ids begin with `prefix`."""
+
+    async def write(number: int) -> None:
+        sequences: dict[AggregateId, int] = {}
+        history = History(agents=max(1, agents // _WRITERS), prefix=f"{prefix}{number}-")
+        for subject, payload in history.events(events // _WRITERS):
+            aggregate, _ = parse_event_subject(subject)
+            sequences[aggregate] = await store.append(aggregate, [(subject, payload)], sequences.get(aggregate, 0))
+
+    await asyncio.gather(*(write(number) for number in range(_WRITERS)))
+
+
+async def fill_one(store: EventStore, agent_id: str, events: int) -> None:
+    """Store the life of one agent, `<agent_id>0`."""
+    messages = list(History(agents=1, prefix=agent_id).events(events))
+    sequence = 0
+    for begin in range(0, events, _APPEND_EVENTS):
+        aggregate = AggregateId("agent", f"{agent_id}0")
+        sequence = await store.append(aggregate, messages[begin : begin + _APPEND_EVENTS], sequence)

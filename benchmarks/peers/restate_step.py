@@ -1,0 +1,107 @@
+"""Restate: a handler of one durable step (`ctx.run`), asked over its server's ingress, as its clients do.
+
+The server comes from npm; its log is synced by default. The handler runs in this process's child under Hypercorn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import restate
+import uvloop
+
+OPTIONS: dict[str, Any] = json.loads(sys.argv[1]) if len(sys.argv) == 2 else {}
+
+service = restate.Service("Peer")
+
+
+@service.handler()
+async def work(ctx: restate.Context, question: str) -> str:
+    return await ctx.run_typed("step", lambda: "done")
+
+
+app = restate.app([service])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def until_ok(session: aiohttp.ClientSession, method: str, url: str, body: object = None) -> None:
+    end = time.perf_counter() + 60
+    while True:
+        try:
+            async with session.request(method, url, json=body) as response:
+                if response.status < 300:
+                    return
+        except aiohttp.ClientError:
+            pass
+        if time.perf_counter() > end:
+            raise TimeoutError(url)
+        await asyncio.sleep(0.1)
+
+
+async def measure(admin: int, ingress: int, handler: int) -> dict[str, float]:
+    limit = OPTIONS["in_flight"]
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=limit)) as session:
+        await until_ok(session, "GET", f"http://127.0.0.1:{admin}/health")
+        await until_ok(session, "POST", f"http://127.0.0.1:{admin}/deployments", {"uri": f"http://127.0.0.1:{handler}"})
+        url = f"http://127.0.0.1:{ingress}/Peer/work"
+        await until_ok(session, "POST", url, "x")
+        end = time.perf_counter() + OPTIONS["seconds"]
+
+        async def invoke() -> int:
+            count = 0
+            while time.perf_counter() < end:
+                async with session.post(url, json="x") as response:
+                    assert await response.json() == "done"
+                count += 1
+            return count
+
+        began = time.perf_counter()
+        counts = await asyncio.gather(*(invoke() for _ in range(limit)))
+        return {"per_second": sum(counts) / (time.perf_counter() - began)}
+
+
+def main() -> dict[str, float]:
+    admin, ingress, handler, fabric = (free_port() for _ in range(4))
+    with tempfile.TemporaryDirectory() as directory:
+        environment = os.environ | {
+            "RESTATE_BASE_DIR": directory,
+            "RESTATE_LISTEN_MODE": "tcp",
+            "RESTATE_BIND_ADDRESS": f"127.0.0.1:{fabric}",
+            "RESTATE_ADMIN__BIND_ADDRESS": f"127.0.0.1:{admin}",
+            "RESTATE_INGRESS__BIND_ADDRESS": f"127.0.0.1:{ingress}",
+            "RESTATE_LOG_FILTER": "error",
+            "DO_NOT_TRACK": "1",
+        }
+        hypercorn = [sys.executable, "-m", "hypercorn", "--worker-class", "uvloop", "--log-level", "ERROR"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        processes = [
+            subprocess.Popen([OPTIONS["restate_server"], "--no-logo"], env=environment, cwd=directory, **quiet),
+            subprocess.Popen([*hypercorn, "--bind", f"127.0.0.1:{handler}", "restate_step:app"],
+                             cwd=Path(__file__).parent, **quiet),
+        ]  # fmt: skip
+        try:
+            return uvloop.run(measure(admin, ingress, handler))
+        finally:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait()
+
+
+if __name__ == "__main__":
+    print(json.dumps(main()))
