@@ -26,7 +26,7 @@ def main() -> None:
     venv = install_peers()
     print(machine())
     print(f"peers: {venv.versions()}{'' if venv.has_restate else '; no Restate: its server needs npm'}")
-    print(f"load of the machine before: {os.getloadavg()[0]:.2f}; medians; ratio: how many times better l02 is")
+    print(f"load of the machine before: {os.getloadavg()[0]:.2f}; medians; the ratio is l02 divided by the peer")
     asyncio.run(_compare(QUICK if arguments.quick else FULL, venv))
     if arguments.large:
         size = (20_000, 2_000) if arguments.quick else (1_000_000, 100_000)

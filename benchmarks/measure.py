@@ -28,7 +28,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """A figure of ours beside the peers' from the same run. Of times less is better, of rates more."""
+    """A figure of ours beside the peers' from the same run, and it divided by theirs. Of times less is better."""
 
     name: str
     unit: str
@@ -36,13 +36,9 @@ class Row:
     peers: Mapping[str, float]
     target: str
 
-    def ratio(self, value: float) -> float:
-        """How many times better we are than a peer with this value."""
-        return value / self.ours if self.unit == "ms" else self.ours / value
-
     def __str__(self) -> str:
         head = f"{self.name:<72} {_number(self.ours):>10} {self.unit:<12} {self.target}".rstrip()
-        lines = [f"    {name:<68} {_number(value):>10} {self.unit:<12} {self.ratio(value):.2f}x"
+        lines = [f"    {name:<68} {_number(value):>10} {self.unit:<12} {self.ours / value:.2f}x"
                  for name, value in self.peers.items()]  # fmt: skip
         return "\n".join([head, *lines])
 

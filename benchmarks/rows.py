@@ -53,7 +53,11 @@ async def appends(on: Servers, sizes: Sizes) -> list[Row]:
     best = max(library, key=lambda name: library[name])
     peers = {"nats-py": figures["nats-py"], f"{best} threads": library[best]}
     alone = await contest(
-        [ours("append"), peer("nats-py, bare", "nats_append"), peer("eventsourcing", "eventsourcing_append", threads=1)],
+        [
+            ours("append"),
+            peer("nats-py, bare", "nats_append"),
+            peer("eventsourcing", "eventsourcing_append", threads=1),
+        ],
         options | {"writers": 1, "runs": sizes.lone_appends},
         key="p50_ms",
         rounds=2 * sizes.rounds - 1,

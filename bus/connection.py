@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -173,7 +173,9 @@ async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator
     try:
         yield bus
     finally:
-        await client.close()
+        # nats-py flushes what is left into a connection that may be gone; uvloop says so with a RuntimeError.
+        with suppress(OSError, RuntimeError):
+            await client.close()
 
 
 def _without_credentials(url: str) -> str:

@@ -145,7 +145,8 @@ async def test_a_command_that_is_refused(fresh_nats: EmbeddedNats, bus: Bus) -> 
         command_id = command.headers["Nats-Msg-Id"]
         error = {"code": "E2112", "name": "INVALID_STATE", "message": "cannot\nexecute"}
         outcome = {"command_id": command_id, "ok": False, "error": error}
-        await bus.jetstream.publish(f"l02.out.{command_id}", json.dumps(outcome).encode())
+        headers = {"L02-Command-Sequence": str(command.metadata.sequence.stream)}
+        await bus.jetstream.publish(f"l02.out.{command_id}", json.dumps(outcome).encode(), headers=headers)
         printed, errors = await process.communicate()
     assert (process.returncode, printed, errors) == (1, b"", b"E2112 INVALID_STATE: cannot execute\n")
 
@@ -165,7 +166,8 @@ async def test_streamed_output(fresh_nats: EmbeddedNats, bus: Bus, output: objec
             assert process.stdout
             assert await process.stdout.readexactly(len(delta)) == delta.encode()
         result = {"execution_id": execution, "output": output}
-        outcome = {"command_id": execution, "ok": True, "result": result}
+        events = ["agent.execution.completed"]
+        outcome = {"command_id": execution, "ok": True, "version": 4, "events": events, "result": result}
         await bus.jetstream.publish(f"l02.out.{execution}", json.dumps(outcome).encode())
         printed, errors = await process.communicate()
     assert (process.returncode, printed, errors) == (0, rest, b"")
