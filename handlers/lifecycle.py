@@ -123,22 +123,20 @@ class Lifecycle:
         self._wake(agent_id, correlation_id)
 
     async def _keep(self, agent_id: str, keeper: _Keeper) -> None:
-        try:
-            while True:
-                keeper.wake.clear()
-                try:
-                    settled = await self._reconcile(agent_id, keeper, await self._agents.load(agent_id))
-                except Exception:
-                    _log.exception("keeping an agent failed; trying again", agent_id=agent_id)
-                    await asyncio.sleep(_RETRY_SECONDS)
-                    continue
-                if settled and keeper.process is None and not keeper.wake.is_set():
-                    return
-                if settled:
-                    await self._wait(keeper)
-        finally:
-            if self._keepers.get(agent_id) is keeper:
+        """Until the agent needs no keeper. One that is cancelled leaves its process to `_stop_all`."""
+        while True:
+            keeper.wake.clear()
+            try:
+                settled = await self._reconcile(agent_id, keeper, await self._agents.load(agent_id))
+            except Exception:
+                _log.exception("keeping an agent failed; trying again", agent_id=agent_id)
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if settled and keeper.process is None and not keeper.wake.is_set():
                 del self._keepers[agent_id]
+                return
+            if settled:
+                await self._wait(keeper)
 
     async def _wait(self, keeper: _Keeper) -> None:
         """Until something has happened to the agent, or to its process."""
