@@ -25,6 +25,7 @@ from bus.connection import Bus
 from bus.loaded import HandledCommands, Loaded
 from bus.streams import SNAPSHOTS_STREAM
 from bus.subjects import AggregateId, snapshot_subject
+from domain import upcasting
 from domain.aggregates import Aggregate
 
 __all__ = ["MAX_SNAPSHOT_BYTES", "Snapshots", "open_snapshots"]
@@ -187,6 +188,7 @@ def _fingerprint(aggregate: Aggregate[S], state_type: type[Any]) -> str:
         msgspec.json.encode(msgspec.json.schema(state_type), order="sorted"),
         *(msgspec.json.encode(msgspec.json.schema(event), order="sorted") for event in aggregate.events),
         inspect.getsource(sys.modules[aggregate.evolve.__module__]).encode(),
+        inspect.getsource(upcasting).encode(),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
