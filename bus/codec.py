@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +12,12 @@ from msgspec import UNSET, Struct, UnsetType
 from bus.subjects import AggregateId
 from domain.aggregates import EVENT_TYPES
 from domain.message import Event
+from domain.upcasting import UPCASTERS, Step, Upcasters
 
 __all__ = [
     "SOURCE",
     "CloudEvent",
+    "EventDecoder",
     "Metadata",
     "RecordedEvent",
     "UnreadableEvent",
@@ -83,7 +86,6 @@ class _ReadCloudEvent(CloudEvent, frozen=True, kw_only=True):
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_ReadCloudEvent)
-_data_decoders = {name: msgspec.json.Decoder(event_type) for name, event_type in EVENT_TYPES.items()}
 
 
 def encode_event(
@@ -124,37 +126,68 @@ def cloud_event(recorded: RecordedEvent) -> dict[str, Any]:
     return msgspec.json.decode(raw, type=dict[str, Any])
 
 
-def decode_event(raw: bytes, sequence: int) -> RecordedEvent:
-    """The event behind stored bytes; UnreadableEvent if this version of the runtime does not know it."""
-    try:
-        envelope = _decoder.decode(raw)
-    except _UNDECODABLE as error:
-        raise UnreadableEvent(f"sequence {sequence} is not a CloudEvent of this runtime: {error}") from error
-    event_type = EVENT_TYPES.get(envelope.type)
-    if event_type is None:
-        raise UnreadableEvent(f"sequence {sequence} has the unknown type {envelope.type!r}; upgrade this node")
-    if envelope.schemaversion != event_type.schema_version:
-        raise UnreadableEvent(
-            f"sequence {sequence}: {envelope.type} has schema version {envelope.schemaversion}, "
-            f"this node knows {event_type.schema_version}; upgrade this node"
+class EventDecoder:
+    """Reads events of the given types, those of earlier schema versions too."""
+
+    def __init__(self, event_types: Mapping[str, type[Event]], steps: Mapping[tuple[str, int], Step]) -> None:
+        """Raises ValueError if `steps` leave a version out; see `Upcasters`."""
+        self._event_types = event_types
+        self._decoders = {name: msgspec.json.Decoder(event_type) for name, event_type in event_types.items()}
+        self._upcasters = Upcasters(event_types, steps)
+
+    def decode(self, raw: bytes, sequence: int) -> RecordedEvent:
+        """The event behind stored bytes; UnreadableEvent if this version of the runtime does not know it."""
+        try:
+            envelope = _decoder.decode(raw)
+        except _UNDECODABLE as error:
+            raise UnreadableEvent(f"sequence {sequence} is not a CloudEvent of this runtime: {error}") from error
+        kind, _, aggregate_id = envelope.subject.partition("/")
+        return RecordedEvent(
+            event=self._event(envelope, sequence),
+            aggregate=AggregateId(kind, aggregate_id),
+            event_id=envelope.id,
+            version=envelope.version,
+            sequence=sequence,
+            time=envelope.time,
+            metadata=Metadata(
+                causation_id=envelope.causationid,
+                correlation_id=envelope.correlationid,
+                actor=envelope.actor,
+                traceparent=envelope.traceparent or None,
+                command_hash=envelope.commandhash or None,
+            ),
         )
-    try:
-        event = _data_decoders[envelope.type].decode(envelope.data)
-    except _UNDECODABLE as error:
-        raise UnreadableEvent(f"sequence {sequence}: data of {envelope.type} do not fit: {error}") from error
-    kind, _, aggregate_id = envelope.subject.partition("/")
-    return RecordedEvent(
-        event=event,
-        aggregate=AggregateId(kind, aggregate_id),
-        event_id=envelope.id,
-        version=envelope.version,
-        sequence=sequence,
-        time=envelope.time,
-        metadata=Metadata(
-            causation_id=envelope.causationid,
-            correlation_id=envelope.correlationid,
-            actor=envelope.actor,
-            traceparent=envelope.traceparent or None,
-            command_hash=envelope.commandhash or None,
-        ),
-    )
+
+    def _event(self, envelope: _ReadCloudEvent, sequence: int) -> Event:
+        event_type = self._event_types.get(envelope.type)
+        if event_type is None:
+            raise UnreadableEvent(f"sequence {sequence} has the unknown type {envelope.type!r}; upgrade this node")
+        if not 1 <= envelope.schemaversion <= event_type.schema_version:
+            raise UnreadableEvent(
+                f"sequence {sequence}: {envelope.type} has schema version {envelope.schemaversion}, "
+                f"this node knows {event_type.schema_version}; upgrade this node"
+            )
+        try:
+            if envelope.schemaversion == event_type.schema_version:
+                return self._decoders[envelope.type].decode(envelope.data)
+            earlier = msgspec.json.decode(envelope.data, type=dict[str, Any])
+            return msgspec.convert(self._upcast(envelope, earlier, sequence), event_type)
+        except _UNDECODABLE as error:
+            raise UnreadableEvent(f"sequence {sequence}: data of {envelope.type} do not fit: {error}") from error
+
+    def _upcast(self, envelope: _ReadCloudEvent, data: dict[str, Any], sequence: int) -> dict[str, Any]:
+        try:
+            return self._upcasters.upcast(envelope.type, envelope.schemaversion, data)
+        except Exception as error:
+            raise UnreadableEvent(
+                f"sequence {sequence}: data of {envelope.type}, schema version {envelope.schemaversion}, "
+                f"cannot be upcast: {error!r}"
+            ) from error
+
+
+_events = EventDecoder(EVENT_TYPES, UPCASTERS)
+
+
+def decode_event(raw: bytes, sequence: int) -> RecordedEvent:
+    """The event behind stored bytes, in today's shape; UnreadableEvent if this version does not know it."""
+    return _events.decode(raw, sequence)

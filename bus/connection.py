@@ -56,11 +56,13 @@ class Bus:
             raise JetStreamNotReady(f"{operation}: {answer['error'].get('description')}")
         return answer
 
-    async def stored(self, stream: str, *, sequence: int = 0, last_on: str = "") -> Msg | None:
+    async def stored(
+        self, stream: str, *, sequence: int = 0, last_on: str = "", timeout: float = _JETSTREAM_SECONDS
+    ) -> Msg | None:
         """The message of a stream with a sequence, or the last on a subject; None if there is none."""
         wanted = {"seq": sequence} if sequence else {"last_by_subj": last_on}
         reply = await self.requests.request(
-            f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout=_JETSTREAM_SECONDS
+            f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout=timeout
         )
         headers = reply.headers or {}
         if "Nats-Sequence" in headers:

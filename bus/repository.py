@@ -10,18 +10,21 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 import msgspec
+import structlog
 from nats.errors import Error as NatsError
 
-from bus.codec import Metadata, RecordedEvent, UnreadableEvent, encode_event
+from bus.codec import Metadata, RecordedEvent, encode_event
 from bus.event_store import AppendFailed, Conflict, EventStore
 from bus.history import HistoryUnreadable
+from bus.loaded import Handled, Loaded
+from bus.snapshots import Snapshots
 from bus.subjects import AggregateId, event_subject
 from domain.aggregates import Aggregate
 from domain.errors import ErrorCode, Failure
@@ -31,35 +34,12 @@ __all__ = ["CommandIdReused", "Decision", "EventStoreSilent", "Loaded", "Reposit
 
 S = TypeVar("S")
 
+_log = structlog.get_logger()
 _CACHED_AGGREGATES = 10_000
 _CONFLICT_RETRIES = 10
 _UNREACHABLE_SECONDS = 30.0
 _RETRY_SECONDS = 0.1
 _CONFLICT_PAUSE_SECONDS = 0.002
-
-
-@dataclass(slots=True)
-class Handled:
-    """What a command from the wire led to: enough to answer a repetition as the first time."""
-
-    command_hash: str
-    decided_at: datetime
-    version: int = 0
-    event_types: list[str] = field(default_factory=list)
-    sequences: list[int] = field(default_factory=list)
-    awaited: bool = False
-    completed_at: int | None = None
-
-
-@dataclass(slots=True)
-class Loaded(Generic[S]):
-    """An aggregate in memory, as of stream sequence `sequence`."""
-
-    state: S
-    version: int = 0
-    sequence: int = 0
-    created_at: datetime | None = None
-    handled: dict[str, Handled] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +90,10 @@ class _Patience:
 class Repository(Generic[S]):
     """The aggregates of one kind."""
 
-    def __init__(self, aggregate: Aggregate[S], store: EventStore) -> None:
+    def __init__(self, aggregate: Aggregate[S], store: EventStore, snapshots: Snapshots[S] | None = None) -> None:
         self.aggregate = aggregate
         self.store = store
+        self._snapshots = snapshots
         self.newest_sequence = 0
         """Of the events that this process has recorded."""
         self._loaded: OrderedDict[str, Loaded[S]] = OrderedDict()
@@ -126,7 +107,9 @@ class Repository(Generic[S]):
     async def load(self, aggregate_id: str) -> Loaded[S]:
         """The aggregate as it stands in the stream now; waits while the event store does not answer."""
         async with self._exclusive(aggregate_id):
-            loaded = self._loaded.get(aggregate_id) or Loaded(state=self.aggregate.initial_state())
+            loaded = self._loaded.get(aggregate_id)
+            if loaded is None:
+                return await self._read(aggregate_id)
             await self._refresh(aggregate_id, loaded)
             return loaded
 
@@ -167,8 +150,7 @@ class Repository(Generic[S]):
             loaded = self._loaded.get(aggregate_id)
             is_fresh = loaded is None
             if loaded is None:
-                loaded = Loaded(state=self.aggregate.initial_state())
-                await self._refresh(aggregate_id, loaded)
+                loaded = await self._read(aggregate_id)
             while True:
                 if metadata.command_hash is not None:
                     handled = loaded.handled.get(metadata.causation_id)
@@ -241,9 +223,7 @@ class Repository(Generic[S]):
             msgspec.structs.replace(item, sequence=last - len(recorded) + offset)
             for offset, item in enumerate(recorded, start=1)
         )
-        for item in stored:
-            self._apply(loaded, item)
-        self._keep(aggregate_id, loaded)
+        self._take_in(aggregate_id, loaded, stored)
         return self._tell(stored)
 
     def _tell(self, stored: tuple[RecordedEvent, ...]) -> Decision:
@@ -253,35 +233,46 @@ class Repository(Generic[S]):
                 listener(item)
         return Decision(version=stored[-1].version, events=stored)
 
+    async def _read(self, aggregate_id: str) -> Loaded[S]:
+        """The aggregate as it stands in the stream now, from its snapshot on if that fits the events.
+
+        Only for the first look: who searches the news for events of its own must not be handed a snapshot with them.
+        """
+        loaded = await self._snapshots.read(aggregate_id) if self._snapshots is not None else None
+        if loaded is not None:
+            events = await self._events_after(aggregate_id, loaded.sequence - 1)
+            if events and loaded.is_at(events[0]):
+                self._take_in(aggregate_id, loaded, events[1:])
+                return loaded
+            _log.warning("snapshot passed over: no such event", aggregate=aggregate_id, sequence=loaded.sequence)
+        loaded = Loaded(state=self.aggregate.initial_state())
+        await self._refresh(aggregate_id, loaded)
+        return loaded
+
     async def _refresh(
         self, aggregate_id: str, loaded: Loaded[S], patience: _Patience | None = None
     ) -> list[RecordedEvent]:
         """Bring `loaded` up to date with the stream; gives what was new."""
-        address = AggregateId(self.aggregate.name, aggregate_id)
+        events = await self._events_after(aggregate_id, loaded.sequence, patience)
+        self._take_in(aggregate_id, loaded, events)
+        return events
+
+    async def _events_after(
+        self, aggregate_id: str, sequence: int, patience: _Patience | None = None
+    ) -> list[RecordedEvent]:
         while True:
             try:
-                events = await self.store.load(address, loaded.sequence)
-                break
+                return await self.store.load(AggregateId(self.aggregate.name, aggregate_id), sequence)
             except (NatsError, TimeoutError, HistoryUnreadable) as error:
                 if patience is None:
                     await asyncio.sleep(_RETRY_SECONDS)
                 else:
                     await patience.after(error)
-        for item in events:
-            self._apply(loaded, item)
-        self._keep(aggregate_id, loaded)
-        return events
 
-    def _apply(self, loaded: Loaded[S], item: RecordedEvent) -> None:
-        if item.version != loaded.version + 1:
-            raise UnreadableEvent(
-                f"sequence {item.sequence}: {item.aggregate} goes from version {loaded.version} to {item.version}"
-            )
-        loaded.state = self.aggregate.evolve(loaded.state, item.event)
-        loaded.version = item.version
-        loaded.sequence = item.sequence
-        loaded.created_at = loaded.created_at or item.time
-        _note_command(loaded.handled, item)
+    def _take_in(self, aggregate_id: str, loaded: Loaded[S], events: Sequence[RecordedEvent]) -> None:
+        for item in events:
+            loaded.apply(self.aggregate.evolve, item)
+        self._keep(aggregate_id, loaded)
 
     def _keep(self, aggregate_id: str, loaded: Loaded[S]) -> None:
         if loaded.version == 0:
@@ -290,6 +281,8 @@ class Repository(Generic[S]):
         self._loaded.move_to_end(aggregate_id)
         if len(self._loaded) > _CACHED_AGGREGATES:
             self._loaded.popitem(last=False)
+        if self._snapshots is not None:
+            self._snapshots.write_if_due(aggregate_id, loaded)
 
     @asynccontextmanager
     async def _exclusive(self, aggregate_id: str) -> AsyncIterator[None]:
@@ -308,23 +301,8 @@ class Repository(Generic[S]):
                 self._locks[aggregate_id] = (lock, users - 1)
 
 
-def _note_command(handled: dict[str, Handled], item: RecordedEvent) -> None:
-    if item.metadata.command_hash is not None:
-        handled[item.metadata.causation_id] = Handled(item.metadata.command_hash, item.time)
-    command = handled.get(item.metadata.causation_id)
-    # What the runtime does later on account of the command names it as the cause too, but was not decided with it.
-    if command is not None and item.time == command.decided_at:
-        command.version = item.version
-        command.event_types.append(item.event.type)
-        command.sequences.append(item.sequence)
-        command.awaited |= getattr(item.event, "awaited_by", None) == item.metadata.causation_id
-    for command_id in getattr(item.event, "completes", ()):
-        if command_id in handled:
-            handled[command_id].completed_at = item.sequence
-
-
 def _repeated(handled: Handled, metadata: Metadata) -> Decision:
-    if handled.command_hash != metadata.command_hash:
+    if metadata.command_hash is not None and not handled.is_of(metadata.command_hash):
         raise CommandIdReused(
             ErrorCode.COMMAND_INVALID,
             f"command id {metadata.causation_id} was used before with another body; use a new id for a new command",

@@ -124,7 +124,8 @@ class _CommandEndpoint:
         incoming = read_command(address, body, headers, command_id=command_id, node_id=self._node_id)
         loaded = await self._repository.load(aggregate_id)
         handled = loaded.handled.get(command_id)
-        if handled is not None and handled.command_hash != incoming.metadata.command_hash:
+        command_hash = incoming.metadata.command_hash
+        if handled is not None and command_hash is not None and not handled.is_of(command_hash):
             raise Failure(
                 ErrorCode.COMMAND_INVALID,
                 f"command id {command_id} was used before with another body; use a new id for a new command",

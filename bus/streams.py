@@ -16,6 +16,8 @@ __all__ = [
     "EVENTS_STREAM",
     "OBJECTS_BUCKET",
     "OUTCOMES_STREAM",
+    "SNAPSHOTS_BUCKET",
+    "SNAPSHOTS_STREAM",
     "TOKENS_STREAM",
     "VIEWS_BUCKET",
     "StreamError",
@@ -29,6 +31,8 @@ OUTCOMES_STREAM = "L02_OUTCOMES"
 TOKENS_STREAM = "L02_STREAM"
 DEAD_STREAM = "L02_DEAD"
 VIEWS_BUCKET = "l02_views"
+SNAPSHOTS_BUCKET = subjects.SNAPSHOTS_BUCKET
+SNAPSHOTS_STREAM = f"KV_{SNAPSHOTS_BUCKET}"
 OBJECTS_BUCKET = "l02_objects"
 
 _SECOND = 1_000_000_000
@@ -101,12 +105,13 @@ async def ensure_streams(bus: Bus, replicas: int = 1) -> None:
     """Make what is missing and bring the settings of what exists up to date; safe to run at every start."""
     for config in stream_configs(replicas):
         await _ensure_stream(bus, config)
-    try:
-        await bus.jetstream.key_value(VIEWS_BUCKET)
-    except (BucketNotFoundError, NotFoundError):
-        await bus.jetstream.create_key_value(
-            KeyValueConfig(bucket=VIEWS_BUCKET, history=1, replicas=replicas, direct=True)
-        )
+    for bucket in (VIEWS_BUCKET, SNAPSHOTS_BUCKET):
+        try:
+            await bus.jetstream.key_value(bucket)
+        except (BucketNotFoundError, NotFoundError):
+            await bus.jetstream.create_key_value(
+                KeyValueConfig(bucket=bucket, history=1, replicas=replicas, direct=True)
+            )
     try:
         await bus.jetstream.object_store(OBJECTS_BUCKET)
     except (BucketNotFoundError, NotFoundError):

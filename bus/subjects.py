@@ -15,6 +15,7 @@ __all__ = [
     "DEAD",
     "EVENTS",
     "OUTCOMES",
+    "SNAPSHOTS_BUCKET",
     "STREAM",
     "TIMERS",
     "AggregateId",
@@ -27,6 +28,7 @@ __all__ = [
     "outcome_subject",
     "parse_command_subject",
     "parse_event_subject",
+    "snapshot_subject",
     "stream_subject",
     "timer_subject",
 ]
@@ -38,6 +40,7 @@ OUTCOMES = "l02.out"
 API = "l02.api"
 STREAM = "l02.stream"
 DEAD = "l02.dead"
+SNAPSHOTS_BUCKET = "l02_snapshots"
 
 
 class AggregateId(NamedTuple):
@@ -108,6 +111,11 @@ def outcome_subject(command_id: str) -> str:
 def stream_subject(agent_id: str, execution_id: str) -> str:
     """Where an execution's streamed output appears."""
     return f"{STREAM}.{agent_id}.{execution_id}"
+
+
+def snapshot_subject(aggregate: AggregateId) -> str:
+    """Where an aggregate's snapshot is kept: the key `<kind>.<id>` of a bucket."""
+    return f"$KV.{SNAPSHOTS_BUCKET}.{aggregate.kind}.{aggregate.id}"
 
 
 def dead_subject(origin: str) -> str:

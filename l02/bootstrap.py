@@ -16,6 +16,7 @@ from bus.event_store import open_event_store
 from bus.reader import last_sequence
 from bus.repository import Repository
 from bus.service import Query
+from bus.snapshots import open_snapshots
 from domain.agent.state import AgentState, Status
 from domain.aggregates import AGENT
 from handlers.executor.executor import Executor
@@ -73,7 +74,8 @@ async def wire(
     """Build a node's parts; what they hold is given back when the context ends."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_event_store(bus))
-        agents = Repository(AGENT, store)
+        snapshots = await stack.enter_async_context(open_snapshots(bus, AGENT))
+        agents = Repository(AGENT, store, snapshots)
         progress = Progress()
         read_model = await stack.enter_async_context(open_read_model(bus, postgres_url, progress))
         sandboxes = await stack.enter_async_context(Sandboxes(_PRELOADED))

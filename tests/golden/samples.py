@@ -9,6 +9,7 @@ from typing import Any
 from bus.codec import Metadata, RecordedEvent, encode_event
 from bus.subjects import AggregateId
 from domain.agent import events as e
+from domain.aggregates import EVENT_TYPES
 from domain.message import Event
 from domain.specification import (
     AgentSpecification,
@@ -152,6 +153,12 @@ SAMPLES = {
     )
     for event in _EVENTS
 }
+
+
+def file_name(event_type: str) -> str:
+    """Where the bytes of a type's present schema version are kept; those of earlier ones stay beside it."""
+    version = EVENT_TYPES[event_type].schema_version
+    return f"{event_type}.json" if version == 1 else f"{event_type}.{version}.json"
 
 
 def encoded(recorded: RecordedEvent) -> bytes:

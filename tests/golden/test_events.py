@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from bus.codec import UnreadableEvent, cloud_event, decode_event
 from domain.aggregates import EVENT_TYPES
-from tests.golden.samples import EVENTS, SAMPLES, encoded
+from tests.golden.samples import EVENTS, SAMPLES, encoded, file_name
 from tests.golden.write import write
 
 SIGNAL = "agent.signal.received"
@@ -20,13 +20,25 @@ event_types = pytest.mark.parametrize("event_type", sorted(EVENT_TYPES))
 
 
 def golden(event_type: str) -> bytes:
-    return (EVENTS / f"{event_type}.json").read_bytes()
+    return (EVENTS / file_name(event_type)).read_bytes()
 
 
 def test_every_type_has_a_golden_file_and_none_is_gone() -> None:
-    assert sorted(path.stem for path in EVENTS.iterdir()) == sorted(EVENT_TYPES), (
-        "new: add it to tests/golden/samples.py and run `python -m tests.golden.write`; gone: a released type stays"
+    needed = {
+        f"{name}.json" if version == 1 else f"{name}.{version}.json"
+        for name, event_type in EVENT_TYPES.items()
+        for version in range(1, event_type.schema_version + 1)
+    }
+    assert {path.name for path in EVENTS.iterdir()} == needed, (
+        "new: add it to tests/golden/samples.py and run `python -m tests.golden.write`; "
+        "gone: a released type stays, and so does each of its schema versions"
     )
+
+
+@pytest.mark.parametrize("path", sorted(EVENTS.iterdir()), ids=lambda path: path.name)
+def test_bytes_of_every_released_version_are_read(path: Path) -> None:
+    recorded = decode_event(path.read_bytes(), 42)
+    assert recorded.event.type == msgspec.json.decode(path.read_bytes())["type"]
 
 
 @event_types

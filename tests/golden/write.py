@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.golden.samples import EVENTS, SAMPLES, encoded
+from tests.golden.samples import EVENTS, SAMPLES, encoded, file_name
 
 
 def write(folder: Path) -> list[str]:
     """Write the golden files that are missing in `folder`; their names."""
     written = []
     for event_type, recorded in SAMPLES.items():
-        path = folder / f"{event_type}.json"
+        path = folder / file_name(event_type)
         if not path.exists():
             with path.open("xb") as file:
                 file.write(encoded(recorded))

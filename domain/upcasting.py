@@ -1,0 +1,40 @@
+"""Upcasters: an event that was stored in an earlier shape is read in today's. What is stored is never rewritten.
+
+When the shape of an event changes, its `schema_version` grows by one and a step is added here that makes the data of
+the version before into data of the new one. Steps are pure, chained one version at a time, and stay for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from domain.message import Event
+
+__all__ = ["UPCASTERS", "Step", "Upcasters"]
+
+Step = Callable[[dict[str, Any]], dict[str, Any]]
+
+UPCASTERS: dict[tuple[str, int], Step] = {}
+"""By event type and the schema version that the step starts from."""
+
+
+class Upcasters:
+    """The steps of a set of event types."""
+
+    def __init__(self, event_types: Mapping[str, type[Event]], steps: Mapping[tuple[str, int], Step]) -> None:
+        """Raises ValueError unless there is exactly one step for each version that was ever stored but the last."""
+        needed = {(name, version) for name, event in event_types.items() for version in range(1, event.schema_version)}
+        if needed != steps.keys():
+            raise ValueError(
+                f"upcasters are missing: {sorted(needed - steps.keys())}, "
+                f"or lead to no version: {sorted(steps.keys() - needed)}"
+            )
+        self._steps = dict(steps)
+        self._newest = {name: event.schema_version for name, event in event_types.items()}
+
+    def upcast(self, event_type: str, schema_version: int, data: dict[str, Any]) -> dict[str, Any]:
+        """`data` of an event as its type has it today; raises what a step raises on data it was not made for."""
+        for version in range(schema_version, self._newest[event_type]):
+            data = self._steps[event_type, version](data)
+        return data

@@ -1,0 +1,118 @@
+"""An event stored in an earlier shape is read in today's; one of a shape to come is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+
+from bus.codec import EventDecoder, UnreadableEvent
+from bus.connection import Bus
+from bus.event_store import EventStore
+from bus.repository import Repository
+from bus.snapshots import open_snapshots
+from domain.aggregates import EVENT_TYPES, Aggregate
+from domain.message import Event
+from domain.upcasting import UPCASTERS, Step, Upcasters
+from tests.bus.toy import TOY, append_many, message
+
+SIGNAL = "agent.signal.received"
+
+
+class SignalOfThree(Event, frozen=True, kw_only=True):
+    """A shape to come of the signal: `payload` became `body` in 2, which `urgent` was added to in 3."""
+
+    type: ClassVar[str] = SIGNAL
+    schema_version: ClassVar[int] = 3
+    name: str
+    body: Any
+    urgent: bool
+
+
+STEPS: dict[tuple[str, int], Step] = {
+    (SIGNAL, 1): lambda data: {"name": data["name"], "body": data["payload"]},
+    (SIGNAL, 2): lambda data: {**data, "urgent": data["name"] == "stop"},
+}
+TYPES: dict[str, type[Event]] = {SIGNAL: SignalOfThree}
+
+
+def stored(schema_version: int, data: Any) -> bytes:
+    envelope = msgspec.json.decode(message("a1", 1)[1], type=dict[str, Any])
+    return msgspec.json.encode({**envelope, "schemaversion": schema_version, "data": data})
+
+
+@pytest.mark.parametrize(
+    ("schema_version", "data"),
+    [
+        (1, {"name": "stop", "payload": [1]}),
+        (2, {"name": "stop", "body": [1]}),
+        (3, {"name": "stop", "body": [1], "urgent": True}),
+    ],
+)
+def test_every_version_is_read_in_the_newest_shape(schema_version: int, data: dict[str, Any]) -> None:
+    recorded = EventDecoder(TYPES, STEPS).decode(stored(schema_version, data), 7)
+    assert recorded.event == SignalOfThree(name="stop", body=[1], urgent=True)
+    assert (recorded.version, recorded.sequence) == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("schema_version", "data", "saying"),
+    [
+        (4, {"name": "x", "body": 1, "urgent": True}, "schema version 4, this node knows 3; upgrade"),
+        (0, {"name": "x", "payload": 1}, "schema version 0, this node knows 3"),
+        (-1, {"name": "x", "payload": 1}, "schema version -1, this node knows 3"),
+        (1, {"name": "x"}, "schema version 1, cannot be upcast: KeyError('payload')"),
+        (1, [1], "do not fit"),
+        (2, {"name": 5, "body": 1}, "do not fit"),
+        (3, {"name": "x", "payload": 1}, "do not fit"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(schema_version: int, data: Any, saying: str) -> None:
+    with pytest.raises(UnreadableEvent) as refused:
+        EventDecoder(TYPES, STEPS).decode(stored(schema_version, data), 7)
+    assert saying in str(refused.value) and "sequence 7" in str(refused.value)
+
+
+def test_the_runtimes_own_decoder_refuses_the_shape_to_come() -> None:
+    with pytest.raises(UnreadableEvent, match="upgrade this node"):
+        EventDecoder(EVENT_TYPES, UPCASTERS).decode(stored(3, {"name": "x", "body": 1, "urgent": True}), 7)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {},
+        {(SIGNAL, 1): STEPS[SIGNAL, 1]},
+        {**STEPS, (SIGNAL, 3): STEPS[SIGNAL, 2]},
+        {**STEPS, ("agent.unknown", 1): STEPS[SIGNAL, 2]},
+    ],
+)
+def test_a_chain_with_a_gap_or_a_step_to_nowhere_is_no_chain(steps: dict[tuple[str, int], Step]) -> None:
+    with pytest.raises(ValueError, match="upcasters are missing"):
+        Upcasters(TYPES, steps)
+
+
+async def test_an_aggregate_of_earlier_events_is_folded_in_todays_shape(
+    bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot that was folded before the upgrade is of no use after it."""
+
+    def evolve(state: tuple[Any, ...], event: Event) -> tuple[Any, ...]:
+        assert isinstance(event, SignalOfThree)
+        return (*state, (event.body, event.urgent))
+
+    upgraded: Aggregate[tuple[Any, ...]] = replace(TOY, evolve=evolve, events=(SignalOfThree,))
+    async with open_snapshots(bus, TOY) as before, open_snapshots(bus, upgraded) as after:
+        await append_many(store, "a1", 250)
+        await Repository(TOY, store, before).load("a1")
+        await before.settled()
+        assert await before.read("a1") is not None
+        decoder = EventDecoder(TYPES, STEPS)
+        monkeypatch.setattr("bus.history.decode_event", decoder.decode)
+        loaded = await Repository(upgraded, store, after).load("a1")
+        assert loaded.state == tuple((number, False) for number in range(1, 251))
+        await after.settled()
+        restored = await after.read("a1")
+        assert restored is not None and restored.version == 250
