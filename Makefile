@@ -29,8 +29,8 @@ check: $(VENV)/.installed  ## linter, formatter, types
 soak: $(VENV)/.installed  ## long randomized fault runs
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
-bench: $(VENV)/.installed  ## our figures, with machine and versions
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.installed  ## our figures and our peers' in one run; BENCH=--large adds a million events
+	$(BIN)/python -m benchmarks $(BENCH)
 
 docs: $(VENV)/.installed  ## the catalogue of events, commands and errors, from the types
 	$(BIN)/python -m l02.catalogue docs/

@@ -43,7 +43,8 @@ async def _compare(sizes: Sizes, venv: PeerVenv) -> None:
         _show(await projections(on, sizes))
     async with servers() as on:
         _show(await loads(on, sizes))
-    _show(await commands(sizes, venv))
+    async with servers() as on:
+        _show(await commands(on, sizes, venv))
 
 
 def _show(rows: list[Row]) -> None:

@@ -63,7 +63,7 @@ class Contender:
             output, _ = await process.communicate()
         finally:
             if process.returncode is None:
-                process.kill()
+                process.terminate()
                 await process.wait()
         if process.returncode:
             raise RuntimeError(f"{self.name} ended with {process.returncode}")
@@ -81,12 +81,10 @@ def peer(name: str, script: str, **options: Any) -> Contender:
     return Contender(name, (str(PeerVenv.python), str(_ROOT / "benchmarks" / "peers" / f"{script}.py")), options)
 
 
-async def contest(
-    contenders: list[Contender], options: Mapping[str, Any], *, key: str, rounds: int
-) -> dict[str, float]:
-    """Each contender's median of `rounds` runs, by name."""
-    taken: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+async def contest(contenders: list[Contender], options: Mapping[str, Any], rounds: int) -> dict[str, dict[str, float]]:
+    """The medians of each contender's figures over `rounds` runs, by the contender's name."""
+    taken: dict[str, list[dict[str, float]]] = {contender.name: [] for contender in contenders}
     for _ in range(rounds):
         for contender in contenders:
-            taken[contender.name].append((await contender.measure(options))[key])
-    return {name: median(values) for name, values in taken.items()}
+            taken[contender.name].append(await contender.measure(options))
+    return {name: {key: median(run[key] for run in runs) for key in runs[0]} for name, runs in taken.items()}

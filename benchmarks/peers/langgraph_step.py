@@ -1,4 +1,7 @@
-"""LangGraph: a graph of one node with the PostgreSQL checkpointer; durable when `ainvoke` returns, as with `sync`."""
+"""LangGraph: a graph of one node with the PostgreSQL checkpointer, each step on disk before the next one (`sync`).
+
+`async` is as fast; `exit` is three times as fast, and keeps nothing of a run until it is over.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ async def main() -> dict[str, float]:
     async with AsyncConnectionPool(
         OPTIONS["postgres"], min_size=CONNECTIONS, max_size=CONNECTIONS, kwargs=settings
     ) as pool:
-        saver = AsyncPostgresSaver(pool)  # type: ignore[arg-type]
+        saver = AsyncPostgresSaver(pool)
         await saver.setup()
         graph = StateGraph(State).add_node("step", step).add_edge(START, "step").add_edge("step", END)
         compiled = graph.compile(checkpointer=saver)

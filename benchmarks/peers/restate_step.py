@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -25,8 +26,8 @@ OPTIONS: dict[str, Any] = json.loads(sys.argv[1]) if len(sys.argv) == 2 else {}
 service = restate.Service("Peer")
 
 
-@service.handler()
-async def work(ctx: restate.Context, question: str) -> str:
+@service.handler()  # type: ignore[untyped-decorator]
+async def work(ctx: restate.Context, question: str) -> Any:
     return await ctx.run_typed("step", lambda: "done")
 
 
@@ -75,6 +76,12 @@ async def measure(admin: int, ingress: int, handler: int) -> dict[str, float]:
         return {"per_second": sum(counts) / (time.perf_counter() - began)}
 
 
+def quiet(command: list[str], directory: Path, environment: dict[str, str] | None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command, cwd=directory, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
 def main() -> dict[str, float]:
     admin, ingress, handler, fabric = (free_port() for _ in range(4))
     with tempfile.TemporaryDirectory() as directory:
@@ -88,12 +95,10 @@ def main() -> dict[str, float]:
             "DO_NOT_TRACK": "1",
         }
         hypercorn = [sys.executable, "-m", "hypercorn", "--worker-class", "uvloop", "--log-level", "ERROR"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         processes = [
-            subprocess.Popen([OPTIONS["restate_server"], "--no-logo"], env=environment, cwd=directory, **quiet),
-            subprocess.Popen([*hypercorn, "--bind", f"127.0.0.1:{handler}", "restate_step:app"],
-                             cwd=Path(__file__).parent, **quiet),
-        ]  # fmt: skip
+            quiet([OPTIONS["restate_server"], "--no-logo"], Path(directory), environment),
+            quiet([*hypercorn, "--bind", f"127.0.0.1:{handler}", "restate_step:app"], Path(__file__).parent, None),
+        ]
         try:
             return uvloop.run(measure(admin, ingress, handler))
         finally:
@@ -104,4 +109,6 @@ def main() -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    # Ended from outside, it still ends its children.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(json.dumps(main()))
