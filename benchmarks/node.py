@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any
 
 import psutil
+import uvloop
 
 from benchmarks.measure import Figure, median_milliseconds
 from domain.agent.events import AgentSpawned
@@ -44,7 +45,7 @@ def measure_node() -> list[Figure]:
         data_dir = Path(directory) / "data"
         with _node(data_dir) as process:
             figures = _idle(process)
-            figures += asyncio.run(_commands(data_dir, Path(directory)))
+            figures += uvloop.run(_commands(data_dir, Path(directory)))
     return [*figures, _help()]
 
 

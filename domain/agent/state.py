@@ -55,6 +55,11 @@ class Execution(Struct, frozen=True, kw_only=True):
     waiting: dict[int, Waiting] = {}
     requested_tools: dict[int, str] = {}
 
+    @property
+    def has_run(self) -> bool:
+        """Whether a process has got so far with it as to ask for an effect."""
+        return bool(self.journal or self.waiting or self.requested_tools)
+
 
 class PendingSignal(Struct, frozen=True, kw_only=True):
     """A signal that no execution has taken yet."""

@@ -172,7 +172,13 @@ class AgentRunner:
                     self._signalled,
                     self._actor,
                 ),
-                stream=TokenStream(self._bus, self._agent_id, execution.execution_id, enabled=limits.enable_streaming),
+                stream=TokenStream(
+                    self._bus,
+                    self._agent_id,
+                    execution.execution_id,
+                    enabled=limits.enable_streaming,
+                    has_run=execution.has_run,
+                ),
                 live=LiveCalls(),
                 began=time.monotonic(),
             )

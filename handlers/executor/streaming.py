@@ -23,12 +23,14 @@ _decoder = msgspec.json.Decoder(_Piece)
 class TokenStream:
     """The output of one execution. An execution that runs again says nothing that was said before."""
 
-    def __init__(self, bus: Bus, agent_id: str, execution_id: str, *, enabled: bool) -> None:
+    def __init__(self, bus: Bus, agent_id: str, execution_id: str, *, enabled: bool, has_run: bool) -> None:
         self._bus = bus
         self._subject = stream_subject(agent_id, execution_id)
         self._execution_id = execution_id
         self._enabled = enabled
-        self._said: int | None = None
+        # Only one that has run before may have said something; what a crash right at its start leaves to be said
+        # twice, the stream's own window takes out.
+        self._said: int | None = None if has_run else 0
         self._next = 0
 
     def begin_again(self) -> None:
