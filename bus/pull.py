@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from nats.errors import Error as NatsError
 
 from bus.connection import Bus
 
-__all__ = ["ConsumerError", "Pull", "create_consumer", "pull"]
+__all__ = ["ConsumerError", "Pull", "create_consumer", "forward_reading", "pull"]
 
 _log = structlog.get_logger()
 _HEARTBEAT_SECONDS = 2.0
@@ -191,3 +191,16 @@ async def create_consumer(bus: Bus, stream: str, config: dict[str, Any]) -> str:
     if error := answer.get("error"):
         raise ConsumerError(f"consumer {name} on {stream}: {error.get('description')}")
     return str(answer["name"])
+
+
+def forward_reading(after: int, filters: Sequence[str]) -> dict[str, Any]:
+    """The configuration of a consumer for one reader, who keeps its own position: it begins behind sequence `after`."""
+    return {
+        "ack_policy": "none",
+        "deliver_policy": "by_start_sequence",
+        "opt_start_seq": after + 1,
+        "filter_subjects": list(filters),
+        "inactive_threshold": 60_000_000_000,
+        "mem_storage": True,
+        "num_replicas": 1,
+    }

@@ -8,7 +8,7 @@ from typing import Any
 
 from bus.codec import RecordedEvent, UnreadableEvent, decode_event
 from bus.connection import Bus
-from bus.pull import Pull, pull
+from bus.pull import Pull, forward_reading, pull
 from bus.streams import EVENTS_STREAM
 
 __all__ = ["EventReader", "last_sequence", "read_events"]
@@ -66,15 +66,7 @@ async def read_events(
     reader: EventReader
 
     async def config() -> dict[str, Any]:
-        return {
-            "ack_policy": "none",
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": reader.position + 1,
-            "filter_subjects": list(filters),
-            "inactive_threshold": 60_000_000_000,
-            "mem_storage": True,
-            "num_replicas": 1,
-        }
+        return forward_reading(reader.position, filters)
 
     async with pull(bus, EVENTS_STREAM, config, window=window) as source:
         reader = EventReader(source, after)

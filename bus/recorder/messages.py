@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from bus.connection import Bus
-from bus.pull import Pull, pull
+from bus.pull import Pull, forward_reading, pull
 from bus.requests import AnswerLost
 
 __all__ = ["Follower", "Message", "MessageReader", "follow", "stream_api"]
@@ -168,15 +168,7 @@ async def follow(bus: Bus, stream: str, *, after: int, filters: Sequence[str]) -
     follower: Follower
 
     async def config() -> dict[str, Any]:
-        return {
-            "ack_policy": "none",
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": follower.position + 1,
-            "filter_subjects": list(filters),
-            "inactive_threshold": 60_000_000_000,
-            "mem_storage": True,
-            "num_replicas": 1,
-        }
+        return forward_reading(follower.position, filters)
 
     async with pull(bus, stream, config, window=_WINDOW) as source:
         follower = Follower(source, after)
