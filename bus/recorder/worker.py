@@ -43,6 +43,7 @@ class Worker:
         try:
             self._running = started.result()
         except (BusUnreachable, NatsError) as error:
+            thread.join()
             raise OperationalError(str(error)) from error
         self._lock = threading.RLock()
         self._finalizer = weakref.finalize(self, _stop, self._running, thread)
