@@ -15,6 +15,7 @@ __all__ = [
     "DEAD",
     "EVENTS",
     "OUTCOMES",
+    "RETRY",
     "SNAPSHOTS_BUCKET",
     "STREAM",
     "TIMERS",
@@ -28,6 +29,7 @@ __all__ = [
     "outcome_subject",
     "parse_command_subject",
     "parse_event_subject",
+    "retry_subject",
     "snapshot_subject",
     "stream_subject",
     "timer_subject",
@@ -40,6 +42,7 @@ OUTCOMES = "l02.out"
 API = "l02.api"
 STREAM = "l02.stream"
 DEAD = "l02.dead"
+RETRY = "l02.retry"
 SNAPSHOTS_BUCKET = "l02_snapshots"
 
 
@@ -121,3 +124,8 @@ def snapshot_subject(aggregate: AggregateId) -> str:
 def dead_subject(origin: str) -> str:
     """Where messages of a consumer are kept that cannot be handled."""
     return f"{DEAD}.{origin}"
+
+
+def retry_subject(consumer: str) -> str:
+    """Where the handler behind a consumer is asked to handle an event once more."""
+    return f"{RETRY}.{consumer}"
