@@ -33,7 +33,7 @@ from domain.agent.commands import (
     Restart,
 )
 from domain.agent.state import AgentState, Status
-from domain.errors import Failure
+from domain.errors import Failure, PermanentFailure
 from domain.message import Command
 from handlers.processes import AgentProcess, Processes
 
@@ -187,7 +187,7 @@ class Lifecycle:
                     incarnation=incarnation,
                     code=failure.code.value,
                     message=failure.message,
-                    permanent=self._processes.is_permanent(failure),
+                    permanent=isinstance(failure, PermanentFailure),
                 ),
                 keeper.correlation_id,
             )
