@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from bus.cancelling import end
+from bus.causes import first_cause
 from projections.progress import Progress
 
 __all__ = ["keep_projecting"]
@@ -35,7 +36,7 @@ async def keep_projecting(
                 progress.resume(names)
             await running
         except Exception as error:
-            cause = _first(error)
+            cause = first_cause(error)
             reason = str(cause) or repr(cause)
             if any(progress.halted.get(name) != reason for name in names):
                 _log.error("projections have halted", projections=[*names], reason=reason, exc_info=error)
@@ -43,9 +44,3 @@ async def keep_projecting(
         finally:
             await end(running)
         await asyncio.sleep(_AGAIN_SECONDS)
-
-
-def _first(error: Exception) -> Exception:
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
