@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from bus.codec import Metadata, RecordedEvent
+from bus.codec import Metadata, RecordedEvent, UnreadableEvent
 from bus.connection import Bus
 from bus.follow import follow_events
 from bus.repository import Loaded, Repository
@@ -119,8 +119,12 @@ class Lifecycle:
     async def _recover(self, agent_id: str) -> None:
         correlation_id = uuid.uuid4().hex
         command = RecoverProcess(node_id=self._node_id, cause=f"node {self._node_id} began anew")
-        await self._decide(agent_id, command, correlation_id)
-        self._wake(agent_id, correlation_id)
+        try:
+            await self._decide(agent_id, command, correlation_id)
+        except UnreadableEvent:  # of a newer version: nobody can say what this agent should have, others go on
+            _log.exception("an agent cannot be recovered", agent_id=agent_id)
+        else:
+            self._wake(agent_id, correlation_id)
 
     async def _keep(self, agent_id: str, keeper: _Keeper) -> None:
         """Until the agent needs no keeper. One that is cancelled leaves its process to `_stop_all`."""

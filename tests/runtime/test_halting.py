@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bus.dead_letters import DeadLetter
 from domain.errors import Failure
 from l02.client import Client
 from l02.node import Node, running_node
@@ -34,6 +35,15 @@ async def publish_unreadable(node: Node, client: Client) -> int:
     return ack.seq
 
 
+async def parked_event(client: Client) -> DeadLetter:
+    async with asyncio.timeout(20):
+        while True:
+            async for letter in client.dead_letters():
+                if letter.is_event:
+                    return letter
+            await asyncio.sleep(0.05)
+
+
 async def test_the_rest_of_the_node_goes_on(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
     async with running_node(settings) as node, Client.connect(nats_url=node.runtime["nats_url"]) as client:
@@ -54,6 +64,12 @@ async def test_the_rest_of_the_node_goes_on(tmp_path: Path) -> None:
         assert (await client.execute("a3", {"steps": [["count"]]})).output == [1]
         with pytest.raises(Failure, match="E2117.*schema version 9.*upgrade"):
             await client.signal("a2", "go")
+
+        # The handler that would announce it has put it aside; it cannot do better until the upgrade.
+        letter = await parked_event(client)
+        assert (letter.consumer, letter.origin, letter.reason) == ("outcomes", sequence, why)
+        with pytest.raises(Failure, match="E2117.*outcomes failed on event.*upgrade this node"):
+            await client.retry_dead_letter(letter.sequence)
 
         # Nobody is shown an old state as if it were the present one, and nothing is projected past the event.
         with pytest.raises(Failure, match="the read model has halted: .*schema version 9"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -120,3 +121,11 @@ async def test_two_nodes_in_one_process_count_apart(node: Node, client: Client, 
         seen = await samples(other)
         assert seen["agent_runtime_command_outcomes_total", ("ok",)] == 1
         assert ("process_cpu_seconds_total", ()) in seen
+
+
+async def test_every_metric_is_described(node: Node) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    described = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
+    _, text = await fetch(node, "/metrics")
+    shown = set(re.findall(r"^# HELP (agent_runtime_\w+)", text, re.MULTILINE))
+    assert shown - {name for name in shown if name.endswith("_created")} == described
