@@ -20,5 +20,7 @@ class Tally:
         """Messages put among the dead letters, by consumer."""
         self.outcomes: Counter[str] = Counter()
         """Outcomes of commands said, by error code; `ok` for those that had none."""
+        self.unread: dict[str, int] = {}
+        """Messages that are there to be read, by who reads them for its partitions."""
         self.consumers: dict[str, str] = {}
         """The stream of each durable consumer."""

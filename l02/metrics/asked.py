@@ -70,6 +70,9 @@ class Asked:
             info = await consumer_info(self._bus, stream, name)
             if info is not None:
                 lag[name] = info["num_pending"] + info["num_ack_pending"]
+        lag.update(self._parts.partitions.in_hand)
+        for name in _by_handler(lag).keys() & self._bus.tally.unread.keys():
+            lag[name] += self._bus.tally.unread[name]
         return _gauge(
             "agent_runtime_consumer_lag",
             "Messages that a handler has not been given yet, or not dealt with yet.",

@@ -109,8 +109,8 @@ async def test_commands_handlers_and_projections(node: Node, client: Client) -> 
     )
     of = {name: {labels[0] for found, labels in seen if found == name and labels} for name, _ in seen}
     assert of["agent_runtime_consumer_lag"] == {"commands", "outcomes", "lifecycle", "executor"}
-    assert of["agent_runtime_projection_lag"] == {"agents", "executions", "views"}
-    assert of["agent_runtime_projection_halted"] == {"agents", "executions", "views"}
+    assert of["agent_runtime_projection_lag"] == {"agents", "executions", "nodes", "views"}
+    assert of["agent_runtime_projection_halted"] == {"agents", "executions", "nodes", "views"}
     assert seen["agent_runtime_command_outcomes_total", ("E2110",)] >= 1
 
 
