@@ -13,8 +13,8 @@ parked is ended (term): each by itself, since another node may hold others of th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
 import structlog
@@ -26,8 +26,9 @@ from bus.connection import Bus
 from bus.dead_letters import park
 from bus.passing import is_passing
 from bus.pull import consumer_info, pull
+from bus.retries import answer_retries
 from bus.streams import EVENTS_STREAM
-from bus.subjects import events_filter, retry_subject
+from bus.subjects import events_filter
 from domain.errors import ErrorCode
 from domain.message import Event
 
@@ -66,7 +67,10 @@ async def follow_events(
     """
     handler = _Handler(bus, durable_name, handle)
     filters = [events_filter(event_type=event.type) for event in event_types]
-    async with handler.retries(), pull(bus, EVENTS_STREAM, lambda: handler.config(filters, begin)) as source:
+    async with (
+        answer_retries(bus, durable_name, handler.handle_again),
+        pull(bus, EVENTS_STREAM, lambda: handler.config(filters, begin)) as source,
+    ):
         ready()
         while True:
             await handler.take(await source.next_batch(_BATCH))
@@ -170,31 +174,10 @@ class _Handler:
         with suppress(NatsError):  # then it comes again, and is known
             await settle()
 
-    @asynccontextmanager
-    async def retries(self) -> AsyncIterator[None]:
-        """Handle events once more when somebody asks for it (`bus.dead_letters.resend`), as long as this lasts."""
-        subscription = await self._bus.client.subscribe(retry_subject(self._name), queue=self._name, cb=self._retry)
-        try:
-            yield
-        finally:
-            if not self._bus.client.is_closed:
-                await subscription.unsubscribe()
-
-    async def _retry(self, request: Msg) -> None:
-        """The answer is empty if the event was handled, and says else why it was not."""
-        try:
-            stored = await self._bus.stored(EVENTS_STREAM, sequence=int(request.data))
-            if stored is None:
-                raise ValueError("there is no such event")
-            recorded = decode_event(stored.data, int(request.data))
-            async with self._turn:
-                await self._handle([recorded])
-            answer = ""
-        except Exception as error:
-            _log.exception("a handler failed on an event it was asked to handle again", handler=self._name)
-            answer = str(error) if isinstance(error, UnreadableEvent) else repr(error)
-        with suppress(NatsError):  # then who asked hears nothing, and the letter stays
-            await request.respond(answer.encode())
+    async def handle_again(self, recorded: RecordedEvent) -> None:
+        """Handle one that was parked."""
+        async with self._turn:
+            await self._handle([recorded])
 
 
 def _deliveries(message: Msg) -> int:
