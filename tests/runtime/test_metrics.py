@@ -61,9 +61,14 @@ async def test_what_became_of_agents(tmp_path: Path) -> None:
         await client.execute("a2", {"steps": [["count"]]})
         tokens = "agent_runtime_tokens_consumed_total"
         active = "agent_runtime_active_agents"
-        seen = await until(
-            node, lambda seen: seen.get((active, ("running", "standard"))) == 1 and (tokens, ("a1",)) in seen
-        )
+        wanted = {
+            (active, ("running", "standard")),
+            (active, ("running", "trusted")),
+            (tokens, ("a1",)),
+            (tokens, ("a2",)),
+        }
+        seen = await until(node, lambda seen: wanted <= seen.keys())
+        assert seen[active, ("running", "standard")] == 1
         assert seen["agent_runtime_spawns_total", ("landlock", "success", "standard")] == 1
         assert seen["agent_runtime_spawns_total", ("process", "success", "trusted")] == 1
         assert seen["agent_runtime_spawns_total", ("landlock", "failure", "standard")] == 1
