@@ -18,10 +18,11 @@ from nats.js.errors import APIError
 
 from bus.codec import RecordedEvent, decode_event
 from bus.connection import Bus
-from bus.history import read_history
+from bus.past import read_past
 from bus.requests import PubAck
 from bus.streams import EVENTS_STREAM
 from bus.subjects import AggregateId, aggregate_filter
+from bus.trail import TRAIL_HEADER, trail_header
 from domain.errors import ErrorCode, Failure
 
 __all__ = ["AppendFailed", "Conflict", "EventStore", "open_event_store"]
@@ -51,12 +52,15 @@ class AppendFailed(Exception):
 class _Append:
     """Messages of one aggregate that are stored together or not at all."""
 
-    __slots__ = ("aggregate", "expected", "messages", "size", "stored")
+    __slots__ = ("aggregate", "expected", "messages", "size", "stored", "trail")
 
-    def __init__(self, aggregate: AggregateId, messages: Sequence[tuple[str, bytes]], expected: int) -> None:
+    def __init__(
+        self, aggregate: AggregateId, messages: Sequence[tuple[str, bytes]], expected: int, trail: Sequence[int]
+    ) -> None:
         self.aggregate = aggregate
         self.messages = messages
         self.expected = expected
+        self.trail = trail
         self.size = sum(len(payload) for _, payload in messages)
         self.stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -81,29 +85,30 @@ class EventStore:
         self._batches = 0
         self._closed = False
 
-    async def append(self, aggregate: AggregateId, messages: Sequence[tuple[str, bytes]], expected: int) -> int:
+    async def append(
+        self,
+        aggregate: AggregateId,
+        messages: Sequence[tuple[str, bytes]],
+        expected: int,
+        trail: Sequence[int] = (),
+    ) -> int:
         """Store `messages` (subject, payload) after the aggregate's event with stream sequence `expected` (0: none).
 
+        `trail` is what the writer knows of the last events' sequences, that of `expected` at its end (`bus.trail`).
         Returns the stream sequence of the last one. Raises Conflict, AppendFailed if the answer did not come, or
         Failure E2115 if the server would never take it. If the caller is cancelled, it may be stored or not.
         """
         if self._closed:
             raise AppendFailed("the event store is closed")
         self._require_storable(messages)
-        append = _Append(aggregate, messages, expected)
+        append = _Append(aggregate, messages, expected, trail or ((expected,) if expected else ()))
         self._waiting.append(append)
         self._flush_soon()
         return await append.stored
 
     async def load(self, aggregate: AggregateId, after: int = 0) -> list[RecordedEvent]:
         """The aggregate's events with a stream sequence above `after`, in order."""
-        events: list[RecordedEvent] = []
-        while True:
-            position = events[-1].sequence if events else after
-            batch, more = await read_history(self._bus, aggregate_filter(aggregate), after=position)
-            events += batch
-            if not more:
-                return events
+        return await read_past(self._bus, aggregate, after)
 
     async def event_at(self, sequence: int) -> RecordedEvent:
         """The event with this stream sequence."""
@@ -213,9 +218,9 @@ class EventStore:
         """Publish all messages, as one atomic batch if there are several; the last one's stream sequence."""
         messages: list[tuple[str, bytes, dict[str, str]]] = []
         for append in batch:
-            (subject, payload), *others = append.messages
-            messages.append((subject, payload, _expectation(append)))
-            messages += [(subject, payload, {}) for subject, payload in others]
+            for place, (subject, payload) in enumerate(append.messages):
+                headers = {TRAIL_HEADER: trail_header(append.trail, place)}
+                messages.append((subject, payload, headers if place else headers | _expectation(append)))
         try:
             ack = await self._publish_atomically(messages)
         except APIError as error:

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from bus.codec import RecordedEvent, UnreadableEvent
+from bus.trail import Trail, extended
 from domain.message import Event
 
 __all__ = ["Handled", "HandledCommands", "Loaded"]
@@ -138,6 +139,8 @@ class Loaded(Generic[S]):
     """The version that a snapshot was last made of, or tried to be, and its sequence; before the first one, the
     sequence of the first event."""
     snapshot_sequence: int = 0
+    trail: Trail = ()
+    """The sequences of the last events taken in."""
 
     def is_at(self, item: RecordedEvent) -> bool:
         """Whether `item` is the last event taken in."""
@@ -152,6 +155,7 @@ class Loaded(Generic[S]):
         self.state = evolve(self.state, item.event)
         self.version = item.version
         self.sequence = item.sequence
+        self.trail = extended(self.trail, item.sequence)
         self.event_id = item.event_id
         if self.created_at is None:
             self.created_at = item.time
