@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -21,14 +21,24 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from bus.connection import Bus
+from bus.listening import listen
 
-__all__ = ["ConsumerError", "Pull", "create_consumer", "forward_reading", "pull"]
+__all__ = ["ConsumerError", "Delivery", "Pull", "create_consumer", "delivery_of", "forward_reading", "pull"]
 
 _log = structlog.get_logger()
 _HEARTBEAT_SECONDS = 2.0
 _EXPIRES_SECONDS = 30.0
 _RETRY_SECONDS = 0.2
 _NANO = 1_000_000_000
+_SHORT_REPLY_TOKENS = 9
+
+
+class Delivery(NamedTuple):
+    """Which message of a stream this is, and which delivery of its consumer."""
+
+    stream_sequence: int
+    consumer: str
+    consumer_sequence: int
 
 
 class ConsumerError(Exception):
@@ -116,11 +126,8 @@ class Pull:
         await self._unsubscribe()
         self._generation += 1
         self._requested = 0
-        self._subscription = await self._bus.client.subscribe(
-            f"{self._inbox}.{self._generation}",
-            cb=partial(self._receive, self._generation),
-            pending_msgs_limit=-1,
-            pending_bytes_limit=-1,
+        self._subscription = await listen(
+            self._bus.client, f"{self._inbox}.{self._generation}", partial(self._receive, self._generation)
         )
 
     async def _ask_for_more(self) -> None:
@@ -141,7 +148,7 @@ class Pull:
             reply=f"{self._inbox}.{self._generation}",
         )
 
-    async def _receive(self, generation: int, message: Msg) -> None:
+    def _receive(self, generation: int, message: Msg) -> None:
         if generation != self._generation:
             return
         self._last_heard = self._now()
@@ -191,6 +198,14 @@ async def create_consumer(bus: Bus, stream: str, config: dict[str, Any]) -> str:
     if error := answer.get("error"):
         raise ConsumerError(f"consumer {name} on {stream}: {error.get('description')}")
     return str(answer["name"])
+
+
+def delivery_of(message: Msg) -> Delivery:
+    """What a consumer's message says in its reply subject; nats-py's own reading of it costs five times as much."""
+    # $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<times>.<stream sequence>.<consumer sequence>.<time>.<pending>
+    tokens = message.reply.split(".")
+    first = 2 if len(tokens) == _SHORT_REPLY_TOKENS else 4
+    return Delivery(int(tokens[first + 3]), tokens[first + 1], int(tokens[first + 4]))
 
 
 def forward_reading(after: int, filters: Sequence[str]) -> dict[str, Any]:

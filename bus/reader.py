@@ -8,7 +8,7 @@ from typing import Any
 
 from bus.codec import RecordedEvent, UnreadableEvent, decode_event
 from bus.connection import Bus
-from bus.pull import Pull, forward_reading, pull
+from bus.pull import Pull, delivery_of, forward_reading, pull
 from bus.streams import EVENTS_STREAM
 
 __all__ = ["EventReader", "last_sequence", "read_events"]
@@ -31,11 +31,10 @@ class EventReader:
         while True:
             events: list[RecordedEvent] = []
             for message in await self._source.next_batch(limit):
-                metadata = message.metadata
-                if not self._follows(metadata.consumer, metadata.sequence.consumer):
+                sequence, consumer, number = delivery_of(message)
+                if not self._follows(consumer, number):
                     self._source.renew()
                     break
-                sequence = metadata.sequence.stream
                 if sequence > self.position:
                     try:
                         events.append(decode_event(message.data, sequence))

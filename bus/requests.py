@@ -17,6 +17,8 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NoStreamResponseError
 
+from bus.listening import listen
+
 __all__ = ["AnswerLost", "PubAck", "PubError", "Requests"]
 
 _NO_RESPONDERS = "503"
@@ -59,7 +61,7 @@ class Requests:
 
     async def start(self) -> None:
         """Subscribe to the answers."""
-        await self._client.subscribe(f"{self._prefix}.*", cb=self._receive)
+        await listen(self._client, f"{self._prefix}.*", self._receive)
 
     def connection_lost(self) -> None:
         """Tell all that wait for an answer that it will not come."""
@@ -102,7 +104,7 @@ class Requests:
             raise APIError.from_error(msgspec.structs.asdict(ack.error))
         return ack
 
-    async def _receive(self, message: Msg) -> None:
+    def _receive(self, message: Msg) -> None:
         answer = self._open.get(message.subject)
         if answer is not None and not answer.done():
             answer.set_result(message)
