@@ -47,12 +47,13 @@ class Handled:
 class HandledCommands:
     """The commands from the wire that an aggregate's events came from, by id."""
 
-    def __init__(self, keys: bytes = b"", facts: bytes = b"") -> None:
+    def __init__(self, keys: bytes | memoryview = b"", facts: bytes | memoryview = b"") -> None:
         """Raises ValueError if the two do not belong together."""
-        if len(keys) % _DIGEST_BYTES or len(keys) // _DIGEST_BYTES * _FACTS.size != len(facts):
-            raise ValueError(f"{len(keys)} bytes of keys and {len(facts)} bytes of facts do not fit")
         self._keys = bytearray(keys)
         self._facts = bytearray(facts)
+        count, rest = divmod(len(self._keys), _DIGEST_BYTES)
+        if rest or count * _FACTS.size != len(self._facts):
+            raise ValueError(f"{len(self._keys)} bytes of keys and {len(self._facts)} bytes of facts do not fit")
         self._index: dict[bytes, int] | None = None
         self._searches = 0
         self._deciding: tuple[str, datetime] | None = None

@@ -17,6 +17,7 @@ from nats.js.errors import APIError
 
 from bus.codec import RecordedEvent
 from bus.connection import Bus
+from bus.group_commit import UNEXPECTED_CODES
 from bus.listening import listen
 from bus.objects import inline
 from bus.streams import OUTCOMES_STREAM
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 _INLINE_OUTPUT_BYTES = 1024 * 1024
-_EXISTS_CODES = (10071, 10164)
 _COMMAND_SEQUENCE_HEADER = "L02-Command-Sequence"
 # How long an outcome is listened for before the stream is asked; a repeated command's has long been said.
 _LISTEN_SECONDS = (0.25, 0.5, 1.0, 2.0)
@@ -133,20 +133,18 @@ async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0)
     Only a refusal gives way, when the id was tried again; `command_sequence` (of the command's message in its stream)
     tells that from a message that is delivered again.
     """
+    subject, raw = outcome_subject(outcome.command_id), _encoder.encode(outcome)
     expected = 0
     while True:
+        headers = {
+            "Nats-Expected-Last-Subject-Sequence": str(expected),
+            _COMMAND_SEQUENCE_HEADER: str(command_sequence),
+        }
         try:
-            await bus.publish(
-                outcome_subject(outcome.command_id),
-                _encoder.encode(outcome),
-                headers={
-                    "Nats-Expected-Last-Subject-Sequence": str(expected),
-                    _COMMAND_SEQUENCE_HEADER: str(command_sequence),
-                },
-            )
+            await bus.together(OUTCOMES_STREAM).store(outcome.command_id, [(subject, raw, headers)])
             return
         except APIError as error:
-            if error.err_code not in _EXISTS_CODES:
+            if error.err_code not in UNEXPECTED_CODES:
                 raise
         said = await said_outcome(bus, outcome.command_id)
         tried_again = not outcome.is_refusal or (said is not None and command_sequence > said.command_sequence)

@@ -8,6 +8,7 @@ reconnect or an error of the consumer starts the conversation anew.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -108,7 +109,7 @@ class Pull:
             await self._bus.client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}")
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return time.monotonic()
 
     async def _unsubscribe(self) -> None:
         subscription, self._subscription = self._subscription, None
@@ -152,7 +153,7 @@ class Pull:
         if generation != self._generation:
             return
         self._last_heard = self._now()
-        status = message.headers.get("Status") if message.headers and not message.reply else None
+        status = message.headers.get("Status") if not message.reply and message.headers else None
         if status is None:
             self._requested -= 1
             self._messages.append(message)

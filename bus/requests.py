@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from nats.aio.client import Client
@@ -19,9 +20,13 @@ from nats.js.errors import APIError, NoStreamResponseError
 
 from bus.listening import listen
 
-__all__ = ["AnswerLost", "PubAck", "PubError", "Requests"]
+__all__ = ["AnswerLost", "Message", "PubAck", "PubError", "Requests"]
+
+Message = tuple[str, bytes, Mapping[str, str]]
+"""Subject, payload, headers."""
 
 _NO_RESPONDERS = "503"
+_BATCH_SEQUENCE = "Nats-Batch-Sequence"
 
 
 class AnswerLost(NatsTimeoutError):
@@ -103,6 +108,21 @@ class Requests:
         if ack.error is not None:
             raise APIError.from_error(msgspec.structs.asdict(ack.error))
         return ack
+
+    async def publish_together(self, messages: Sequence[Message], *, timeout: float) -> PubAck:
+        """Store messages of one stream side by side, all or none: an atomic batch, if there are several.
+
+        The acknowledgement is that of the last one. Raises as `publish`.
+        """
+        *others, (subject, payload, headers) = messages
+        if others:
+            batch = {"Nats-Batch-Id": uuid.uuid4().hex}
+            for number, (other_subject, other_payload, other_headers) in enumerate(others, start=1):
+                await self._client.publish(
+                    other_subject, other_payload, headers={**other_headers, **batch, _BATCH_SEQUENCE: str(number)}
+                )
+            headers = {**headers, **batch, _BATCH_SEQUENCE: str(len(messages)), "Nats-Batch-Commit": "1"}
+        return await self.publish(subject, payload, timeout=timeout, headers=headers)
 
     def _receive(self, message: Msg) -> None:
         answer = self._open.get(message.subject)

@@ -48,11 +48,11 @@ _log = structlog.get_logger()
 
 
 class _Envelope(Struct, frozen=True):
-    """The value that is stored."""
+    """The value that is stored. Large fields are read in place: the commands of a long life are a megabyte."""
 
     fingerprint: str
     sha256: bytes
-    body: bytes
+    body: memoryview
 
 
 class _Body(Struct, frozen=True):
@@ -62,9 +62,9 @@ class _Body(Struct, frozen=True):
     sequence: Annotated[int, Meta(ge=1)]
     event_id: str
     created_at: datetime | None
-    state: bytes
-    command_keys: bytes
-    command_facts: bytes
+    state: memoryview
+    command_keys: memoryview
+    command_facts: memoryview
 
 
 class _Unusable(Exception):
@@ -152,12 +152,12 @@ class Snapshots(Generic[S]):
                 sequence=still.sequence,
                 event_id=still.event_id,
                 created_at=still.created_at,
-                state=msgspec.json.encode(still.state),
-                command_keys=commands[0],
-                command_facts=commands[1],
+                state=memoryview(msgspec.json.encode(still.state)),
+                command_keys=memoryview(commands[0]),
+                command_facts=memoryview(commands[1]),
             )
         )
-        return _encoder.encode(_Envelope(self.fingerprint, hashlib.sha256(body).digest(), body))
+        return _encoder.encode(_Envelope(self.fingerprint, hashlib.sha256(body).digest(), memoryview(body)))
 
     def _decode(self, raw: bytes) -> Loaded[S]:
         try:
