@@ -122,7 +122,7 @@ class _Client(Client):
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         if headers and headers.startswith(_PLAIN_HEADERS):
-            return LazyHeaders(headers[len(_PLAIN_HEADERS) :])  # type: ignore[return-value]  # a mapping will do
+            return LazyHeaders(headers)  # type: ignore[return-value]  # a mapping will do
         try:
             return await super()._process_headers(headers)
         except (IndexError, UnicodeDecodeError) as error:

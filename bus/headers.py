@@ -35,7 +35,7 @@ class LazyHeaders(Mapping[str, str]):
 
 
 def parse_header_lines(raw: bytes) -> dict[str, str]:
-    """The headers by name; what is no header is left out."""
+    """The headers by name; what is no header, as the line with the protocol's version, is left out."""
     headers = {}
     for line in raw.decode(errors="replace").split("\r\n"):
         name, separator, value = line.partition(":")
