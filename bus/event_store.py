@@ -18,7 +18,8 @@ from nats.js.errors import APIError
 
 from bus.codec import RecordedEvent, decode_event
 from bus.connection import Bus
-from bus.history import read_history
+from bus.history import HistoryUnreadable, read_history
+from bus.leader import message_from_leader, standing_of
 from bus.requests import PubAck
 from bus.streams import EVENTS_STREAM
 from bus.subjects import AggregateId, aggregate_filter
@@ -38,6 +39,10 @@ _SINGLES_IN_FLIGHT = 8
 _BATCHES_IN_FLIGHT = 2
 _ACK_SECONDS = 5.0
 _CONFLICT_CODES = (10071, 10164)
+# So many are had sooner one by one from the leader than together from any copy, which may be one that hangs.
+_FEW_EVENTS = 2
+# How long it is taken for granted that the stream has a single copy.
+_REPLICATION_SECONDS = 10.0
 
 
 class Conflict(Exception):
@@ -80,6 +85,7 @@ class EventStore:
         self._singles = 0
         self._batches = 0
         self._closed = False
+        self._single_until = 0.0
 
     async def append(self, aggregate: AggregateId, messages: Sequence[tuple[str, bytes]], expected: int) -> int:
         """Store `messages` (subject, payload) after the aggregate's event with stream sequence `expected` (0: none).
@@ -95,21 +101,50 @@ class EventStore:
         self._flush_soon()
         return await append.stored
 
-    async def load(self, aggregate: AggregateId, after: int = 0) -> list[RecordedEvent]:
-        """The aggregate's events with a stream sequence above `after`, in order."""
+    async def load(self, aggregate: AggregateId, after: int = 0, version: int = 0) -> list[RecordedEvent]:
+        """The aggregate's events with a stream sequence above `after`, at which it has `version`, in order.
+
+        What was acknowledged to anybody before this was called is among them: where the stream has several copies its
+        leader says how many there must be, and gives a few, or those that a lagging copy has not.
+        """
+        newest = await self._version_at_leader(aggregate)
         events: list[RecordedEvent] = []
-        while True:
+        more = newest is None or newest > version + _FEW_EVENTS
+        while more:
             position = events[-1].sequence if events else after
             batch, more = await read_history(self._bus, aggregate_filter(aggregate), after=position)
             events += batch
-            if not more:
-                return events
+        while newest is not None and newest > (events[-1].version if events else version):
+            events.append(await self._next_from_leader(aggregate, events[-1].sequence if events else after))
+        return events
 
     async def event_at(self, sequence: int) -> RecordedEvent:
         """The event with this stream sequence."""
         message = await self._bus.stored(EVENTS_STREAM, sequence=sequence)
-        assert message is not None, "nothing is ever taken out of the event stream"
-        return decode_event(message.data, sequence)
+        if message is not None:
+            return decode_event(message.data, sequence)
+        # A copy of the stream that lags.
+        found = await message_from_leader(self._bus, EVENTS_STREAM, {"seq": sequence})
+        assert found is not None, "nothing is ever taken out of the event stream"
+        return decode_event(found.data, sequence)
+
+    async def _version_at_leader(self, aggregate: AggregateId) -> int | None:
+        """The aggregate's version; None if there is but one copy of the stream, which cannot lag."""
+        now = asyncio.get_running_loop().time()
+        if now < self._single_until:
+            return None
+        standing = await standing_of(self._bus, EVENTS_STREAM, aggregate_filter(aggregate), within=_ACK_SECONDS)
+        if standing.replicas == 1:
+            self._single_until = now + _REPLICATION_SECONDS
+            return None
+        return standing.messages
+
+    async def _next_from_leader(self, aggregate: AggregateId, after: int) -> RecordedEvent:
+        wanted = {"seq": after + 1, "next_by_subj": aggregate_filter(aggregate)}
+        message = await message_from_leader(self._bus, EVENTS_STREAM, wanted, within=_ACK_SECONDS)
+        if message is None:
+            raise HistoryUnreadable(f"{aggregate}: there must be an event above sequence {after}; the leader changes")
+        return decode_event(message.data, message.sequence)
 
     async def close(self) -> None:
         """Take no more, and wait for what is under way; if cancelled, leave it."""

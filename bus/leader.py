@@ -1,0 +1,82 @@
+"""Asking the leader of a stream. On a cluster any replica answers a read, and one that lags answers with the past.
+
+A leader that was paused or cut off does not know at once that there is another. How long ago it heard from its
+followers tells: without a word from their leader they wait four seconds at least before they choose another.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from nats.errors import Error as NatsError
+
+from bus.connection import API_SECONDS, Bus
+
+__all__ = ["LeaderRefused", "StoredMessage", "StreamStanding", "message_from_leader", "standing_of"]
+
+_NO_MESSAGE = 10037
+_LEASE_NANOSECONDS = 3_500_000_000
+
+
+class LeaderRefused(NatsError):
+    """The leader answered with an error, or is perhaps no leader any more."""
+
+
+class StoredMessage(NamedTuple):
+    """A message as it stands in a stream."""
+
+    subject: str
+    sequence: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+class StreamStanding(NamedTuple):
+    """What the leader says of a stream: how many copies there are, and how many messages are on the subjects asked."""
+
+    replicas: int
+    messages: int
+
+
+async def message_from_leader(
+    bus: Bus, stream: str, wanted: Mapping[str, Any], *, within: float | None = API_SECONDS
+) -> StoredMessage | None:
+    """The message that `wanted` describes (`last_by_subj`, or `seq` with or without `next_by_subj`), if there is one.
+
+    Raises LeaderRefused, and as `Bus.api`.
+    """
+    answer = await bus.api(f"STREAM.MSG.GET.{stream}", wanted, within=within)
+    if error := answer.get("error"):
+        if error.get("err_code") == _NO_MESSAGE:
+            return None
+        raise LeaderRefused(f"stream {stream}: {error.get('description')}")
+    message = answer["message"]
+    return StoredMessage(
+        subject=message["subject"],
+        sequence=message["seq"],
+        headers=_parse_headers(base64.b64decode(message.get("hdrs", ""))),
+        data=base64.b64decode(message.get("data", "")),
+    )
+
+
+async def standing_of(
+    bus: Bus, stream: str, subject_filter: str, *, within: float | None = API_SECONDS
+) -> StreamStanding:
+    """How the stream stands at its leader. Raises LeaderRefused, and as `Bus.api`."""
+    info = await bus.api(f"STREAM.INFO.{stream}", {"subjects_filter": subject_filter}, within=within)
+    if error := info.get("error"):
+        raise LeaderRefused(f"stream {stream}: {error.get('description')}")
+    replicas = int(info["config"]["num_replicas"])
+    if replicas > 1:
+        others = info["cluster"].get("replicas") or []
+        heard = sum(1 for peer in others if not peer.get("offline") and peer["active"] < _LEASE_NANOSECONDS)
+        if 1 + heard <= replicas // 2:
+            raise LeaderRefused(f"stream {stream}: {info['cluster'].get('leader')} has lost its followers")
+    return StreamStanding(replicas, sum((info["state"].get("subjects") or {}).values()))
+
+
+def _parse_headers(raw: bytes) -> dict[str, str]:
+    lines = raw.decode(errors="replace").split("\r\n")[1:]
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
