@@ -17,7 +17,14 @@ from handlers.tool_servers import ToolServers
 
 __all__ = ["Executor"]
 
-_WAKING_EVENTS = (e.ExecutionStarted, e.SignalReceived, e.AgentTerminated, e.AgentFailed)
+_WAKING_EVENTS = (
+    e.ExecutionStarted,
+    e.SignalReceived,
+    e.AgentTerminated,
+    e.AgentFailed,
+    e.SpawnRequested,
+    e.AgentResumed,
+)
 
 
 class Executor:
@@ -36,7 +43,7 @@ class Executor:
         runner = self._runners.get(agent_id)
         if runner is None:
             runner = self._runners[agent_id] = AgentRunner(
-                self._bus, self._agents, self._tool_servers, agent_id, f"node/{self._node_id}"
+                self._bus, self._agents, self._tool_servers, agent_id, self._node_id
             )
         runner.attach(process)
 
@@ -63,8 +70,15 @@ class Executor:
         runner = self._runners.get(recorded.aggregate.id)
         if runner is None or not isinstance(recorded.event, _WAKING_EVENTS):
             return
-        if isinstance(recorded.event, e.AgentTerminated | e.AgentFailed):
-            del self._runners[recorded.aggregate.id]
-            runner.end()
-        else:
-            runner.wake(recorded.sequence)
+        match recorded.event:
+            case e.AgentTerminated() | e.AgentFailed():
+                self._end(recorded.aggregate.id)
+            case e.SpawnRequested(node_id=node_id) | e.AgentResumed(node_id=node_id):
+                if node_id != self._node_id:
+                    self._end(recorded.aggregate.id)
+            case _:
+                runner.wake(recorded.sequence)
+
+    def _end(self, agent_id: str) -> None:
+        """The agent is gone, or another node has it: what is under way for it here is of no use."""
+        self._runners.pop(agent_id).end()

@@ -51,13 +51,13 @@ class AgentRunner:
     """One per agent on this node."""
 
     def __init__(
-        self, bus: Bus, agents: Repository[AgentState], tool_servers: ToolServers, agent_id: str, actor: str
+        self, bus: Bus, agents: Repository[AgentState], tool_servers: ToolServers, agent_id: str, node_id: str
     ) -> None:
         self._bus = bus
         self._agents = agents
         self._tool_servers = tool_servers
         self._agent_id = agent_id
-        self._actor = actor
+        self._node_id = node_id
         self._seen = 0
         self._woken = asyncio.Event()
         self._signalled = Pulse()
@@ -170,7 +170,7 @@ class AgentRunner:
                     execution.execution_id,
                     meter,
                     self._signalled,
-                    self._actor,
+                    self._node_id,
                 ),
                 stream=TokenStream(
                     self._bus,
@@ -201,6 +201,7 @@ class AgentRunner:
         await self._record(
             execution,
             CompleteExecution(
+                node_id=self._node_id,
                 execution_id=execution.execution_id,
                 output=await outline(self._bus, end.output),
                 tokens=work.meter.tokens,
@@ -215,12 +216,18 @@ class AgentRunner:
         await work.stream.done()
         await self._record(
             execution,
-            FailExecution(execution_id=execution.execution_id, code=code, message=message, tokens=work.meter.tokens),
+            FailExecution(
+                node_id=self._node_id,
+                execution_id=execution.execution_id,
+                code=code,
+                message=message,
+                tokens=work.meter.tokens,
+            ),
         )
 
     async def _record(self, execution: Execution, command: CompleteExecution | FailExecution) -> None:
         metadata = Metadata(
-            causation_id=execution.execution_id, correlation_id=execution.execution_id, actor=self._actor
+            causation_id=execution.execution_id, correlation_id=execution.execution_id, actor=f"node/{self._node_id}"
         )
         await self._agents.record(self._agent_id, command, metadata)
 
