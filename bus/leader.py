@@ -34,9 +34,12 @@ class StoredMessage(NamedTuple):
 
 
 class StreamStanding(NamedTuple):
-    """What the leader says of a stream: how many copies there are, and how many messages are on the subjects asked."""
+    """What the leader says of a stream: how many copies there are, its last sequence, and how many messages are on the
+    subjects that were asked for.
+    """
 
     replicas: int
+    last_sequence: int
     messages: int
 
 
@@ -62,10 +65,11 @@ async def message_from_leader(
 
 
 async def standing_of(
-    bus: Bus, stream: str, subject_filter: str, *, within: float | None = API_SECONDS
+    bus: Bus, stream: str, subject_filter: str | None = None, *, within: float | None = API_SECONDS
 ) -> StreamStanding:
     """How the stream stands at its leader. Raises LeaderRefused, and as `Bus.api`."""
-    info = await bus.api(f"STREAM.INFO.{stream}", {"subjects_filter": subject_filter}, within=within)
+    wanted = {} if subject_filter is None else {"subjects_filter": subject_filter}
+    info = await bus.api(f"STREAM.INFO.{stream}", wanted, within=within)
     if error := info.get("error"):
         raise LeaderRefused(f"stream {stream}: {error.get('description')}")
     replicas = int(info["config"]["num_replicas"])
@@ -74,7 +78,8 @@ async def standing_of(
         heard = sum(1 for peer in others if not peer.get("offline") and peer["active"] < _LEASE_NANOSECONDS)
         if 1 + heard <= replicas // 2:
             raise LeaderRefused(f"stream {stream}: {info['cluster'].get('leader')} has lost its followers")
-    return StreamStanding(replicas, sum((info["state"].get("subjects") or {}).values()))
+    state = info["state"]
+    return StreamStanding(replicas, int(state["last_seq"]), sum((state.get("subjects") or {}).values()))
 
 
 def _parse_headers(raw: bytes) -> dict[str, str]:

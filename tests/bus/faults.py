@@ -23,6 +23,12 @@ async def kill(server: EmbeddedNats) -> None:
     await until(lambda: _pid(server) not in (None, before))
 
 
+async def kill_for_good(server: EmbeddedNats) -> None:
+    """SIGKILL; it stays down until it is started."""
+    os.kill(server.pid, signal.SIGKILL)
+    await server.stop()
+
+
 def _pid(server: EmbeddedNats) -> int | None:
     try:
         return server.pid

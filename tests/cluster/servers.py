@@ -24,9 +24,7 @@ __all__ = ["Cluster", "ClusterServer", "run_cluster"]
 
 
 class ClusterServer(EmbeddedNats):
-    """One of several. It is not brought back by itself: how long it is away is the test's doing."""
-
-    restart_delays: Sequence[float] = ()
+    """One of several."""
 
     def __init__(self, directory: Path, routes: Sequence[str], cluster_port: int) -> None:
         super().__init__(directory)
@@ -49,12 +47,6 @@ class ClusterServer(EmbeddedNats):
     @property
     def is_running(self) -> bool:
         return self._process is not None
-
-    async def kill(self) -> None:
-        """SIGKILL; it stays down."""
-        os.kill(self.pid, signal.SIGKILL)
-        await self.wait_failed()
-        await self.stop()
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:

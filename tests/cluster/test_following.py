@@ -20,6 +20,7 @@ from bus.repository import Repository
 from bus.streams import COMMANDS_STREAM, EVENTS_STREAM
 from bus.subjects import aggregate_filter
 from domain.agent import events as e
+from tests.bus.faults import kill_for_good
 from tests.bus.toy import TOY, State, agent, metadata, payloads, processing, send, signal, until
 from tests.cluster.servers import Cluster, ClusterServer
 
@@ -99,7 +100,7 @@ async def test_subscriptions_go_on_when_their_server_is_killed(cluster: Cluster,
         await write_until(repository, "killed", 1, 20)
         await follower.have(20)
         victims = await consumer_servers(cluster, bus, EVENTS_STREAM)
-        await victims[0].kill()
+        await kill_for_good(victims[0])
         await write_until(repository, "killed", 21, 40)
         took = await follower.have(40)
         await victims[0].start()
@@ -143,7 +144,7 @@ async def test_commands_are_decided_once_when_the_leader_is_killed(cluster: Clus
         await send_up_to(1, 50)
         await until(partial(is_said, client, 50))
         victim = await cluster.leader(client, COMMANDS_STREAM)
-        await victim.kill()
+        await kill_for_good(victim)
         began = time.monotonic()
         await send_up_to(51, 51)
         stored_after = time.monotonic() - began

@@ -14,7 +14,7 @@ from bus.connection import Bus, connect
 from bus.event_store import open_event_store
 from bus.repository import Repository
 from bus.streams import EVENTS_STREAM
-from tests.bus.faults import Acknowledged, all_events, write_for_ever
+from tests.bus.faults import Acknowledged, all_events, kill_for_good, write_for_ever
 from tests.bus.toy import TOY, State, metadata, signal, until
 from tests.cluster.servers import Cluster, ClusterServer
 
@@ -83,7 +83,7 @@ class Load:
 
 async def kill_and_go_on(cluster: Cluster, victim: ClusterServer, load: Load) -> tuple[float, float]:
     """Kill one and wait until every writer's aggregate has grown; how long until the first, and until the last."""
-    await victim.kill()
+    await kill_for_good(victim)
     began, before = time.monotonic(), {name: len(ids) for name, ids in load.own.items()}
     total = load.acknowledged
     await until(lambda: load.acknowledged > total, seconds=PAUSE_SECONDS)
@@ -127,7 +127,7 @@ async def test_without_a_majority_it_acknowledges_nothing_and_loses_nothing(clus
     async with load.running(cluster):
         await until(lambda: len(load.own) == PROCESSES * OWN_WRITERS)
         victims = [await cluster.leader(bus, EVENTS_STREAM), (await cluster.followers(bus, EVENTS_STREAM))[0]]
-        await asyncio.gather(*(victim.kill() for victim in victims))
+        await asyncio.gather(*map(kill_for_good, victims))
         before = load.acknowledged
         await asyncio.sleep(8)
         assert load.acknowledged == before
