@@ -6,9 +6,9 @@ event that asks for it. The event is the intention, which lasts; the handler tha
 crash sees it again.
 
 What is promised: a timer fires at its second or later, never before. Many that are due together take their time
-(synced, about 900 a second). Killed just then, the server may publish one twice: both have the same command id, by
-which the aggregate knows the second. Cancelling or replacing may come too late; so whoever decides the command must
-see in its state whether it is still wanted, as a restart is told by its attempt.
+(measured, synced: 400 to 900 a second). Killed just then, the server may publish one twice: both have the same command
+id, by which the aggregate knows the second. Cancelling or replacing may come too late; so whoever decides the command
+must see in its state whether it is still wanted, as a restart is told by its attempt.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ def read(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     load = store.load
 
-    async def counted(aggregate: AggregateId, after: int = 0) -> list[RecordedEvent]:
-        events = await load(aggregate, after)
+    async def counted(aggregate: AggregateId, after: int = 0, version: int = 0) -> list[RecordedEvent]:
+        events = await load(aggregate, after, version)
         counts.append(len(events))
         return events
 
