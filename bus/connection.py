@@ -6,7 +6,6 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from itertools import chain, repeat
 from typing import Any
 
 import msgspec
@@ -64,14 +63,16 @@ class Bus:
         loop = asyncio.get_running_loop()
         deadline = math.inf if within is None else loop.time() + within
         payload = msgspec.json.encode(request)
-        for patience in chain(repeat(_SOON_SECONDS, _SOON_TIMES), repeat(_JETSTREAM_SECONDS)):
+        asked = 0
+        while True:
+            patience = _SOON_SECONDS if asked < _SOON_TIMES else _JETSTREAM_SECONDS
             try:
                 return await self._ask_api(operation, payload, max(0.0, min(patience, deadline - loop.time())))
             except (NatsError, TimeoutError):
                 if self.client.is_closed or loop.time() + _API_RETRY_SECONDS >= deadline:
                     raise
+            asked += 1
             await asyncio.sleep(_API_RETRY_SECONDS)
-        raise AssertionError("it is asked without end")
 
     async def _ask_api(self, operation: str, payload: bytes, timeout: float) -> dict[str, Any]:
         reply = await self.requests.request(f"$JS.API.{operation}", payload, timeout=timeout)
@@ -83,7 +84,10 @@ class Bus:
     async def stored(
         self, stream: str, *, sequence: int = 0, last_on: str = "", timeout: float = _JETSTREAM_SECONDS
     ) -> Msg | None:
-        """The message of a stream with a sequence, or the last on a subject; None if there is none."""
+        """The message of a stream with a sequence, or the last on a subject; None if there is none.
+
+        Any copy of the stream answers, and one that lags does not know the newest.
+        """
         wanted = {"seq": sequence} if sequence else {"last_by_subj": last_on}
         reply = await self.requests.request(
             f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout=timeout

@@ -10,18 +10,14 @@ import base64
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from nats.errors import Error as NatsError
+from nats.js.errors import APIError
 
-from bus.connection import API_SECONDS, Bus
+from bus.connection import API_SECONDS, Bus, JetStreamNotReady
 
-__all__ = ["LeaderRefused", "StoredMessage", "StreamStanding", "message_from_leader", "standing_of"]
+__all__ = ["StoredMessage", "StreamStanding", "message_from_leader", "standing_of"]
 
 _NO_MESSAGE = 10037
 _LEASE_NANOSECONDS = 3_500_000_000
-
-
-class LeaderRefused(NatsError):
-    """The leader answered with an error, or is perhaps no leader any more."""
 
 
 class StoredMessage(NamedTuple):
@@ -48,13 +44,14 @@ async def message_from_leader(
 ) -> StoredMessage | None:
     """The message that `wanted` describes (`last_by_subj`, or `seq` with or without `next_by_subj`), if there is one.
 
-    Raises LeaderRefused, and as `Bus.api`.
+    A leader that does not know yet that there is another gives what it has: ask `standing_of` what there must be.
+    Raises APIError, and as `Bus.api`.
     """
     answer = await bus.api(f"STREAM.MSG.GET.{stream}", wanted, within=within)
     if error := answer.get("error"):
         if error.get("err_code") == _NO_MESSAGE:
             return None
-        raise LeaderRefused(f"stream {stream}: {error.get('description')}")
+        raise APIError.from_error(error)
     message = answer["message"]
     return StoredMessage(
         subject=message["subject"],
@@ -67,17 +64,20 @@ async def message_from_leader(
 async def standing_of(
     bus: Bus, stream: str, subject_filter: str | None = None, *, within: float | None = API_SECONDS
 ) -> StreamStanding:
-    """How the stream stands at its leader. Raises LeaderRefused, and as `Bus.api`."""
+    """How the stream stands at its leader, which a majority of the copies has followed within the last seconds.
+
+    Raises APIError, and as `Bus.api`.
+    """
     wanted = {} if subject_filter is None else {"subjects_filter": subject_filter}
     info = await bus.api(f"STREAM.INFO.{stream}", wanted, within=within)
     if error := info.get("error"):
-        raise LeaderRefused(f"stream {stream}: {error.get('description')}")
+        raise APIError.from_error(error)
     replicas = int(info["config"]["num_replicas"])
     if replicas > 1:
         others = info["cluster"].get("replicas") or []
         heard = sum(1 for peer in others if not peer.get("offline") and peer["active"] < _LEASE_NANOSECONDS)
         if 1 + heard <= replicas // 2:
-            raise LeaderRefused(f"stream {stream}: {info['cluster'].get('leader')} has lost its followers")
+            raise JetStreamNotReady(f"stream {stream}: {info['cluster'].get('leader')} has lost its followers")
     state = info["state"]
     return StreamStanding(replicas, int(state["last_seq"]), sum((state.get("subjects") or {}).values()))
 

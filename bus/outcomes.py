@@ -14,8 +14,8 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from bus.codec import RecordedEvent
-from bus.connection import Bus
-from bus.leader import LeaderRefused, message_from_leader, standing_of
+from bus.connection import Bus, JetStreamNotReady
+from bus.leader import message_from_leader, standing_of
 from bus.objects import inline
 from bus.streams import OUTCOMES_STREAM
 from bus.subjects import outcome_subject
@@ -160,7 +160,7 @@ async def said_outcome(bus: Bus, command_id: str) -> Said | None:
         return None
     message = await message_from_leader(bus, OUTCOMES_STREAM, {"last_by_subj": subject})
     if message is None:
-        raise LeaderRefused(f"the outcome of {command_id} is stored; the leader changes")
+        raise JetStreamNotReady(f"the outcome of {command_id} is stored; the leader changes")
     return _said(message.data, message.headers, message.sequence)
 
 

@@ -16,17 +16,13 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-from nats.errors import Error as NatsError
+from nats.js.errors import APIError
 
 from bus.connection import Bus
 from bus.streams import COMMANDS_STREAM
 from bus.subjects import AggregateId, command_subject, timer_subject
 
-__all__ = ["TimerNotCancelled", "cancel_timer", "set_timer"]
-
-
-class TimerNotCancelled(NatsError):
-    """JetStream answered with an error; whether the timer waits is not known."""
+__all__ = ["cancel_timer", "set_timer"]
 
 
 async def set_timer(
@@ -53,9 +49,9 @@ async def set_timer(
 async def cancel_timer(bus: Bus, aggregate: AggregateId, name: str) -> bool:
     """Take the timer of that name away; whether there was one that had not fired.
 
-    Raises TimerNotCancelled, and as `Bus.api`. It does no harm to cancel it again.
+    Raises APIError, and as `Bus.api`. It does no harm to cancel it again.
     """
     answer = await bus.api(f"STREAM.PURGE.{COMMANDS_STREAM}", {"filter": timer_subject(aggregate, name)})
     if error := answer.get("error"):
-        raise TimerNotCancelled(f"timer {name} of {aggregate}: {error.get('description')}")
+        raise APIError.from_error(error)
     return bool(answer["purged"])

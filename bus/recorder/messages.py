@@ -11,10 +11,11 @@ import msgspec
 from eventsourcing.persistence import OperationalError
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.js.errors import APIError
 
 from bus.connection import Bus
-from bus.leader import LeaderRefused, message_from_leader
 from bus.leader import StoredMessage as Message
+from bus.leader import message_from_leader
 from bus.reader import StreamReader, read_stream
 from bus.requests import AnswerLost
 
@@ -55,8 +56,8 @@ class MessageReader:
     async def _from_leader(self, wanted: Mapping[str, Any]) -> Message | None:
         try:
             return await message_from_leader(self._bus, self._stream, wanted, within=None)
-        except LeaderRefused as error:
-            raise OperationalError(str(error)) from error
+        except APIError as error:
+            raise OperationalError(f"stream {self._stream}: {error.description}") from error
 
     async def _page(self, subject_filter: str, after: int, limit: int) -> tuple[list[Message], bool]:
         request = {"seq": after + 1, "next_by_subj": subject_filter, "batch": limit, "max_bytes": _PAGE_BYTES}
