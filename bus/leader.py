@@ -2,6 +2,9 @@
 
 A leader that was paused or cut off does not know at once that there is another. How long ago it heard from its
 followers tells: without a word from their leader they wait four seconds at least before they choose another.
+
+Two gaps are left, of milliseconds and of a second. A leader paused with an answer of its followers unread takes it for
+fresh when it goes on; and one that a single follower has left for another leader learns so with its next heartbeat.
 """
 
 from __future__ import annotations
