@@ -17,6 +17,7 @@ from nats.errors import NoServersError
 from nats.js import JetStreamContext
 
 from bus.requests import PubAck, Requests
+from bus.tally import Tally
 
 __all__ = ["API_SECONDS", "Bus", "BusUnreachable", "JetStreamNotReady", "connect"]
 
@@ -44,6 +45,7 @@ class Bus:
         self.client = client
         self.jetstream: JetStreamContext = client.jetstream(timeout=_JETSTREAM_SECONDS)
         self.requests = Requests(client)
+        self.tally = Tally()
         self._on_reconnect: set[Callable[[], None]] = set()
         self._on_disconnect: set[Callable[[], None]] = {self.requests.connection_lost}
 
