@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -20,10 +21,14 @@ from bus.headers import LazyHeaders, parse_header_lines
 from bus.requests import PubAck, Requests
 from bus.tally import Tally
 
-__all__ = ["Bus", "BusUnreachable", "JetStreamNotReady", "connect"]
+__all__ = ["API_SECONDS", "Bus", "BusUnreachable", "JetStreamNotReady", "connect"]
 
 _log = structlog.get_logger()
 _JETSTREAM_SECONDS = 10.0
+API_SECONDS = 20.0
+_API_RETRY_SECONDS = 0.1
+# How often it is asked again soon, as a leader would answer, before a slow answer is waited for.
+_SOON_SECONDS, _SOON_TIMES = 1.0, 10
 _NOT_READY = 503
 _PLAIN_HEADERS = b"NATS/1.0\r\n"  # without a status
 
@@ -58,11 +63,31 @@ class Bus:
             self._group_commits[stream] = GroupCommit(self.requests)
         return self._group_commits[stream]
 
-    async def api(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """JetStream's answer to a request to its API; an error is in it, but JetStreamNotReady is raised."""
-        reply = await self.requests.request(
-            f"$JS.API.{operation}", msgspec.json.encode(request), timeout=_JETSTREAM_SECONDS
-        )
+    async def api(
+        self, operation: str, request: Mapping[str, Any], *, within: float | None = API_SECONDS
+    ) -> dict[str, Any]:
+        """JetStream's answer to a request to its API; an error is in it.
+
+        A stream without a leader does not answer, nor does a server that starts: it is asked again, so `request` must
+        do no harm when it is carried out twice. After `within` seconds (None: never) what was the matter last is
+        raised: JetStreamNotReady, NoRespondersError or TimeoutError.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = math.inf if within is None else loop.time() + within
+        payload = msgspec.json.encode(request)
+        asked = 0
+        while True:
+            patience = _SOON_SECONDS if asked < _SOON_TIMES else _JETSTREAM_SECONDS
+            try:
+                return await self._ask_api(operation, payload, max(0.0, min(patience, deadline - loop.time())))
+            except (NatsError, TimeoutError):
+                if self.client.is_closed or loop.time() + _API_RETRY_SECONDS >= deadline:
+                    raise
+            asked += 1
+            await asyncio.sleep(_API_RETRY_SECONDS)
+
+    async def _ask_api(self, operation: str, payload: bytes, timeout: float) -> dict[str, Any]:
+        reply = await self.requests.request(f"$JS.API.{operation}", payload, timeout=timeout)
         answer = msgspec.json.decode(reply.data, type=dict[str, Any])
         if answer.get("error", {}).get("code") == _NOT_READY:
             raise JetStreamNotReady(f"{operation}: {answer['error'].get('description')}")
@@ -71,7 +96,10 @@ class Bus:
     async def stored(
         self, stream: str, *, sequence: int = 0, last_on: str = "", timeout: float = _JETSTREAM_SECONDS
     ) -> Msg | None:
-        """The message of a stream with a sequence, or the last on a subject; None if there is none."""
+        """The message of a stream with a sequence, or the last on a subject; None if there is none.
+
+        Any copy of the stream answers, and one that lags does not know the newest.
+        """
         wanted = {"seq": sequence} if sequence else {"last_by_subj": last_on}
         reply = await self.requests.request(
             f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout=timeout
@@ -152,7 +180,8 @@ class _Client(Client):
 async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator[Bus]:
     """Connect, retrying for `timeout` seconds; BusUnreachable says so in one line.
 
-    Once connected, it reconnects for ever: a server that is away is waited for, its streams keep what was acknowledged.
+    `url` may name several servers of one cluster, with commas between; while one is away another is used. Once
+    connected, it reconnects for ever: a server that is away is waited for, its streams keep what was acknowledged.
     """
     client = _Client()
     bus = Bus(client)
@@ -163,7 +192,7 @@ async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator
     try:
         async with asyncio.timeout(timeout):
             await client.connect(
-                url,
+                url.split(","),
                 name=name,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.2,  # type: ignore[arg-type]
@@ -191,6 +220,8 @@ async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator
             await client.close()
 
 
-def _without_credentials(url: str) -> str:
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+def _without_credentials(urls: str) -> str:
+    parts = [(scheme, rest) for scheme, _, rest in (url.rpartition("://") for url in urls.split(","))]
+    return ",".join(
+        f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest.rpartition("@")[2] for scheme, rest in parts
+    )

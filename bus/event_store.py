@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,8 @@ from nats.js.errors import APIError
 from bus.codec import RecordedEvent, decode_event
 from bus.connection import Bus
 from bus.group_commit import UNEXPECTED_CODES, GroupCommit, GroupCommitClosed
+from bus.history import HistoryUnreadable
+from bus.leader import message_from_leader, standing_of
 from bus.past import read_past
 from bus.requests import Message
 from bus.streams import EVENTS_STREAM
@@ -23,6 +26,12 @@ __all__ = ["AppendFailed", "Conflict", "EventStore", "open_event_store"]
 # The server's limit for one atomic batch.
 MAX_APPEND_EVENTS = 1000
 _HEADER_BYTES = 4096
+# How long the leader is asked for what there is.
+_LEADER_SECONDS = 5.0
+# So many are had sooner one by one from the leader than together from any copy, which may be one that hangs.
+_FEW_EVENTS = 2
+# How long it is taken for granted that the stream has a single copy.
+_REPLICATION_SECONDS = 10.0
 
 
 class Conflict(Exception):
@@ -39,6 +48,7 @@ class EventStore:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._commit = GroupCommit(bus.requests)
+        self._single_until = 0.0
 
     async def append(
         self,
@@ -74,15 +84,47 @@ class EventStore:
         except (NatsError, TimeoutError, OSError) as error:
             raise AppendFailed(f"no answer from JetStream: {error!r}") from error
 
-    async def load(self, aggregate: AggregateId, after: int = 0) -> list[RecordedEvent]:
-        """The aggregate's events with a stream sequence above `after`, in order."""
-        return await read_past(self._bus, aggregate, after)
+    async def load(self, aggregate: AggregateId, after: int = 0, version: int = 0) -> list[RecordedEvent]:
+        """The aggregate's events with a stream sequence above `after`, at which it has `version`, in order.
+
+        What was acknowledged to anybody before this was called is among them: where the stream has several copies its
+        leader says how many there must be, and gives a few, or those that a lagging copy has not.
+        """
+        newest = await self._version_at_leader(aggregate)
+        if newest is None:
+            return await read_past(self._bus, aggregate, after)
+        events = await read_past(self._bus, aggregate, after) if newest > version + _FEW_EVENTS else []
+        while newest > (events[-1].version if events else version):
+            events.append(await self._next_from_leader(aggregate, events[-1].sequence if events else after))
+        return events
 
     async def event_at(self, sequence: int) -> RecordedEvent:
         """The event with this stream sequence."""
         message = await self._bus.stored(EVENTS_STREAM, sequence=sequence)
-        assert message is not None, "nothing is ever taken out of the event stream"
-        return decode_event(message.data, sequence)
+        if message is not None:
+            return decode_event(message.data, sequence)
+        # A copy of the stream that lags.
+        found = await message_from_leader(self._bus, EVENTS_STREAM, {"seq": sequence})
+        assert found is not None, "nothing is ever taken out of the event stream"
+        return decode_event(found.data, sequence)
+
+    async def _version_at_leader(self, aggregate: AggregateId) -> int | None:
+        """The aggregate's version; None if there is but one copy of the stream, which cannot lag."""
+        now = asyncio.get_running_loop().time()
+        if now < self._single_until:
+            return None
+        standing = await standing_of(self._bus, EVENTS_STREAM, aggregate_filter(aggregate), within=_LEADER_SECONDS)
+        if standing.replicas == 1:
+            self._single_until = now + _REPLICATION_SECONDS
+            return None
+        return standing.messages
+
+    async def _next_from_leader(self, aggregate: AggregateId, after: int) -> RecordedEvent:
+        wanted = {"seq": after + 1, "next_by_subj": aggregate_filter(aggregate)}
+        message = await message_from_leader(self._bus, EVENTS_STREAM, wanted, within=_LEADER_SECONDS)
+        if message is None:
+            raise HistoryUnreadable(f"{aggregate}: there must be an event above sequence {after}; the leader changes")
+        return decode_event(message.data, message.sequence)
 
     async def close(self) -> None:
         """Take no more, and wait for what is under way; if cancelled, leave it."""

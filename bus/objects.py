@@ -10,6 +10,7 @@ from nats.js.errors import NotFoundError
 
 from bus.connection import Bus
 from bus.history import read_stored, sequence_of
+from bus.leader import message_from_leader
 from bus.streams import OBJECTS_BUCKET
 from domain.errors import ErrorCode, Failure
 from domain.values import INLINE_LIMIT_BYTES, ObjectReference, as_reference
@@ -55,13 +56,19 @@ async def _read(bus: Bus, name: str) -> bytes:
         info = await store.get_info(name)
     except NotFoundError as error:
         raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {name} is gone from the store") from error
+    stream, subject = f"OBJ_{OBJECTS_BUCKET}", f"$O.{OBJECTS_BUCKET}.C.{info.nuid}"
     raw = bytearray()
     position, more = 0, True
     while more:
-        chunks, more = await read_stored(
-            bus, f"OBJ_{OBJECTS_BUCKET}", f"$O.{OBJECTS_BUCKET}.C.{info.nuid}", after=position
-        )
+        chunks, more = await read_stored(bus, stream, subject, after=position)
         for chunk in chunks:
             raw += chunk.data
             position = sequence_of(chunk)
+    # A copy of the stream may lag; what is not at the leader either is gone.
+    while len(raw) < (info.size or 0):
+        missing = await message_from_leader(bus, stream, {"seq": position + 1, "next_by_subj": subject})
+        if missing is None:
+            break
+        raw += missing.data
+        position = missing.sequence
     return bytes(raw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
 from typing import Any, NamedTuple
@@ -16,8 +16,9 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from bus.codec import RecordedEvent
-from bus.connection import Bus
+from bus.connection import Bus, JetStreamNotReady
 from bus.group_commit import UNEXPECTED_CODES
+from bus.leader import message_from_leader, standing_of
 from bus.listening import listen
 from bus.objects import inline
 from bus.streams import OUTCOMES_STREAM
@@ -156,17 +157,17 @@ async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0)
 
 async def said_outcome(bus: Bus, command_id: str) -> Said | None:
     """The outcome that was said, if it was in the last hour."""
-    message = await bus.stored(OUTCOMES_STREAM, last_on=outcome_subject(command_id))
-    return None if message is None else _said(message)
+    subject = outcome_subject(command_id)
+    if not (await standing_of(bus, OUTCOMES_STREAM, subject)).messages:
+        return None
+    message = await message_from_leader(bus, OUTCOMES_STREAM, {"last_by_subj": subject})
+    if message is None:
+        raise JetStreamNotReady(f"the outcome of {command_id} is stored; the leader changes")
+    return _said(message.data, message.headers, message.sequence)
 
 
-def _said(message: Msg) -> Said:
-    headers = message.headers or {}
-    return Said(
-        decode_outcome(message.data),
-        int(headers.get(_COMMAND_SEQUENCE_HEADER, "0")),
-        int(headers.get("Nats-Sequence", "0")),
-    )
+def _said(raw: bytes, headers: Mapping[str, str], sequence: int = 0) -> Said:
+    return Said(decode_outcome(raw), int(headers.get(_COMMAND_SEQUENCE_HEADER, "0")), sequence)
 
 
 def decode_outcome(raw: bytes) -> Outcome:
@@ -195,7 +196,8 @@ class OutcomeWaiter:
         while True:
             try:
                 async with asyncio.timeout(next(timeouts)):
-                    said: Said | None = _said(await self._heard.get())
+                    message = await self._heard.get()
+                said: Said | None = _said(message.data, message.headers or {})
             except TimeoutError:
                 said = await self._asked()
             if said is not None and not (said.outcome.is_refusal and said.command_sequence < command_sequence):

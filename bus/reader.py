@@ -10,6 +10,7 @@ from nats.aio.msg import Msg
 
 from bus.codec import RecordedEvent, UnreadableEvent, decode_event
 from bus.connection import Bus
+from bus.leader import standing_of
 from bus.pull import Pull, delivery_of, forward_reading, pull
 from bus.streams import EVENTS_STREAM
 
@@ -116,5 +117,4 @@ async def read_events(
 
 async def last_sequence(bus: Bus, stream: str = EVENTS_STREAM) -> int:
     """The sequence of the newest message of a stream; 0 if it has none."""
-    info = await bus.jetstream.stream_info(stream)
-    return info.state.last_seq
+    return (await standing_of(bus, stream)).last_sequence

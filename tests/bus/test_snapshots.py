@@ -54,8 +54,8 @@ def read(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
     load = store.load
 
-    async def counted(aggregate: AggregateId, after: int = 0) -> list[RecordedEvent]:
-        events = await load(aggregate, after)
+    async def counted(aggregate: AggregateId, after: int = 0, version: int = 0) -> list[RecordedEvent]:
+        events = await load(aggregate, after, version)
         counts.append(len(events))
         return events
 
@@ -337,7 +337,7 @@ def agent_life() -> list[Event]:
         execution_id=execution_id, call=2, kind="sleep", request={}, done=False, result=None, deadline=1.5
     )
     names = ["agent.spawn.requested", "agent.spawned", "agent.execution.started", "agent.tool.requested"]
-    rest = [name for name in samples if name not in (*names, "agent.effect.recorded")]
+    rest = [name for name in samples if name.startswith("agent.") and name not in (*names, "agent.effect.recorded")]
     rest.sort(key=lambda name: ("terminated" in name, "execution" in name, "failed" in name))
     last = [e.ExecutionStarted(execution_id="z", input=hard), e.SignalReceived(name="s", payload=hard)]
     begin = [replace_execution(samples[name], execution_id) for name in names]
