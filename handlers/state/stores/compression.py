@@ -12,6 +12,7 @@ from typing import Literal
 
 from backports import zstd
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 __all__ = ["Compression", "Damaged", "pack", "unpack"]
 
@@ -63,5 +64,5 @@ def unpack(stored: bytes) -> bytes | memoryview:
         raise Damaged("a stored chunk does not fit its checksum")
     try:
         return _UNPACK[code](view[_HEAD.size :], max(size, 1))
-    except (KeyError, isal_zlib.error, zstd.ZstdError) as error:
+    except (KeyError, IsalError, zstd.ZstdError) as error:
         raise Damaged(f"a stored chunk cannot be read: {error!r}") from error

@@ -60,14 +60,17 @@ class HashedContent:
 
     async def groups(self) -> AsyncIterator[list[Chunk]]:
         """Its chunks in their order, at most CHUNKS_AT_ONCE at a time, and at least one."""
-        chunks = iter(chunks_of(pieces_of(self._parts)))
+        chunks = iter([self._joined()]) if self.is_one_chunk else chunks_of(pieces_of(self._parts))
         while group := await _in_thread(self.size, self._hash, islice(chunks, CHUNKS_AT_ONCE)):
             yield group
 
     def _pack(self, compression: Compression) -> bytes:
-        content = b"".join(pieces_of(self._parts))
+        content = self._joined()
         self._whole.update(content)
         return pack(content, compression)
+
+    def _joined(self) -> bytes:
+        return b"".join(pieces_of(self._parts))
 
     def _hash(self, chunks: Iterable[bytes]) -> list[Chunk]:
         group = []
