@@ -15,7 +15,7 @@ from bus.connection import Bus, connect
 from bus.embedded import EmbeddedNats
 from bus.history import read_stored, sequence_of
 from handlers.state.checkpoint_store import CheckpointStore
-from handlers.state.stores.compression import Compression
+from handlers.state.settings import Compression
 from handlers.state.stores.objects import BUCKET, open_object_checkpoints
 from handlers.state.stores.postgres import open_postgres_checkpoints
 

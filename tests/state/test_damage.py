@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from domain.errors import ErrorCode, Failure
 from handlers.state.checkpoint_store import CheckpointStore, Saved
-from handlers.state.stores.compression import Compression, Damaged, pack, unpack
+from handlers.state.settings import Compression
+from handlers.state.stores.compression import Damaged, pack, unpack
 from handlers.state.stores.content import PartsReader, pieces_of
 from tests.state.conftest import Servers
 from tests.state.contents import conversation, noise

@@ -13,8 +13,9 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from domain.errors import ErrorCode, Failure
+from handlers.state.settings import Compression
 from handlers.state.stores.chunks import chunks_of
-from handlers.state.stores.compression import Compression, Damaged, pack, unpack
+from handlers.state.stores.compression import Damaged, pack, unpack
 from handlers.state.stores.content import PartsReader, pieces_of, size_of
 
 __all__ = ["CHUNKS_AT_ONCE", "Chunk", "ContentReader", "HashedContent", "pack_all"]

@@ -21,7 +21,8 @@ from bus.history import HistoryUnreadable
 from bus.object_bucket import ObjectBucket, ObjectDamaged
 from domain.errors import ErrorCode, Failure
 from handlers.state.checkpoint_store import Saved
-from handlers.state.stores.compression import Compression, Damaged, pack, unpack
+from handlers.state.settings import Compression
+from handlers.state.stores.compression import Damaged, pack, unpack
 from handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
 from handlers.state.stores.location import Location
 

@@ -15,7 +15,7 @@ import asyncpg
 
 from domain.errors import ErrorCode, Failure
 from handlers.state.checkpoint_store import Saved
-from handlers.state.stores.compression import Compression
+from handlers.state.settings import Compression
 from handlers.state.stores.database import UNANSWERED, open_pool, sql
 from handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
 from handlers.state.stores.location import Location
