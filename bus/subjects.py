@@ -14,6 +14,7 @@ __all__ = [
     "COMMANDS",
     "DEAD",
     "EVENTS",
+    "HOT_BUCKET",
     "OUTCOMES",
     "SNAPSHOTS_BUCKET",
     "STREAM",
@@ -25,6 +26,7 @@ __all__ = [
     "dead_subject",
     "event_subject",
     "events_filter",
+    "hot_subject",
     "outcome_subject",
     "parse_command_subject",
     "parse_event_subject",
@@ -41,6 +43,7 @@ API = "l02.api"
 STREAM = "l02.stream"
 DEAD = "l02.dead"
 SNAPSHOTS_BUCKET = "l02_snapshots"
+HOT_BUCKET = "l02_hot"
 
 
 class AggregateId(NamedTuple):
@@ -116,6 +119,11 @@ def stream_subject(agent_id: str, execution_id: str) -> str:
 def snapshot_subject(aggregate: AggregateId) -> str:
     """Where an aggregate's snapshot is kept: the key `<kind>.<id>` of a bucket."""
     return f"$KV.{SNAPSHOTS_BUCKET}.{aggregate.kind}.{aggregate.id}"
+
+
+def hot_subject(agent_id: str) -> str:
+    """Where an agent's newest state is kept in memory: the key `<id>` of a bucket."""
+    return f"$KV.{HOT_BUCKET}.{agent_id}"
 
 
 def dead_subject(origin: str) -> str:
