@@ -11,6 +11,7 @@ from bus import subjects
 from bus.connection import Bus
 
 __all__ = [
+    "CHECKPOINTS_BUCKET",
     "COMMANDS_STREAM",
     "DEAD_STREAM",
     "EVENTS_STREAM",
@@ -37,6 +38,7 @@ VIEWS_BUCKET = "l02_views"
 SNAPSHOTS_BUCKET = subjects.SNAPSHOTS_BUCKET
 SNAPSHOTS_STREAM = f"KV_{SNAPSHOTS_BUCKET}"
 OBJECTS_BUCKET = "l02_objects"
+CHECKPOINTS_BUCKET = "l02_checkpoints"
 HOT_BUCKET = subjects.HOT_BUCKET
 HOT_STREAM = f"KV_{HOT_BUCKET}"
 
