@@ -15,7 +15,10 @@ __all__ = [
     "DEAD",
     "EVENTS",
     "HOT_BUCKET",
+    "LEASES_BUCKET",
     "OUTCOMES",
+    "PARTITIONS_BUCKET",
+    "RETRY",
     "SNAPSHOTS_BUCKET",
     "STREAM",
     "TIMERS",
@@ -27,9 +30,13 @@ __all__ = [
     "event_subject",
     "events_filter",
     "hot_subject",
+    "lease_filter",
+    "lease_subject",
     "outcome_subject",
     "parse_command_subject",
     "parse_event_subject",
+    "partition_subject",
+    "retry_subject",
     "snapshot_subject",
     "stream_subject",
     "timer_subject",
@@ -42,8 +49,11 @@ OUTCOMES = "l02.out"
 API = "l02.api"
 STREAM = "l02.stream"
 DEAD = "l02.dead"
+RETRY = "l02.retry"
 SNAPSHOTS_BUCKET = "l02_snapshots"
 HOT_BUCKET = "l02_hot"
+LEASES_BUCKET = "l02_leases"
+PARTITIONS_BUCKET = "l02_partitions"
 
 
 class AggregateId(NamedTuple):
@@ -126,6 +136,26 @@ def hot_subject(agent_id: str) -> str:
     return f"$KV.{HOT_BUCKET}.{agent_id}"
 
 
+def lease_subject(node_id: str) -> str:
+    """Where a node says that it is alive: its key of a bucket."""
+    return f"$KV.{LEASES_BUCKET}.{node_id}"
+
+
+def lease_filter() -> str:
+    """The leases of all nodes."""
+    return lease_subject("*")
+
+
+def partition_subject(name: str) -> str:
+    """Where it stands who works on a partition, and how far it is: its key of a bucket."""
+    return f"$KV.{PARTITIONS_BUCKET}.{name}"
+
+
 def dead_subject(origin: str) -> str:
     """Where messages of a consumer are kept that cannot be handled."""
     return f"{DEAD}.{origin}"
+
+
+def retry_subject(consumer: str) -> str:
+    """Where the handler behind a consumer is asked to handle an event once more."""
+    return f"{RETRY}.{consumer}"

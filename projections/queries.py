@@ -16,7 +16,8 @@ from projections.agents import AgentView
 from projections.bucket import ViewBucket
 from projections.database import SCHEMA, migrate
 from projections.executions import ExecutionView
-from projections.progress import Progress
+from projections.nodes import NodeView
+from projections.progress import Progress, ProjectionHalted
 from projections.tables import sql
 from projections.views import VIEWS, stored_position
 
@@ -31,6 +32,7 @@ _POOL_SIZE = 4
 _QUERY_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _agent = msgspec.json.Decoder(AgentView)
+_node = msgspec.json.Decoder(NodeView)
 _execution = msgspec.json.Decoder(ExecutionView)
 
 
@@ -77,6 +79,26 @@ class ReadModel:
         )
         return [row["id"] for row in rows]
 
+    async def count_agents(self, node_id: str) -> dict[tuple[str, str], int]:
+        """How many agents of this node there are by trust level and state, but for those that are gone for good."""
+        rows = await self._pool.fetch(
+            "SELECT trust_level, state, count(*) AS agents FROM agents "
+            "WHERE node_id = $1 AND state <> ALL ($2::text[]) GROUP BY trust_level, state",
+            node_id,
+            [Status.TERMINATED.value, Status.FAILED.value],
+        )
+        return {(row["trust_level"], row["state"]): row["agents"] for row in rows}
+
+    async def agents_missing(self, live: Collection[str]) -> list[tuple[str, str]]:
+        """Agents that need a node, each with the one it was on, which is not among `live`."""
+        rows = await self._pool.fetch(sql("agents_missing"), list(live))
+        return [(row["id"], row["node_id"]) for row in rows]
+
+    async def list_nodes(self) -> list[NodeView]:
+        """All nodes that have ever joined, in the order of their ids."""
+        rows = await self._pool.fetch("SELECT view FROM nodes ORDER BY id")
+        return [_node.decode(row["view"]) for row in rows]
+
     async def position(self, name: str) -> int:
         """The projection `name`, of a table or `views`, reflects all events up to this stream sequence at least."""
         if name == VIEWS:
@@ -87,7 +109,8 @@ class ReadModel:
         return int(position)
 
     async def wait_for(self, name: str, sequence: int, timeout: float = 5.0) -> None:
-        """Return when the projection `name` reflects the event with this stream sequence; TimeoutError if it is late.
+        """Return when the projection `name` reflects the event with this stream sequence; TimeoutError if it is late,
+        ProjectionHalted if it cannot get there.
 
         It may be any node's projector that gets there: that of this process is noticed at once, others are looked for
         every 50 ms.
@@ -99,9 +122,11 @@ class ReadModel:
                         async with asyncio.timeout(_POLL_SECONDS):
                             await self._progress.wait_for(name, sequence)
                         return
-                    except TimeoutError:
+                    except (TimeoutError, ProjectionHalted) as error:
                         if await self.position(name) >= sequence:
                             return
+                        if isinstance(error, ProjectionHalted):
+                            raise
         except TimeoutError as error:
             raise TimeoutError(f"{name} has not reached event {sequence} in {timeout:g} s") from error
 

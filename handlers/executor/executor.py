@@ -11,13 +11,21 @@ from bus.follow import follow_events
 from bus.repository import Repository
 from domain.agent import events as e
 from domain.agent.state import AgentState
+from handlers.executor.checks import SchemaChecks
 from handlers.executor.runner import AgentRunner
 from handlers.processes import AgentProcess
 from handlers.tool_servers import ToolServers
 
 __all__ = ["Executor"]
 
-_WAKING_EVENTS = (e.ExecutionStarted, e.SignalReceived, e.AgentTerminated, e.AgentFailed)
+_WAKING_EVENTS = (
+    e.ExecutionStarted,
+    e.SignalReceived,
+    e.AgentTerminated,
+    e.AgentFailed,
+    e.SpawnRequested,
+    e.AgentResumed,
+)
 
 
 class Executor:
@@ -27,6 +35,7 @@ class Executor:
         self._bus = bus
         self._agents = agents
         self._tool_servers = tool_servers
+        self._checks = SchemaChecks()
         self._node_id = node_id
         self._runners: dict[str, AgentRunner] = {}
         agents.on_recorded(self._recorded)
@@ -36,7 +45,7 @@ class Executor:
         runner = self._runners.get(agent_id)
         if runner is None:
             runner = self._runners[agent_id] = AgentRunner(
-                self._bus, self._agents, self._tool_servers, agent_id, f"node/{self._node_id}"
+                self._bus, self._agents, self._tool_servers, self._checks, agent_id, self._node_id
             )
         runner.attach(process)
 
@@ -54,6 +63,7 @@ class Executor:
             )
         finally:
             await asyncio.gather(*(runner.close() for runner in self._runners.values()))
+            await self._checks.close()
 
     async def _heard(self, events: Sequence[RecordedEvent]) -> None:
         for recorded in events:
@@ -63,8 +73,15 @@ class Executor:
         runner = self._runners.get(recorded.aggregate.id)
         if runner is None or not isinstance(recorded.event, _WAKING_EVENTS):
             return
-        if isinstance(recorded.event, e.AgentTerminated | e.AgentFailed):
-            del self._runners[recorded.aggregate.id]
-            runner.end()
-        else:
-            runner.wake(recorded.sequence)
+        match recorded.event:
+            case e.AgentTerminated() | e.AgentFailed():
+                self._end(recorded.aggregate.id)
+            case e.SpawnRequested(node_id=node_id) | e.AgentResumed(node_id=node_id):
+                if node_id != self._node_id:
+                    self._end(recorded.aggregate.id)
+            case _:
+                runner.wake(recorded.sequence)
+
+    def _end(self, agent_id: str) -> None:
+        """The agent is gone, or another node has it: what is under way for it here is of no use."""
+        self._runners.pop(agent_id).end()

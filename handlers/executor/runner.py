@@ -20,6 +20,7 @@ from domain.agent.state import AgentState, Execution
 from domain.errors import ErrorCode, Failure
 from domain.values import require_shallow
 from handlers.channel import ChannelClosed, ProtocolError
+from handlers.executor.checks import SchemaChecks
 from handlers.executor.effects import Effects
 from handlers.executor.inbox import Inbox, Pulse
 from handlers.executor.meter import ContextMeter
@@ -51,13 +52,20 @@ class AgentRunner:
     """One per agent on this node."""
 
     def __init__(
-        self, bus: Bus, agents: Repository[AgentState], tool_servers: ToolServers, agent_id: str, actor: str
+        self,
+        bus: Bus,
+        agents: Repository[AgentState],
+        tool_servers: ToolServers,
+        checks: SchemaChecks,
+        agent_id: str,
+        node_id: str,
     ) -> None:
         self._bus = bus
         self._agents = agents
         self._tool_servers = tool_servers
+        self._checks = checks
         self._agent_id = agent_id
-        self._actor = actor
+        self._node_id = node_id
         self._seen = 0
         self._woken = asyncio.Event()
         self._signalled = Pulse()
@@ -137,7 +145,7 @@ class AgentRunner:
         inbox: Inbox,
     ) -> None:
         work = self._work_of(execution, state)
-        tools = ToolBox(state.specification, process.hello.tools, self._tool_servers)
+        tools = ToolBox(state.specification, process.hello.tools, self._tool_servers, self._checks)
         run = Run(execution.execution_id, execution.journal, process, tools, work.effects, work.stream, work.live)
         try:
             _require_no_doubtful_call(execution, work.live)
@@ -170,7 +178,7 @@ class AgentRunner:
                     execution.execution_id,
                     meter,
                     self._signalled,
-                    self._actor,
+                    self._node_id,
                 ),
                 stream=TokenStream(
                     self._bus,
@@ -201,6 +209,7 @@ class AgentRunner:
         await self._record(
             execution,
             CompleteExecution(
+                node_id=self._node_id,
                 execution_id=execution.execution_id,
                 output=await outline(self._bus, end.output),
                 tokens=work.meter.tokens,
@@ -215,12 +224,18 @@ class AgentRunner:
         await work.stream.done()
         await self._record(
             execution,
-            FailExecution(execution_id=execution.execution_id, code=code, message=message, tokens=work.meter.tokens),
+            FailExecution(
+                node_id=self._node_id,
+                execution_id=execution.execution_id,
+                code=code,
+                message=message,
+                tokens=work.meter.tokens,
+            ),
         )
 
     async def _record(self, execution: Execution, command: CompleteExecution | FailExecution) -> None:
         metadata = Metadata(
-            causation_id=execution.execution_id, correlation_id=execution.execution_id, actor=self._actor
+            causation_id=execution.execution_id, correlation_id=execution.execution_id, actor=f"node/{self._node_id}"
         )
         await self._agents.record(self._agent_id, command, metadata)
 

@@ -13,13 +13,22 @@ from bus.streams import (
     DEAD_STREAM,
     EVENTS_STREAM,
     HOT_BUCKET,
+    LEASES_STREAM,
     OBJECTS_BUCKET,
     OUTCOMES_STREAM,
     TOKENS_STREAM,
     VIEWS_BUCKET,
     stream_configs,
 )
-from bus.subjects import AggregateId, command_subject, dead_subject, stream_subject, timer_subject
+from bus.subjects import (
+    PARTITIONS_BUCKET,
+    AggregateId,
+    command_subject,
+    dead_subject,
+    retry_subject,
+    stream_subject,
+    timer_subject,
+)
 from domain.agent.commands import Restart
 from l02.catalogue.markdown import table
 from l02.catalogue.schemas import SCHEMAS, name_of, reference_to
@@ -35,6 +44,8 @@ _PURPOSES = {
     OUTCOMES_STREAM: "the outcome of each command",
     TOKENS_STREAM: "streamed output",
     DEAD_STREAM: "what could not be handled, with the reason",
+    LEASES_STREAM: "the bucket `l02_leases`: a key for each node that is alive; the server takes it out 3 s after the "
+    "node last renewed it",
 }
 
 
@@ -65,8 +76,13 @@ def _dead_letters() -> str:
     fields = fields_words(SCHEMAS[name_of(DeadLetter)])
     return f"""\
 A message that cannot be read, or whose handling keeps failing, is kept on `{dead_subject("<consumer>")}` with the
-reason, and holds nothing up. `l02 dead list`, `show` and `retry` work on them; `retry` publishes it again where it was
-meant to go and takes it off the list, unless it is `truncated`: of a very large one only the beginning is kept.
+reason, and holds nothing up. `l02 dead list`, `show` and `retry` work on them. `retry` publishes a command again where
+it was meant to go and takes it off the list, unless it is `truncated`: of a very large one only the beginning is kept.
+
+An event is on record already, and published again it would be another one. So `retry` asks the handler that failed on
+it, on `{retry_subject("<consumer>")}` with the event's sequence, to handle it once more (an empty answer: done). The
+letter stays if that fails, or if no node that runs has this handler. That of a node that is gone for good may be left
+to its 30 days: whoever takes over its agents looks at their events, not at letters.
 
 Its fields: {fields}."""
 
@@ -107,6 +123,11 @@ def _streams() -> str:
         (f"`{OBJECTS_BUCKET}`", "object store", "values too large for an event, under their hash"),
         (f"`{CHECKPOINTS_BUCKET}`", "object store", "checkpoints, if `L02_CHECKPOINT_STORAGE` is `objects`"),
         (f"`{HOT_BUCKET}`", "key-value", "the newest state of running agents by their ids, in memory; a copy"),
+        (
+            f"`{PARTITIONS_BUCKET}`",
+            "key-value",
+            "who works on which partition of the commands, and how far it is",
+        ),
     ]
     return f"""\
 {table(("stream", "subjects", "kept", "what is in it"), rows)}

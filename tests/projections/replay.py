@@ -12,12 +12,14 @@ from projections.agents import AGENT_FOLD
 from projections.bucket import ViewBucket
 from projections.executions import EXECUTION_FOLD
 from projections.fold import Fold, Key, encode_view
+from projections.nodes import NODE_FOLD
 
 Views = dict[Key, bytes]
-_FOLDS: dict[str, Fold[Any]] = {"agents": AGENT_FOLD, "executions": EXECUTION_FOLD}
+_FOLDS: dict[str, Fold[Any]] = {"agents": AGENT_FOLD, "executions": EXECUTION_FOLD, "nodes": NODE_FOLD}
 _STORED = {
     "agents": "SELECT id, view FROM l02.agents",
     "executions": "SELECT agent_id, execution_id, view FROM l02.executions",
+    "nodes": "SELECT id, view FROM l02.nodes",
 }
 
 
@@ -74,7 +76,7 @@ async def assert_tables_equal_replay(bus: Bus, postgres_url: str) -> None:
     for name, views in expected.items():
         assert stored[name] == views
     newest = await last_sequence(bus)
-    assert await stored_positions(postgres_url) == {"agents": newest, "executions": newest}
+    assert await stored_positions(postgres_url) == dict.fromkeys(_FOLDS, newest)
 
 
 async def assert_views_equal_replay(bus: Bus) -> None:

@@ -80,6 +80,10 @@ class AgentLife(RuleBasedStateMachine):
         known = [*self.state.executions, "unknown"]
         return known[choice % len(known)]
 
+    def node(self) -> str:
+        """Nearly always the agent's own; what another one reports is refused."""
+        return self.state.node_id if self.state.node_id and self.sent % 7 else "n1"
+
     def send(self, command: Command) -> None:
         try:
             events = AGENT.decide(self.state, command)
@@ -153,9 +157,9 @@ class AgentLife(RuleBasedStateMachine):
     def report_exit(self, off: int, usage: e.ResourceUsage) -> None:
         self.send(c.ReportExit(incarnation=self.state.incarnation + off, cause="killed", usage=usage))
 
-    @rule()
-    def recover_process(self) -> None:
-        self.send(c.RecoverProcess(node_id="n1", cause="node n1 began anew"))
+    @rule(to=st.sampled_from(["n1", "n2"]))
+    def recover_process(self, to: str) -> None:
+        self.send(c.RecoverProcess(node_id=to, lost_node_id=self.node(), cause="its node is lost"))
 
     @rule(usage=usages)
     def report_terminated(self, usage: e.ResourceUsage) -> None:
@@ -163,12 +167,17 @@ class AgentLife(RuleBasedStateMachine):
 
     @rule(choice=choices, call=calls, arguments=values)
     def request_tool(self, choice: int, call: int, arguments: Any) -> None:
-        self.send(c.RequestTool(execution_id=self.execution(choice), call=call, tool="t", arguments=arguments))
+        self.send(
+            c.RequestTool(
+                node_id=self.node(), execution_id=self.execution(choice), call=call, tool="t", arguments=arguments
+            )
+        )
 
     @rule(choice=choices, call=calls, ok=st.booleans(), result=values)
     def record_tool(self, choice: int, call: int, ok: bool, result: Any) -> None:
         self.send(
             c.RecordTool(
+                node_id=self.node(),
                 execution_id=self.execution(choice),
                 call=call,
                 tool="t",
@@ -184,6 +193,7 @@ class AgentLife(RuleBasedStateMachine):
     def record_effect(self, choice: int, call: int, kind: str, result: Any, done: bool) -> None:
         self.send(
             c.RecordEffect(
+                node_id=self.node(),
                 execution_id=self.execution(choice),
                 call=call,
                 kind=kind,
@@ -198,12 +208,17 @@ class AgentLife(RuleBasedStateMachine):
     def take_signal(self, choice: int, call: int, request: Any, in_time: bool) -> None:
         result = {"payload": 1} if in_time else None
         execution_id = self.execution(choice)
-        self.send(c.RecordEffect(execution_id=execution_id, call=call, kind="signal", request=request, result=result))
+        self.send(
+            c.RecordEffect(
+                node_id=self.node(), execution_id=execution_id, call=call, kind="signal", request=request, result=result
+            )
+        )
 
     @rule(choice=choices, output=values, state=changes)
     def complete_execution(self, choice: int, output: Any, state: e.StateChange) -> None:
         self.send(
             c.CompleteExecution(
+                node_id=self.node(),
                 execution_id=self.execution(choice),
                 output=output,
                 tokens=7,
@@ -215,7 +230,7 @@ class AgentLife(RuleBasedStateMachine):
 
     @rule(choice=choices)
     def fail_execution(self, choice: int) -> None:
-        self.send(c.FailExecution(execution_id=self.execution(choice), code="E2005", message="no"))
+        self.send(c.FailExecution(node_id=self.node(), execution_id=self.execution(choice), code="E2005", message="no"))
 
     @invariant()
     def the_state_is_the_fold_of_the_events(self) -> None:

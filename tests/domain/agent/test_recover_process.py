@@ -18,13 +18,14 @@ from tests.domain.agent.story import (
     spawn_requested,
 )
 
-RECOVER = c.RecoverProcess(node_id="n2", cause="node n2 began anew")
+RECOVER = c.RecoverProcess(node_id="n2", lost_node_id="n1", cause="node n1 is lost")
+BEGIN_ANEW = c.RecoverProcess(node_id="n1", lost_node_id="n1", cause="node n1 began anew")
 AGAIN = spawn_requested(2, requested_by="recovery", node_id="n2")
 
 
 def recovered(attempt: int = 0, usage: e.ResourceUsage | None = None) -> e.AgentRestarted:
     return e.AgentRestarted(
-        attempt=attempt, delay_seconds=0.0, cause="node n2 began anew", usage=usage or e.ResourceUsage()
+        attempt=attempt, delay_seconds=0.0, cause="node n1 is lost", usage=usage or e.ResourceUsage()
     )
 
 
@@ -45,8 +46,19 @@ def test_the_process_of_before_is_stale() -> None:
     given(*PENDING, recovered(), AGAIN).when(report_spawned(1)).ignored()
 
 
-def test_ignored_while_a_restart_is_due_anyway() -> None:
-    given(*RESTARTING).when(RECOVER).ignored()
+def test_ignored_by_its_own_node_while_a_restart_is_due_anyway() -> None:
+    given(*RESTARTING).when(BEGIN_ANEW).ignored()
+
+
+def test_another_node_does_not_wait_for_the_timer_of_the_lost_one() -> None:
+    after = given(*RESTARTING).when(RECOVER).then(recovered(attempt=1, usage=USAGE), AGAIN)
+    after.when(c.Restart(attempt=1)).ignored()
+
+
+def test_ignored_when_another_node_was_faster() -> None:
+    given(*RUNNING, recovered(), AGAIN).when(
+        c.RecoverProcess(node_id="n3", lost_node_id="n1", cause="node n1 is lost")
+    ).ignored()
 
 
 @pytest.mark.parametrize(

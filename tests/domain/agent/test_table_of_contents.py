@@ -29,13 +29,13 @@ TO_AN_EXISTING_AGENT: list[Command] = [
     report_spawned(),
     report_spawn_failed(),
     report_exit(),
-    c.RecoverProcess(node_id="n1", cause="node n1 began anew"),
+    c.RecoverProcess(node_id="n1", lost_node_id="n1", cause="node n1 began anew"),
     report_terminated(),
     request_tool(),
     record_tool(),
-    c.RecordEffect(execution_id="x1", call=1, kind="now", request=None),
+    c.RecordEffect(node_id="n1", execution_id="x1", call=1, kind="now", request=None),
     complete_execution(),
-    c.FailExecution(execution_id="x1", code="E2005", message="no"),
+    c.FailExecution(node_id="n1", execution_id="x1", code="E2005", message="no"),
 ]
 
 
