@@ -15,6 +15,8 @@ from nats.errors import Error as NatsError
 from nats.errors import NoServersError
 from nats.js import JetStreamContext
 
+from bus.group_commit import GroupCommit
+from bus.headers import LazyHeaders, parse_header_lines
 from bus.requests import PubAck, Requests
 from bus.tally import Tally
 
@@ -23,6 +25,7 @@ __all__ = ["Bus", "BusUnreachable", "JetStreamNotReady", "connect"]
 _log = structlog.get_logger()
 _JETSTREAM_SECONDS = 10.0
 _NOT_READY = 503
+_PLAIN_HEADERS = b"NATS/1.0\r\n"  # without a status
 
 
 class BusUnreachable(Exception):
@@ -41,12 +44,19 @@ class Bus:
         self.jetstream: JetStreamContext = client.jetstream(timeout=_JETSTREAM_SECONDS)
         self.requests = Requests(client)
         self.tally = Tally()
+        self._group_commits: dict[str, GroupCommit] = {}
         self._on_reconnect: set[Callable[[], None]] = set()
         self._on_disconnect: set[Callable[[], None]] = {self.requests.connection_lost}
 
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> PubAck:
         """Store a message in the stream of `subject`. Raises as `Requests.publish`."""
         return await self.requests.publish(subject, payload, timeout=_JETSTREAM_SECONDS, headers=headers)
+
+    def together(self, stream: str) -> GroupCommit:
+        """What this process stores in `stream` in common batches, which the stream allows (`bus.streams`)."""
+        if stream not in self._group_commits:
+            self._group_commits[stream] = GroupCommit(self.requests)
+        return self._group_commits[stream]
 
     async def api(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """JetStream's answer to a request to its API; an error is in it, but JetStreamNotReady is raised."""
@@ -113,6 +123,8 @@ class _Client(Client):
     """
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        if headers and headers.startswith(_PLAIN_HEADERS):
+            return LazyHeaders(headers)  # type: ignore[return-value]  # a mapping will do
         try:
             return await super()._process_headers(headers)
         except (IndexError, UnicodeDecodeError) as error:
@@ -121,12 +133,7 @@ class _Client(Client):
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        headers = {}
-        for line in raw.decode(errors="replace").split("\r\n"):
-            name, separator, value = line.partition(":")
-            if separator:
-                headers[name.strip()] = value.strip()
-        return headers
+        return parse_header_lines(raw)
 
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
@@ -177,6 +184,8 @@ async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator
     try:
         yield bus
     finally:
+        for commit in bus._group_commits.values():
+            commit.abandon()
         # nats-py flushes what is left into a connection that may be gone; uvloop says so with a RuntimeError.
         with suppress(OSError, RuntimeError):
             await client.close()

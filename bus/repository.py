@@ -222,7 +222,7 @@ class Repository(Generic[S]):
             )
             for item in recorded
         ]
-        last = await self.store.append(recorded[0].aggregate, messages, loaded.sequence)
+        last = await self.store.append(recorded[0].aggregate, messages, loaded.sequence, loaded.trail)
         stored = tuple(
             msgspec.structs.replace(item, sequence=last - len(recorded) + offset)
             for offset, item in enumerate(recorded, start=1)
