@@ -9,8 +9,7 @@ import msgspec
 from nats.js.errors import NotFoundError
 
 from bus.connection import Bus
-from bus.history import read_stored, sequence_of
-from bus.leader import message_from_leader
+from bus.object_bucket import ObjectBucket, ObjectDamaged
 from bus.streams import OBJECTS_BUCKET
 from domain.errors import ErrorCode, Failure
 from domain.values import INLINE_LIMIT_BYTES, ObjectReference, as_reference
@@ -40,35 +39,15 @@ async def inline(bus: Bus, value: Any) -> Any:
     reference = as_reference(value)
     if reference is None:
         return value
-    raw = await _read(bus, reference.name)
+    try:
+        raw = await ObjectBucket(bus, OBJECTS_BUCKET).get(reference.name)
+    except ObjectDamaged as error:
+        raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, str(error)) from error
+    if raw is None:
+        raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {reference.name} is gone from the store")
     if hashlib.sha256(raw).hexdigest() != reference.sha256:
         raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {reference.name} does not fit its hash")
     try:
         return msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
         raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {reference.name} is not a value") from error
-
-
-async def _read(bus: Bus, name: str) -> bytes:
-    """An object's bytes. nats-py's own reading waits for ever for bytes that are gone."""
-    store = await bus.jetstream.object_store(OBJECTS_BUCKET)
-    try:
-        info = await store.get_info(name)
-    except NotFoundError as error:
-        raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {name} is gone from the store") from error
-    stream, subject = f"OBJ_{OBJECTS_BUCKET}", f"$O.{OBJECTS_BUCKET}.C.{info.nuid}"
-    raw = bytearray()
-    position, more = 0, True
-    while more:
-        chunks, more = await read_stored(bus, stream, subject, after=position)
-        for chunk in chunks:
-            raw += chunk.data
-            position = sequence_of(chunk)
-    # A copy of the stream may lag; what is not at the leader either is gone.
-    while len(raw) < (info.size or 0):
-        missing = await message_from_leader(bus, stream, {"seq": position + 1, "next_by_subj": subject})
-        if missing is None:
-            break
-        raw += missing.data
-        position = missing.sequence
-    return bytes(raw)

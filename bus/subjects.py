@@ -14,6 +14,7 @@ __all__ = [
     "COMMANDS",
     "DEAD",
     "EVENTS",
+    "HOT_BUCKET",
     "LEASES_BUCKET",
     "OUTCOMES",
     "PARTITIONS_BUCKET",
@@ -28,6 +29,7 @@ __all__ = [
     "dead_subject",
     "event_subject",
     "events_filter",
+    "hot_subject",
     "lease_filter",
     "lease_subject",
     "outcome_subject",
@@ -49,6 +51,7 @@ STREAM = "l02.stream"
 DEAD = "l02.dead"
 RETRY = "l02.retry"
 SNAPSHOTS_BUCKET = "l02_snapshots"
+HOT_BUCKET = "l02_hot"
 LEASES_BUCKET = "l02_leases"
 PARTITIONS_BUCKET = "l02_partitions"
 
@@ -126,6 +129,11 @@ def stream_subject(agent_id: str, execution_id: str) -> str:
 def snapshot_subject(aggregate: AggregateId) -> str:
     """Where an aggregate's snapshot is kept: the key `<kind>.<id>` of a bucket."""
     return f"$KV.{SNAPSHOTS_BUCKET}.{aggregate.kind}.{aggregate.id}"
+
+
+def hot_subject(agent_id: str) -> str:
+    """Where an agent's newest state is kept in memory: the key `<id>` of a bucket."""
+    return f"$KV.{HOT_BUCKET}.{agent_id}"
 
 
 def lease_subject(node_id: str) -> str:

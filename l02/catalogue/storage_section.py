@@ -8,9 +8,11 @@ from msgspec import Struct
 
 from bus.dead_letters import DeadLetter
 from bus.streams import (
+    CHECKPOINTS_BUCKET,
     COMMANDS_STREAM,
     DEAD_STREAM,
     EVENTS_STREAM,
+    HOT_BUCKET,
     LEASES_STREAM,
     OBJECTS_BUCKET,
     OUTCOMES_STREAM,
@@ -125,6 +127,8 @@ def _streams() -> str:
     buckets = [
         (f"`{VIEWS_BUCKET}`", "key-value", views),
         (f"`{OBJECTS_BUCKET}`", "object store", "values too large for an event, under their hash"),
+        (f"`{CHECKPOINTS_BUCKET}`", "object store", "checkpoints, if `L02_CHECKPOINT_STORAGE` is `objects`"),
+        (f"`{HOT_BUCKET}`", "key-value", "the newest state of running agents by their ids, in memory; a copy"),
         (
             f"`{PARTITIONS_BUCKET}`",
             "key-value",

@@ -1,0 +1,30 @@
+"""How a node keeps the state of its agents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Compression", "HotStorage", "StateSettings", "Storage"]
+
+Compression = Literal["gzip", "zstd"]
+Storage = Literal["postgres", "objects"]
+HotStorage = Literal["nats", "redis"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSettings:
+    """Checkpoints go away when they are older than `retention_days`, but an agent's last `keep_last` stay."""
+
+    storage: Storage = "postgres"
+    compression: Compression = "gzip"
+    max_size_mb: int = 100
+    retention_days: int = 30
+    keep_last: int = 10
+    hot_storage: HotStorage = "nats"
+    redis_url: str | None = None
+
+    @property
+    def max_bytes(self) -> int:
+        """The most that a checkpoint may have before compression."""
+        return self.max_size_mb * 1024 * 1024
