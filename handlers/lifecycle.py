@@ -277,6 +277,15 @@ class Lifecycle:
             command_id=uuid.uuid5(uuid.NAMESPACE_OID, f"{agent_id}/{timer}").hex,
         )
         keeper.timer_attempt = timer
+        if self._tasks is not None:
+            self._tasks.create_task(self._restart_in(delay, agent_id, timer, keeper.correlation_id))
+
+    async def _restart_in(self, delay: float, agent_id: str, timer: tuple[int, int], correlation_id: str) -> None:
+        """The timer is for when this node is gone by then, and comes up to a second late; so it is not waited for."""
+        incarnation, attempt = timer
+        await asyncio.sleep(delay)
+        if (await self._agents.load(agent_id)).state.incarnation == incarnation:
+            await self._decide(agent_id, Restart(attempt=attempt), correlation_id)
 
     async def _decide(self, agent_id: str, command: Command, correlation_id: str) -> None:
         metadata = Metadata(causation_id=correlation_id, correlation_id=correlation_id, actor=f"node/{self._node_id}")
