@@ -14,6 +14,7 @@ from benchmarks.contest import servers
 from benchmarks.measure import Row, machine
 from benchmarks.node import measure_node
 from benchmarks.peer_venv import PeerVenv, install_peers
+from benchmarks.recovery import measure_recovery
 from benchmarks.rows import FULL, QUICK, Sizes, appends, commands, growth, loads, projections
 
 
@@ -33,7 +34,7 @@ def main() -> None:
         size = (20_000, 2_000) if arguments.quick else (1_000_000, 100_000)
         _show(asyncio.run(growth(*size)))
     if not arguments.no_node:
-        for figure in measure_node():
+        for figure in [*measure_node(), *measure_recovery()]:
             print(figure, flush=True)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sysconfig
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -21,7 +22,7 @@ from benchmarks.measure import Figure, median_milliseconds
 from domain.agent.events import AgentSpawned
 from l02.client import Client
 
-__all__ = ["AGENT_FILE", "measure_node", "running_node"]
+__all__ = ["AGENT_FILE", "idle_figures", "measure_node", "node_process", "running_node"]
 
 _IDLE_SECONDS = 10.0
 AGENT_FILE = """
@@ -43,8 +44,8 @@ def measure_node() -> list[Figure]:
     """All figures of this file."""
     with tempfile.TemporaryDirectory(prefix="l02-bench-") as directory:
         data_dir = Path(directory) / "data"
-        with _node(data_dir) as process:
-            figures = _idle(process)
+        with node_process(data_dir) as process:
+            figures = idle_figures(process)
             figures += uvloop.run(_commands(data_dir, Path(directory)))
     return [*figures, _help()]
 
@@ -54,15 +55,15 @@ def running_node() -> Iterator[tuple[Path, Path]]:
     """A node with nothing in it yet: its data directory, and one for the caller's files."""
     with tempfile.TemporaryDirectory(prefix="l02-bench-") as directory:
         data_dir = Path(directory) / "data"
-        with _node(data_dir):
+        with node_process(data_dir):
             yield data_dir, Path(directory)
 
 
 @contextmanager
-def _node(data_dir: Path) -> Iterator[psutil.Process]:
+def node_process(data_dir: Path, environment: Mapping[str, str] = {}) -> Iterator[psutil.Process]:
     """`l02 up` as a process of its own, as users run it."""
     command = [_l02(), "up", "--data-dir", str(data_dir)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | environment) as process:
         try:
             while not (data_dir / "l02.json").exists():
                 assert process.poll() is None, "the node did not start"
@@ -77,7 +78,7 @@ def _l02() -> str:
     return str(Path(sysconfig.get_path("scripts")) / "l02")
 
 
-def _idle(node: psutil.Process) -> list[Figure]:
+def idle_figures(node: psutil.Process) -> list[Figure]:
     """The node, its zygote and its servers together, when nothing happens."""
     time.sleep(2)
     processes = [node, *node.children(recursive=True)]
