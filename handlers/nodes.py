@@ -24,7 +24,9 @@ from domain.node.state import NodeState, NodeStatus
 
 __all__ = ["Nodes", "Placements"]
 
-_LOOK_SECONDS = 5.0
+_LOOK_AGAIN_SECONDS = 5.0
+# Mostly it is a node's coming or going that makes it look; this is for what was not to be done then.
+_LOOK_SECONDS = 30.0
 _AT_ONCE = 32
 _log = structlog.get_logger()
 
@@ -65,23 +67,27 @@ class Nodes:
         await self._record(self._leases.node_id, join)
         ready()
         seen: frozenset[str] = frozenset()
-        looked_at = -_LOOK_SECONDS
+        due = 0.0
         while True:
             await self._round.wait()
             self._round.clear()
             now = asyncio.get_running_loop().time()
-            if self._leases.is_settled and (self._leases.live != seen or now - looked_at >= _LOOK_SECONDS):
-                seen, looked_at = self._leases.live, now
-                try:
-                    await self._look(join)
-                except Exception:
-                    _log.exception("looking after other nodes failed; trying again")
+            if not self._leases.is_settled or (self._leases.live == seen and now < due):
+                continue
+            seen = self._leases.live
+            try:
+                is_quiet = await self._look(join)
+            except Exception:
+                _log.exception("looking after other nodes failed; trying again")
+                is_quiet = False
+            due = now + (_LOOK_SECONDS if is_quiet else _LOOK_AGAIN_SECONDS)
 
     async def leave(self) -> None:
         """Say that this node stops. Its agents have no process any more."""
         await self._record(self._leases.node_id, Leave())
 
-    async def _look(self, join: Join) -> None:
+    async def _look(self, join: Join) -> bool:
+        """Do what is to be done; whether there was nothing."""
         live = self._leases.live
         if (await self._nodes.load(join.node_id)).state.status is not NodeStatus.JOINED:
             await self._record(join.node_id, join)
@@ -98,6 +104,7 @@ class Nodes:
         async with asyncio.TaskGroup() as tasks:
             for agent_id, node_id in missing:
                 tasks.create_task(self._take(agent_id, node_id))
+        return not missing
 
     async def _take(self, agent_id: str, node_id: str) -> None:
         async with self._slots:
