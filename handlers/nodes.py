@@ -87,16 +87,17 @@ class Nodes:
         await self._record(self._leases.node_id, Leave())
 
     async def _look(self, join: Join) -> bool:
-        """Do what is to be done; whether there was nothing."""
+        """Take over what falls to this node; whether there was nothing for any node."""
         live = self._leases.live
         if (await self._nodes.load(join.node_id)).state.status is not NodeStatus.JOINED:
             await self._record(join.node_id, join)
         for node_id in await self._placements.nodes_missing(live):
             _log.warning("a node is lost", node_id=node_id)
             await self._record(node_id, ReportLost(reported_by=self._leases.node_id))
+        all_missing = await self._placements.agents_missing(live)
         missing = [
             (agent_id, node_id)
-            for agent_id, node_id in await self._placements.agents_missing(live)
+            for agent_id, node_id in all_missing
             if self._partitions.has(command_partition(AggregateId("agent", agent_id)))
         ]
         if missing:
@@ -104,7 +105,7 @@ class Nodes:
         async with asyncio.TaskGroup() as tasks:
             for agent_id, node_id in missing:
                 tasks.create_task(self._take(agent_id, node_id))
-        return not missing
+        return not all_missing
 
     async def _take(self, agent_id: str, node_id: str) -> None:
         async with self._slots:
