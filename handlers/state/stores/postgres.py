@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -78,9 +78,7 @@ class PostgresCheckpoints:
         removed = 0
         with _answered(ErrorCode.CHECKPOINT_FAILED, "unused chunks are not removed"):
             before = await self._pool.fetchval("SELECT now()") - unused_for
-            for row in await self._pool.fetch(
-                "SELECT DISTINCT agent_id FROM state_chunks WHERE stored_at < $1", before
-            ):
+            for row in await self._pool.fetch("SELECT DISTINCT agent_id FROM state_chunks WHERE stored_at < $1", before):
                 try:
                     removed += await self._pool.fetchval(sql("sweep"), row["agent_id"], before)
                 except asyncpg.ForeignKeyViolationError:
