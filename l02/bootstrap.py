@@ -23,6 +23,7 @@ from handlers.executor.executor import Executor
 from handlers.lifecycle import Lifecycle
 from handlers.processes import Processes
 from handlers.sandbox.sandboxes import Sandboxes
+from handlers.state.forking import Forking
 from handlers.state.manager import StateManager
 from handlers.state.settings import StateSettings
 from handlers.state.stores.postgres import open_postgres_checkpoints
@@ -85,6 +86,7 @@ async def wire(
         store = await stack.enter_async_context(open_event_store(bus))
         snapshots = await stack.enter_async_context(open_snapshots(bus, AGENT))
         agents = Repository(AGENT, store, snapshots)
+        Forking(bus, agents)
         progress = Progress()
         read_model = await stack.enter_async_context(open_read_model(bus, postgres_url, progress))
         sandboxes = await stack.enter_async_context(Sandboxes(_PRELOADED))

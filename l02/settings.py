@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -30,7 +30,7 @@ class Settings:
     postgres_url: str | None = None
     http_port: int = 0
     replicas: int = 1
-    state: StateSettings = StateSettings()
+    state: StateSettings = field(default_factory=StateSettings)
 
     @classmethod
     def from_environment(cls, *, data_dir: Path | None = None, http_port: int | None = None) -> Self:
