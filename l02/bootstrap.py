@@ -26,7 +26,7 @@ from handlers.sandbox.sandboxes import Sandboxes
 from handlers.state.forking import Forking
 from handlers.state.manager import StateManager
 from handlers.state.settings import StateSettings
-from handlers.state.stores.postgres import open_postgres_checkpoints
+from handlers.state.stores import open_checkpoints
 from handlers.tool_servers import ToolServers
 from l02.queries import query_table
 from projections.progress import Progress
@@ -80,6 +80,7 @@ async def wire(
     node_id: str,
     tasks: asyncio.TaskGroup,
     state: StateSettings,
+    replicas: int,
 ) -> AsyncIterator[Parts]:
     """Build a node's parts; what they hold is given back when the context ends."""
     async with AsyncExitStack() as stack:
@@ -93,9 +94,7 @@ async def wire(
         tool_servers = await stack.enter_async_context(ToolServers(data_dir / "tools", log_dir=data_dir / "logs"))
         announcer = OutcomeAnnouncer(bus, tasks)
         agents.on_recorded(announcer.announce)
-        checkpoints = await stack.enter_async_context(
-            open_postgres_checkpoints(postgres_url, compression="gzip", limit=100 * 1024 * 1024)
-        )
+        checkpoints = await stack.enter_async_context(open_checkpoints(state, bus, postgres_url, replicas))
         executor = Executor(bus, agents, tool_servers, node_id)
         lifecycle = Lifecycle(bus, agents, Processes(sandboxes, data_dir), executor, node_id)
         yield Parts(
