@@ -26,6 +26,7 @@ __all__ = [
     "Checkpoint",
     "CompleteExecution",
     "Execute",
+    "ExecutorCommand",
     "ExpireCheckpoints",
     "FailExecution",
     "Fork",
@@ -227,10 +228,14 @@ class ReportExit(Command, frozen=True, kw_only=True):
 
 
 class RecoverProcess(Command, frozen=True, kw_only=True):
-    """The node: it has begun anew, so the process it was to keep is gone through no fault of the agent."""
+    """The node: it takes the agent over from `lost_node_id`, whose process of it is gone through no fault of the agent.
+
+    That is itself when it has begun anew.
+    """
 
     verb: ClassVar[str] = "recover-process"
     node_id: str
+    lost_node_id: str
     cause: str
 
 
@@ -242,7 +247,14 @@ class ReportTerminated(Command, frozen=True, kw_only=True):
     duration_seconds: float
 
 
-class RequestTool(Command, frozen=True, kw_only=True):
+class ExecutorCommand(Command, frozen=True, kw_only=True):
+    """From the executor of a node. One whose agent was given to another node meanwhile is refused."""
+
+    verb: ClassVar[str]
+    node_id: str
+
+
+class RequestTool(ExecutorCommand, frozen=True, kw_only=True):
     """The executor: this tool, which must not be called twice, is about to be called."""
 
     verb: ClassVar[str] = "request-tool"
@@ -252,7 +264,7 @@ class RequestTool(Command, frozen=True, kw_only=True):
     arguments: Any
 
 
-class RecordTool(Command, frozen=True, kw_only=True):
+class RecordTool(ExecutorCommand, frozen=True, kw_only=True):
     """The executor: this came of a tool call."""
 
     verb: ClassVar[str] = "record-tool"
@@ -266,7 +278,7 @@ class RecordTool(Command, frozen=True, kw_only=True):
     duration_seconds: float
 
 
-class RecordEffect(Command, frozen=True, kw_only=True):
+class RecordEffect(ExecutorCommand, frozen=True, kw_only=True):
     """The executor: this came of another effect, or a wait began."""
 
     verb: ClassVar[str] = "record-effect"
@@ -279,7 +291,7 @@ class RecordEffect(Command, frozen=True, kw_only=True):
     deadline: float | None = None
 
 
-class CompleteExecution(Command, frozen=True, kw_only=True):
+class CompleteExecution(ExecutorCommand, frozen=True, kw_only=True):
     """The executor: the agent has answered."""
 
     verb: ClassVar[str] = "complete-execution"
@@ -291,7 +303,7 @@ class CompleteExecution(Command, frozen=True, kw_only=True):
     state: StateChange
 
 
-class FailExecution(Command, frozen=True, kw_only=True):
+class FailExecution(ExecutorCommand, frozen=True, kw_only=True):
     """The executor: the execution cannot go on; `held` if a person's word would let it."""
 
     verb: ClassVar[str] = "fail-execution"
