@@ -14,6 +14,7 @@ __all__ = [
     "COMMANDS",
     "DEAD",
     "EVENTS",
+    "HOT_BUCKET",
     "LEASES_BUCKET",
     "OUTCOMES",
     "PARTITIONS_BUCKET",
@@ -27,6 +28,7 @@ __all__ = [
     "dead_subject",
     "event_subject",
     "events_filter",
+    "hot_subject",
     "lease_filter",
     "lease_subject",
     "outcome_subject",
@@ -48,6 +50,7 @@ DEAD = "l02.dead"
 SNAPSHOTS_BUCKET = "l02_snapshots"
 LEASES_BUCKET = "l02_leases"
 PARTITIONS_BUCKET = "l02_partitions"
+HOT_BUCKET = "l02_hot"
 
 
 class AggregateId(NamedTuple):
@@ -138,6 +141,11 @@ def lease_filter() -> str:
 def partition_subject(name: str) -> str:
     """Where it stands who works on a partition, and how far it is: its key of a bucket."""
     return f"$KV.{PARTITIONS_BUCKET}.{name}"
+
+
+def hot_subject(agent_id: str) -> str:
+    """Where an agent's newest state is kept in memory: the key `<id>` of a bucket."""
+    return f"$KV.{HOT_BUCKET}.{agent_id}"
 
 
 def dead_subject(origin: str) -> str:

@@ -27,6 +27,7 @@ from handlers.nodes import Nodes
 from handlers.processes import Processes
 from handlers.sandbox.sandboxes import Sandboxes
 from handlers.state.forking import Forking
+from handlers.state.hot import open_hot_state
 from handlers.state.manager import StateManager
 from handlers.state.settings import StateSettings
 from handlers.state.stores import open_checkpoints
@@ -95,6 +96,7 @@ async def wire(
         tool_servers = await stack.enter_async_context(ToolServers(data_dir / "tools", log_dir=data_dir / "logs"))
         announcer = OutcomeAnnouncer(bus, partitions, tasks)
         agents.on_recorded(announcer.announce)
+        hot = await stack.enter_async_context(open_hot_state(state, bus))
         checkpoints = await stack.enter_async_context(open_checkpoints(state, bus, postgres_url, replicas))
         executor = Executor(bus, agents, tool_servers, node_id)
         lifecycle = Lifecycle(bus, agents, Processes(sandboxes, data_dir), executor, node_id)
@@ -107,7 +109,7 @@ async def wire(
             announcer=announcer,
             executor=executor,
             lifecycle=lifecycle,
-            state=StateManager(bus, agents, checkpoints, state, node_id),
+            state=StateManager(bus, agents, checkpoints, hot, state, node_id),
             nodes=Nodes(leases, partitions, Repository(NODE, store), placements, lifecycle.take_over),
             placements=placements,
             tables=TableProjector(bus, postgres_url, progress),

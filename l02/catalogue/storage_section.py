@@ -8,9 +8,11 @@ from msgspec import Struct
 
 from bus.dead_letters import DeadLetter
 from bus.streams import (
+    CHECKPOINTS_BUCKET,
     COMMANDS_STREAM,
     DEAD_STREAM,
     EVENTS_STREAM,
+    HOT_BUCKET,
     LEASES_STREAM,
     OBJECTS_BUCKET,
     OUTCOMES_STREAM,
@@ -111,6 +113,8 @@ def _streams() -> str:
             "key-value",
             "who works on which partition of the commands, and how far it is",
         ),
+        (f"`{CHECKPOINTS_BUCKET}`", "object store", "checkpoints, if `L02_CHECKPOINT_STORAGE` is `objects`"),
+        (f"`{HOT_BUCKET}`", "key-value", "the newest state of running agents by their ids, in memory; a copy"),
     ]
     return f"""\
 {table(("stream", "subjects", "kept", "what is in it"), rows)}
