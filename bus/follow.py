@@ -35,17 +35,19 @@ async def follow_events(
     *,
     begin: Literal["all", "new"],
     ready: Callable[[], None] = lambda: None,
+    again_after_seconds: float = 60.0,
 ) -> None:
     """Give `handle` every event of the types, in order and at least once, until cancelled.
 
-    The consumer is made at the stream's first event or behind its last one (`begin`); its name must never change.
+    The consumer is made at the stream's first event or behind its last one (`begin`); its name must never change. What
+    a process had been given when it died comes again after `again_after_seconds`.
     """
 
     async def config() -> dict[str, Any]:
         return {
             "durable_name": durable_name,
             "ack_policy": "all",
-            "ack_wait": 60_000_000_000,
+            "ack_wait": int(again_after_seconds * 1_000_000_000),
             "deliver_policy": begin,
             "filter_subjects": [events_filter(event_type=event.type) for event in event_types],
         }
