@@ -117,7 +117,8 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     await stack.enter_async_context(
         run_service(bus, parts.repositories, parts.query_table(), version=version("l02"), node_id=directory.node_id)
     )
-    run(parts.nodes.run(_join(directory.node_id, http_url)))
+    join = _join(directory.node_id, http_url)
+    await _run_until_ready(run, lambda ready: parts.nodes.run(join, ready))
     directory.write_runtime_file(runtime)
     return Node(runtime, parts)
 
