@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import asyncpg
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     PgPool = Pool[Record]
 
-__all__ = ["UNANSWERED", "open_pool", "sql"]
+__all__ = ["UNANSWERED", "PgPool", "open_pool", "sql"]
 
 SCHEMA = "l02"
 
@@ -35,7 +35,7 @@ def sql(name: str) -> str:
 
 
 @asynccontextmanager
-async def open_pool(url: str) -> AsyncIterator[PgPool]:
+async def open_pool(url: str, tables: Literal["state", "langgraph"]) -> AsyncIterator[PgPool]:
     """Connections, with the tables made if they are not there. Raises asyncpg's errors, OSError or TimeoutError."""
     async with asyncpg.create_pool(
         url,
@@ -54,8 +54,8 @@ async def open_pool(url: str) -> AsyncIterator[PgPool]:
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-            if await connection.fetchval("SELECT to_regclass('state_chunks')") is None:
-                await connection.execute(sql("tables"))
+            if await connection.fetchval("SELECT to_regclass($1)", f"{tables}_checkpoints") is None:
+                await connection.execute(sql(f"{tables}_tables"))
         yield pool
 
 

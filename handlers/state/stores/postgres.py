@@ -123,7 +123,7 @@ async def open_postgres_checkpoints(
 
     Raises asyncpg's errors, OSError or TimeoutError if the database is away.
     """
-    async with open_pool(url) as pool:
+    async with open_pool(url, "state") as pool:
         yield PostgresCheckpoints(pool, compression, limit)
 
 
