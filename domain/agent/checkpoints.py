@@ -184,7 +184,7 @@ def _failed(state: AgentState, pending: PendingCheckpoint, code: str, message: s
 
 
 def expire_checkpoints(state: AgentState, command: c.ExpireCheckpoints) -> list[Event]:
-    """Give up those named that are not among the newest; an agent that has ended keeps its newest too."""
+    """Give up those named that are not among the newest."""
     stored = list(state.checkpoints.values())
     spared = stored[max(0, len(stored) - command.keep) :]
     wanted = set(command.checkpoint_ids) - {item.checkpoint_id for item in spared}

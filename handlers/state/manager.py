@@ -32,7 +32,14 @@ from handlers.state.watch import Watch
 
 __all__ = ["StateManager"]
 
-_EVENTS = (e.CheckpointRequested, e.CheckpointCreated, e.CheckpointExpired, e.RestoreRequested)
+_EVENTS = (
+    e.CheckpointRequested,
+    e.CheckpointCreated,
+    e.CheckpointExpired,
+    e.RestoreRequested,
+    e.AgentTerminated,
+    e.AgentFailed,
+)
 _REMEMBERED = 10_000
 _RETRY_SECONDS = 1.0
 _AGAIN_AFTER_SECONDS = 3.0
@@ -116,7 +123,7 @@ class StateManager:
                 return partial(self._checkpoints.restore, recorded, event)
             case e.CheckpointExpired() as event:
                 return partial(self._expired, recorded, event)
-            case e.CheckpointCreated():
+            case e.CheckpointCreated() | e.AgentTerminated() | e.AgentFailed():
                 return partial(self._look, recorded)
             case _:
                 return None

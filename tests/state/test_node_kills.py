@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 
 from bus.connection import Bus, connect
 from bus.embedded import EmbeddedNats
 from domain.agent import events as e
+from domain.errors import Failure
+from handlers.state.hot import open_hot_state
 from handlers.state.settings import StateSettings
 from handlers.state.stores import open_checkpoints
 from l02.client import Client
@@ -113,7 +116,7 @@ async def test_a_checkpoint_under_way_is_stored_once(site: Site, place: str) -> 
             await is_dead(process)
         async with site.node():
             assert await asked == "k1"
-            assert await site.stored("a1") == ["k1"]
+            await until_true(lambda: site.stored("a1"), ["k1"])
             assert await count_of(client, "a1", e.CheckpointCreated) == 1
             await client.execute("a1", COUNT)
             await client.restore("a1", "k1")
@@ -186,6 +189,47 @@ async def test_a_changed_agent_has_a_checkpoint_at_an_interval_and_an_unchanged_
         # What is asked for now is decided after any look of the watch before it: that has found nothing to take.
         assert await client.checkpoint("a1") == views[0].checkpoint_id
         assert await count_of(client, "a1", e.CheckpointCreated) == 2
+
+
+async def test_a_state_that_is_too_large_is_an_error_with_a_code(site: Site) -> None:
+    small = StateSettings(max_size_mb=1)
+    async with Client.connect(nats_url=site.nats_url) as client, site.node(small):
+        await client.spawn(worker(), id="a1")
+        await client.execute("a1", {"steps": [["bytes", "raw", 2 * 1024 * 1024]]})
+        with pytest.raises(Failure, match="E2031"):
+            await client.checkpoint("a1")
+        (caught,) = (await client.execute("a1", {"steps": [["try checkpoint"]]})).output
+        assert caught == "E2031"
+        (view, _) = await client.checkpoints("a1", every=True)
+        assert view.error
+        assert (view.state.value, view.error.code) == ("failed", "E2031")
+        assert await client.checkpoints("a1") == []
+
+
+async def test_an_agent_that_has_ended_keeps_none_for_ever(site: Site) -> None:
+    async with Client.connect(nats_url=site.nats_url) as client, site.node():
+        await client.spawn(worker(), id="a1")
+        await client.checkpoint("a1", command_id="k1")
+        await client.terminate("a1")
+        await until(client, "a1", of_type(e.CheckpointExpired, "k1"))
+        await until_true(lambda: site.stored("a1"), [])
+
+
+async def test_the_hot_copy_is_there_while_the_agent_runs(site: Site) -> None:
+    async with Client.connect(nats_url=site.nats_url) as client, site.node() as node:
+        await client.spawn(worker(), id="a1")
+        await client.execute("a1", COUNT)
+        async with open_hot_state(MORTAL, node.parts.bus) as hot:
+
+            async def found() -> object:
+                kept = await hot.get("a1")
+                return None if kept is None else msgspec.json.decode(kept[1])["state"]
+
+            await until_true(found, {"count": 1})
+            await client.suspend("a1")
+            await until_true(found, None)
+            await client.resume("a1")
+            await until_true(found, {"count": 1})
 
 
 async def until_count(client: Client, agent_id: str, kind: type[Any], count: int) -> None:
