@@ -32,13 +32,11 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from handlers.state.settings import Compression
-from handlers.state.stores.database import open_pool, sql
+from handlers.state.stores.database import Database, open_database, sql
 from l02.langgraph.packing import Packing
 
 if TYPE_CHECKING:
     from asyncpg import Record
-
-    from handlers.state.stores.database import PgPool
 
 __all__ = ["L02Saver"]
 
@@ -49,9 +47,11 @@ _ROWS_AT_ONCE = 20
 class L02Saver(BaseCheckpointSaver[str]):
     """Made by `from_url`. Its methods raise asyncpg's errors if PostgreSQL is away, Failure (E2033) for damage."""
 
-    def __init__(self, pool: PgPool, *, compression: Compression = "gzip", serde: SerializerProtocol | None = None):
+    def __init__(
+        self, database: Database, *, compression: Compression = "gzip", serde: SerializerProtocol | None = None
+    ):
         super().__init__(serde=serde)
-        self._pool = pool
+        self._database = database
         self._packing = Packing(compression)
         self._loop = asyncio.get_running_loop()
 
@@ -59,8 +59,8 @@ class L02Saver(BaseCheckpointSaver[str]):
     @asynccontextmanager
     async def from_url(cls, url: str, *, compression: Compression = "gzip") -> AsyncIterator[L02Saver]:
         """One over the database at `url`; its tables are made if they are not there."""
-        async with open_pool(url, "langgraph") as pool:
-            yield cls(pool, compression=compression)
+        async with open_database(url, "langgraph") as database:
+            yield cls(database, compression=compression)
 
     async def aput(
         self,
@@ -76,7 +76,7 @@ class L02Saver(BaseCheckpointSaver[str]):
         new = {channel: version for channel, version in new_versions.items() if channel in values}
         rest = {**checkpoint, "channel_values": {}}
         packed = await self._packing.pack(self.serde, [rest, *(values[channel] for channel in new)])
-        await self._pool.execute(
+        await self._database.execute(
             sql("langgraph_put"),
             *(thread_id, namespace, checkpoint["id"], place.get("checkpoint_id"), packed[0]),
             _json(get_checkpoint_metadata(config, metadata)),
@@ -91,7 +91,7 @@ class L02Saver(BaseCheckpointSaver[str]):
         """Store what a task has written behind a checkpoint; once, if it is told again."""
         place = config["configurable"]
         numbered = {WRITES_IDX_MAP.get(channel, at): (channel, value) for at, (channel, value) in enumerate(writes)}
-        await self._pool.execute(
+        await self._database.execute(
             sql("langgraph_put_writes"),
             *(str(place["thread_id"]), place.get("checkpoint_ns", ""), place["checkpoint_id"], task_id, task_path),
             *([*numbered], [channel for channel, _ in numbered.values()]),
@@ -105,7 +105,8 @@ class L02Saver(BaseCheckpointSaver[str]):
         condition = "WHERE thread_id = $1 AND checkpoint_ns = $2"
         if checkpoint_id := get_checkpoint_id(config):
             condition, key = f"{condition} AND checkpoint_id = $3", [*key, checkpoint_id]
-        row = await self._pool.fetchrow(f"{sql('langgraph_get')} {condition} ORDER BY checkpoint_id DESC LIMIT 1", *key)
+        statement = f"{sql('langgraph_get')} {condition} ORDER BY checkpoint_id DESC LIMIT 1"
+        row = await self._database.fetchrow(statement, *key)
         return None if row is None else await self._tuple(row)
 
     async def alist(
@@ -135,7 +136,7 @@ class L02Saver(BaseCheckpointSaver[str]):
                 f"LIMIT {int(limit)}" if limit is not None else "",
             ]
         )
-        async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+        async with self._database.connection() as connection, connection.transaction(readonly=True):
             async for row in connection.cursor(statement, *(value for _, value in asked), prefetch=_ROWS_AT_ONCE):
                 yield await self._tuple(row)
 
@@ -145,13 +146,13 @@ class L02Saver(BaseCheckpointSaver[str]):
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Forget the checkpoints that these runs have made, in all threads."""
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._database.connection() as connection, connection.transaction():
             rows = await connection.fetch(sql("langgraph_delete_runs"), [*run_ids])
             await connection.execute(sql("langgraph_clean"), [row["thread_id"] for row in rows])
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Make another thread with the same past."""
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with self._database.connection() as connection, connection.transaction():
             for table in ("checkpoints", "values", "writes"):
                 statement = sql(f"langgraph_copy_{table}")
                 await connection.execute(statement, str(source_thread_id), str(target_thread_id))
@@ -165,7 +166,7 @@ class L02Saver(BaseCheckpointSaver[str]):
         if strategy == "delete":
             await self._delete(threads)
         elif strategy == "keep_latest":
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with self._database.connection() as connection, connection.transaction():
                 await connection.execute(sql("langgraph_prune"), threads)
                 await connection.execute(sql("langgraph_clean"), threads)
         else:
@@ -219,7 +220,7 @@ class L02Saver(BaseCheckpointSaver[str]):
         self._wait(self.aprune(thread_ids, strategy=strategy))
 
     async def _delete(self, threads: Sequence[str]) -> None:
-        await self._pool.execute(sql("langgraph_delete"), threads)
+        await self._database.execute(sql("langgraph_delete"), threads)
 
     async def _tuple(self, row: Record) -> CheckpointTuple:
         channels = [(channel, data) for channel, data in row["channels"] if data is not None]
