@@ -30,11 +30,13 @@ class Settings:
     postgres_url: str | None = None
     http_port: int = 0
     replicas: int = 1
+    metrics_agent_labels: bool = True
     state: StateSettings = field(default_factory=StateSettings)
 
     @classmethod
     def from_environment(cls, *, data_dir: Path | None = None, http_port: int | None = None) -> Self:
-        """L02_DATA_DIR, L02_NATS_URL, L02_POSTGRES_URL, L02_HTTP_PORT (0: any free one), L02_REPLICAS (of streams).
+        """L02_DATA_DIR, L02_NATS_URL, L02_POSTGRES_URL, L02_HTTP_PORT (0: any free one), L02_REPLICAS (of streams),
+        L02_METRICS_AGENT_LABELS (0: metrics do not tell agents apart).
 
         Of agents' state: L02_CHECKPOINT_STORAGE (postgres, objects), L02_CHECKPOINT_COMPRESSION (gzip, zstd),
         L02_MAX_CHECKPOINT_SIZE_MB, L02_CHECKPOINT_RETENTION_DAYS, L02_CHECKPOINT_KEEP_LAST,
@@ -47,6 +49,7 @@ class Settings:
             http_port=http_port if http_port is not None else _number("L02_HTTP_PORT", 0, 65535),
             replicas=_number("L02_REPLICAS", 1, 5),
             state=_state(),
+            metrics_agent_labels=_number("L02_METRICS_AGENT_LABELS", 1, 1) == 1,
         )
 
 
