@@ -51,9 +51,9 @@ STREAM = "l02.stream"
 DEAD = "l02.dead"
 RETRY = "l02.retry"
 SNAPSHOTS_BUCKET = "l02_snapshots"
+HOT_BUCKET = "l02_hot"
 LEASES_BUCKET = "l02_leases"
 PARTITIONS_BUCKET = "l02_partitions"
-HOT_BUCKET = "l02_hot"
 
 
 class AggregateId(NamedTuple):
@@ -131,6 +131,11 @@ def snapshot_subject(aggregate: AggregateId) -> str:
     return f"$KV.{SNAPSHOTS_BUCKET}.{aggregate.kind}.{aggregate.id}"
 
 
+def hot_subject(agent_id: str) -> str:
+    """Where an agent's newest state is kept in memory: the key `<id>` of a bucket."""
+    return f"$KV.{HOT_BUCKET}.{agent_id}"
+
+
 def lease_subject(node_id: str) -> str:
     """Where a node says that it is alive: its key of a bucket."""
     return f"$KV.{LEASES_BUCKET}.{node_id}"
@@ -144,11 +149,6 @@ def lease_filter() -> str:
 def partition_subject(name: str) -> str:
     """Where it stands who works on a partition, and how far it is: its key of a bucket."""
     return f"$KV.{PARTITIONS_BUCKET}.{name}"
-
-
-def hot_subject(agent_id: str) -> str:
-    """Where an agent's newest state is kept in memory: the key `<id>` of a bucket."""
-    return f"$KV.{HOT_BUCKET}.{agent_id}"
 
 
 def dead_subject(origin: str) -> str:

@@ -121,13 +121,13 @@ def _streams() -> str:
     buckets = [
         (f"`{VIEWS_BUCKET}`", "key-value", views),
         (f"`{OBJECTS_BUCKET}`", "object store", "values too large for an event, under their hash"),
+        (f"`{CHECKPOINTS_BUCKET}`", "object store", "checkpoints, if `L02_CHECKPOINT_STORAGE` is `objects`"),
+        (f"`{HOT_BUCKET}`", "key-value", "the newest state of running agents by their ids, in memory; a copy"),
         (
             f"`{PARTITIONS_BUCKET}`",
             "key-value",
             "who works on which partition of the commands, and how far it is",
         ),
-        (f"`{CHECKPOINTS_BUCKET}`", "object store", "checkpoints, if `L02_CHECKPOINT_STORAGE` is `objects`"),
-        (f"`{HOT_BUCKET}`", "key-value", "the newest state of running agents by their ids, in memory; a copy"),
     ]
     return f"""\
 {table(("stream", "subjects", "kept", "what is in it"), rows)}

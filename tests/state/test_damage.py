@@ -48,6 +48,15 @@ def test_what_is_not_whole_is_not_unpacked(content: bytes, compression: Compress
         unpack(flipped(packed, data.draw(st.integers(0, len(packed) - 1)), data.draw(st.integers(1, 255))))
 
 
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_what_compression_makes_no_smaller_is_kept_as_it_is(compression: Compression) -> None:
+    text, random_bytes = conversation(200_000), noise(200_000)
+    assert len(pack(text, compression)) < 0.6 * len(text)
+    assert len(pack(text + random_bytes, compression)) < 0.85 * (len(text) + len(random_bytes))
+    for content in (random_bytes, random_bytes[:5000]):
+        assert pack(content, compression).endswith(content)
+
+
 @given(st.binary(max_size=200))
 def test_anything_may_stand_in_the_store(raw: bytes) -> None:
     with pytest.raises(Damaged):

@@ -11,6 +11,8 @@ import pytest
 from domain.errors import ErrorCode, Failure
 from handlers.state.checkpoint_store import CheckpointStore, Saved
 from handlers.state.stores import objects
+from handlers.state.stores.hashed import Chunk
+from handlers.state.stores.postgres import PostgresCheckpoints
 from tests.state.conftest import STORES, Servers
 from tests.state.contents import conversation, noise
 
@@ -173,3 +175,24 @@ async def test_too_large_is_refused(servers: Servers, name: str) -> None:
 )
 async def test_nothing_is_there(store: CheckpointStore, location: str) -> None:
     assert await code_of(store.load(location, "00")) is ErrorCode.RESTORE_FAILED
+
+
+async def test_a_chunk_that_is_swept_in_mid_save_is_stored_again(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL refuses the checkpoint that names it, and the save begins anew."""
+    async with servers.opened("postgres") as store:
+        assert isinstance(store, PostgresCheckpoints)
+        keep, sweeps = store._store, 0
+
+        async def kept_and_swept(agent_id: str, chunks: list[Chunk]) -> int:
+            nonlocal sweeps
+            size = await keep(agent_id, chunks)
+            if sweeps < 2:
+                sweeps += 1
+                assert await store.sweep(timedelta(0)) > 0
+            return size
+
+        monkeypatch.setattr(store, "_store", kept_and_swept)
+        saved = await store.save("a1", "c1", CONTENTS["many chunks"])
+        assert sweeps == 2 and await restored(store, saved) == CONTENTS["many chunks"]

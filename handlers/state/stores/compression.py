@@ -25,6 +25,8 @@ _GZIP_LEVEL = 2
 _ZSTD_LEVEL = 1
 # Less than that is not worth reading it back.
 _WORTH_IT = 0.95
+# What no compression makes smaller takes longest to try; so a sample is tried first.
+_SAMPLE_BYTES, _SAMPLES = 16 * 1024, 8
 
 _CODES: dict[str, int] = {"as it is": 0, "gzip": 1, "zstd": 2}
 
@@ -44,11 +46,23 @@ _UNPACK: dict[int, Callable[[memoryview, int], bytes | memoryview]] = {
 }
 
 
+def _sample(content: bytes) -> bytes:
+    """Pieces from all over the content."""
+    step = len(content) // _SAMPLES
+    return b"".join(content[start : start + _SAMPLE_BYTES // _SAMPLES] for start in range(0, len(content), step))
+
+
+def _saves(content: bytes, compression: Compression) -> bool:
+    return len(_PACK[compression](content)) <= len(content) * _WORTH_IT
+
+
 def pack(content: bytes, compression: Compression) -> bytes:
     """The content compressed, or as it is where that does not help, behind its head."""
-    code, packed = _CODES[compression], _PACK[compression](content)
-    if len(packed) > len(content) * _WORTH_IT:
-        code, packed = _CODES["as it is"], content
+    code, packed = _CODES["as it is"], content
+    if len(content) < 2 * _SAMPLE_BYTES or _saves(_sample(content), compression):
+        compressed = _PACK[compression](content)
+        if len(compressed) <= len(content) * _WORTH_IT:
+            code, packed = _CODES[compression], compressed
     checksum = isal_zlib.crc32(packed, isal_zlib.crc32(_HEAD.pack(0, code, len(content))[_CHECKSUM_BYTES:]))
     return _HEAD.pack(checksum, code, len(content)) + packed
 
