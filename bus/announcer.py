@@ -19,6 +19,7 @@ from bus.connection import Bus
 from bus.dead_letters import park
 from bus.outcomes import completed, publish_outcome
 from bus.partitions import OUTCOMES_PARTITION, Partition, Partitions
+from bus.pull import delivery_of
 from bus.reader import read_stream
 from bus.retries import answer_retries
 from bus.streams import EVENTS_STREAM
@@ -79,14 +80,14 @@ class OutcomeAnnouncer:
                 # Who has recorded them announces them; it is given the time for that.
                 await asyncio.sleep(_BEHIND_SECONDS)
                 for message in messages:
-                    partition.take(message.metadata.sequence.stream)
+                    partition.take(delivery_of(message).stream_sequence)
                 await asyncio.gather(*(self._see(message) for message in messages))
                 for message in messages:
-                    partition.done(message.metadata.sequence.stream)
+                    partition.done(delivery_of(message).stream_sequence)
 
     async def _see(self, message: Msg) -> None:
         try:
-            recorded = decode_event(message.data, message.metadata.sequence.stream)
+            recorded = decode_event(message.data, delivery_of(message).stream_sequence)
         except UnreadableEvent as error:
             code, reason = ErrorCode.HANDLER_FAILED.value, str(error)
             await _patiently(lambda: park(self._bus, message, consumer=CONSUMER, code=code, reason=reason))

@@ -20,6 +20,7 @@ from bus.dead_letters import park
 from bus.outcomes import Outcome, completed, failed, publish_outcome, said_outcome
 from bus.partitions import COMMAND_PARTITIONS, Partition, Partitions, command_partition
 from bus.passing import is_passing
+from bus.pull import delivery_of
 from bus.reader import read_stream
 from bus.repository import CommandIdReused, Decision, EventStoreSilent, Repository
 from bus.streams import COMMANDS_STREAM
@@ -78,7 +79,7 @@ class CommandProcessor:
         address = parse_command_subject(message.subject)
         # What has no address is refused, once: all such messages belong to one partition.
         partition = partitions.get(command_partition(address.aggregate) if address else COMMAND_PARTITIONS[0])
-        if partition is None or not partition.take(message.metadata.sequence.stream):
+        if partition is None or not partition.take(delivery_of(message).stream_sequence):
             return
         self._in_flight += 1
         key = str(address.aggregate) if address else message.subject
@@ -92,7 +93,7 @@ class CommandProcessor:
         lane = self._lanes[key]
         while lane:
             partition, message = lane[0]
-            sequence = message.metadata.sequence.stream
+            sequence = delivery_of(message).stream_sequence
             await self._handle(message, sequence, perhaps_answered=sequence <= partition.newest_at_start)
             lane.popleft()
             partition.done(sequence)

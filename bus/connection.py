@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -15,14 +16,21 @@ from nats.errors import Error as NatsError
 from nats.errors import NoServersError
 from nats.js import JetStreamContext
 
+from bus.group_commit import GroupCommit
+from bus.headers import LazyHeaders, parse_header_lines
 from bus.requests import PubAck, Requests
 from bus.tally import Tally
 
-__all__ = ["Bus", "BusUnreachable", "JetStreamNotReady", "connect"]
+__all__ = ["API_SECONDS", "Bus", "BusUnreachable", "JetStreamNotReady", "connect"]
 
 _log = structlog.get_logger()
 _JETSTREAM_SECONDS = 10.0
+API_SECONDS = 20.0
+_API_RETRY_SECONDS = 0.1
+# How often it is asked again soon, as a leader would answer, before a slow answer is waited for.
+_SOON_SECONDS, _SOON_TIMES = 1.0, 10
 _NOT_READY = 503
+_PLAIN_HEADERS = b"NATS/1.0\r\n"  # without a status
 
 
 class BusUnreachable(Exception):
@@ -41,6 +49,7 @@ class Bus:
         self.jetstream: JetStreamContext = client.jetstream(timeout=_JETSTREAM_SECONDS)
         self.requests = Requests(client)
         self.tally = Tally()
+        self._group_commits: dict[str, GroupCommit] = {}
         self._on_reconnect: set[Callable[[], None]] = set()
         self._on_disconnect: set[Callable[[], None]] = {self.requests.connection_lost}
 
@@ -48,11 +57,37 @@ class Bus:
         """Store a message in the stream of `subject`. Raises as `Requests.publish`."""
         return await self.requests.publish(subject, payload, timeout=_JETSTREAM_SECONDS, headers=headers)
 
-    async def api(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """JetStream's answer to a request to its API; an error is in it, but JetStreamNotReady is raised."""
-        reply = await self.requests.request(
-            f"$JS.API.{operation}", msgspec.json.encode(request), timeout=_JETSTREAM_SECONDS
-        )
+    def together(self, stream: str) -> GroupCommit:
+        """What this process stores in `stream` in common batches, which the stream allows (`bus.streams`)."""
+        if stream not in self._group_commits:
+            self._group_commits[stream] = GroupCommit(self.requests)
+        return self._group_commits[stream]
+
+    async def api(
+        self, operation: str, request: Mapping[str, Any], *, within: float | None = API_SECONDS
+    ) -> dict[str, Any]:
+        """JetStream's answer to a request to its API; an error is in it.
+
+        A stream without a leader does not answer, nor does a server that starts: it is asked again, so `request` must
+        do no harm when it is carried out twice. After `within` seconds (None: never) what was the matter last is
+        raised: JetStreamNotReady, NoRespondersError or TimeoutError.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = math.inf if within is None else loop.time() + within
+        payload = msgspec.json.encode(request)
+        asked = 0
+        while True:
+            patience = _SOON_SECONDS if asked < _SOON_TIMES else _JETSTREAM_SECONDS
+            try:
+                return await self._ask_api(operation, payload, max(0.0, min(patience, deadline - loop.time())))
+            except (NatsError, TimeoutError):
+                if self.client.is_closed or loop.time() + _API_RETRY_SECONDS >= deadline:
+                    raise
+            asked += 1
+            await asyncio.sleep(_API_RETRY_SECONDS)
+
+    async def _ask_api(self, operation: str, payload: bytes, timeout: float) -> dict[str, Any]:
+        reply = await self.requests.request(f"$JS.API.{operation}", payload, timeout=timeout)
         answer = msgspec.json.decode(reply.data, type=dict[str, Any])
         if answer.get("error", {}).get("code") == _NOT_READY:
             raise JetStreamNotReady(f"{operation}: {answer['error'].get('description')}")
@@ -61,7 +96,10 @@ class Bus:
     async def stored(
         self, stream: str, *, sequence: int = 0, last_on: str = "", timeout: float = _JETSTREAM_SECONDS
     ) -> Msg | None:
-        """The message of a stream with a sequence, or the last on a subject; None if there is none."""
+        """The message of a stream with a sequence, or the last on a subject; None if there is none.
+
+        Any copy of the stream answers, and one that lags does not know the newest.
+        """
         wanted = {"seq": sequence} if sequence else {"last_by_subj": last_on}
         reply = await self.requests.request(
             f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout=timeout
@@ -113,6 +151,8 @@ class _Client(Client):
     """
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        if headers and headers.startswith(_PLAIN_HEADERS):
+            return LazyHeaders(headers)  # type: ignore[return-value]  # a mapping will do
         try:
             return await super()._process_headers(headers)
         except (IndexError, UnicodeDecodeError) as error:
@@ -121,12 +161,7 @@ class _Client(Client):
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        headers = {}
-        for line in raw.decode(errors="replace").split("\r\n"):
-            name, separator, value = line.partition(":")
-            if separator:
-                headers[name.strip()] = value.strip()
-        return headers
+        return parse_header_lines(raw)
 
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
@@ -145,7 +180,8 @@ class _Client(Client):
 async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator[Bus]:
     """Connect, retrying for `timeout` seconds; BusUnreachable says so in one line.
 
-    Once connected, it reconnects for ever: a server that is away is waited for, its streams keep what was acknowledged.
+    `url` may name several servers of one cluster, with commas between; while one is away another is used. Once
+    connected, it reconnects for ever: a server that is away is waited for, its streams keep what was acknowledged.
     """
     client = _Client()
     bus = Bus(client)
@@ -156,7 +192,7 @@ async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator
     try:
         async with asyncio.timeout(timeout):
             await client.connect(
-                url,
+                url.split(","),
                 name=name,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.2,  # type: ignore[arg-type]
@@ -177,11 +213,15 @@ async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator
     try:
         yield bus
     finally:
+        for commit in bus._group_commits.values():
+            commit.abandon()
         # nats-py flushes what is left into a connection that may be gone; uvloop says so with a RuntimeError.
         with suppress(OSError, RuntimeError):
             await client.close()
 
 
-def _without_credentials(url: str) -> str:
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+def _without_credentials(urls: str) -> str:
+    parts = [(scheme, rest) for scheme, _, rest in (url.rpartition("://") for url in urls.split(","))]
+    return ",".join(
+        f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest.rpartition("@")[2] for scheme, rest in parts
+    )

@@ -25,7 +25,7 @@ from bus.codec import RecordedEvent, UnreadableEvent, decode_event
 from bus.connection import Bus
 from bus.dead_letters import park
 from bus.passing import is_passing
-from bus.pull import consumer_info, pull
+from bus.pull import consumer_info, delivery_of, pull
 from bus.retries import answer_retries
 from bus.streams import EVENTS_STREAM
 from bus.subjects import events_filter
@@ -114,7 +114,7 @@ class _Handler:
         async with self._turn:
             new: list[tuple[Msg, RecordedEvent]] = []
             for message in messages:
-                sequence = message.metadata.sequence.stream
+                sequence = delivery_of(message).stream_sequence
                 self._seen = max(self._seen, sequence)
                 try:
                     item = message, decode_event(message.data, sequence)
@@ -155,13 +155,13 @@ class _Handler:
             await self._park(message, f"handling {what} failed {attempt} times: {error!r}")
 
     async def _give_back(self, message: Msg) -> None:
-        self._given_back.add(message.metadata.sequence.stream)
+        self._given_back.add(delivery_of(message).stream_sequence)
         delay = _RETRY_SECONDS[min(_deliveries(message), len(_RETRY_SECONDS)) - 1]
         with suppress(NatsError):  # then it comes again when the server misses its acknowledgement
             await message.nak(delay=delay)
 
     async def _park(self, message: Msg, reason: str) -> None:
-        sequence = message.metadata.sequence.stream
+        sequence = delivery_of(message).stream_sequence
         try:
             await park(self._bus, message, consumer=self._name, code=ErrorCode.HANDLER_FAILED.value, reason=reason)
         except (NatsError, TimeoutError) as error:
@@ -172,7 +172,7 @@ class _Handler:
             await self._settle(message, message.term)
 
     async def _settle(self, message: Msg, settle: Callable[[], Awaitable[None]]) -> None:
-        self._given_back.discard(message.metadata.sequence.stream)
+        self._given_back.discard(delivery_of(message).stream_sequence)
         with suppress(NatsError):  # then it comes again, and is known
             await settle()
 

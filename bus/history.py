@@ -12,6 +12,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 
 from bus.codec import RecordedEvent, decode_event
 from bus.connection import Bus
+from bus.listening import listen
 from bus.requests import AnswerLost
 from bus.streams import EVENTS_STREAM
 
@@ -32,7 +33,7 @@ class _Answer:
         self.messages: list[Msg] = []
         self.complete: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
 
-    async def receive(self, message: Msg) -> None:
+    def receive(self, message: Msg) -> None:
         if message.headers and "Status" in message.headers and "Nats-Sequence" not in message.headers:
             if not self.complete.done():
                 self.complete.set_result(message)
@@ -74,9 +75,7 @@ async def read_stored(
     inbox = bus.client.new_inbox()
     answer = _Answer()
     async with bus.on_disconnect(answer.lost):
-        subscription = await bus.client.subscribe(
-            inbox, cb=answer.receive, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
+        subscription = await listen(bus.client, inbox, answer.receive)
         try:
             await bus.client.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), reply=inbox)
             end = await answer.wait()

@@ -21,7 +21,7 @@ from nats.js.errors import APIError
 
 from bus.cancelling import end
 from bus.connection import Bus
-from bus.history import read_stored
+from bus.leader import message_from_leader
 from bus.streams import LEASES_STREAM
 from bus.subjects import lease_filter, lease_subject
 
@@ -82,14 +82,14 @@ class Leases:
 
     async def acquire(self) -> None:
         """Take the lease. Raises LeaseTaken if a process elsewhere holds that of the same node, and NATS' errors."""
-        for holder, revision in await self._all():
-            if holder.node_id == self.node_id:
-                if holder.place != self._holder.place:
-                    raise LeaseTaken(
-                        f"{self.node_id} already runs at {holder.place}; if this data directory is a copy of that one, "
-                        "delete the file node_id in it"
-                    )
-                self._revision = revision
+        found = await self._stored()
+        if found is not None:
+            holder, self._revision = found
+            if holder.place != self._holder.place:
+                raise LeaseTaken(
+                    f"{self.node_id} already runs at {holder.place}; if this data directory is a copy of that one, "
+                    "delete the file node_id in it"
+                )
         await self._renew()
         await self._look()
 
@@ -109,11 +109,7 @@ class Leases:
     async def release(self) -> None:
         """Give the lease up, so that others need not wait for its end."""
         self._renewed_at = -math.inf
-        await self._bus.publish(
-            lease_subject(self.node_id),
-            b"",
-            {"KV-Operation": "DEL", "Nats-TTL": "1s", "Nats-Expected-Last-Subject-Sequence": str(self._revision)},
-        )
+        await self._bus.api(f"STREAM.PURGE.{LEASES_STREAM}", {"filter": lease_subject(self.node_id)})
 
     async def _renew(self) -> None:
         try:
@@ -133,29 +129,28 @@ class Leases:
 
     async def _after_conflict(self) -> None:
         """The lease is not as this node left it: it has expired, or an answer was lost, or another process has it."""
-        found = {holder.node_id: (holder, revision) for holder, revision in await self._all()}.get(self.node_id)
+        found = await self._stored()
         if found is None:
             _log.warning("the lease had expired; joining again", node_id=self.node_id)
-            self._renewed_at, self._revision = -math.inf, await self._last_revision()
+            self._renewed_at, self._revision = -math.inf, 0
             return
         holder, self._revision = found
         if holder.token != self._holder.token:
             raise LeaseTaken(f"another process runs as {self.node_id}, at {holder.place}; stop one of them")
 
     async def _look(self) -> None:
-        self.live = frozenset(holder.node_id for holder, _ in await self._all())
+        wanted = {"subjects_filter": lease_filter()}
+        info = await self._bus.api(f"STREAM.INFO.{LEASES_STREAM}", wanted, within=LEASE_SECONDS)
+        if error := info.get("error"):
+            raise APIError.from_error(error)
+        self.live = frozenset(subject.rpartition(".")[2] for subject in info["state"].get("subjects") or ())
 
-    async def _all(self) -> list[tuple[_Holder, int]]:
-        messages, _ = await read_stored(self._bus, LEASES_STREAM, lease_filter())
-        return [
-            (_decoder.decode(message.data), int((message.headers or {})["Nats-Sequence"]))
-            for message in messages
-            if message.data
-        ]
-
-    async def _last_revision(self) -> int:
-        message = await self._bus.stored(LEASES_STREAM, last_on=lease_subject(self.node_id))
-        return 0 if message is None else int((message.headers or {})["Nats-Sequence"])
+    async def _stored(self) -> tuple[_Holder, int] | None:
+        """Who has this node's lease, and its revision."""
+        message = await message_from_leader(
+            self._bus, LEASES_STREAM, {"last_by_subj": lease_subject(self.node_id)}, within=LEASE_SECONDS
+        )
+        return None if message is None else (_decoder.decode(message.data), message.sequence)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from bus.codec import RecordedEvent, UnreadableEvent
+from bus.trail import Trail, extended
 from domain.message import Event
 
 __all__ = ["Handled", "HandledCommands", "Loaded"]
@@ -46,12 +47,13 @@ class Handled:
 class HandledCommands:
     """The commands from the wire that an aggregate's events came from, by id."""
 
-    def __init__(self, keys: bytes = b"", facts: bytes = b"") -> None:
+    def __init__(self, keys: bytes | memoryview = b"", facts: bytes | memoryview = b"") -> None:
         """Raises ValueError if the two do not belong together."""
-        if len(keys) % _DIGEST_BYTES or len(keys) // _DIGEST_BYTES * _FACTS.size != len(facts):
-            raise ValueError(f"{len(keys)} bytes of keys and {len(facts)} bytes of facts do not fit")
         self._keys = bytearray(keys)
         self._facts = bytearray(facts)
+        count, rest = divmod(len(self._keys), _DIGEST_BYTES)
+        if rest or count * _FACTS.size != len(self._facts):
+            raise ValueError(f"{len(self._keys)} bytes of keys and {len(self._facts)} bytes of facts do not fit")
         self._index: dict[bytes, int] | None = None
         self._searches = 0
         self._deciding: tuple[str, datetime] | None = None
@@ -138,6 +140,8 @@ class Loaded(Generic[S]):
     """The version that a snapshot was last made of, or tried to be, and its sequence; before the first one, the
     sequence of the first event."""
     snapshot_sequence: int = 0
+    trail: Trail = ()
+    """The sequences of the last events taken in."""
 
     def is_at(self, item: RecordedEvent) -> bool:
         """Whether `item` is the last event taken in."""
@@ -152,6 +156,7 @@ class Loaded(Generic[S]):
         self.state = evolve(self.state, item.event)
         self.version = item.version
         self.sequence = item.sequence
+        self.trail = extended(self.trail, item.sequence)
         self.event_id = item.event_id
         if self.created_at is None:
             self.created_at = item.time

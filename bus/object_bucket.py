@@ -21,6 +21,7 @@ from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
 
 from bus.connection import Bus
 from bus.history import read_stored, sequence_of
+from bus.leader import message_from_leader
 
 __all__ = ["ObjectBucket", "ObjectDamaged", "StoredObject"]
 
@@ -115,9 +116,19 @@ class ObjectBucket:
         found = await self.find(name)
         if found is None:
             return None
-        content = bytearray()
-        async for message in self._messages(self._bytes_of(found.info.nuid)):
+        subject = self._bytes_of(found.info.nuid)
+        content, position = bytearray(), 0
+        async for message in self._messages(subject):
             content += message.data
+            position = sequence_of(message)
+        # A copy of the stream may lag; what is not at the leader either is gone.
+        while len(content) < found.size:
+            wanted = {"seq": position + 1, "next_by_subj": subject}
+            missing = await message_from_leader(self._bus, self._stream, wanted)
+            if missing is None:
+                break
+            content += missing.data
+            position = missing.sequence
         raw = bytes(content)
         digest = urlsafe_b64encode(hashlib.sha256(raw).digest()).decode()
         if found.name != name or len(raw) != found.size or found.info.digest != f"SHA-256={digest}":

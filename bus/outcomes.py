@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
 from typing import Any, NamedTuple
@@ -10,12 +11,15 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
+from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from bus.codec import RecordedEvent
-from bus.connection import Bus
+from bus.connection import Bus, JetStreamNotReady
+from bus.group_commit import UNEXPECTED_CODES
+from bus.leader import message_from_leader, standing_of
+from bus.listening import listen
 from bus.objects import inline
 from bus.streams import OUTCOMES_STREAM
 from bus.subjects import outcome_subject
@@ -36,7 +40,6 @@ __all__ = [
 ]
 
 _INLINE_OUTPUT_BYTES = 1024 * 1024
-_EXISTS_CODES = (10071, 10164)
 _COMMAND_SEQUENCE_HEADER = "L02-Command-Sequence"
 # How long an outcome is listened for before the stream is asked; a repeated command's has long been said.
 _LISTEN_SECONDS = (0.25, 0.5, 1.0, 2.0)
@@ -131,21 +134,19 @@ async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0)
     Only a refusal gives way, when the id was tried again; `command_sequence` (of the command's message in its stream)
     tells that from a message that is delivered again.
     """
+    subject, raw = outcome_subject(outcome.command_id), _encoder.encode(outcome)
     expected = 0
     while True:
+        headers = {
+            "Nats-Expected-Last-Subject-Sequence": str(expected),
+            _COMMAND_SEQUENCE_HEADER: str(command_sequence),
+        }
         try:
-            await bus.publish(
-                outcome_subject(outcome.command_id),
-                _encoder.encode(outcome),
-                headers={
-                    "Nats-Expected-Last-Subject-Sequence": str(expected),
-                    _COMMAND_SEQUENCE_HEADER: str(command_sequence),
-                },
-            )
+            await bus.together(OUTCOMES_STREAM).store(outcome.command_id, [(subject, raw, headers)])
             bus.tally.outcomes["ok" if outcome.error is UNSET else outcome.error.code] += 1
             return
         except APIError as error:
-            if error.err_code not in _EXISTS_CODES:
+            if error.err_code not in UNEXPECTED_CODES:
                 raise
         said = await said_outcome(bus, outcome.command_id)
         tried_again = not outcome.is_refusal or (said is not None and command_sequence > said.command_sequence)
@@ -156,17 +157,17 @@ async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0)
 
 async def said_outcome(bus: Bus, command_id: str) -> Said | None:
     """The outcome that was said, if it was in the last hour."""
-    message = await bus.stored(OUTCOMES_STREAM, last_on=outcome_subject(command_id))
-    return None if message is None else _said(message)
+    subject = outcome_subject(command_id)
+    if not (await standing_of(bus, OUTCOMES_STREAM, subject)).messages:
+        return None
+    message = await message_from_leader(bus, OUTCOMES_STREAM, {"last_by_subj": subject})
+    if message is None:
+        raise JetStreamNotReady(f"the outcome of {command_id} is stored; the leader changes")
+    return _said(message.data, message.headers, message.sequence)
 
 
-def _said(message: Msg) -> Said:
-    headers = message.headers or {}
-    return Said(
-        decode_outcome(message.data),
-        int(headers.get(_COMMAND_SEQUENCE_HEADER, "0")),
-        int(headers.get("Nats-Sequence", "0")),
-    )
+def _said(raw: bytes, headers: Mapping[str, str], sequence: int = 0) -> Said:
+    return Said(decode_outcome(raw), int(headers.get(_COMMAND_SEQUENCE_HEADER, "0")), sequence)
 
 
 def decode_outcome(raw: bytes) -> Outcome:
@@ -177,10 +178,14 @@ def decode_outcome(raw: bytes) -> Outcome:
 class OutcomeWaiter:
     """Listens before the command is sent, so that the outcome cannot be missed."""
 
-    def __init__(self, bus: Bus, command_id: str, subscription: Subscription) -> None:
+    def __init__(self, bus: Bus, command_id: str) -> None:
         self._bus = bus
         self._command_id = command_id
-        self._subscription = subscription
+        self._heard: asyncio.Queue[Msg] = asyncio.Queue()
+
+    def receive(self, message: Msg) -> None:
+        """What was heard on the outcome's subject."""
+        self._heard.put_nowait(message)
 
     async def wait(self, command_sequence: int = 0) -> Outcome:
         """The outcome, whenever it comes. A server's restart in between loses nothing: the stream is asked too.
@@ -190,7 +195,9 @@ class OutcomeWaiter:
         timeouts = chain(_LISTEN_SECONDS, repeat(_LISTEN_ON_SECONDS))
         while True:
             try:
-                said: Said | None = _said(await self._subscription.next_msg(timeout=next(timeouts)))
+                async with asyncio.timeout(next(timeouts)):
+                    message = await self._heard.get()
+                said: Said | None = _said(message.data, message.headers or {})
             except TimeoutError:
                 said = await self._asked()
             if said is not None and not (said.outcome.is_refusal and said.command_sequence < command_sequence):
@@ -199,6 +206,8 @@ class OutcomeWaiter:
     async def _asked(self) -> Said | None:
         try:
             return await said_outcome(self._bus, self._command_id)
+        except ConnectionClosedError:
+            raise
         except (NatsError, TimeoutError):
             return None
 
@@ -206,9 +215,10 @@ class OutcomeWaiter:
 @asynccontextmanager
 async def outcome_waiter(bus: Bus, command_id: str) -> AsyncIterator[OutcomeWaiter]:
     """Subscribe to the outcome of a command that is about to be sent."""
-    subscription = await bus.client.subscribe(outcome_subject(command_id))
+    waiter = OutcomeWaiter(bus, command_id)
+    subscription = await listen(bus.client, outcome_subject(command_id), waiter.receive)
     try:
-        yield OutcomeWaiter(bus, command_id, subscription)
+        yield waiter
     finally:
         if not bus.client.is_closed:
             await subscription.unsubscribe()

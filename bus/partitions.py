@@ -22,6 +22,7 @@ from nats.js.errors import APIError
 
 from bus.cancelling import end
 from bus.connection import Bus
+from bus.leader import message_from_leader
 from bus.leases import Leases
 from bus.reader import last_sequence
 from bus.streams import COMMANDS_STREAM, EVENTS_STREAM, PARTITIONS_STREAM
@@ -235,10 +236,9 @@ class Partitions:
         return True
 
     async def _load(self, name: str) -> _Stored:
-        message = await self._bus.stored(PARTITIONS_STREAM, last_on=partition_subject(name))
-        if message is None:
-            return _Stored(_Record(), 0)
-        return _Stored(_decoder.decode(message.data), int((message.headers or {})["Nats-Sequence"]))
+        wanted = {"last_by_subj": partition_subject(name)}
+        message = await message_from_leader(self._bus, PARTITIONS_STREAM, wanted)
+        return _Stored(_Record(), 0) if message is None else _Stored(_decoder.decode(message.data), message.sequence)
 
     def _tell(self) -> None:
         self._changed.set()

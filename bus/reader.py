@@ -10,7 +10,8 @@ from nats.aio.msg import Msg
 
 from bus.codec import RecordedEvent, UnreadableEvent, decode_event
 from bus.connection import Bus
-from bus.pull import Pull, forward_reading, pull
+from bus.leader import standing_of
+from bus.pull import Pull, delivery_of, forward_reading, pull
 from bus.streams import EVENTS_STREAM
 
 __all__ = ["EventReader", "StreamReader", "last_sequence", "read_events", "read_stream"]
@@ -35,13 +36,13 @@ class StreamReader:
         while True:
             batch: list[Msg] = []
             for message in await self._source.next_batch(limit):
-                metadata = message.metadata
-                if not self._follows(metadata.consumer, metadata.sequence.consumer):
+                sequence, consumer, number = delivery_of(message)
+                if not self._follows(consumer, number):
                     self._source.renew()
                     break
-                if metadata.sequence.stream > self.position:
+                if sequence > self.position:
                     batch.append(message)
-                    self.position = metadata.sequence.stream
+                    self.position = sequence
             if batch:
                 self.behind = batch[-1].metadata.num_pending or 0
                 return batch
@@ -79,7 +80,7 @@ class EventReader:
         """
         events: list[RecordedEvent] = []
         for message in await self._messages.next_batch(limit):
-            sequence = message.metadata.sequence.stream
+            sequence = delivery_of(message).stream_sequence
             try:
                 events.append(decode_event(message.data, sequence))
             except UnreadableEvent:
@@ -116,5 +117,4 @@ async def read_events(
 
 async def last_sequence(bus: Bus, stream: str = EVENTS_STREAM) -> int:
     """The sequence of the newest message of a stream; 0 if it has none."""
-    info = await bus.jetstream.stream_info(stream)
-    return info.state.last_seq
+    return (await standing_of(bus, stream)).last_sequence

@@ -233,7 +233,7 @@ class Repository(Generic[S]):
             )
             for item in recorded
         ]
-        last = await self.store.append(recorded[0].aggregate, messages, loaded.sequence)
+        last = await self.store.append(recorded[0].aggregate, messages, loaded.sequence, loaded.trail)
         stored = tuple(
             msgspec.structs.replace(item, sequence=last - len(recorded) + offset)
             for offset, item in enumerate(recorded, start=1)
@@ -255,7 +255,7 @@ class Repository(Generic[S]):
         """
         loaded = await self._snapshots.read(aggregate_id) if self._snapshots is not None else None
         if loaded is not None:
-            events = await self._events_after(aggregate_id, loaded.sequence - 1)
+            events = await self._events_after(aggregate_id, loaded.sequence - 1, loaded.version - 1)
             if events and loaded.is_at(events[0]):
                 self._take_in(aggregate_id, loaded, events[1:])
                 return loaded
@@ -268,16 +268,16 @@ class Repository(Generic[S]):
         self, aggregate_id: str, loaded: Loaded[S], patience: _Patience | None = None
     ) -> list[RecordedEvent]:
         """Bring `loaded` up to date with the stream; gives what was new."""
-        events = await self._events_after(aggregate_id, loaded.sequence, patience)
+        events = await self._events_after(aggregate_id, loaded.sequence, loaded.version, patience)
         self._take_in(aggregate_id, loaded, events)
         return events
 
     async def _events_after(
-        self, aggregate_id: str, sequence: int, patience: _Patience | None = None
+        self, aggregate_id: str, sequence: int, version: int, patience: _Patience | None = None
     ) -> list[RecordedEvent]:
         while True:
             try:
-                return await self.store.load(AggregateId(self.aggregate.name, aggregate_id), sequence)
+                return await self.store.load(AggregateId(self.aggregate.name, aggregate_id), sequence, version)
             except (NatsError, TimeoutError, HistoryUnreadable) as error:
                 if patience is None:
                     await asyncio.sleep(_RETRY_SECONDS)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from nats.aio.client import Client
@@ -17,9 +18,15 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NoStreamResponseError
 
-__all__ = ["AnswerLost", "PubAck", "PubError", "Requests"]
+from bus.listening import listen
+
+__all__ = ["AnswerLost", "Message", "PubAck", "PubError", "Requests"]
+
+Message = tuple[str, bytes, Mapping[str, str]]
+"""Subject, payload, headers."""
 
 _NO_RESPONDERS = "503"
+_BATCH_SEQUENCE = "Nats-Batch-Sequence"
 
 
 class AnswerLost(NatsTimeoutError):
@@ -59,7 +66,7 @@ class Requests:
 
     async def start(self) -> None:
         """Subscribe to the answers."""
-        await self._client.subscribe(f"{self._prefix}.*", cb=self._receive)
+        await listen(self._client, f"{self._prefix}.*", self._receive)
 
     def connection_lost(self) -> None:
         """Tell all that wait for an answer that it will not come."""
@@ -102,7 +109,22 @@ class Requests:
             raise APIError.from_error(msgspec.structs.asdict(ack.error))
         return ack
 
-    async def _receive(self, message: Msg) -> None:
+    async def publish_together(self, messages: Sequence[Message], *, timeout: float) -> PubAck:
+        """Store messages of one stream side by side, all or none: an atomic batch, if there are several.
+
+        The acknowledgement is that of the last one. Raises as `publish`.
+        """
+        *others, (subject, payload, headers) = messages
+        if others:
+            batch = {"Nats-Batch-Id": uuid.uuid4().hex}
+            for number, (other_subject, other_payload, other_headers) in enumerate(others, start=1):
+                await self._client.publish(
+                    other_subject, other_payload, headers={**other_headers, **batch, _BATCH_SEQUENCE: str(number)}
+                )
+            headers = {**headers, **batch, _BATCH_SEQUENCE: str(len(messages)), "Nats-Batch-Commit": "1"}
+        return await self.publish(subject, payload, timeout=timeout, headers=headers)
+
+    def _receive(self, message: Msg) -> None:
         answer = self._open.get(message.subject)
         if answer is not None and not answer.done():
             answer.set_result(message)

@@ -34,8 +34,8 @@ S = TypeVar("S")
 
 MAX_SNAPSHOT_BYTES = 4 * 1024 * 1024
 EVENTS_PER_SNAPSHOT = 200
-# Measured: 20 events in a row load in 0.8 ms, among 100,000 events of others in 11 ms, as the server looks through all
-# that lie between them.
+# Events far apart lie each in a block of its own (8 MiB, some 12,000 events), and one that the server has not in memory
+# costs it 3 ms (measured).
 SPREAD_EVENTS = 20
 SPREAD_SEQUENCES = 20_000
 _WRITES_IN_FLIGHT = 4
@@ -48,11 +48,11 @@ _log = structlog.get_logger()
 
 
 class _Envelope(Struct, frozen=True):
-    """The value that is stored."""
+    """The value that is stored. Large fields are read in place: the commands of a long life are a megabyte."""
 
     fingerprint: str
     sha256: bytes
-    body: bytes
+    body: memoryview
 
 
 class _Body(Struct, frozen=True):
@@ -62,9 +62,9 @@ class _Body(Struct, frozen=True):
     sequence: Annotated[int, Meta(ge=1)]
     event_id: str
     created_at: datetime | None
-    state: bytes
-    command_keys: bytes
-    command_facts: bytes
+    state: memoryview
+    command_keys: memoryview
+    command_facts: memoryview
 
 
 class SnapshotUnusable(Exception):
@@ -161,12 +161,12 @@ class Snapshots(Generic[S]):
                 sequence=still.sequence,
                 event_id=still.event_id,
                 created_at=still.created_at,
-                state=msgspec.json.encode(still.state),
-                command_keys=commands[0],
-                command_facts=commands[1],
+                state=memoryview(msgspec.json.encode(still.state)),
+                command_keys=memoryview(commands[0]),
+                command_facts=memoryview(commands[1]),
             )
         )
-        return _encoder.encode(_Envelope(self.fingerprint, hashlib.sha256(body).digest(), body))
+        return _encoder.encode(_Envelope(self.fingerprint, hashlib.sha256(body).digest(), memoryview(body)))
 
     def _decode(self, raw: bytes) -> Loaded[S]:
         try:
@@ -185,6 +185,7 @@ class Snapshots(Generic[S]):
                 handled=HandledCommands(body.command_keys, body.command_facts),
                 snapshot_version=body.version,
                 snapshot_sequence=body.sequence,
+                trail=(body.sequence,),
             )
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
             raise SnapshotUnusable(f"it cannot be read: {error}") from error

@@ -87,6 +87,7 @@ def stream_configs(replicas: int) -> list[dict[str, Any]]:
         | {
             "name": OUTCOMES_STREAM,
             "subjects": [f"{subjects.OUTCOMES}.>"],
+            "allow_atomic": True,
             "max_age": 3600 * _SECOND,
             "duplicate_window": 1 * _SECOND,
             "allow_direct": True,

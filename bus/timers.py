@@ -1,7 +1,14 @@
 """Timers that fire though every process be down: scheduled messages that become commands when they are due.
 
-A timer has a subject of its own; setting it again replaces it. The server fires it at one-second precision. It lives in
-the stream of commands, not of events: a stream with schedules must allow purging, and the audit log must not.
+A timer has a subject of its own; setting it again replaces it. It lives in the stream of commands, not of events: a
+stream with schedules must allow purging, and the audit log must not. So it cannot be set in the same append as the
+event that asks for it. The event is the intention, which lasts; the handler that sees it sets the timer, and after a
+crash sees it again.
+
+What is promised: a timer fires at its second or later, never before. Many that are due together take their time
+(measured, synced: 400 to 900 a second). Killed just then, the server may publish one twice: both have the same command
+id, by which the aggregate knows the second. Cancelling or replacing may come too late; so whoever decides the command
+must see in its state whether it is still wanted, as a restart is told by its attempt.
 """
 
 from __future__ import annotations
@@ -9,16 +16,22 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+from nats.js.errors import APIError
+
 from bus.connection import Bus
+from bus.streams import COMMANDS_STREAM
 from bus.subjects import AggregateId, command_subject, timer_subject
 
-__all__ = ["set_timer"]
+__all__ = ["cancel_timer", "set_timer"]
 
 
 async def set_timer(
     bus: Bus, aggregate: AggregateId, name: str, *, due: datetime, verb: str, body: bytes, command_id: str
 ) -> None:
-    """At `due` (rounded up to a second), send the aggregate the command `verb`; replaces the timer of that name."""
+    """At `due` (rounded up to a second), send the aggregate the command `verb`; replaces the timer of that name.
+
+    Raises as `Bus.publish`. It does no harm to set it again.
+    """
     second = datetime.fromtimestamp(math.ceil(due.timestamp()), UTC)
     await bus.publish(
         timer_subject(aggregate, name),
@@ -31,3 +44,14 @@ async def set_timer(
             "L02-Actor": "timer",
         },
     )
+
+
+async def cancel_timer(bus: Bus, aggregate: AggregateId, name: str) -> bool:
+    """Take the timer of that name away; whether there was one that had not fired.
+
+    Raises APIError, and as `Bus.api`. It does no harm to cancel it again.
+    """
+    answer = await bus.api(f"STREAM.PURGE.{COMMANDS_STREAM}", {"filter": timer_subject(aggregate, name)})
+    if error := answer.get("error"):
+        raise APIError.from_error(error)
+    return bool(answer["purged"])

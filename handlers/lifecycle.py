@@ -22,7 +22,7 @@ from bus.connection import Bus
 from bus.follow import follow_events
 from bus.repository import Loaded, Repository
 from bus.subjects import AggregateId
-from bus.timers import set_timer
+from bus.timers import cancel_timer, set_timer
 from domain.agent import events as e
 from domain.agent.commands import (
     RecoverProcess,
@@ -188,6 +188,8 @@ class Lifecycle:
             await self._report_terminated(agent_id, keeper.correlation_id, loaded)
         if mine and state.restart_pending:
             await self._set_restart_timer(agent_id, keeper, state)
+        elif mine and state.restart_attempt and not wanted:
+            await cancel_timer(self._bus, AggregateId("agent", agent_id), Restart.verb)
         return True
 
     async def _start(self, agent_id: str, keeper: _Keeper, state: AgentState) -> None:
@@ -268,7 +270,7 @@ class Lifecycle:
         await set_timer(
             self._bus,
             AggregateId("agent", agent_id),
-            "restart",
+            Restart.verb,
             due=datetime.now(UTC) + timedelta(seconds=delay),
             verb=Restart.verb,
             body=msgspec.json.encode({"attempt": state.restart_attempt, "wait": "accepted"}),

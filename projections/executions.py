@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from bus.codec import RecordedEvent
 from domain.agent import events as e
+from domain.message import Event
 from projections.fold import Fold, Key, ViewOutOfStep, utc
 
 __all__ = ["EXECUTION_FOLD", "ExecutionState", "ExecutionView", "project_execution"]
@@ -73,43 +75,61 @@ def project_execution(view: ExecutionView | None, recorded: RecordedEvent) -> Ex
         )
     if view is None:
         raise ViewOutOfStep(recorded, 0)
-    return replace(view, **_changes(view, event, time), sequence=recorded.sequence)
+    change = _CHANGES.get(type(event))
+    changes = change(view, event, time) if change is not None else {}
+    return replace(view, **changes, sequence=recorded.sequence)
 
 
-def _changes(view: ExecutionView, event: Any, time: datetime) -> dict[str, Any]:
-    match event:
-        case e.ToolCalled():
-            return {"calls": view.calls + 1, "tool_calls": view.tool_calls + 1}
-        case e.EffectRecorded(done=True):
-            return {"calls": view.calls + 1}
-        case e.ExecutionCompleted():
-            return {
-                "state": ExecutionState.COMPLETED,
-                "output": event.output,
-                "calls": event.calls,
-                "tokens": event.tokens,
-                "duration_seconds": event.duration_seconds,
-                "ended_at": time,
-            }
-        case e.ExecutionFailed():
-            return {
-                "state": ExecutionState.FAILED,
-                "error": e.ErrorDetail(code=event.code, message=event.message),
-                "tokens": event.tokens,
-                "duration_seconds": (time - view.started_at).total_seconds(),
-                "ended_at": time,
-                "held": event.held,
-            }
-        case e.ExecutionReopened():
-            return {
-                "state": ExecutionState.RUNNING,
-                "error": None,
-                "duration_seconds": None,
-                "ended_at": None,
-                "held": False,
-            }
-        case _:
-            return {}
+Changes = dict[str, Any]
+
+
+def _tool_called(view: ExecutionView, event: e.ToolCalled, time: datetime) -> Changes:
+    return {"calls": view.calls + 1, "tool_calls": view.tool_calls + 1}
+
+
+def _effect_recorded(view: ExecutionView, event: e.EffectRecorded, time: datetime) -> Changes:
+    return {"calls": view.calls + 1} if event.done else {}
+
+
+def _completed(view: ExecutionView, event: e.ExecutionCompleted, time: datetime) -> Changes:
+    return {
+        "state": ExecutionState.COMPLETED,
+        "output": event.output,
+        "calls": event.calls,
+        "tokens": event.tokens,
+        "duration_seconds": event.duration_seconds,
+        "ended_at": time,
+    }
+
+
+def _failed(view: ExecutionView, event: e.ExecutionFailed, time: datetime) -> Changes:
+    return {
+        "state": ExecutionState.FAILED,
+        "error": e.ErrorDetail(code=event.code, message=event.message),
+        "tokens": event.tokens,
+        "duration_seconds": (time - view.started_at).total_seconds(),
+        "ended_at": time,
+        "held": event.held,
+    }
+
+
+def _reopened(view: ExecutionView, event: e.ExecutionReopened, time: datetime) -> Changes:
+    return {
+        "state": ExecutionState.RUNNING,
+        "error": None,
+        "duration_seconds": None,
+        "ended_at": None,
+        "held": False,
+    }
+
+
+_CHANGES: dict[type[Event], Callable[[ExecutionView, Any, datetime], Changes]] = {
+    e.ToolCalled: _tool_called,
+    e.EffectRecorded: _effect_recorded,
+    e.ExecutionCompleted: _completed,
+    e.ExecutionFailed: _failed,
+    e.ExecutionReopened: _reopened,
+}
 
 
 def _key(recorded: RecordedEvent) -> Key | None:

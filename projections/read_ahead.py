@@ -14,7 +14,7 @@ from bus.reader import EventReader, read_events
 __all__ = ["ReadAhead", "read_ahead"]
 
 _BATCH_EVENTS = 500
-_BATCHES_AHEAD = 8
+_BATCHES_AHEAD = 24
 
 
 class ReadAhead:

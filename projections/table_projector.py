@@ -6,6 +6,7 @@ they find done.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from bus.connection import Bus
 from bus.reader import last_sequence
 from projections.backoff import Backoff
 from projections.database import SCHEMA, connect
+from projections.pace import gathering_seconds
 from projections.passing import is_passing
 from projections.patience import cancellable
 from projections.progress import Observer
@@ -32,7 +34,7 @@ __all__ = ["ProjectionAhead", "TableProjector"]
 
 _TRANSACTION_EVENTS = 4_000
 _TRICKLE_EVENTS = 200
-_GATHER_SECONDS = 0.02
+_GATHER_SECONDS = 0.05
 _EXPECTED = (
     NatsError,
     OSError,
@@ -105,6 +107,7 @@ class TableProjector:
         async with read_ahead(self._bus, after=writer.position) as events:
             while until is None or writer.position < until:
                 batch = await events.next_batch()
+                began = time.monotonic()
                 if not await writer.begin():
                     return False
                 await writer.fold(batch)
@@ -119,13 +122,10 @@ class TableProjector:
                 await writer.commit()
                 self._backoff.reset()
                 self._report(writer)
-                await self._gather(folded)
+                # A transaction costs some milliseconds whatever its size: a trickle becomes a few larger ones.
+                if folded < _TRICKLE_EVENTS:
+                    await self._progress.pause(gathering_seconds(_GATHER_SECONDS, time.monotonic() - began))
         return True
-
-    async def _gather(self, folded: int) -> None:
-        """A transaction costs some milliseconds whatever its size: let a trickle of events become a few larger ones."""
-        if folded < _TRICKLE_EVENTS:
-            await self._progress.pause(_GATHER_SECONDS)
 
     def _report(self, writer: TableWriter) -> None:
         for name, position in writer.positions.items():

@@ -7,6 +7,7 @@ views. Several nodes may write: the key's revision decides, and who loses looks 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from projections.bucket import Overtaken, ViewBucket
 from projections.cache import BoundedCache
 from projections.fold import Fold, encode_view
 from projections.nodes import NODE_FOLD
+from projections.pace import gathering_seconds
 from projections.patience import until_it_works
 from projections.progress import Observer
 from projections.read_ahead import read_ahead
@@ -38,7 +40,7 @@ _WRITES_IN_FLIGHT = 256
 _BATCH_EVENTS = 4_000
 _POSITION_SECONDS = 0.5
 # An agent at work has many events in a moment, and who watches needs only the last state of it.
-_GATHER_SECONDS = 0.01
+_GATHER_SECONDS = 0.025
 
 
 def view_key(kind: str, recorded: RecordedEvent) -> str | None:
@@ -83,9 +85,11 @@ class ViewProjector:
                     batch = await events.next_batch()
                     while len(batch) < _BATCH_EVENTS and events.ready:
                         batch = batch + await events.next_batch()
+                    began = time.monotonic()
                     await self._apply(batch)
                     self._reached(batch[-1].sequence)
-                    await self._progress.pause(_GATHER_SECONDS)
+                    if len(batch) < _BATCH_EVENTS:
+                        await self._progress.pause(gathering_seconds(_GATHER_SECONDS, time.monotonic() - began))
         finally:
             await end(keeper)
         _, revision = await until_it_works(lambda: stored_position(self._bucket))

@@ -6,6 +6,7 @@ import asyncio
 
 from bus.event_store import EventStore
 from bus.subjects import AggregateId, parse_event_subject
+from bus.trail import Trail, extended
 from tests.projections.history import History
 
 __all__ = ["fill", "fill_one"]
@@ -14,21 +15,23 @@ _WRITERS = 500
 _APPEND_EVENTS = 500
 
 
-async def fill(store: EventStore, events: int, agents: int, prefix: str) -> dict[AggregateId, int]:
-    """Store `events` events of about `agents` agents whose ids begin with `prefix`; each one's last sequence.
+async def fill(store: EventStore, events: int, agents: int, prefix: str) -> dict[AggregateId, Trail]:
+    """Store `events` events of about `agents` agents whose ids begin with `prefix`; each one's trail.
 
     The events of an agent are spread over the whole stream.
     """
-    sequences: dict[AggregateId, int] = {}
+    trails: dict[AggregateId, Trail] = {}
 
     async def write(number: int) -> None:
         history = History(agents=max(1, agents // _WRITERS), prefix=f"{prefix}{number}-")
         for subject, payload in history.events(events // _WRITERS):
             aggregate, _ = parse_event_subject(subject)
-            sequences[aggregate] = await store.append(aggregate, [(subject, payload)], sequences.get(aggregate, 0))
+            trail = trails.get(aggregate, ())
+            sequence = await store.append(aggregate, [(subject, payload)], trail[-1] if trail else 0, trail)
+            trails[aggregate] = extended(trail, sequence)
 
     await asyncio.gather(*(write(number) for number in range(_WRITERS)))
-    return sequences
+    return trails
 
 
 async def fill_one(store: EventStore, agent_id: str, events: int) -> None:

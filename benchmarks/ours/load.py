@@ -14,6 +14,7 @@ from benchmarks.ours.filling import fill, fill_one
 from bus.event_store import EventStore
 from bus.repository import Repository
 from bus.subjects import AggregateId
+from bus.trail import Trail, extended
 from domain.aggregates import AGENT
 
 _SHORT_EVENTS = 20
@@ -42,21 +43,23 @@ async def _lengths(store: EventStore, run_id: str, long_events: int) -> dict[str
     }
 
 
-async def _stream(store: EventStore, known: dict[AggregateId, int]) -> dict[str, float]:
+async def _stream(store: EventStore, trails: dict[AggregateId, Trail]) -> dict[str, float]:
     """Whatever might cost more the more the stream holds."""
-    aggregates = list(known)
+    aggregates = list(trails)
     random.Random(0).shuffle(aggregates)
     scattered = await _cold(store, [aggregate.id for aggregate in aggregates[:_AGENTS]])
 
     async def append(aggregate: AggregateId) -> None:
-        known[aggregate] = await store.append(aggregate, [_message(aggregate)], known[aggregate])
+        trail = trails[aggregate]
+        sequence = await store.append(aggregate, [_message(aggregate)], trail[-1], trail)
+        trails[aggregate] = extended(trail, sequence)
 
     alone = await median_ms([lambda aggregate=aggregate: append(aggregate) for aggregate in aggregates[:_AGENTS]])  # type: ignore[misc]
     return {
         "scattered_ms": scattered,
         "append_ms": alone,
         "to_new_per_second": await _appends(store, {}),
-        "to_old_per_second": await _appends(store, {aggregate: known[aggregate] for aggregate in aggregates}),
+        "to_old_per_second": await _appends(store, {aggregate: trails[aggregate] for aggregate in aggregates}),
     }
 
 
@@ -68,19 +71,20 @@ async def _cold(store: EventStore, agent_ids: list[str]) -> float:
     return await median_ms([lambda agent_id=agent_id: load(agent_id) for agent_id in agent_ids])  # type: ignore[misc]
 
 
-async def _appends(store: EventStore, known: dict[AggregateId, int]) -> float:
+async def _appends(store: EventStore, trails: dict[AggregateId, Trail]) -> float:
     """Appends per second to these aggregates in turn, whose last events may be far back; if none, to ever new ones."""
     end = time.perf_counter() + _SECONDS
-    aggregates = list(known)
+    aggregates = list(trails)
 
     async def write(number: int) -> int:
         own = cycle(aggregates[number::_WRITERS])
         count = 0
         while time.perf_counter() < end:
             aggregate = next(own, None) or AggregateId("bench", uuid.uuid4().hex)
-            sequence = await store.append(aggregate, [_message(aggregate)], known.get(aggregate, 0))
+            trail = trails.get(aggregate, ())
+            sequence = await store.append(aggregate, [_message(aggregate)], trail[-1] if trail else 0, trail)
             if aggregates:
-                known[aggregate] = sequence
+                trails[aggregate] = extended(trail, sequence)
             count += 1
         return count
 

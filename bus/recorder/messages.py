@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from eventsourcing.persistence import OperationalError
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.js.errors import APIError
 
 from bus.connection import Bus
+from bus.leader import StoredMessage as Message
+from bus.leader import message_from_leader
 from bus.reader import StreamReader, read_stream
 from bus.requests import AnswerLost
 
-__all__ = ["Follower", "Message", "MessageReader", "follow", "stream_api"]
+__all__ = ["Follower", "Message", "MessageReader", "follow"]
 
 PAGE_MESSAGES = 1000
 _PAGE_BYTES = 16 * 1024 * 1024
 _ANSWER_SECONDS = 2.0
 _RETRY_SECONDS = 0.1
-_NO_MESSAGE = 10037
-_NOT_READY = 503
 _NO_RESPONDERS = "503"
 
 _T = TypeVar("_T")
-
-
-class Message(NamedTuple):
-    """A message as it stands in a stream."""
-
-    subject: str
-    sequence: int
-    headers: Mapping[str, str]
-    data: bytes
 
 
 class _NotAnswered(NatsError):
@@ -63,18 +54,10 @@ class MessageReader:
         return await _patiently(self._bus, lambda: self._page(subject_filter, after, min(limit, PAGE_MESSAGES)))
 
     async def _from_leader(self, wanted: Mapping[str, Any]) -> Message | None:
-        answer = await stream_api(self._bus, f"MSG.GET.{self._stream}", wanted)
-        if error := answer.get("error"):
-            if error.get("err_code") == _NO_MESSAGE:
-                return None
-            raise OperationalError(f"stream {self._stream}: {error.get('description')}")
-        message = answer["message"]
-        return Message(
-            subject=message["subject"],
-            sequence=message["seq"],
-            headers=_parse_headers(base64.b64decode(message.get("hdrs", ""))),
-            data=base64.b64decode(message.get("data", "")),
-        )
+        try:
+            return await message_from_leader(self._bus, self._stream, wanted, within=None)
+        except APIError as error:
+            raise OperationalError(f"stream {self._stream}: {error.description}") from error
 
     async def _page(self, subject_filter: str, after: int, limit: int) -> tuple[list[Message], bool]:
         request = {"seq": after + 1, "next_by_subj": subject_filter, "batch": limit, "max_bytes": _PAGE_BYTES}
@@ -153,21 +136,6 @@ async def follow(bus: Bus, stream: str, *, after: int, filters: Sequence[str]) -
         yield Follower(reader)
 
 
-async def stream_api(bus: Bus, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer of the stream's leader; an error is in it. While there is no leader nobody answers: it asks again."""
-
-    async def ask() -> dict[str, Any]:
-        reply = await bus.requests.request(
-            f"$JS.API.STREAM.{operation}", msgspec.json.encode(request), timeout=_ANSWER_SECONDS
-        )
-        answer = msgspec.json.decode(reply.data, type=dict[str, Any])
-        if answer.get("error", {}).get("code") == _NOT_READY:
-            raise _NotAnswered(answer["error"].get("description"))
-        return answer
-
-    return await _patiently(bus, ask)
-
-
 async def _patiently(bus: Bus, read: Callable[[], Awaitable[_T]]) -> _T:
     """Read until it is answered; the caller sets the time limit."""
     while True:
@@ -177,8 +145,3 @@ async def _patiently(bus: Bus, read: Callable[[], Awaitable[_T]]) -> _T:
             if bus.client.is_closed:
                 raise
             await asyncio.sleep(_RETRY_SECONDS)
-
-
-def _parse_headers(raw: bytes) -> dict[str, str]:
-    lines = raw.decode(errors="replace").split("\r\n")[1:]
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines) if name}

@@ -21,7 +21,6 @@ from nats.js.errors import APIError
 from bus.connection import Bus
 from bus.recorder.layout import HIGHEST_HEADER, EventLayout, NewMessage
 from bus.recorder.log import NOTHING, EventLog, Position
-from bus.recorder.messages import stream_api
 
 __all__ = ["EventWriter"]
 
@@ -71,9 +70,9 @@ class EventWriter(EventLog):
             "deny_purge": True,
         }
         async with self.patience("making the stream"):
-            answer = await stream_api(self._bus, f"CREATE.{self.stream}", wanted)
+            answer = await self._bus.api(f"STREAM.CREATE.{self.stream}", wanted, within=None)
             if answer.get("error", {}).get("err_code") == _STREAM_EXISTS:
-                answer = await stream_api(self._bus, f"INFO.{self.stream}", {})
+                answer = await self._bus.api(f"STREAM.INFO.{self.stream}", {}, within=None)
         if error := answer.get("error"):
             raise OperationalError(f"stream {self.stream}: {error.get('description')}")
         config = answer["config"]

@@ -99,7 +99,13 @@ def _timers() -> str:
     return (
         "A timer is a command with a delay: a scheduled message (`Nats-Schedule`) that the server publishes as a "
         "command when it is due, to the second, though every process of the runtime be down. Setting it again "
-        "replaces it.\n\n" + table(("waits on", "becomes", "what for"), rows)
+        "replaces it, purging its subject cancels it.\n\n"
+        + table(("waits on", "becomes", "what for"), rows)
+        + "\n\nA timer fires at its second or later, never before; many that are due together take their time. Killed "
+        "just then, the server may publish one twice, with the same command id, so the second is known. Cancelling "
+        "may come too late. Therefore a command that a timer sends names what it is about (a restart its `attempt`), "
+        "and is ignored when that is over. The event that makes a timer necessary is the record of it: the handler "
+        "that sees the event sets the timer, again after a crash."
     )
 
 

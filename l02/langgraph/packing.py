@@ -36,10 +36,10 @@ class Packing:
         return [serde.loads_typed(value) for value in typed]
 
     def _pack(self, typed: list[_Typed]) -> list[bytes]:
-        return [pack(msgspec.msgpack.encode(value), self._compression) for value in typed]
+        return [pack([msgspec.msgpack.encode(value)], self._compression) for value in typed]
 
     def _unpack(self, stored: Sequence[bytes]) -> list[_Typed]:
         try:
-            return [_decoder.decode(unpack(raw)) for raw in stored]
+            return [_decoder.decode(b"".join(unpack(raw))) for raw in stored]
         except (Damaged, msgspec.MsgspecError) as error:
             raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"a graph's stored value is damaged: {error}") from error

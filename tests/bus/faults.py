@@ -1,12 +1,19 @@
-"""What tests do to a server."""
+"""What tests do to a server, and how they see whether it has held."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 
+from bus.connection import Bus
 from bus.embedded import EmbeddedNats
-from tests.bus.toy import until
+from bus.reader import last_sequence, read_events
+from bus.repository import Repository
+from tests.bus import toy
+from tests.bus.toy import State, metadata, until
+
+Acknowledged = dict[str, list[str]]
 
 
 async def kill(server: EmbeddedNats) -> None:
@@ -16,8 +23,38 @@ async def kill(server: EmbeddedNats) -> None:
     await until(lambda: _pid(server) not in (None, before))
 
 
+async def kill_for_good(server: EmbeddedNats) -> None:
+    """SIGKILL; it stays down until it is started."""
+    os.kill(server.pid, signal.SIGKILL)
+    await server.stop()
+
+
 def _pid(server: EmbeddedNats) -> int | None:
     try:
         return server.pid
     except RuntimeError:
         return None
+
+
+async def write_for_ever(repository: Repository[State], name: str, acknowledged: Acknowledged) -> None:
+    number = 0
+    while True:
+        number += 1
+        command = "two" if number % 5 == 0 else "add"
+        decision = await repository.record(name, toy.signal(number, command), metadata())
+        assert decision.events, "every command has led to events of its own"
+        acknowledged.setdefault(name, []).extend(item.event_id for item in decision.events)
+
+
+async def all_events(bus: Bus) -> Acknowledged:
+    """The ids of all events by aggregate, as a reader of the stream sees them."""
+    found: Acknowledged = {}
+    versions: Counter[str] = Counter()
+    newest = await last_sequence(bus)
+    async with read_events(bus) as reader:
+        while reader.position < newest:
+            for item in await reader.next_batch():
+                versions[item.aggregate.id] += 1
+                assert item.version == versions[item.aggregate.id]
+                found.setdefault(item.aggregate.id, []).append(item.event_id)
+    return found

@@ -1,11 +1,10 @@
-"""Outcomes of commands whose effect takes time, said once whoever crashes in between; and timers."""
+"""Outcomes of commands whose effect takes time, said once whoever crashes in between."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -14,28 +13,24 @@ import pytest
 from bus.announcer import OutcomeAnnouncer
 from bus.codec import Metadata
 from bus.connection import Bus
-from bus.embedded import EmbeddedNats
 from bus.event_store import EventStore
 from bus.objects import outline
 from bus.outcomes import Outcome
 from bus.repository import Repository
 from bus.sender import send_command
-from bus.streams import COMMANDS_STREAM, OBJECTS_BUCKET
+from bus.streams import OBJECTS_BUCKET
 from bus.subjects import CommandAddress
-from bus.timers import set_timer
 from domain.agent.commands import CompleteExecution, ReportSpawned
 from domain.agent.events import StateChange
 from domain.agent.state import AgentState
 from domain.aggregates import AGENT
 from domain.specification import ResourceLimits
 from tests.bus.toy import (
-    State,
     agent,
     metadata,
     outcome,
     outcomes,
     partitions_of,
-    payloads,
     processing,
     send_raw,
     until,
@@ -228,30 +223,3 @@ async def test_what_was_said_is_remembered_only_so_long(
         await asyncio.gather(*(complete(agents, f"c{number}", number) for number in range(10)))
         for number in range(10):
             assert (await outcome(bus, f"c{number}")).result == {"execution_id": f"c{number}", "output": number}
-
-
-async def test_a_timer_fires_once_also_after_a_restart_of_the_server(
-    fresh_nats: EmbeddedNats, bus: Bus, repository: Repository[State], store: EventStore
-) -> None:
-    due = datetime.now(UTC) + timedelta(seconds=2)
-
-    async def set_one(name: str, payload: str, seconds: int = 0) -> None:
-        body = msgspec.json.encode({"name": "add", "payload": payload})
-        when = due + timedelta(seconds=seconds)
-        await set_timer(bus, agent("a1"), name, due=when, verb="signal", body=body, command_id=f"{name}-{payload}")
-
-    await set_one("kept", "kept")
-    await set_one("replaced", "old")
-    await set_one("replaced", "new", 1)
-    await fresh_nats.stop()
-    await fresh_nats.start()
-    async with processing(bus, repository):
-        assert (await outcome(bus, "kept-kept")).ok
-        assert datetime.now(UTC) >= due
-        said = await outcome(bus, "replaced-new")
-        assert said.version == 2
-    events = await store.load(agent("a1"))
-    assert payloads(events) == ["kept", "new"]
-    assert {item.metadata.actor for item in events} == {"timer"}
-    timers = await bus.jetstream.stream_info(COMMANDS_STREAM, subjects_filter="l02.timer.>")
-    assert not timers.state.subjects

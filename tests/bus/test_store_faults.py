@@ -7,46 +7,19 @@ import os
 import random
 import signal
 import time
-from collections import Counter
 
 import pytest
 
 from bus.connection import Bus
 from bus.embedded import EmbeddedNats
 from bus.event_store import EventStore
-from bus.reader import last_sequence, read_events
 from bus.repository import Repository
 from bus.streams import EVENTS_STREAM
 from tests.bus import toy
-from tests.bus.faults import kill
-from tests.bus.toy import TOY, State, agent, message, metadata, payloads, until
+from tests.bus.faults import Acknowledged, all_events, kill, write_for_ever
+from tests.bus.toy import TOY, agent, message, metadata, payloads, until
 
-Acknowledged = dict[str, list[str]]
 pytestmark = pytest.mark.usefixtures("patient_keeper")
-
-
-async def write_for_ever(repository: Repository[State], name: str, acknowledged: Acknowledged) -> None:
-    number = 0
-    while True:
-        number += 1
-        command = "two" if number % 5 == 0 else "add"
-        decision = await repository.record(name, toy.signal(number, command), metadata())
-        assert decision.events, "every command has led to events of its own"
-        acknowledged.setdefault(name, []).extend(item.event_id for item in decision.events)
-
-
-async def all_events(bus: Bus) -> Acknowledged:
-    """The ids of all events by aggregate, as a reader of the stream sees them."""
-    found: Acknowledged = {}
-    versions: Counter[str] = Counter()
-    newest = await last_sequence(bus)
-    async with read_events(bus) as reader:
-        while reader.position < newest:
-            for item in await reader.next_batch():
-                versions[item.aggregate.id] += 1
-                assert item.version == versions[item.aggregate.id]
-                found.setdefault(item.aggregate.id, []).append(item.event_id)
-    return found
 
 
 async def hold_under_kills(server: EmbeddedNats, bus: Bus, store: EventStore, kills: int) -> None:

@@ -21,6 +21,10 @@ REFUSED = (ErrorCode.CHECKPOINT_CORRUPTED, ErrorCode.RESTORE_FAILED)
 PARTS = {"conversation": conversation(20_000), "seen": b"3"}
 
 
+def unpacked(stored: bytes) -> bytes:
+    return b"".join(unpack(stored))
+
+
 def flipped(raw: bytes, byte: int, mask: int) -> bytes:
     return raw[:byte] + bytes([raw[byte] ^ mask]) + raw[byte + 1 :]
 
@@ -28,39 +32,49 @@ def flipped(raw: bytes, byte: int, mask: int) -> bytes:
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize("content", [conversation(2000), noise(500), b"", b"x"], ids=["text", "noise", "empty", "x"])
 def test_every_bit_of_a_packed_chunk_counts(compression: Compression, content: bytes) -> None:
-    packed = pack(content, compression)
-    assert unpack(packed) == content
+    packed = pack([content], compression)
+    assert unpacked(packed) == content
     for byte in range(len(packed)):
         for bit in range(8):
             with pytest.raises(Damaged):
-                unpack(flipped(packed, byte, 1 << bit))
+                unpacked(flipped(packed, byte, 1 << bit))
 
 
 @given(st.binary(max_size=3000), st.sampled_from(COMPRESSIONS), st.data())
 def test_what_is_not_whole_is_not_unpacked(content: bytes, compression: Compression, data: st.DataObject) -> None:
-    packed = pack(content, compression)
-    assert unpack(packed) == content
+    packed = pack([content], compression)
+    assert unpacked(packed) == content
     with pytest.raises(Damaged):
-        unpack(packed[: data.draw(st.integers(0, len(packed) - 1))])
+        unpacked(packed[: data.draw(st.integers(0, len(packed) - 1))])
     with pytest.raises(Damaged):
-        unpack(packed + data.draw(st.binary(min_size=1, max_size=10)))
+        unpacked(packed + data.draw(st.binary(min_size=1, max_size=10)))
     with pytest.raises(Damaged):
-        unpack(flipped(packed, data.draw(st.integers(0, len(packed) - 1)), data.draw(st.integers(1, 255))))
+        unpacked(flipped(packed, data.draw(st.integers(0, len(packed) - 1)), data.draw(st.integers(1, 255))))
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_what_compression_makes_no_smaller_is_kept_as_it_is(compression: Compression) -> None:
     text, random_bytes = conversation(200_000), noise(200_000)
-    assert len(pack(text, compression)) < 0.6 * len(text)
-    assert len(pack(text + random_bytes, compression)) < 0.85 * (len(text) + len(random_bytes))
+    assert len(pack([text], compression)) < 0.6 * len(text)
+    assert len(pack([text + random_bytes], compression)) < 0.85 * (len(text) + len(random_bytes))
     for content in (random_bytes, random_bytes[:5000]):
-        assert pack(content, compression).endswith(content)
+        assert pack([content], compression).endswith(content)
+
+
+def test_large_pieces_are_compressed_each_for_itself() -> None:
+    pieces = [b"head", conversation(100_000), noise(100_000), b"", b"small", noise(10_000), conversation(20_000)]
+    packed = pack(pieces, "gzip")
+    assert unpacked(packed) == b"".join(pieces)
+    assert pieces[1] in [*unpack(packed)] and pieces[2] in packed
+    for byte in range(0, 200):
+        with pytest.raises(Damaged):
+            unpacked(flipped(packed, byte, 128))
 
 
 @given(st.binary(max_size=200))
 def test_anything_may_stand_in_the_store(raw: bytes) -> None:
     with pytest.raises(Damaged):
-        unpack(raw)
+        unpacked(raw)
 
 
 @given(st.dictionaries(st.text(max_size=5), st.binary(max_size=50), max_size=5), st.integers(1, 40), st.data())

@@ -55,7 +55,8 @@ class PartsReader:
                 self._taken.write(taken)
                 self._then(self._taken.getvalue())
             else:
-                self._then(bytes(taken))
+                # A piece that is a whole part is that part.
+                self._then(piece if isinstance(piece, bytes) and len(taken) == len(piece) else bytes(taken))
 
     def parts(self) -> dict[str, bytes]:
         """All parts. Raises ValueError if the content is not at its end."""

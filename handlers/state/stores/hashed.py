@@ -61,17 +61,14 @@ class HashedContent:
 
     async def groups(self) -> AsyncIterator[list[Chunk]]:
         """Its chunks in their order, at most CHUNKS_AT_ONCE at a time, and at least one."""
-        chunks = iter([self._joined()]) if self.is_one_chunk else chunks_of(pieces_of(self._parts))
+        chunks = iter([b"".join(pieces_of(self._parts))]) if self.is_one_chunk else chunks_of(pieces_of(self._parts))
         while group := await in_thread(self.size, self._hash, islice(chunks, CHUNKS_AT_ONCE)):
             yield group
 
     def _pack(self, compression: Compression) -> bytes:
-        content = self._joined()
-        self._whole.update(content)
-        return pack(content, compression)
-
-    def _joined(self) -> bytes:
-        return b"".join(pieces_of(self._parts))
+        for piece in pieces_of(self._parts):
+            self._whole.update(piece)
+        return pack(pieces_of(self._parts), compression)
 
     def _hash(self, chunks: Iterable[bytes]) -> list[Chunk]:
         group = []
@@ -83,7 +80,7 @@ class HashedContent:
 
 async def pack_all(chunks: list[Chunk], compression: Compression) -> list[bytes]:
     """The chunks as they are stored."""
-    return await in_thread(_NO_THREAD_BYTES + 1, lambda: [pack(chunk.content, compression) for chunk in chunks])
+    return await in_thread(_NO_THREAD_BYTES + 1, lambda: [pack([chunk.content], compression) for chunk in chunks])
 
 
 class ContentReader:
@@ -116,9 +113,9 @@ class ContentReader:
 
     def _take(self, stored: list[bytes]) -> None:
         for packed in stored:
-            content = unpack(packed)
-            self._whole.update(content)
-            self._reader.feed(content)
+            for piece in unpack(packed):
+                self._whole.update(piece)
+                self._reader.feed(piece)
 
 
 async def in_thread(size: int, work: Callable[..., T], *arguments: object) -> T:

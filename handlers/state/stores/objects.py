@@ -61,7 +61,7 @@ class ObjectCheckpoints:
                 order += [chunk.sha256 for chunk in chunks]
                 compressed += await self._store(agent_id, chunks)
             location = Location(_STORE, agent_id, checkpoint_id, content.sha256.hex())
-            manifest = pack(msgspec.msgpack.encode(_Manifest(order)), self._compression)
+            manifest = pack([msgspec.msgpack.encode(_Manifest(order))], self._compression)
             await self._bucket.put(_manifest_name(location), manifest)
         return Saved(str(location), content.size, compressed, location.sha256)
 
@@ -127,7 +127,7 @@ class ObjectCheckpoints:
         if raw is None:
             return None
         try:
-            return _manifest_decoder.decode(unpack(raw))
+            return _manifest_decoder.decode(b"".join(unpack(raw)))
         except msgspec.MsgspecError as error:
             raise Damaged(f"its manifest cannot be read: {error}") from error
 

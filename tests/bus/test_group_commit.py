@@ -1,0 +1,91 @@
+"""What waits together is stored together; what cannot be stored harms nobody beside it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from nats.errors import MaxPayloadError
+from nats.js.errors import APIError
+
+from bus.connection import Bus
+from bus.embedded import EmbeddedNats
+from bus.group_commit import _SINGLES_IN_FLIGHT, GroupCommitClosed
+from bus.outcomes import Outcome, publish_outcome
+from bus.requests import Message
+from bus.streams import OUTCOMES_STREAM
+from bus.subjects import outcome_subject
+from tests.bus.toy import another_process, outcomes
+
+MANY = 4 * _SINGLES_IN_FLIGHT
+
+
+def said(number: int) -> Outcome:
+    return Outcome(command_id=f"c{number}", ok=True, version=number + 1)
+
+
+def message(name: str, payload: bytes = b"{}", expected: int = 0) -> list[Message]:
+    return [(outcome_subject(name), payload, {"Nats-Expected-Last-Subject-Sequence": str(expected)})]
+
+
+async def batches(bus: Bus) -> list[str | None]:
+    """The batch of each message of the stream, if it was in one."""
+    count = (await bus.jetstream.stream_info(OUTCOMES_STREAM)).state.last_seq
+    found = [await bus.stored(OUTCOMES_STREAM, sequence=number) for number in range(1, count + 1)]
+    return [(item.headers or {}).get("Nats-Batch-Id") for item in found if item is not None]
+
+
+async def test_a_few_outcomes_go_side_by_side(bus: Bus) -> None:
+    await asyncio.gather(*(publish_outcome(bus, said(number)) for number in range(_SINGLES_IN_FLIGHT)))
+    assert await batches(bus) == [None] * _SINGLES_IN_FLIGHT
+
+
+async def test_many_outcomes_share_a_batch(bus: Bus) -> None:
+    await asyncio.gather(*(publish_outcome(bus, said(number)) for number in range(MANY)))
+    found = await batches(bus)
+    assert len(found) == MANY and None not in found and len(set(found)) <= 3
+    for number in range(MANY):
+        assert await outcomes(bus, f"c{number}") == [said(number)]
+
+
+async def test_an_outcome_said_before_is_not_said_again_and_those_beside_it_are(bus: Bus) -> None:
+    await publish_outcome(bus, said(5))
+    await asyncio.gather(*(publish_outcome(bus, said(number)) for number in range(MANY)))
+    for number in range(MANY):
+        assert await outcomes(bus, f"c{number}") == [said(number)]
+
+
+async def test_one_that_is_too_large_fails_alone(bus: Bus) -> None:
+    commit = bus.together(OUTCOMES_STREAM)
+    large = b"x" * (bus.client.max_payload + 1)
+    answers = await asyncio.gather(
+        *(commit.store(number, message(f"c{number}", large if number == 3 else b"{}")) for number in range(MANY)),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[3], MaxPayloadError)
+    assert all(isinstance(answer, int) for number, answer in enumerate(answers) if number != 3)
+
+
+async def test_an_expectation_that_does_not_hold_fails_alone(bus: Bus) -> None:
+    commit = bus.together(OUTCOMES_STREAM)
+    answers = await asyncio.gather(
+        *(commit.store(number, message(f"c{number}", expected=9 * (number == 3))) for number in range(MANY)),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[3], APIError)
+    assert all(isinstance(answer, int) for number, answer in enumerate(answers) if number != 3)
+
+
+async def test_whoever_waits_when_the_connection_is_given_up_is_told(fresh_nats: EmbeddedNats, bus: Bus) -> None:
+    async with another_process(fresh_nats.url) as (leaving, _):
+        commit = leaving.together(OUTCOMES_STREAM)
+        waiting = [
+            asyncio.create_task(commit.store(number, message(f"c{number}")))
+            for number in range(50 * _SINGLES_IN_FLIGHT)
+        ]
+        await asyncio.sleep(0)
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(answer, int | GroupCommitClosed) for answer in answers)
+    assert any(isinstance(answer, GroupCommitClosed) for answer in answers)
+    with pytest.raises(GroupCommitClosed):
+        await commit.store("late", message("late"))

@@ -1,0 +1,1 @@
+"""Three servers, and what happens when one of them goes."""

@@ -1,0 +1,14 @@
+"""A projector that has little to do is quick, one that has much takes its time, within bounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from projections.pace import gathering_seconds
+
+
+@pytest.mark.parametrize(
+    ("writing", "expected"), [(0.0, 0.025), (0.005, 0.025), (0.02, 0.1), (0.05, 0.25), (10.0, 0.25)]
+)
+def test_the_pause_grows_with_what_writing_takes(writing: float, expected: float) -> None:
+    assert gathering_seconds(0.025, writing) == pytest.approx(expected)

@@ -1,0 +1,47 @@
+"""The timer of a restart waits as long as the restart is wanted, and no longer."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from bus.leader import standing_of
+from bus.streams import COMMANDS_STREAM
+from bus.subjects import AggregateId, timer_subject
+from domain.agent import events as e
+from domain.agent.commands import Restart
+from l02.client import Client
+from l02.node import Node
+from tests.bus.toy import until as until_fact
+from tests.runtime.conftest import pid_of, until
+
+Spawn = Callable[..., Awaitable[str]]
+
+
+@pytest.mark.parametrize("verb", ["suspend", "terminate"])
+async def test_it_is_cancelled_with_the_restart(node: Node, client: Client, spawn: Spawn, verb: str) -> None:
+    agent_id = await spawn(lifecycle={"restart_delay_seconds": [600]})
+    subject = timer_subject(AggregateId("agent", agent_id), Restart.verb)
+
+    async def waiting() -> int:
+        return (await standing_of(node.parts.bus, COMMANDS_STREAM, subject)).messages
+
+    async def gone() -> bool:
+        return await waiting() == 0
+
+    os.kill(await pid_of(client, agent_id), signal.SIGKILL)
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.AgentRestarted))
+    await until_fact(waiting)
+    await getattr(client, verb)(agent_id)
+    await until_fact(gone)
+    if verb == "suspend":
+        await client.resume(agent_id)
+        await until_fact(lambda: _is_running(client, agent_id))
+        assert await gone()
+
+
+async def _is_running(client: Client, agent_id: str) -> bool:
+    return (await client.get(agent_id)).state.value == "running"
