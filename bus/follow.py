@@ -39,11 +39,11 @@ _BATCH = 500
 _RETRY_SECONDS = (0.2, 1.0, 5.0, 15.0)
 """Before an event is delivered the second time, the third time, and so on; then it is parked."""
 _ATTEMPTS = len(_RETRY_SECONDS) + 1
-_ACK_WAIT = 30_000_000_000
+_SECOND = 1_000_000_000
 # A handler of one node looks at its start at what there is (the tables, the states), so nothing is lost with a consumer
 # that nobody has asked for a week; without a limit those of nodes that are gone for good would stay for ever. A node
 # that was cut off for so long and lives goes on behind the last event it has seen, with a new one.
-_INACTIVE_THRESHOLD = 7 * 86_400 * 1_000_000_000
+_INACTIVE_THRESHOLD = 7 * 86_400 * _SECOND
 _START = ("deliver_policy", "opt_start_seq")
 _log = structlog.get_logger()
 
@@ -58,14 +58,15 @@ async def follow_events(
     *,
     begin: Literal["all", "new"],
     ready: Callable[[], None] = lambda: None,
+    again_after_seconds: float = 30.0,
 ) -> None:
     """Give `handle` every event of the types at least once, in order but for those it has failed on, until cancelled.
 
     The consumer is made at the stream's first event or behind its last one (`begin`); its name must never change.
     `new` is for a handler of one node that begins by looking at what there is; its consumer goes when it has not been
-    used for a week.
+    used for a week. What a process had been given when it died comes again after `again_after_seconds`.
     """
-    handler = _Handler(bus, durable_name, handle)
+    handler = _Handler(bus, durable_name, handle, again_after_seconds)
     filters = [events_filter(event_type=event.type) for event in event_types]
     async with (
         answer_retries(bus, durable_name, handler.handle_again),
@@ -80,10 +81,11 @@ async def follow_events(
 class _Handler:
     """What is known of a handler's way through the events."""
 
-    def __init__(self, bus: Bus, name: str, handle: Handle) -> None:
+    def __init__(self, bus: Bus, name: str, handle: Handle, again_after_seconds: float) -> None:
         self._bus = bus
         self._name = name
         self._handle = handle
+        self._ack_wait = int(again_after_seconds * _SECOND)
         self._turn = asyncio.Lock()
         self._seen = 0
         self._given_back: set[int] = set()
@@ -101,7 +103,7 @@ class _Handler:
         return {
             "durable_name": self._name,
             "ack_policy": "explicit",
-            "ack_wait": _ACK_WAIT,
+            "ack_wait": self._ack_wait,
             "filter_subjects": filters,
             **({"inactive_threshold": _INACTIVE_THRESHOLD} if begin == "new" else {}),
             **start,

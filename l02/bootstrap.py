@@ -26,6 +26,11 @@ from handlers.lifecycle import Lifecycle
 from handlers.nodes import Nodes
 from handlers.processes import Processes
 from handlers.sandbox.sandboxes import Sandboxes
+from handlers.state.forking import Forking
+from handlers.state.hot import open_hot_state
+from handlers.state.manager import StateManager
+from handlers.state.settings import StateSettings
+from handlers.state.stores import open_checkpoints
 from handlers.tool_servers import ToolServers
 from l02.placements import Placements
 from l02.queries import query_table
@@ -52,6 +57,7 @@ class Parts:
     announcer: OutcomeAnnouncer
     executor: Executor
     lifecycle: Lifecycle
+    state: StateManager
     nodes: Nodes
     placements: Placements
     tables: TableProjector
@@ -85,7 +91,14 @@ class Parts:
 
 @asynccontextmanager
 async def wire(
-    bus: Bus, postgres_url: str, data_dir: Path, leases: Leases, partitions: Partitions, tasks: asyncio.TaskGroup
+    bus: Bus,
+    postgres_url: str,
+    data_dir: Path,
+    leases: Leases,
+    partitions: Partitions,
+    tasks: asyncio.TaskGroup,
+    state: StateSettings,
+    replicas: int,
 ) -> AsyncIterator[Parts]:
     """Build a node's parts; what they hold is given back when the context ends."""
     node_id = leases.node_id
@@ -93,12 +106,15 @@ async def wire(
         store = await stack.enter_async_context(open_event_store(bus))
         snapshots = await stack.enter_async_context(open_snapshots(bus, AGENT))
         agents = Repository(AGENT, store, snapshots)
+        Forking(bus, agents)
         progress = Progress()
         read_model = await stack.enter_async_context(open_read_model(bus, postgres_url, progress))
         sandboxes = await stack.enter_async_context(Sandboxes(_PRELOADED))
         tool_servers = await stack.enter_async_context(ToolServers(data_dir / "tools", log_dir=data_dir / "logs"))
         announcer = OutcomeAnnouncer(bus, partitions, tasks)
         agents.on_recorded(announcer.announce)
+        hot = await stack.enter_async_context(open_hot_state(state, bus))
+        checkpoints = await stack.enter_async_context(open_checkpoints(state, bus, postgres_url, replicas))
         executor = Executor(bus, agents, tool_servers, node_id)
         lifecycle = Lifecycle(bus, agents, Processes(sandboxes, data_dir), executor, node_id)
         placements = Placements(bus, read_model, progress)
@@ -110,6 +126,7 @@ async def wire(
             announcer=announcer,
             executor=executor,
             lifecycle=lifecycle,
+            state=StateManager(bus, agents, checkpoints, hot, state, node_id),
             nodes=Nodes(leases, partitions, Repository(NODE, store), placements, lifecycle.take_over),
             placements=placements,
             tables=TableProjector(bus, postgres_url, progress),

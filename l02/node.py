@@ -86,7 +86,9 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     place = f"{socket.gethostname()}:{directory.path}"
     leases = await stack.enter_async_context(hold_lease(bus, directory.node_id, place, tasks))
     partitions = await stack.enter_async_context(open_partitions(bus, leases, tasks))
-    parts = await stack.enter_async_context(wire(bus, postgres_url, directory.path, leases, partitions, tasks))
+    parts = await stack.enter_async_context(
+        wire(bus, postgres_url, directory.path, leases, partitions, tasks, settings.state, settings.replicas)
+    )
     stack.push_async_callback(_leave, parts)
     metrics = NodeMetrics(parts, agent_labels=settings.metrics_agent_labels)
 
@@ -101,6 +103,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     run(parts.keep_tables())
     run(parts.keep_views())
     to_recover = await parts.placements.agents_of(directory.node_id)
+    await _run_until_ready(run, parts.state.run)
     await _run_until_ready(run, parts.executor.run)
     await _run_until_ready(run, lambda ready: parts.lifecycle.run(to_recover, ready))
     run(parts.announcer.run())

@@ -17,6 +17,7 @@ from bus.subjects import AggregateId, aggregate_filter, event_subject, events_fi
 from domain.agent.state import Status
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
+from projections.checkpoints import CheckpointState
 from projections.progress import ProjectionHalted
 from projections.queries import ReadModel
 
@@ -44,6 +45,16 @@ class ListAgents(_Strict, frozen=True):
     at_least: Annotated[int, Meta(ge=0)] = 0
 
 
+class ListCheckpoints(_Strict, frozen=True):
+    """An agent's checkpoints, the latest first; those that are stored, or in another `state` (null: in any)."""
+
+    id: str
+    state: CheckpointState | None = CheckpointState.STORED
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    after: str | None = None
+    at_least: Annotated[int, Meta(ge=0)] = 0
+
+
 class ReadEvents(_Strict, frozen=True):
     """`after` is a stream sequence, `since` a time; the events of one aggregate, of one type, or all."""
 
@@ -62,6 +73,7 @@ class ListNodes(_Strict, frozen=True):
 QUERY_FIELDS: dict[str, type[Struct]] = {
     "agent.get": GetAgent,
     "agent.list": ListAgents,
+    "agent.checkpoints": ListCheckpoints,
     "node.list": ListNodes,
     "events.read": ReadEvents,
 }
@@ -98,6 +110,12 @@ def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[
             state=wanted.state, fleet=wanted.fleet, limit=wanted.limit, after=wanted.after
         )
 
+    async def list_checkpoints(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, ListCheckpoints)
+        await get_agent({"id": wanted.id, "at_least": wanted.at_least})
+        await follow(wanted.at_least, "checkpoints")
+        return await read_model.list_checkpoints(wanted.id, state=wanted.state, limit=wanted.limit, after=wanted.after)
+
     async def list_nodes(fields: dict[str, Any]) -> Any:
         msgspec.convert(fields, ListNodes)
         await follow(0, "nodes")
@@ -119,6 +137,7 @@ def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[
     return {
         "agent.get": get_agent,
         "agent.list": list_agents,
+        "agent.checkpoints": list_checkpoints,
         "node.list": list_nodes,
         "events.read": read_events,
     }

@@ -39,8 +39,8 @@ class Settings:
         L02_METRICS_AGENT_LABELS (0: metrics do not tell agents apart).
 
         Of agents' state: L02_CHECKPOINT_STORAGE (postgres, objects), L02_CHECKPOINT_COMPRESSION (gzip, zstd),
-        L02_MAX_CHECKPOINT_SIZE_MB, L02_CHECKPOINT_RETENTION_DAYS, L02_CHECKPOINT_KEEP_LAST, L02_HOT_STORAGE (nats,
-        redis), L02_REDIS_URL. Raises SettingsError.
+        L02_MAX_CHECKPOINT_SIZE_MB, L02_CHECKPOINT_RETENTION_DAYS, L02_CHECKPOINT_KEEP_LAST,
+        L02_AUTO_CHECKPOINT_INTERVAL_SECONDS, L02_HOT_STORAGE (nats, redis), L02_REDIS_URL. Raises SettingsError.
         """
         return cls(
             data_dir=(data_dir or default_data_dir()).absolute(),
@@ -48,8 +48,8 @@ class Settings:
             postgres_url=os.environ.get("L02_POSTGRES_URL") or None,
             http_port=http_port if http_port is not None else _number("L02_HTTP_PORT", 0, 65535),
             replicas=_number("L02_REPLICAS", 1, 5),
-            metrics_agent_labels=_number("L02_METRICS_AGENT_LABELS", 1, 1) == 1,
             state=_state(),
+            metrics_agent_labels=_number("L02_METRICS_AGENT_LABELS", 1, 1) == 1,
         )
 
 
@@ -60,6 +60,7 @@ def _state() -> StateSettings:
         max_size_mb=_number("L02_MAX_CHECKPOINT_SIZE_MB", 100, 4096, lowest=1),
         retention_days=_number("L02_CHECKPOINT_RETENTION_DAYS", 30, 36_500),
         keep_last=_number("L02_CHECKPOINT_KEEP_LAST", 10, 10_000, lowest=1),
+        auto_checkpoint_interval_seconds=_number("L02_AUTO_CHECKPOINT_INTERVAL_SECONDS", 60, 86_400),
         hot_storage=_choice("L02_HOT_STORAGE", HotStorage, "nats"),
         redis_url=os.environ.get("L02_REDIS_URL") or None,
     )

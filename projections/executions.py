@@ -30,8 +30,9 @@ class ExecutionView(Struct, frozen=True, kw_only=True):
     """An execution as of stream sequence `sequence`.
 
     Its id is the id of its command and unique within its agent. `input` and `output` may be references to the object
-    store (`domain.values`). `calls` counts recorded effects, `tool_calls` the tools among them. `duration_seconds` is
-    the executor's figure for a completed execution, and acceptance to end for a failed one.
+    store (`domain.values`). `calls` counts recorded effects, `tool_calls` the tools among them; `inherited_calls` are
+    those that a fork took over. `duration_seconds` is the executor's figure for a completed execution, and acceptance
+    to end for a failed one. One that is `held` goes on when a person says how (`resume` with `assume`).
     """
 
     agent_id: str
@@ -42,6 +43,8 @@ class ExecutionView(Struct, frozen=True, kw_only=True):
     error: e.ErrorDetail | None = None
     calls: int = 0
     tool_calls: int = 0
+    inherited_calls: int = 0
+    held: bool = False
     tokens: int = 0
     duration_seconds: float | None = None
     started_at: datetime
@@ -58,6 +61,15 @@ def project_execution(view: ExecutionView | None, recorded: RecordedEvent) -> Ex
             agent_id=recorded.aggregate.id,
             execution_id=event.execution_id,
             input=event.input,
+            started_at=time,
+            sequence=recorded.sequence,
+        )
+    if isinstance(event, e.ExecutionInherited):
+        return ExecutionView(
+            agent_id=recorded.aggregate.id,
+            execution_id=event.execution_id,
+            input=event.input,
+            inherited_calls=len(event.journal),
             started_at=time,
             sequence=recorded.sequence,
         )
@@ -97,6 +109,17 @@ def _failed(view: ExecutionView, event: e.ExecutionFailed, time: datetime) -> Ch
         "tokens": event.tokens,
         "duration_seconds": (time - view.started_at).total_seconds(),
         "ended_at": time,
+        "held": event.held,
+    }
+
+
+def _reopened(view: ExecutionView, event: e.ExecutionReopened, time: datetime) -> Changes:
+    return {
+        "state": ExecutionState.RUNNING,
+        "error": None,
+        "duration_seconds": None,
+        "ended_at": None,
+        "held": False,
     }
 
 
@@ -105,6 +128,7 @@ _CHANGES: dict[type[Event], Callable[[ExecutionView, Any, datetime], Changes]] =
     e.EffectRecorded: _effect_recorded,
     e.ExecutionCompleted: _completed,
     e.ExecutionFailed: _failed,
+    e.ExecutionReopened: _reopened,
 }
 
 

@@ -20,7 +20,11 @@ __all__ = ["Executor"]
 
 _WAKING_EVENTS = (
     e.ExecutionStarted,
+    e.ExecutionReopened,
     e.SignalReceived,
+    e.CheckpointCreated,
+    e.CheckpointFailed,
+    e.CheckpointRestored,
     e.AgentTerminated,
     e.AgentFailed,
     e.SpawnRequested,

@@ -48,6 +48,10 @@ class _Work:
     began: float
 
 
+class _DoubtfulCall(Failure):
+    """Whether a tool took effect, only a person can say; then the work goes on."""
+
+
 class AgentRunner:
     """One per agent on this node."""
 
@@ -78,7 +82,7 @@ class AgentRunner:
         self._task = asyncio.create_task(self._serve(process))
 
     def wake(self, sequence: int) -> None:
-        """There is a new execution or a signal, as of this stream sequence."""
+        """There is a new execution, a signal or an answer, as of this stream sequence."""
         self._seen = max(self._seen, sequence)
         self._woken.set()
         self._signalled.send()
@@ -148,13 +152,13 @@ class AgentRunner:
         tools = ToolBox(state.specification, process.hello.tools, self._tool_servers, self._checks)
         run = Run(execution.execution_id, execution.journal, process, tools, work.effects, work.stream, work.live)
         try:
-            _require_no_doubtful_call(execution, work.live)
+            _require_no_doubtful_call(self._agent_id, execution, work.live)
             work.meter.tokens = 0
             for value in (execution.input, *(entry.result for entry in execution.journal)):
                 work.meter.add(value)
             data = {key: await inline(self._bus, value) for key, value in state.data.items()}
         except Failure as failure:
-            await self._fail(execution, failure.code.value, failure.message)
+            await self._fail(execution, failure.code.value, failure.message, held=isinstance(failure, _DoubtfulCall))
             return
         try:
             end = await run.run(execution.input, data, inbox)
@@ -219,7 +223,7 @@ class AgentRunner:
             ),
         )
 
-    async def _fail(self, execution: Execution, code: str, message: str) -> None:
+    async def _fail(self, execution: Execution, code: str, message: str, *, held: bool = False) -> None:
         work = self._work[execution.execution_id]
         await work.stream.done()
         await self._record(
@@ -230,6 +234,7 @@ class AgentRunner:
                 code=code,
                 message=message,
                 tokens=work.meter.tokens,
+                held=held,
             ),
         )
 
@@ -249,12 +254,14 @@ async def _require_end(process: AgentProcess) -> None:
         process.condemn("the agent closed its socket")
 
 
-def _require_no_doubtful_call(execution: Execution, live: LiveCalls) -> None:
+def _require_no_doubtful_call(agent_id: str, execution: Execution, live: LiveCalls) -> None:
     """A tool that must not be called twice and was under way when the node died: only a person can know."""
-    for call, tool in execution.requested_tools.items():
+    for call, requested in execution.requested_tools.items():
         if call not in live:
-            raise Failure(
+            raise _DoubtfulCall(
                 ErrorCode.TOOL_INVOCATION_FAILED,
-                f"tool {tool!r} (call {call}) was under way when its process died; it is not declared idempotent, so "
-                "it is not called again: find out whether it took effect, then send the work again",
+                f"tool {requested.tool!r} (call {call}) was under way when its process died; it is not declared "
+                "idempotent, so it is not called again: find out whether it took effect, then let the work go on with "
+                f"`l02 resume {agent_id} --assume done` (--result JSON is what the tool answered) or `--assume "
+                f"not-done`, with `--execution {execution.execution_id}` if others wait too",
             )

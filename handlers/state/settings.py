@@ -14,13 +14,17 @@ HotStorage = Literal["nats", "redis"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateSettings:
-    """Checkpoints go away when they are older than `retention_days`, but an agent's last `keep_last` stay."""
+    """Checkpoints go away when they are older than `retention_days`, but an agent's last `keep_last` stay.
+
+    One is taken every `auto_checkpoint_interval_seconds` of an agent that has changed; never, if that is 0.
+    """
 
     storage: Storage = "postgres"
     compression: Compression = "gzip"
     max_size_mb: int = 100
-    retention_days: int = 30
+    retention_days: float = 30
     keep_last: int = 10
+    auto_checkpoint_interval_seconds: float = 60
     hot_storage: HotStorage = "nats"
     redis_url: str | None = None
 

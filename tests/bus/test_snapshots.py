@@ -337,8 +337,8 @@ def agent_life() -> list[Event]:
         execution_id=execution_id, call=2, kind="sleep", request={}, done=False, result=None, deadline=1.5
     )
     names = ["agent.spawn.requested", "agent.spawned", "agent.execution.started", "agent.tool.requested"]
-    rest = [name for name in samples if name.startswith("agent.") and name not in (*names, "agent.effect.recorded")]
-    rest.sort(key=lambda name: ("terminated" in name, "execution" in name, "failed" in name))
+    rest = [name for name in samples if name not in (*names, "agent.effect.recorded")]
+    rest.sort(key=lambda name: ("terminated" in name, "reopened" in name, "execution" in name, "failed" in name))
     last = [e.ExecutionStarted(execution_id="z", input=hard), e.SignalReceived(name="s", payload=hard)]
     begin = [replace_execution(samples[name], execution_id) for name in names]
     return [*begin, done, waiting, *(replace_execution(samples[name], execution_id) for name in rest), *last]

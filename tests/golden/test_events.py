@@ -11,6 +11,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from bus.codec import UnreadableEvent, cloud_event, decode_event
+from domain.agent import events as e
 from domain.aggregates import EVENT_TYPES
 from tests.golden.samples import EVENTS, SAMPLES, encoded, file_name
 from tests.golden.write import write
@@ -64,6 +65,16 @@ def test_extensions_of_others_do_not_matter(event_type: str) -> None:
     assert decode_event(msgspec.json.encode({**stored, "dataschema": "urn:x"}), 42) == SAMPLES[event_type]
 
 
+def test_what_an_earlier_version_did_not_say() -> None:
+    """Agents of before are not suspended for idleness, and no failure of before was to be mended by a person."""
+    spawn = decode_event((EVENTS / "agent.spawn.requested.json").read_bytes(), 42).event
+    failed = decode_event((EVENTS / "agent.execution.failed.json").read_bytes(), 42).event
+    assert isinstance(spawn, e.SpawnRequested)
+    assert isinstance(failed, e.ExecutionFailed)
+    assert spawn.spec.lifecycle.suspend_idle_after_seconds is None
+    assert not failed.held
+
+
 def test_what_is_not_set_of_the_envelope_is_left_out() -> None:
     sample = SAMPLES[SIGNAL]
     bare = replace(sample, metadata=replace(sample.metadata, traceparent=None, command_hash=None))
@@ -105,7 +116,7 @@ def test_what_is_cut_off_is_unreadable(cut: int) -> None:
 def test_only_what_is_missing_is_written(tmp_path: Path) -> None:
     kept = tmp_path / f"{SIGNAL}.json"
     kept.write_bytes(b"as it was")
-    assert write(tmp_path) == [f"{event_type}.json" for event_type in SAMPLES if event_type != SIGNAL]
+    assert write(tmp_path) == [file_name(event_type) for event_type in SAMPLES if event_type != SIGNAL]
     assert write(tmp_path) == []
     assert kept.read_bytes() == b"as it was"
     assert (tmp_path / "agent.spawned.json").read_bytes() == golden("agent.spawned")

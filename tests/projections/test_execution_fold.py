@@ -81,3 +81,20 @@ def test_other_events_belong_to_no_execution(event: Event) -> None:
 def test_any_value_survives_a_round_trip(value: object) -> None:
     encoded = encode_view(view_of(h.started("x1", value), h.completed("x1", value)))
     assert encode_view(msgspec.json.decode(encoded, type=ExecutionView)) == encoded
+
+
+def test_held_work_goes_on() -> None:
+    held = e.ExecutionFailed(execution_id="x1", code="E2001", message="in doubt", held=True)
+    reopened = e.ExecutionReopened(execution_id="x1", assumed="done", result=None, requested_by="alice")
+    failed = view_of(h.started("x1"), held)
+    open_again = view_of(h.started("x1"), held, reopened)
+    assert (failed.state, failed.held) == (ExecutionState.FAILED, True)
+    assert (open_again.state, open_again.held, open_again.error) == (ExecutionState.RUNNING, False, None)
+    assert open_again.ended_at is None
+
+
+def test_inherited_work_counts_what_it_took_over_apart() -> None:
+    entry = e.JournalEntry(call=1, kind="random", request={}, ok=True, result=0.5)
+    inherited = e.ExecutionInherited(execution_id="x1", input="how many?", journal=(entry,))
+    view = view_of(inherited)
+    assert (view.input, view.inherited_calls, view.calls) == ("how many?", 1, 0)

@@ -13,12 +13,13 @@ from domain.errors import Failure
 from l02.client import Client
 from l02.node import Node, running_node
 from l02.settings import NodeFailed, Settings
+from projections.tables import TABLES
 from tests.runtime.conftest import fetch, worker
 
 
 async def until_halted(node: Node, why: str) -> None:
     """Wait until the node says so of all its projections."""
-    wanted = {f"{name} has halted: {why}" for name in ("agents", "executions", "nodes", "views")}
+    wanted = {f"{name} has halted: {why}" for name in (*TABLES, "views")}
     async with asyncio.timeout(20):
         while True:
             status, body = await fetch(node, "/readyz")

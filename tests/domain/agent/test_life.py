@@ -9,27 +9,28 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
 from domain.agent import commands as c
 from domain.agent import events as e
+from domain.agent.forks import past_of
 from domain.agent.state import Status
 from domain.aggregates import AGENT
-from domain.errors import ErrorCode, Failure
-from domain.message import Command, Event
 from domain.specification import AgentSpecification, ExecutorLimits, LifecycleLimits, ResourceLimits
-from tests.domain.read_back import read_back
+from tests.domain.agent.life import (
+    CheckpointedLife,
+    calls,
+    changes,
+    choices,
+    content,
+    incarnations,
+    names,
+    values,
+    waits,
+)
 
-REFUSALS = {ErrorCode.COMMAND_INVALID, ErrorCode.AGGREGATE_NOT_FOUND, ErrorCode.INVALID_STATE}
 ENDED = (Status.TERMINATED, Status.FAILED)
 
-values = st.sampled_from([1, None, "text", {"name": ["a", 0.5]}])
-waits = st.sampled_from(["complete", "accepted"])
-incarnations = st.sampled_from([0, 0, 0, -1, 1])
-"""Relative to the agent's: mostly its own, sometimes one too old, or one it cannot have."""
-choices = st.integers(0, 3)
-calls = st.integers(1, 3)
-names = st.sampled_from(["approve", "reject"])
 specifications = st.builds(
     AgentSpecification,
     name=st.just("historian"),
@@ -44,21 +45,10 @@ specifications = st.builds(
 usages = st.builds(e.ResourceUsage, tokens_consumed=st.integers(0, 1000))
 effects = st.sampled_from(["now", "random", "sleep"])
 signal_requests = st.fixed_dictionaries({"name": names}) | values
-changes = st.builds(
-    e.StateChange, set=st.dictionaries(names, values, max_size=2), delete=st.lists(names, max_size=2).map(tuple)
-)
 
 
-class AgentLife(RuleBasedStateMachine):
+class AgentLife(CheckpointedLife):
     """Sends an agent commands, as its node and its users might in the worst of all orders."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.state = AGENT.initial_state()
-        self.history: list[Event] = []
-        self.awaited: list[str] = []
-        self.completed: list[str] = []
-        self.sent = 0
 
     @initialize(spec=specifications, wait=waits, stage=st.sampled_from([3, 3, 4, 4, 1, 1, 2, 0]))
     def begin(self, spec: AgentSpecification, wait: Any, stage: int) -> None:
@@ -71,37 +61,6 @@ class AgentLife(RuleBasedStateMachine):
         ]
         for step in steps[:stage]:
             step()
-
-    def origin(self) -> c.Origin:
-        self.sent += 1
-        return c.Origin(agent_id="a1", command_id=f"c{self.sent}", node_id=f"n{self.sent % 3}", actor="alice")
-
-    def execution(self, choice: int) -> str:
-        known = [*self.state.executions, "unknown"]
-        return known[choice % len(known)]
-
-    def node(self) -> str:
-        """Nearly always the agent's own; what another one reports is refused."""
-        return self.state.node_id if self.state.node_id and self.sent % 7 else "n1"
-
-    def send(self, command: Command) -> None:
-        try:
-            events = AGENT.decide(self.state, command)
-        except Failure as failure:
-            assert failure.code in REFUSALS
-            return
-        assert events == AGENT.decide(self.state, command), "deciding is no function of state and command"
-        for event in events:
-            self.record(event)
-
-    def record(self, event: Event) -> None:
-        self.state = AGENT.evolve(self.state, event)
-        self.history.append(event)
-        assert read_back(event) == event
-        awaited_by = getattr(event, "awaited_by", None)
-        if awaited_by is not None:
-            self.awaited.append(awaited_by)
-        self.completed.extend(getattr(event, "completes", ()))
 
     @rule(spec=specifications, wait=waits)
     def spawn(self, spec: AgentSpecification, wait: Any) -> None:
@@ -228,9 +187,12 @@ class AgentLife(RuleBasedStateMachine):
             )
         )
 
-    @rule(choice=choices)
-    def fail_execution(self, choice: int) -> None:
-        self.send(c.FailExecution(node_id=self.node(), execution_id=self.execution(choice), code="E2005", message="no"))
+    @rule(choice=choices, held=st.booleans())
+    def fail_execution(self, choice: int, held: bool) -> None:
+        execution_id = self.execution(choice)
+        self.send(
+            c.FailExecution(node_id=self.node(), execution_id=execution_id, code="E2005", message="no", held=held)
+        )
 
     @invariant()
     def the_state_is_the_fold_of_the_events(self) -> None:
@@ -245,6 +207,8 @@ class AgentLife(RuleBasedStateMachine):
     def what_is_still_owed_is_known(self) -> None:
         owed = {execution.awaited_by for execution in self.state.executions.values()}
         owed |= {self.state.spawn_awaited_by, self.state.termination_awaited_by}
+        owed |= {pending.awaited_by for pending in self.state.pending_checkpoints.values()}
+        owed |= {self.state.restoring.awaited_by} if self.state.restoring else set()
         assert owed - {None} == set(self.awaited) - set(self.completed)
 
     @invariant()
@@ -259,6 +223,12 @@ class AgentLife(RuleBasedStateMachine):
         if state.status in ENDED:
             assert state.executions == {}
             assert state.signals == ()
+            assert state.held == {}
+            assert state.pending_checkpoints == {}
+            assert state.restoring is None
+        assert not state.sleeps or state.executions == {}, "it sleeps though there is work"
+        assert not state.executions.keys() & state.held.keys()
+        assert not state.checkpoints.keys() & state.pending_checkpoints.keys()
 
     @invariant()
     def incarnations_count_up(self) -> None:
@@ -283,9 +253,27 @@ class AgentLife(RuleBasedStateMachine):
         assert self.state.usage.tokens_consumed == sum(completed)
 
     @invariant()
-    def nothing_follows_the_end(self) -> None:
-        ends = [at for at, event in enumerate(self.history) if isinstance(event, e.AgentTerminated | e.AgentFailed)]
-        assert ends == ([len(self.history) - 1] if self.state.status in ENDED else [])
+    def nothing_but_expiry_follows_the_end(self) -> None:
+        history = [event for event in self.history if not isinstance(event, e.CheckpointExpired)]
+        ends = [at for at, event in enumerate(history) if isinstance(event, e.AgentTerminated | e.AgentFailed)]
+        assert ends == ([len(history) - 1] if self.state.status in ENDED else [])
+
+    @invariant()
+    def a_fork_begins_as_the_agent_is(self) -> None:
+        """Whatever has happened: what a fork takes over is what it then has."""
+        if self.state.spec is None:
+            return
+        past = past_of(self.state, len(self.history), len(self.history))
+        events = AGENT.decide(
+            AGENT.initial_state(), c.Fork(from_agent_id="a1", origin=c.Origin(command_id="f", past=past))
+        )
+        forked = reduce(AGENT.evolve, events, AGENT.initial_state())
+        assert past_of(forked, past.version, past.sequence) == past
+
+    @invariant()
+    def an_unchanged_agent_is_as_its_checkpoint_holds_it(self) -> None:
+        kept = self.state.unchanged_since
+        assert kept is None or self.at_revision[kept.revision] == content(self.state)
 
 
 TestAgentLife = AgentLife.TestCase

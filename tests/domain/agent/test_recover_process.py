@@ -1,4 +1,5 @@
 import pytest
+from msgspec.structs import replace
 
 from domain.agent import commands as c
 from domain.agent import events as e
@@ -6,6 +7,7 @@ from domain.message import Event
 from tests.domain.agent.story import (
     EXECUTING,
     FAILED,
+    MOVED_ON,
     PENDING,
     RESTARTING,
     RUNNING,
@@ -13,9 +15,12 @@ from tests.domain.agent.story import (
     TERMINATED,
     TERMINATING,
     USAGE,
+    checkpoint_requested,
     given,
     report_spawned,
+    restore_requested,
     spawn_requested,
+    started,
 )
 
 RECOVER = c.RecoverProcess(node_id="n2", lost_node_id="n1", cause="node n1 is lost")
@@ -33,6 +38,25 @@ def recovered(attempt: int = 0, usage: e.ResourceUsage | None = None) -> e.Agent
 def test_happened(past: tuple[Event, ...]) -> None:
     after = given(*past).when(RECOVER).then(recovered(), AGAIN)
     assert not after.state.restart_pending
+
+
+def test_another_node_stores_and_brings_back_what_the_lost_one_was_to() -> None:
+    asked = checkpoint_requested("k2", label="good", call=1, awaited_by="c9")
+    past = (*MOVED_ON, started(), asked, restore_requested(awaited_by="c8"))
+    used = e.ResourceUsage(tokens_consumed=7)
+    after = (
+        given(*past)
+        .when(RECOVER)
+        .then(
+            recovered(usage=used),
+            AGAIN,
+            replace(asked, node_id="n2"),
+            replace(restore_requested(node_id="n2", awaited_by="c8"), requested_by="recovery"),
+        )
+    )
+    assert [pending.node_id for pending in after.state.pending_checkpoints.values()] == ["n2"]
+    own = replace(RECOVER, node_id="n1")
+    given(*past).when(own).then(recovered(usage=used), replace(AGAIN, node_id="n1"))
 
 
 def test_it_is_not_counted_against_the_agent() -> None:
