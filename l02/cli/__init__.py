@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from l02.cli import agents, dead, events, maintenance, node, replay
+from l02.cli import agents, dead, events, maintenance, mcp, node, replay
 
 __all__ = ["app", "main"]
 
@@ -40,6 +40,7 @@ events.add_to(app)
 replay.add_to(app)
 dead.add_to(app)
 maintenance.add_to(app)
+mcp.add_to(app)
 
 
 def _show_version(wanted: bool) -> None:
