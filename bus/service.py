@@ -23,7 +23,7 @@ from bus.repository import Repository
 from bus.sender import send_command
 from bus.subjects import API, AggregateId, CommandAddress
 from bus.wire import ACTOR_HEADER, MAX_COMMAND_BYTES, command_id_of, read_command, wire_failure
-from domain.agent.commands import Restart
+from domain.agent.commands import ExpireCheckpoints, Restart
 from domain.aggregates import AGGREGATES
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
@@ -31,7 +31,7 @@ from domain.identifiers import require_id
 __all__ = ["INTERNAL_VERBS", "SERVICE_NAME", "Answer", "Query", "run_service"]
 
 SERVICE_NAME = "l02"
-INTERNAL_VERBS = {Restart.verb}
+INTERNAL_VERBS = {Restart.verb, ExpireCheckpoints.verb}
 _HEADERS_PASSED_ON = (ACTOR_HEADER, "traceparent")
 _log = structlog.get_logger()
 

@@ -10,7 +10,8 @@ from domain.agent.commands import WIRE_COMMANDS as AGENT_WIRE_COMMANDS
 from domain.agent.commands import WireCommand
 from domain.agent.decider import decide as decide_agent
 from domain.agent.events import AGENT_EVENTS
-from domain.agent.state import AgentState, evolve, initial_state
+from domain.agent.evolve import evolve
+from domain.agent.state import AgentState, initial_state
 from domain.message import Command, Event
 
 __all__ = ["AGENT", "AGGREGATES", "EVENT_TYPES", "Aggregate"]

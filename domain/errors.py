@@ -25,6 +25,9 @@ class ErrorCode(Enum):
     SUSPEND_FAILED = "E2023"
     RESUME_FAILED = "E2024"
     RESTART_LIMIT_EXCEEDED = "E2025"
+    CHECKPOINT_FAILED = "E2030"
+    CHECKPOINT_TOO_LARGE = "E2031"
+    RESTORE_FAILED = "E2032"
     CHECKPOINT_CORRUPTED = "E2033"
     RUNTIME_CLASS_UNAVAILABLE = "E2040"
     SANDBOX_CREATION_FAILED = "E2041"
@@ -105,9 +108,21 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "The agent's process ended by itself more often in a row than `lifecycle.max_restart_count` (5 by default).",
         "`l02 events ID --type agent.restarted` has the causes. Correct the agent and spawn it under another id.",
     ),
+    ErrorCode.CHECKPOINT_FAILED: Explanation(
+        "A checkpoint could not be stored; the agent goes on, and its earlier checkpoints are as they were.",
+        "See that the store of checkpoints (`L02_CHECKPOINT_STORAGE`) answers and its disk has room, then try again.",
+    ),
+    ErrorCode.CHECKPOINT_TOO_LARGE: Explanation(
+        "The agent's state is larger than `state.max_checkpoint_size_mb` (100 before compression).",
+        "Let the agent keep large data in files, or raise `L02_MAX_CHECKPOINT_SIZE_MB`.",
+    ),
+    ErrorCode.RESTORE_FAILED: Explanation(
+        "A checkpoint is not in its store (any more), or the store does not answer.",
+        "See that the store answers; `l02 checkpoints ID` lists what there is.",
+    ),
     ErrorCode.CHECKPOINT_CORRUPTED: Explanation(
-        "A stored value is gone from the object store, or does not fit its hash.",
-        "Restore the NATS data from a backup; the events themselves are not harmed.",
+        "A checkpoint or another stored value has changed in its store, or a piece of it is gone.",
+        "Restore from an older checkpoint, or the store from a backup; the events themselves are not harmed.",
     ),
     ErrorCode.RUNTIME_CLASS_UNAVAILABLE: Explanation(
         "This node cannot give the sandbox that the trust level asks for; it never takes a weaker one.",

@@ -15,7 +15,21 @@ __all__ = ["UPCASTERS", "Step", "Upcasters"]
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 
-UPCASTERS: dict[tuple[str, int], Step] = {}
+
+def _with_idle_limit(data: dict[str, Any]) -> dict[str, Any]:
+    """Agents of before were never suspended for idleness, and their owners do not expect it."""
+    spec = data["spec"]
+    return data | {"spec": spec | {"lifecycle": spec["lifecycle"] | {"suspend_idle_after_seconds": None}}}
+
+
+def _never_held(data: dict[str, Any]) -> dict[str, Any]:
+    return data | {"held": False}
+
+
+UPCASTERS: dict[tuple[str, int], Step] = {
+    ("agent.spawn.requested", 1): _with_idle_limit,
+    ("agent.execution.failed", 1): _never_held,
+}
 """By event type and the schema version that the step starts from."""
 
 

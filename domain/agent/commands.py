@@ -6,7 +6,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from domain.agent.checkpoint_reports import (
+    ReportCheckpointFailed,
+    ReportCheckpointStored,
+    ReportRestored,
+    ReportRestoreFailed,
+    RequestCheckpoint,
+    SuspendIdle,
+)
 from domain.agent.events import ResourceUsage, StateChange
+from domain.agent.forks import Past
 from domain.message import Command
 from domain.specification import AgentSpecification, ResourceLimits
 
@@ -14,35 +23,51 @@ __all__ = [
     "INTERNAL_COMMANDS",
     "WIRE_COMMANDS",
     "AgentCommand",
+    "Checkpoint",
     "CompleteExecution",
     "Execute",
+    "ExpireCheckpoints",
     "FailExecution",
+    "Fork",
     "Origin",
     "RecordEffect",
     "RecordTool",
     "RecoverProcess",
+    "ReportCheckpointFailed",
+    "ReportCheckpointStored",
     "ReportExit",
+    "ReportRestoreFailed",
+    "ReportRestored",
     "ReportSpawnFailed",
     "ReportSpawned",
     "ReportTerminated",
+    "RequestCheckpoint",
     "RequestTool",
     "Restart",
+    "Restore",
     "Resume",
     "Signal",
     "Spawn",
     "Suspend",
+    "SuspendIdle",
     "Terminate",
     "WireCommand",
 ]
 
+Label = Annotated[str, Meta(min_length=1, max_length=200)]
+
 
 class Origin(Struct, frozen=True, kw_only=True):
-    """Where a command from the wire came in; the runtime fills it in, never the sender."""
+    """Where a command from the wire came in; the runtime fills it in, never the sender.
+
+    `past` is of the agent that a `fork` begins from, None if it had none at that point.
+    """
 
     agent_id: str = ""
     command_id: str = ""
     node_id: str = ""
     actor: str = ""
+    past: Past | None = None
 
 
 class WireCommand(Command, frozen=True, kw_only=True):
@@ -82,17 +107,64 @@ class Signal(WireCommand, frozen=True, kw_only=True):
     payload: Any = None
 
 
+class Checkpoint(WireCommand, frozen=True, kw_only=True):
+    """Store a checkpoint of the agent. If nothing has changed since the newest one, the answer names that."""
+
+    verb: ClassVar[str] = "checkpoint"
+    label: Label | None = None
+
+
+class Restore(WireCommand, frozen=True, kw_only=True):
+    """Bring the agent's durable state back to a checkpoint. Work under way ends; its past stays on record."""
+
+    verb: ClassVar[str] = "restore"
+    checkpoint_id: str
+
+
+class Fork(WireCommand, frozen=True, kw_only=True):
+    """Make this agent, new, of another one's past: up to the event with stream sequence `at`, up to its `version`, or
+    up to a checkpoint; without any of them, up to now. Work that was under way there goes on here; what is recorded of
+    it is not done again.
+    """
+
+    verb: ClassVar[str] = "fork"
+    from_agent_id: str
+    at: Annotated[int, Meta(ge=1)] | None = None
+    version: Annotated[int, Meta(ge=1)] | None = None
+    checkpoint_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if sum(point is not None for point in (self.at, self.version, self.checkpoint_id)) > 1:
+            raise ValueError("give at most one of `at`, `version` and `checkpoint_id`")
+
+
 class Suspend(WireCommand, frozen=True, kw_only=True):
-    """Take the agent's process away and keep all else."""
+    """Take the agent's process away and keep all else, in a checkpoint too."""
 
     verb: ClassVar[str] = "suspend"
     reason: Annotated[str, Meta(max_length=1000)] = "user_request"
 
 
 class Resume(WireCommand, frozen=True, kw_only=True):
-    """Give a suspended agent a process again."""
+    """Give a suspended agent a process again: as it is, or brought back to a checkpoint.
+
+    With `assume`, let work go on that is held because only a person can know whether a tool took effect: it did
+    (`done`, with its `result`), or it did not and is called again. `execution_id` says which, if there are several.
+    """
 
     verb: ClassVar[str] = "resume"
+    checkpoint_id: str | None = None
+    assume: Literal["done", "not-done"] | None = None
+    execution_id: str | None = None
+    result: Any = None
+
+    def __post_init__(self) -> None:
+        if self.assume is None and (self.execution_id is not None or self.result is not None):
+            raise ValueError("`execution_id` and `result` belong to `assume`")
+        if self.assume is not None and self.checkpoint_id is not None:
+            raise ValueError("give one of `checkpoint_id` and `assume`")
+        if self.assume == "not-done" and self.result is not None:
+            raise ValueError("what is not done has no `result`")
 
 
 class Terminate(WireCommand, frozen=True, kw_only=True):
@@ -109,6 +181,14 @@ class Restart(WireCommand, frozen=True, kw_only=True):
 
     verb: ClassVar[str] = "restart"
     attempt: int
+
+
+class ExpireCheckpoints(WireCommand, frozen=True, kw_only=True):
+    """Give up these checkpoints, but none of the newest `keep`. Sent by the timer; any that are gone are ignored."""
+
+    verb: ClassVar[str] = "expire-checkpoints"
+    checkpoint_ids: Annotated[tuple[str, ...], Meta(max_length=1000)]
+    keep: Annotated[int, Meta(ge=0)] = 10
 
 
 class ReportSpawned(Command, frozen=True, kw_only=True):
@@ -212,23 +292,28 @@ class CompleteExecution(Command, frozen=True, kw_only=True):
 
 
 class FailExecution(Command, frozen=True, kw_only=True):
-    """The executor: the execution cannot go on."""
+    """The executor: the execution cannot go on; `held` if a person's word would let it."""
 
     verb: ClassVar[str] = "fail-execution"
     execution_id: str
     code: str
     message: str
     tokens: int = 0
+    held: bool = False
 
 
 AgentCommand = (
     Spawn
     | Execute
     | Signal
+    | Checkpoint
+    | Restore
+    | Fork
     | Suspend
     | Resume
     | Terminate
     | Restart
+    | ExpireCheckpoints
     | ReportSpawned
     | ReportSpawnFailed
     | ReportExit
@@ -239,9 +324,27 @@ AgentCommand = (
     | RecordEffect
     | CompleteExecution
     | FailExecution
+    | RequestCheckpoint
+    | ReportCheckpointStored
+    | ReportCheckpointFailed
+    | ReportRestored
+    | ReportRestoreFailed
+    | SuspendIdle
 )
 
-WIRE_COMMANDS: tuple[type[WireCommand], ...] = (Spawn, Execute, Signal, Suspend, Resume, Terminate, Restart)
+WIRE_COMMANDS: tuple[type[WireCommand], ...] = (
+    Spawn,
+    Execute,
+    Signal,
+    Checkpoint,
+    Restore,
+    Fork,
+    Suspend,
+    Resume,
+    Terminate,
+    Restart,
+    ExpireCheckpoints,
+)
 INTERNAL_COMMANDS: tuple[type[Command], ...] = tuple(
     command for command in AgentCommand.__args__ if command not in WIRE_COMMANDS
 )

@@ -7,12 +7,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from domain.agent import checkpoints, executions, held
 from domain.agent import commands as c
 from domain.agent import events as e
-from domain.agent import executions
 from domain.agent.executions import fail_open_executions
-from domain.agent.rules import ENDED, command_ids, is_live, refuse
-from domain.agent.state import AgentState, Status
+from domain.agent.forks import begin_from
+from domain.agent.rules import ENDED, another_process, command_ids, is_live, refuse, resumed
+from domain.agent.state import IDLE, AgentState, Status
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
 from domain.message import Command, Event
@@ -26,14 +27,18 @@ def decide(state: AgentState, command: Command) -> list[Event]:
 
     Raises Failure (E2110, E2111, E2112) when the command is refused.
     """
-    if state.status is Status.NEW and not isinstance(command, c.Spawn):
+    if state.status is Status.NEW and not isinstance(command, c.Spawn | c.Fork):
         raise Failure(ErrorCode.AGGREGATE_NOT_FOUND, "there is no such agent; `l02 ps` lists those that exist")
     return _DECIDE[type(command)](state, command)
 
 
-def _spawn(state: AgentState, command: c.Spawn) -> list[Event]:
+def _require_new(state: AgentState) -> None:
     if state.status is not Status.NEW:
         raise Failure(ErrorCode.INVALID_STATE, f"the agent exists and is {state.status.value}; choose another id")
+
+
+def _spawn(state: AgentState, command: c.Spawn) -> list[Event]:
+    _require_new(state)
     validate_specification(command.spec)
     if command.fleet_id is not None:
         require_id(command.fleet_id, "$.fleet_id")
@@ -49,26 +54,64 @@ def _spawn(state: AgentState, command: c.Spawn) -> list[Event]:
     ]
 
 
+def _fork(state: AgentState, command: c.Fork) -> list[Event]:
+    _require_new(state)
+    past = command.origin.past
+    if past is None:
+        raise Failure(
+            ErrorCode.AGGREGATE_NOT_FOUND,
+            f"there is no agent {command.from_agent_id[:40]!r}, or there was none yet at that point",
+            "$.from_agent_id",
+        )
+    first = e.SpawnRequested(
+        spec=past.spec,
+        requested_by=command.origin.actor,
+        node_id=command.origin.node_id,
+        incarnation=1,
+        awaited_by=command.awaited_by,
+    )
+    return [first, *begin_from(past, command.from_agent_id, command.checkpoint_id)]
+
+
 def _suspend(state: AgentState, command: c.Suspend) -> list[Event]:
     if not is_live(state):
         refuse(state, command, "it has no process to take away")
-    if state.status is Status.SUSPENDED:
+    if state.status is Status.SUSPENDED and not (state.sleeps and command.reason != IDLE):
         return []
-    return [e.AgentSuspended(session_id=state.session_id, reason=command.reason)]
+    origin = command.origin
+    return _suspended(state, command.reason, origin.command_id, origin.node_id, command.awaited_by)
+
+
+def _suspend_idle(state: AgentState, command: c.SuspendIdle) -> list[Event]:
+    is_idle = state.status is Status.RUNNING and not state.executions and state.restoring is None
+    if not is_idle or not is_live(state) or state.revision != command.revision:
+        return []
+    return _suspended(state, IDLE, command.checkpoint_id, command.node_id, None)
+
+
+def _suspended(state: AgentState, reason: str, checkpoint_id: str, node_id: str, awaited_by: str | None) -> list[Event]:
+    """The process goes at once; its state is on record, and a checkpoint of it follows unless there is one."""
+    unchanged = state.unchanged_since
+    if unchanged is not None:
+        return [
+            e.AgentSuspended(session_id=state.session_id, reason=reason, checkpoint_id=unchanged.checkpoint_id),
+        ]
+    return [
+        e.CheckpointRequested(
+            checkpoint_id=checkpoint_id, checkpoint_type="pre_suspend", node_id=node_id, awaited_by=awaited_by
+        ),
+        e.AgentSuspended(session_id=state.session_id, reason=reason, checkpoint_id=checkpoint_id),
+    ]
 
 
 def _resume(state: AgentState, command: c.Resume) -> list[Event]:
     if not is_live(state):
         refuse(state, command, "spawn a new one")
-    if state.status is not Status.SUSPENDED:
-        return []
-    return [
-        e.AgentResumed(
-            session_id=state.session_id,
-            node_id=command.origin.node_id,
-            incarnation=state.incarnation + 1,
-        )
-    ]
+    if command.assume is not None:
+        return held.reopen(state, command)
+    if command.checkpoint_id is not None:
+        return checkpoints.resume_from(state, command, command.checkpoint_id)
+    return [resumed(state, command.origin.node_id)] if state.status is Status.SUSPENDED else []
 
 
 def _terminate(state: AgentState, command: c.Terminate) -> list[Event]:
@@ -81,21 +124,11 @@ def _terminate(state: AgentState, command: c.Terminate) -> list[Event]:
     ]
 
 
-def _request_spawn(state: AgentState, node_id: str, requested_by: str) -> e.SpawnRequested:
-    return e.SpawnRequested(
-        spec=state.specification,
-        requested_by=requested_by,
-        node_id=node_id,
-        incarnation=state.incarnation + 1,
-        fleet_id=state.fleet_id,
-    )
-
-
 def _restart(state: AgentState, command: c.Restart) -> list[Event]:
     due = state.restart_pending and command.attempt == state.restart_attempt
     if not due or not is_live(state):
         return []
-    return [_request_spawn(state, command.origin.node_id, "restart policy")]
+    return [another_process(state, command.origin.node_id, "restart policy")]
 
 
 def _is_current(state: AgentState, incarnation: int) -> bool:
@@ -161,6 +194,7 @@ def _restart_or_give_up(state: AgentState, cause: str, usage: e.ResourceUsage) -
 def _give_up(state: AgentState, code: str, message: str, usage: e.ResourceUsage) -> list[Event]:
     return [
         *fail_open_executions(state, code, message),
+        *checkpoints.give_up(state),
         e.AgentFailed(code=code, message=message, usage=usage, completes=command_ids(state.spawn_awaited_by)),
     ]
 
@@ -172,7 +206,7 @@ def _recover_process(state: AgentState, command: c.RecoverProcess) -> list[Event
     restarted = e.AgentRestarted(
         attempt=state.restart_attempt, delay_seconds=0.0, cause=command.cause, usage=state.usage
     )
-    return [restarted, _request_spawn(state, command.node_id, "recovery")]
+    return [restarted, another_process(state, command.node_id, "recovery")]
 
 
 def _report_terminated(state: AgentState, command: c.ReportTerminated) -> list[Event]:
@@ -183,6 +217,7 @@ def _report_terminated(state: AgentState, command: c.ReportTerminated) -> list[E
             state, ErrorCode.INVALID_STATE.value, "the agent was terminated before the execution ended"
         ),
         *_fail_awaited_spawn(state),
+        *checkpoints.give_up(state),
         e.AgentTerminated(
             session_id=state.session_id,
             reason=state.terminating,
@@ -210,10 +245,14 @@ _DECIDE: dict[type[Command], Callable[[AgentState, Any], list[Event]]] = {
     c.Spawn: _spawn,
     c.Execute: executions.execute,
     c.Signal: executions.signal,
+    c.Checkpoint: checkpoints.checkpoint,
+    c.Restore: checkpoints.restore,
+    c.Fork: _fork,
     c.Suspend: _suspend,
     c.Resume: _resume,
     c.Terminate: _terminate,
     c.Restart: _restart,
+    c.ExpireCheckpoints: checkpoints.expire_checkpoints,
     c.ReportSpawned: _report_spawned,
     c.ReportSpawnFailed: _report_spawn_failed,
     c.ReportExit: _report_exit,
@@ -224,4 +263,10 @@ _DECIDE: dict[type[Command], Callable[[AgentState, Any], list[Event]]] = {
     c.RecordEffect: executions.record_effect,
     c.CompleteExecution: executions.complete_execution,
     c.FailExecution: executions.fail_execution,
+    c.RequestCheckpoint: checkpoints.request_checkpoint,
+    c.ReportCheckpointStored: checkpoints.report_checkpoint_stored,
+    c.ReportCheckpointFailed: checkpoints.report_checkpoint_failed,
+    c.ReportRestored: checkpoints.report_restored,
+    c.ReportRestoreFailed: checkpoints.report_restore_failed,
+    c.SuspendIdle: _suspend_idle,
 }

@@ -9,8 +9,21 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
+from domain.agent.checkpoint_events import (
+    AgentForked,
+    CheckpointCreated,
+    CheckpointExpired,
+    CheckpointFailed,
+    CheckpointKept,
+    CheckpointRequested,
+    CheckpointRestored,
+    ExecutionInherited,
+    RestoreFailed,
+    RestoreRequested,
+)
+from domain.agent.event_parts import Completing, ErrorDetail, JournalEntry, PendingSignal, ResourceUsage, StateChange
 from domain.message import Event
 from domain.specification import AgentSpecification, ResourceLimits
 
@@ -18,18 +31,31 @@ __all__ = [
     "AGENT_EVENTS",
     "AgentEvent",
     "AgentFailed",
+    "AgentForked",
     "AgentRestarted",
     "AgentResumed",
     "AgentSpawned",
     "AgentSuspended",
     "AgentTerminated",
+    "CheckpointCreated",
+    "CheckpointExpired",
+    "CheckpointFailed",
+    "CheckpointKept",
+    "CheckpointRequested",
+    "CheckpointRestored",
     "Completing",
     "EffectRecorded",
     "ErrorDetail",
     "ExecutionCompleted",
     "ExecutionFailed",
+    "ExecutionInherited",
+    "ExecutionReopened",
     "ExecutionStarted",
+    "JournalEntry",
+    "PendingSignal",
     "ResourceUsage",
+    "RestoreFailed",
+    "RestoreRequested",
     "SignalReceived",
     "SpawnFailed",
     "SpawnRequested",
@@ -40,39 +66,11 @@ __all__ = [
 ]
 
 
-class ErrorDetail(Struct, frozen=True, kw_only=True):
-    """A failure inside an event."""
-
-    code: str
-    message: str
-
-
-class ResourceUsage(Struct, frozen=True, kw_only=True):
-    """What an agent has used over its whole life, all its processes together."""
-
-    cpu_seconds: float = 0.0
-    memory_peak_bytes: int = 0
-    tokens_consumed: int = 0
-
-
-class StateChange(Struct, frozen=True, kw_only=True):
-    """What an execution changed of the agent's durable state."""
-
-    set: dict[str, Any] = {}
-    delete: tuple[str, ...] = ()
-
-
-class Completing(Event, frozen=True, kw_only=True):
-    """An event that is the outcome of earlier commands; `completes` holds their ids."""
-
-    type: ClassVar[str]
-    completes: tuple[str, ...] = ()
-
-
 class SpawnRequested(Event, frozen=True, kw_only=True):
     """The agent shall have a process on `node_id`. `incarnation` numbers its processes from 1."""
 
     type: ClassVar[str] = "agent.spawn.requested"
+    schema_version: ClassVar[int] = 2
     spec: AgentSpecification
     requested_by: str
     node_id: str
@@ -107,7 +105,10 @@ class SpawnFailed(Completing, frozen=True, kw_only=True):
 
 
 class AgentSuspended(Event, frozen=True, kw_only=True):
-    """The agent keeps its past and its state, but no process."""
+    """The agent keeps its past and its state, but no process. If its `reason` is `idle`, the next work resumes it.
+
+    `checkpoint_id` is the checkpoint that holds its state, or will when it is stored.
+    """
 
     type: ClassVar[str] = "agent.suspended"
     session_id: str | None
@@ -116,7 +117,7 @@ class AgentSuspended(Event, frozen=True, kw_only=True):
 
 
 class AgentResumed(Event, frozen=True, kw_only=True):
-    """A suspended agent shall have a process again, on `node_id`."""
+    """A suspended agent shall have a process again, on `node_id`, and goes on from `checkpoint_id` if there is one."""
 
     type: ClassVar[str] = "agent.resumed"
     session_id: str | None
@@ -197,7 +198,7 @@ class ToolCalled(Event, frozen=True, kw_only=True):
 
 
 class EffectRecorded(Event, frozen=True, kw_only=True):
-    """Something else was taken from the world: `kind` is now, random, sleep or signal.
+    """Something else was taken from the world: `kind` is now, random, sleep, signal or checkpoint.
 
     A sleep or a wait is recorded when it begins with its `deadline` (seconds since 1970) and `done` false, and again
     when it is over.
@@ -226,13 +227,29 @@ class ExecutionCompleted(Completing, frozen=True, kw_only=True):
 
 
 class ExecutionFailed(Completing, frozen=True, kw_only=True):
-    """The work ended badly; what it changed of the agent's state is dropped."""
+    """The work ended badly; what it changed of the agent's state is dropped.
+
+    It is `held` if only a person can know whether a tool took effect: `resume` with `assume` lets it go on.
+    """
 
     type: ClassVar[str] = "agent.execution.failed"
+    schema_version: ClassVar[int] = 2
     execution_id: str
     code: str
     message: str
     tokens: int = 0
+    held: bool = False
+
+
+class ExecutionReopened(Event, frozen=True, kw_only=True):
+    """A person has `assumed` that the tools under way in held work are done, with `result`, or not-done: it goes on."""
+
+    type: ClassVar[str] = "agent.execution.reopened"
+    execution_id: str
+    assumed: str
+    result: Any
+    requested_by: str
+    awaited_by: str | None = None
 
 
 class SignalReceived(Event, frozen=True, kw_only=True):
@@ -260,6 +277,17 @@ AgentEvent = (
     | ExecutionCompleted
     | ExecutionFailed
     | SignalReceived
+    | ExecutionReopened
+    | CheckpointRequested
+    | CheckpointCreated
+    | CheckpointKept
+    | CheckpointFailed
+    | CheckpointExpired
+    | RestoreRequested
+    | CheckpointRestored
+    | RestoreFailed
+    | AgentForked
+    | ExecutionInherited
 )
 
 AGENT_EVENTS: tuple[type[Event], ...] = AgentEvent.__args__

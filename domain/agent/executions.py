@@ -6,7 +6,7 @@ from typing import Any
 
 from domain.agent import commands as c
 from domain.agent import events as e
-from domain.agent.rules import ENDED, command_ids, is_live, refuse
+from domain.agent.rules import ENDED, command_ids, is_live, refuse, resumed
 from domain.agent.state import AgentState, Execution, Status
 from domain.errors import ErrorCode, Failure
 from domain.message import Event
@@ -31,7 +31,7 @@ def execute(state: AgentState, command: c.Execute) -> list[Event]:
     """Accept a piece of work."""
     if not is_live(state):
         refuse(state, command, "spawn a new one")
-    if state.status is Status.SUSPENDED:
+    if state.status is Status.SUSPENDED and not state.sleeps:
         refuse(state, command, "resume it first")
     limit = state.specification.executor.max_queued_executions
     if len(state.executions) >= limit:
@@ -41,8 +41,14 @@ def execute(state: AgentState, command: c.Execute) -> list[Event]:
         )
     require_shallow(command.input, "$.input")
     return [
-        e.ExecutionStarted(execution_id=command.origin.command_id, input=command.input, awaited_by=command.awaited_by)
+        *_woken(state, command),
+        e.ExecutionStarted(execution_id=command.origin.command_id, input=command.input, awaited_by=command.awaited_by),
     ]
+
+
+def _woken(state: AgentState, command: c.WireCommand) -> list[Event]:
+    """One that was suspended for idleness is resumed by what gives it work."""
+    return [resumed(state, command.origin.node_id)] if state.sleeps else []
 
 
 def signal(state: AgentState, command: c.Signal) -> list[Event]:
@@ -55,7 +61,7 @@ def signal(state: AgentState, command: c.Signal) -> list[Event]:
             f"{MAX_PENDING_SIGNALS} signals wait to be taken; the agent does not read them",
         )
     require_shallow(command.payload, "$.payload")
-    return [e.SignalReceived(name=command.name, payload=command.payload)]
+    return [*_woken(state, command), e.SignalReceived(name=command.name, payload=command.payload)]
 
 
 def _open_execution(state: AgentState, execution_id: str) -> Execution:
@@ -157,6 +163,7 @@ def fail_execution(state: AgentState, command: c.FailExecution) -> list[Event]:
             code=command.code,
             message=command.message,
             tokens=command.tokens,
+            held=command.held,
             completes=command_ids(execution.awaited_by),
         )
     ]

@@ -11,10 +11,12 @@ from domain.message import Event
 
 __all__ = ["failure_of", "result_of"]
 
+_FAILURES = (e.AgentFailed, e.SpawnFailed, e.ExecutionFailed, e.CheckpointFailed, e.RestoreFailed)
+
 
 def failure_of(event: Event) -> tuple[str, str] | None:
     """Code and message if the event means that the completed command failed."""
-    if isinstance(event, e.AgentFailed | e.SpawnFailed | e.ExecutionFailed):
+    if isinstance(event, _FAILURES):
         return event.code, event.message
     return None
 
@@ -26,6 +28,19 @@ def result_of(event: Event) -> dict[str, Any]:
             return {"execution_id": event.execution_id, "output": event.output}
         case e.ExecutionStarted():
             return {"execution_id": event.execution_id}
+        case e.ExecutionReopened():
+            return {"execution_id": event.execution_id}
+        case e.CheckpointCreated():
+            fields = ("checkpoint_id", "label", "size_bytes", "compressed_bytes", "sha256")
+            return {name: getattr(event, name) for name in fields}
+        case e.CheckpointKept() | e.CheckpointRequested():
+            return {"checkpoint_id": event.checkpoint_id}
+        case e.AgentSuspended() | e.AgentResumed():
+            return {} if event.checkpoint_id is None else {"checkpoint_id": event.checkpoint_id}
+        case e.CheckpointRestored():
+            return {"checkpoint_id": event.checkpoint_id, "restore_seconds": event.restore_seconds}
+        case e.AgentForked():
+            return {"from_agent_id": event.from_agent_id, "from_version": event.from_version}
         case e.AgentSpawned():
             fields = ("agent_id", "session_id", "node_id", "sandbox_type", "spawn_seconds")
             return {name: getattr(event, name) for name in fields}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from domain.agent import events as e
 from domain.agent.state import AgentState, Status
 from domain.errors import ErrorCode, Failure
 from domain.message import Command
 
-__all__ = ["ENDED", "command_ids", "is_live", "refuse"]
+__all__ = ["ENDED", "another_process", "command_ids", "is_live", "refuse", "resumed"]
 
 ENDED = (Status.TERMINATED, Status.FAILED)
 
@@ -27,3 +28,25 @@ def is_live(state: AgentState) -> bool:
 def command_ids(*command_ids: str | None) -> tuple[str, ...]:
     """Those command ids that are owed an outcome."""
     return tuple(command_id for command_id in command_ids if command_id is not None)
+
+
+def another_process(state: AgentState, node_id: str, requested_by: str) -> e.SpawnRequested:
+    """The agent shall have a process that begins anew."""
+    return e.SpawnRequested(
+        spec=state.specification,
+        requested_by=requested_by,
+        node_id=node_id,
+        incarnation=state.incarnation + 1,
+        fleet_id=state.fleet_id,
+    )
+
+
+def resumed(state: AgentState, node_id: str, checkpoint_id: str | None = None) -> e.AgentResumed:
+    """The suspended agent shall have a process again; `checkpoint_id` if it was brought back to that."""
+    unchanged = state.unchanged_since
+    return e.AgentResumed(
+        session_id=state.session_id,
+        node_id=node_id,
+        incarnation=state.incarnation + 1,
+        checkpoint_id=checkpoint_id or (unchanged.checkpoint_id if unchanged is not None else None),
+    )

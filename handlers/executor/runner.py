@@ -236,10 +236,10 @@ async def _require_end(process: AgentProcess) -> None:
 
 def _require_no_doubtful_call(execution: Execution, live: LiveCalls) -> None:
     """A tool that must not be called twice and was under way when the node died: only a person can know."""
-    for call, tool in execution.requested_tools.items():
+    for call, requested in execution.requested_tools.items():
         if call not in live:
             raise Failure(
                 ErrorCode.TOOL_INVOCATION_FAILED,
-                f"tool {tool!r} (call {call}) was under way when its process died; it is not declared idempotent, so "
-                "it is not called again: find out whether it took effect, then send the work again",
+                f"tool {requested.tool!r} (call {call}) was under way when its process died; it is not declared "
+                "idempotent, so it is not called again: find out whether it took effect, then send the work again",
             )

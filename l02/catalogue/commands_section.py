@@ -9,7 +9,17 @@ from bus.service import INTERNAL_VERBS, SERVICE_NAME, Answer
 from bus.subjects import API, AggregateId, command_subject, outcome_subject
 from bus.wire import ACTOR_HEADER, COMMAND_ID_HEADER, MAX_COMMAND_BYTES
 from domain.agent import events as e
-from domain.agent.commands import Execute, Spawn, Terminate, WireCommand
+from domain.agent.commands import (
+    Checkpoint,
+    Execute,
+    Fork,
+    Restore,
+    Resume,
+    Spawn,
+    Suspend,
+    Terminate,
+    WireCommand,
+)
 from domain.aggregates import AGGREGATES
 from domain.message import Event
 from l02.catalogue import examples
@@ -25,6 +35,11 @@ COMPLETED_BY: dict[type[WireCommand], tuple[type[Event], ...]] = {
     Spawn: (e.AgentSpawned, e.SpawnFailed, e.AgentFailed),
     Execute: (e.ExecutionCompleted, e.ExecutionFailed),
     Terminate: (e.AgentTerminated,),
+    Checkpoint: (e.CheckpointCreated, e.CheckpointFailed),
+    Suspend: (e.CheckpointCreated, e.CheckpointFailed),
+    Restore: (e.CheckpointRestored, e.RestoreFailed),
+    Resume: (e.CheckpointRestored, e.RestoreFailed, e.ExecutionCompleted, e.ExecutionFailed),
+    Fork: (e.AgentSpawned, e.SpawnFailed, e.AgentFailed),
 }
 _ENVELOPE_OF_COMMANDS = ("wait", "expected_version")
 
@@ -79,7 +94,7 @@ def _when(command: type[WireCommand]) -> str:
     ends = COMPLETED_BY.get(command)
     if ends:
         events = " or ".join(f"`{event.type}`" for event in ends)
-        return f"with {events}; at once if it is refused or changes nothing"
+        return f"with {events}; at the decision if there is nothing to wait for"
     return "nobody waits for it" if command.verb in INTERNAL_VERBS else "at the decision"
 
 
@@ -90,9 +105,11 @@ seen, the first counts. Subscribe before sending, or read the last message of th
 outcome holds up no other command.
 
 `ok`: done. `subject` and `version` say which aggregate and its version after it, `events` what it led to. `result`
-holds for `spawn` `agent_id`, `session_id`, `node_id`, `sandbox_type`, `spawn_seconds`; for `execute` `execution_id`,
-`output` (by reference if larger than 1 MiB), and with `"wait": "accepted"` the `execution_id` alone; for `terminate`
-`reason`, `resource_usage`, `duration_seconds`; for the others nothing.
+holds for `spawn` and `fork` `agent_id`, `session_id`, `node_id`, `sandbox_type`, `spawn_seconds`; for `execute`
+`execution_id`, `output` (by reference if larger than 1 MiB), and with `"wait": "accepted"` the `execution_id` alone;
+for `terminate` `reason`, `resource_usage`, `duration_seconds`; for `checkpoint` and `suspend` the `checkpoint_id` and,
+if it is new, its `label`, `size_bytes`, `compressed_bytes`, `sha256`; for `restore` and `resume` the `checkpoint_id`,
+if there is one, and `restore_seconds`; for `resume` with `assume` as for `execute`; for the others nothing.
 
 {code_block(examples.completed_outcome())}
 

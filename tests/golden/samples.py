@@ -56,6 +56,7 @@ _SPECIFICATION = AgentSpecification(
         graceful_shutdown_seconds=5.0,
         max_restart_count=3,
         restart_delay_seconds=(0.5, 1.5),
+        suspend_idle_after_seconds=600.0,
     ),
 )
 _USAGE = e.ResourceUsage(cpu_seconds=12.5, memory_peak_bytes=104_857_600, tokens_consumed=4321)
@@ -131,8 +132,66 @@ _EVENTS: tuple[Event, ...] = (
         state=e.StateChange(set={"seen": 5}, delete=("old",)),
         completes=("x1",),
     ),
-    e.ExecutionFailed(execution_id="x1", code="E2005", message="no such commit", completes=("x1",)),
+    e.ExecutionFailed(
+        execution_id="x1", code="E2005", message="no such commit", tokens=12, held=True, completes=("x1",)
+    ),
     e.SignalReceived(name="approve", payload=_JSON),
+    e.ExecutionReopened(execution_id="x1", assumed="done", result=_JSON, requested_by="alice", awaited_by="c5"),
+    e.CheckpointRequested(
+        checkpoint_id="k1",
+        checkpoint_type="manual",
+        node_id="n1",
+        label="before the move",
+        execution_id="x1",
+        call=3,
+        state=e.StateChange(set={"seen": 5}, delete=("old",)),
+        awaited_by="c6",
+    ),
+    e.CheckpointCreated(
+        checkpoint_id="k1",
+        checkpoint_type="manual",
+        label="before the move",
+        storage_location="postgres:a1/k1",
+        size_bytes=65_536,
+        compressed_bytes=20_480,
+        sha256="9f86d081884c7d659a2feaa0c55ad015",
+        version=17,
+        revision=9,
+        created_at=1_767_225_600.25,
+        duration_seconds=0.004,
+        completes=("c6",),
+    ),
+    e.CheckpointKept(checkpoint_id="k1", label="before the move"),
+    e.CheckpointFailed(
+        checkpoint_id="k2", checkpoint_type="auto", code="E2031", message="the state is too large", completes=("c7",)
+    ),
+    e.CheckpointExpired(checkpoint_id="k1", storage_location="postgres:a1/k1"),
+    e.RestoreRequested(
+        checkpoint_id="k1",
+        storage_location="postgres:a1/k1",
+        sha256="9f86d081884c7d659a2feaa0c55ad015",
+        node_id="n1",
+        resume=True,
+        requested_by="alice",
+        awaited_by="c8",
+    ),
+    e.CheckpointRestored(
+        checkpoint_id="k1", restore_seconds=0.002, state={"seen": 5, "log": _OBJECT}, completes=("c8",)
+    ),
+    e.RestoreFailed(checkpoint_id="k1", code="E2033", message="the checkpoint has changed", completes=("c8",)),
+    e.AgentForked(
+        from_agent_id="a0",
+        from_version=17,
+        from_sequence=40,
+        checkpoint_id="k1",
+        state={"seen": 5},
+        signals=(e.PendingSignal(name="approve", payload=_JSON),),
+    ),
+    e.ExecutionInherited(
+        execution_id="x1",
+        input=_JSON,
+        journal=(e.JournalEntry(call=1, kind="tool", request={"tool": "git_log"}, ok=True, result=_OBJECT),),
+    ),
 )
 
 SAMPLES = {

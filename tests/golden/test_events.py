@@ -105,7 +105,7 @@ def test_what_is_cut_off_is_unreadable(cut: int) -> None:
 def test_only_what_is_missing_is_written(tmp_path: Path) -> None:
     kept = tmp_path / f"{SIGNAL}.json"
     kept.write_bytes(b"as it was")
-    assert write(tmp_path) == [f"{event_type}.json" for event_type in SAMPLES if event_type != SIGNAL]
+    assert write(tmp_path) == [file_name(event_type) for event_type in SAMPLES if event_type != SIGNAL]
     assert write(tmp_path) == []
     assert kept.read_bytes() == b"as it was"
     assert (tmp_path / "agent.spawned.json").read_bytes() == golden("agent.spawned")

@@ -1,0 +1,148 @@
+"""Checkpoints in PostgreSQL, the default: a small one is one statement, a large one stores what has changed.
+
+A checkpoint is a list of chunks. That a chunk is there as long as a checkpoint needs it is held by a foreign key, so
+neither a crash between two statements nor two nodes at once can break that; what is left over is swept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from domain.errors import ErrorCode, Failure
+from handlers.state.checkpoint_store import Saved
+from handlers.state.stores.compression import Compression
+from handlers.state.stores.database import UNANSWERED, open_pool, sql
+from handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
+from handlers.state.stores.location import Location
+
+if TYPE_CHECKING:
+    from handlers.state.stores.database import PgPool
+
+__all__ = ["PostgresCheckpoints", "open_postgres_checkpoints"]
+
+_STORE = "postgres"
+_ATTEMPTS = 3
+
+
+class PostgresCheckpoints:
+    """A `CheckpointStore`. Its sizes are in bytes."""
+
+    def __init__(self, pool: PgPool, compression: Compression, limit: int) -> None:
+        self._pool = pool
+        self._compression = compression
+        self._limit = limit
+
+    async def save(self, agent_id: str, checkpoint_id: str, parts: Mapping[str, bytes]) -> Saved:
+        with _answered(ErrorCode.CHECKPOINT_FAILED, f"checkpoint {checkpoint_id} of {agent_id} is not stored"):
+            for _ in range(_ATTEMPTS - 1):
+                try:
+                    return await self._save(agent_id, checkpoint_id, parts)
+                except asyncpg.ForeignKeyViolationError:
+                    continue  # a chunk that was there when we looked has been swept since; now it is stored again
+            return await self._save(agent_id, checkpoint_id, parts)
+
+    async def load(self, storage_location: str, sha256: str) -> dict[str, bytes]:
+        location = Location.parse(storage_location, _STORE)
+        reader, position = ContentReader(storage_location), 0
+        with _answered(ErrorCode.RESTORE_FAILED, f"{storage_location} cannot be read"):
+            while rows := await self._pool.fetch(sql("load"), *_key(location), position, CHUNKS_AT_ONCE):
+                position = rows[-1]["position"]
+                await reader.take([row["data"] for row in rows])
+                if len(rows) < CHUNKS_AT_ONCE:
+                    break
+        if not position:
+            raise Failure(ErrorCode.RESTORE_FAILED, f"there is no checkpoint at {storage_location}")
+        return reader.parts(sha256)
+
+    async def delete(self, storage_location: str) -> None:
+        location = Location.parse(storage_location, _STORE)
+        with _answered(ErrorCode.CHECKPOINT_FAILED, f"{storage_location} is not deleted"):
+            await self._pool.execute(
+                "DELETE FROM state_checkpoints WHERE agent_id = $1 AND checkpoint_id = $2 AND sha256 = $3",
+                *_key(location),
+            )
+
+    async def locations(self, agent_id: str) -> list[str]:
+        with _answered(ErrorCode.RESTORE_FAILED, f"the checkpoints of {agent_id} cannot be listed"):
+            rows = await self._pool.fetch(
+                "SELECT checkpoint_id, sha256 FROM state_checkpoints WHERE agent_id = $1 ORDER BY stored_at", agent_id
+            )
+        return [str(Location(_STORE, agent_id, row["checkpoint_id"], row["sha256"].hex())) for row in rows]
+
+    async def sweep(self, unused_for: timedelta = timedelta(hours=1)) -> int:
+        removed = 0
+        with _answered(ErrorCode.CHECKPOINT_FAILED, "unused chunks are not removed"):
+            before = await self._pool.fetchval("SELECT now()") - unused_for
+            for row in await self._pool.fetch(
+                "SELECT DISTINCT agent_id FROM state_chunks WHERE stored_at < $1", before
+            ):
+                try:
+                    removed += await self._pool.fetchval(sql("sweep"), row["agent_id"], before)
+                except asyncpg.ForeignKeyViolationError:
+                    continue  # a save has begun to use one at this moment: the next sweep looks again
+        return removed
+
+    async def _save(self, agent_id: str, checkpoint_id: str, parts: Mapping[str, bytes]) -> Saved:
+        content = HashedContent(parts, self._limit)
+        if content.is_one_chunk:
+            packed = await content.packed(self._compression)
+            order, new, compressed = [content.sha256], ([content.sha256], [packed]), len(packed)
+        else:
+            order, compressed = [], 0
+            new = ([], [])
+            async for chunks in content.groups():
+                order += [chunk.sha256 for chunk in chunks]
+                compressed += await self._store(agent_id, chunks)
+        await self._pool.execute(sql("save"), agent_id, checkpoint_id, content.sha256, order, *new)
+        location = Location(_STORE, agent_id, checkpoint_id, content.sha256.hex())
+        return Saved(str(location), content.size, compressed, location.sha256)
+
+    async def _store(self, agent_id: str, chunks: list[Chunk]) -> int:
+        """Store those chunks that are not there; the bytes that all of them take."""
+        known = {
+            row["sha256"]: row["bytes"]
+            for row in await self._pool.fetch(
+                "SELECT sha256, octet_length(data) AS bytes FROM state_chunks WHERE agent_id = $1 AND sha256 = ANY ($2)",
+                agent_id,
+                [chunk.sha256 for chunk in chunks],
+            )
+        }
+        new = {chunk.sha256: chunk for chunk in chunks if chunk.sha256 not in known}
+        packed = await pack_all([*new.values()], self._compression)
+        if new:
+            await self._pool.execute(sql("store"), agent_id, [*new], packed)
+        known |= zip(new, map(len, packed), strict=True)
+        return sum(known.values())
+
+
+@asynccontextmanager
+async def open_postgres_checkpoints(
+    url: str, *, compression: Compression, limit: int
+) -> AsyncIterator[PostgresCheckpoints]:
+    """The checkpoints in the database at `url`, none larger than `limit` bytes; their tables are made if need be.
+
+    Raises asyncpg's errors, OSError or TimeoutError if the database is away.
+    """
+    async with open_pool(url) as pool:
+        yield PostgresCheckpoints(pool, compression, limit)
+
+
+def _key(location: Location) -> tuple[str, str, bytes]:
+    try:
+        return location.agent_id, location.checkpoint_id, bytes.fromhex(location.sha256)
+    except ValueError as error:
+        raise Failure(ErrorCode.RESTORE_FAILED, f"{str(location)!r} is not a checkpoint's location") from error
+
+
+@contextmanager
+def _answered(code: ErrorCode, what: str) -> Iterator[None]:
+    """Say what PostgreSQL's errors mean for a checkpoint."""
+    try:
+        yield
+    except UNANSWERED as error:
+        raise Failure(code, f"{what}: {error or type(error).__name__}") from error
