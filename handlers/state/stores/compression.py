@@ -7,7 +7,6 @@ rest). The checksum covers those too, so no stored bit can change unnoticed.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable
 from typing import Literal
 
@@ -18,54 +17,51 @@ __all__ = ["Compression", "Damaged", "pack", "unpack"]
 
 Compression = Literal["gzip", "zstd"]
 
-_CHECKSUM = struct.Struct(">I")
+_HEAD = struct.Struct(">IBI")  # checksum of what follows it, how it is compressed, bytes before that
+_CHECKSUM_BYTES = 4
 _GZIP_FORMAT = 31  # what zlib calls "window bits": 15, and 16 for gzip's header and trailer
 # ISA-L writes the same format as gzip at five times zlib's speed, and reads it at twice.
 _GZIP_LEVEL = 2
 _ZSTD_LEVEL = 1
-# Below that much less than before, reading it back is not worth it.
+# Less than that is not worth reading it back.
 _WORTH_IT = 0.95
 
-_CODES: dict[str, bytes] = {"as it is": b"\0", "gzip": b"\1", "zstd": b"\2"}
+_CODES: dict[str, int] = {"as it is": 0, "gzip": 1, "zstd": 2}
 
 
 class Damaged(Exception):
     """Stored bytes are not what was stored."""
 
 
-def _gzip(content: bytes) -> bytes:
-    return isal_zlib.compress(content, _GZIP_LEVEL, wbits=_GZIP_FORMAT)
-
-
-def _gunzip(packed: memoryview) -> bytes:
-    return isal_zlib.decompress(packed, wbits=_GZIP_FORMAT)
-
-
 _PACK: dict[Compression, Callable[[bytes], bytes]] = {
-    "gzip": _gzip,
+    "gzip": lambda content: isal_zlib.compress(content, _GZIP_LEVEL, wbits=_GZIP_FORMAT),
     "zstd": lambda content: zstd.compress(content, _ZSTD_LEVEL),
 }
-_UNPACK: dict[bytes, Callable[[memoryview], bytes]] = {
-    _CODES["as it is"]: bytes,
-    _CODES["gzip"]: _gunzip,
-    _CODES["zstd"]: zstd.decompress,
+_UNPACK: dict[int, Callable[[memoryview, int], bytes | memoryview]] = {
+    _CODES["as it is"]: lambda packed, size: packed,
+    _CODES["gzip"]: lambda packed, size: isal_zlib.decompress(packed, wbits=_GZIP_FORMAT, bufsize=size),
+    _CODES["zstd"]: lambda packed, size: zstd.decompress(packed),
 }
 
 
 def pack(content: bytes, compression: Compression) -> bytes:
-    """A checksum of what follows, how it is compressed, and the content so compressed."""
+    """The content compressed, or as it is where that does not help, behind its head."""
     code, packed = _CODES[compression], _PACK[compression](content)
     if len(packed) > len(content) * _WORTH_IT:
         code, packed = _CODES["as it is"], content
-    return b"".join([_CHECKSUM.pack(zlib.crc32(packed, zlib.crc32(code))), code, packed])
+    checksum = isal_zlib.crc32(packed, isal_zlib.crc32(_HEAD.pack(0, code, len(content))[_CHECKSUM_BYTES:]))
+    return _HEAD.pack(checksum, code, len(content)) + packed
 
 
-def unpack(stored: bytes) -> bytes:
+def unpack(stored: bytes) -> bytes | memoryview:
     """The content that was packed. Raises Damaged."""
-    body = memoryview(stored)[_CHECKSUM.size :]
-    if not body or zlib.crc32(body) != _CHECKSUM.unpack_from(stored)[0]:
-        raise Damaged("the checksum of a stored chunk does not fit")
+    view = memoryview(stored)
+    if len(view) < _HEAD.size:
+        raise Damaged("a stored chunk has lost its head")
+    checksum, code, size = _HEAD.unpack_from(view)
+    if isal_zlib.crc32(view[_CHECKSUM_BYTES:]) != checksum:
+        raise Damaged("a stored chunk does not fit its checksum")
     try:
-        return _UNPACK[bytes(body[:1])](body[1:])
+        return _UNPACK[code](view[_HEAD.size :], max(size, 1))
     except (KeyError, isal_zlib.error, zstd.ZstdError) as error:
         raise Damaged(f"a stored chunk cannot be read: {error!r}") from error

@@ -43,16 +43,19 @@ class PartsReader:
         self._name, self._part_length = "", 0
         self._expect(_LENGTHS.size, self._take_lengths)
 
-    def feed(self, piece: bytes) -> None:
+    def feed(self, piece: bytes | memoryview) -> None:
         """The next piece. Raises ValueError if it cannot belong to a content."""
         rest = memoryview(piece)
         while rest:
-            taken = min(len(rest), self._missing)
-            self._taken.write(rest[:taken])
-            self._missing -= taken
-            rest = rest[taken:]
-            if not self._missing:
+            taken, rest = rest[: self._missing], rest[self._missing :]
+            self._missing -= len(taken)
+            if self._missing:
+                self._taken.write(taken)
+            elif self._taken.tell():
+                self._taken.write(taken)
                 self._then(self._taken.getvalue())
+            else:
+                self._then(bytes(taken))
 
     def parts(self) -> dict[str, bytes]:
         """All parts. Raises ValueError if the content is not at its end."""

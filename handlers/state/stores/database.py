@@ -43,7 +43,13 @@ async def open_pool(url: str) -> AsyncIterator[PgPool]:
         max_size=_POOL_SIZE,
         timeout=_CONNECT_SECONDS,
         command_timeout=_COMMAND_SECONDS,
-        server_settings={"search_path": SCHEMA, "application_name": "l02-state"},
+        server_settings={
+            "search_path": SCHEMA,
+            "application_name": "l02-state",
+            # Every statement here goes by keys; planning one anew would take longer than carrying it out.
+            "plan_cache_mode": "force_generic_plan",
+        },
+        reset=_leave_as_it_is,
     ) as pool:
         async with pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
@@ -51,3 +57,7 @@ async def open_pool(url: str) -> AsyncIterator[PgPool]:
             if await connection.fetchval("SELECT to_regclass('state_chunks')") is None:
                 await connection.execute(sql("tables"))
         yield pool
+
+
+async def _leave_as_it_is(_: object) -> None:
+    """No statement here leaves anything in its session, and resetting one takes as long as a small load."""

@@ -21,9 +21,9 @@ __all__ = ["CHUNKS_AT_ONCE", "Chunk", "ContentReader", "HashedContent", "pack_al
 
 CHUNKS_AT_ONCE = 16
 # Up to here a content is one chunk: it is stored with one statement, and searching for cuts would take longer.
-_ONE_CHUNK_BYTES = 1024 * 1024
+_ONE_CHUNK_BYTES = 1280 * 1024
 # Going to a thread and back takes 0.1 ms; less than this is hashed and packed as fast.
-_NO_THREAD_BYTES = 8 * 1024
+_NO_THREAD_BYTES = 128 * 1024
 
 T = TypeVar("T")
 

@@ -78,9 +78,7 @@ class PostgresCheckpoints:
         removed = 0
         with _answered(ErrorCode.CHECKPOINT_FAILED, "unused chunks are not removed"):
             before = await self._pool.fetchval("SELECT now()") - unused_for
-            for row in await self._pool.fetch(
-                "SELECT DISTINCT agent_id FROM state_chunks WHERE stored_at < $1", before
-            ):
+            for row in await self._pool.fetch("SELECT DISTINCT agent_id FROM state_chunks WHERE stored_at < $1", before):
                 try:
                     removed += await self._pool.fetchval(sql("sweep"), row["agent_id"], before)
                 except asyncpg.ForeignKeyViolationError:
@@ -91,14 +89,14 @@ class PostgresCheckpoints:
         content = HashedContent(parts, self._limit)
         if content.is_one_chunk:
             packed = await content.packed(self._compression)
-            order, new, compressed = [content.sha256], ([content.sha256], [packed]), len(packed)
+            await self._pool.execute(sql("save_small"), agent_id, checkpoint_id, content.sha256, packed)
+            compressed = len(packed)
         else:
             order, compressed = [], 0
-            new = ([], [])
             async for chunks in content.groups():
                 order += [chunk.sha256 for chunk in chunks]
                 compressed += await self._store(agent_id, chunks)
-        await self._pool.execute(sql("save"), agent_id, checkpoint_id, content.sha256, order, *new)
+            await self._pool.execute(sql("save_large"), agent_id, checkpoint_id, content.sha256, order)
         location = Location(_STORE, agent_id, checkpoint_id, content.sha256.hex())
         return Saved(str(location), content.size, compressed, location.sha256)
 

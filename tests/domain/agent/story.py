@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from domain.agent import commands as c
 from domain.agent import events as e
-from domain.agent.state import AgentState
+from domain.agent.checkpoint_events import CheckpointType
+from domain.agent.forks import Past, past_of
+from domain.agent.state import AgentState, RequestedTool
 from domain.aggregates import AGENT
 from domain.message import Event
 from domain.specification import AgentSpecification, LifecycleLimits, ResourceLimits
@@ -15,14 +19,19 @@ from tests.domain.given_when_then import Given
 SPEC = AgentSpecification(name="historian", entrypoint="/agents/historian.py")
 LIMITS = ResourceLimits()
 USAGE = e.ResourceUsage(cpu_seconds=1.5, memory_peak_bytes=1024)
+SEND_MAIL = RequestedTool(tool="send_mail", arguments={"to": "bob"})
 
 
 def given(*past: Event) -> Given[AgentState]:
     return Given(AGENT, past)
 
 
-def origin(command_id: str = "c1", node_id: str = "n1") -> c.Origin:
-    return c.Origin(agent_id="a1", command_id=command_id, node_id=node_id, actor="alice")
+def origin(command_id: str = "c1", node_id: str = "n1", past: Past | None = None) -> c.Origin:
+    return c.Origin(agent_id="a1", command_id=command_id, node_id=node_id, actor="alice", past=past)
+
+
+def past_after(*events: Event) -> Past:
+    return past_of(given(*events).state, len(events), 10 * len(events))
 
 
 def restarting_at_most(times: int, *delays: float) -> AgentSpecification:
@@ -173,6 +182,97 @@ def execution_failed(
     return e.ExecutionFailed(execution_id=execution_id, code=code, message=message, completes=completes)
 
 
+def checkpoint_requested(
+    checkpoint_id: str = "k1",
+    checkpoint_type: CheckpointType = "manual",
+    *,
+    label: str | None = None,
+    call: int | None = None,
+    state: e.StateChange | UnsetType = UNSET,
+    awaited_by: str | None = None,
+) -> e.CheckpointRequested:
+    return e.CheckpointRequested(
+        checkpoint_id=checkpoint_id,
+        checkpoint_type=checkpoint_type,
+        node_id="n1",
+        label=label,
+        execution_id=None if call is None else "x1",
+        call=call,
+        state=state,
+        awaited_by=awaited_by,
+    )
+
+
+def report_stored(checkpoint_id: str = "k1", revision: int = 0) -> c.ReportCheckpointStored:
+    return c.ReportCheckpointStored(
+        checkpoint_id=checkpoint_id,
+        storage_location=f"postgres:a1/{checkpoint_id}",
+        size_bytes=100,
+        compressed_bytes=50,
+        sha256="9f86d081",
+        version=4,
+        revision=revision,
+        created_at=1000.0,
+        duration_seconds=0.01,
+    )
+
+
+def checkpoint_created(
+    checkpoint_id: str = "k1",
+    revision: int = 0,
+    *,
+    checkpoint_type: CheckpointType = "manual",
+    label: str | None = None,
+    completes: tuple[str, ...] = (),
+) -> e.CheckpointCreated:
+    return e.CheckpointCreated(
+        checkpoint_id=checkpoint_id,
+        checkpoint_type=checkpoint_type,
+        label=label,
+        storage_location=f"postgres:a1/{checkpoint_id}",
+        size_bytes=100,
+        compressed_bytes=50,
+        sha256="9f86d081",
+        version=4,
+        revision=revision,
+        created_at=1000.0,
+        duration_seconds=0.01,
+        completes=completes,
+    )
+
+
+def stored(checkpoint_id: str = "k1", revision: int = 0, *, label: str | None = None) -> tuple[Event, ...]:
+    return checkpoint_requested(checkpoint_id, label=label), checkpoint_created(checkpoint_id, revision, label=label)
+
+
+def checkpoint_expired(checkpoint_id: str = "k1") -> e.CheckpointExpired:
+    return e.CheckpointExpired(checkpoint_id=checkpoint_id, storage_location=f"postgres:a1/{checkpoint_id}")
+
+
+def checkpoint_told(result: Any, call: int = 1, label: str | None = None) -> e.EffectRecorded:
+    return e.EffectRecorded(execution_id="x1", call=call, kind="checkpoint", request={"label": label}, result=result)
+
+
+def restore_requested(
+    checkpoint_id: str = "k1", *, resume: bool = False, node_id: str = "n1", awaited_by: str | None = None
+) -> e.RestoreRequested:
+    return e.RestoreRequested(
+        checkpoint_id=checkpoint_id,
+        storage_location=f"postgres:a1/{checkpoint_id}",
+        sha256="9f86d081",
+        node_id=node_id,
+        resume=resume,
+        requested_by="alice",
+        awaited_by=awaited_by,
+    )
+
+
+def checkpoint_restored(checkpoint_id: str = "k1", *, completes: tuple[str, ...] = ()) -> e.CheckpointRestored:
+    return e.CheckpointRestored(
+        checkpoint_id=checkpoint_id, restore_seconds=0.01, state={"seen": 5}, completes=completes
+    )
+
+
 def signalled(name: str = "approve", payload: Any = True) -> e.SignalReceived:
     return e.SignalReceived(name=name, payload=payload)
 
@@ -181,6 +281,11 @@ PENDING = (spawn_requested(),)
 RUNNING = (*PENDING, spawned())
 EXECUTING = (*RUNNING, started())
 RESTARTING = (*RUNNING, restarted())
+CHECKPOINTED = (*RUNNING, started(), completed(state=e.StateChange(set={"seen": 5})), *stored("k1", 2))
+"""With a checkpoint that holds it as it is."""
+MOVED_ON = (*CHECKPOINTED, signalled())
+IDLE = (*CHECKPOINTED, e.AgentSuspended(session_id="s1", reason="idle", checkpoint_id="k1"))
+HELD = (*EXECUTING, tool_requested(), e.ExecutionFailed(execution_id="x1", code="E2001", message="in doubt", held=True))
 SUSPENDED = (*RUNNING, e.AgentSuspended(session_id="s1", reason="user_request"))
 TERMINATING = (*RUNNING, e.TerminationRequested(reason="user_request", requested_by="alice"))
 TERMINATED = (*TERMINATING, terminated())

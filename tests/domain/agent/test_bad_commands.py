@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 
 from domain.agent.commands import (
     WIRE_COMMANDS,
+    Checkpoint,
     Execute,
+    ExpireCheckpoints,
+    Fork,
     Restart,
+    Restore,
     Resume,
     Signal,
     Spawn,
@@ -33,13 +37,22 @@ SENDABLE: dict[type[WireCommand], dict[str, Any]] = {
     Execute: {"input": {"question": "how many commits?"}},
     Signal: {"name": "approve", "payload": True},
     Suspend: {"reason": "lunch"},
-    Resume: {},
+    Resume: {"checkpoint_id": "k1"},
+    Checkpoint: {"label": "before the move"},
+    Restore: {"checkpoint_id": "k1"},
+    Fork: {"from_agent_id": "a0", "at": 17},
+    ExpireCheckpoints: {"checkpoint_ids": ["k1"], "keep": 1},
     Terminate: {"reason": "drain"},
     Restart: {"attempt": 1},
 }
 LIVES: list[tuple[Event, ...]] = [(), EXECUTING, RESTARTING, SUSPENDED, TERMINATING, FAILED]
 ENVELOPE = {"wait": "accepted", "expected_version": 3}
-REFUSALS = {ErrorCode.COMMAND_INVALID, ErrorCode.AGGREGATE_NOT_FOUND, ErrorCode.INVALID_STATE}
+REFUSALS = {
+    ErrorCode.COMMAND_INVALID,
+    ErrorCode.AGGREGATE_NOT_FOUND,
+    ErrorCode.INVALID_STATE,
+    ErrorCode.RESTORE_FAILED,
+}
 
 
 @st.composite

@@ -10,17 +10,25 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec.structs import replace
 
 from domain.agent import commands as c
 from domain.agent import events as e
-from domain.agent.state import Status
+from domain.agent.forks import past_of
+from domain.agent.state import AgentState, Status
 from domain.aggregates import AGENT
 from domain.errors import ErrorCode, Failure
 from domain.message import Command, Event
 from domain.specification import AgentSpecification, ExecutorLimits, LifecycleLimits, ResourceLimits
+from tests.domain.agent.story import report_stored
 from tests.domain.read_back import read_back
 
-REFUSALS = {ErrorCode.COMMAND_INVALID, ErrorCode.AGGREGATE_NOT_FOUND, ErrorCode.INVALID_STATE}
+REFUSALS = {
+    ErrorCode.COMMAND_INVALID,
+    ErrorCode.AGGREGATE_NOT_FOUND,
+    ErrorCode.INVALID_STATE,
+    ErrorCode.RESTORE_FAILED,
+}
 ENDED = (Status.TERMINATED, Status.FAILED)
 
 values = st.sampled_from([1, None, "text", {"name": ["a", 0.5]}])
@@ -49,6 +57,15 @@ changes = st.builds(
 )
 
 
+def content(state: AgentState) -> Any:
+    """What a checkpoint holds, but for the record that one was taken."""
+    executions = [
+        replace(execution, awaited_by=None, journal=tuple(one for one in execution.journal if one.kind != "checkpoint"))
+        for execution in state.executions.values()
+    ]
+    return state.data, executions, state.signals
+
+
 class AgentLife(RuleBasedStateMachine):
     """Sends an agent commands, as its node and its users might in the worst of all orders."""
 
@@ -59,6 +76,7 @@ class AgentLife(RuleBasedStateMachine):
         self.awaited: list[str] = []
         self.completed: list[str] = []
         self.sent = 0
+        self.at_revision: dict[int, Any] = {}
 
     @initialize(spec=specifications, wait=waits, stage=st.sampled_from([3, 3, 4, 4, 1, 1, 2, 0]))
     def begin(self, spec: AgentSpecification, wait: Any, stage: int) -> None:
@@ -92,6 +110,7 @@ class AgentLife(RuleBasedStateMachine):
 
     def record(self, event: Event) -> None:
         self.state = AGENT.evolve(self.state, event)
+        self.at_revision.setdefault(self.state.revision, content(self.state))
         self.history.append(event)
         assert read_back(event) == event
         awaited_by = getattr(event, "awaited_by", None)
@@ -213,9 +232,70 @@ class AgentLife(RuleBasedStateMachine):
             )
         )
 
+    @rule(choice=choices, held=st.booleans())
+    def fail_execution(self, choice: int, held: bool) -> None:
+        self.send(c.FailExecution(execution_id=self.execution(choice), code="E2005", message="no", held=held))
+
+    def checkpoint_id(self, choice: int) -> str:
+        known = [*self.state.checkpoints, *self.state.pending_checkpoints, "unknown"]
+        return known[-1 - choice % len(known)]
+
+    @rule(label=st.none() | names, wait=waits)
+    def checkpoint(self, label: str | None, wait: Any) -> None:
+        self.send(c.Checkpoint(label=label, wait=wait, origin=self.origin()))
+
+    @rule(choice=choices, call=calls, by_agent=st.booleans(), state=changes)
+    def request_checkpoint(self, choice: int, call: int, by_agent: bool, state: e.StateChange) -> None:
+        asked = {"execution_id": self.execution(choice), "call": call, "state": state} if by_agent else {}
+        checkpoint_id = f"k{self.sent}-{call}"
+        self.send(c.RequestCheckpoint(checkpoint_id=checkpoint_id, checkpoint_type="auto", node_id="n1", **asked))
+
+    @rule(choice=choices, behind=st.integers(0, 1))
+    def report_checkpoint_stored(self, choice: int, behind: int) -> None:
+        revision = max(0, self.state.revision - behind)
+        self.send(report_stored(self.checkpoint_id(choice), revision))
+
     @rule(choice=choices)
-    def fail_execution(self, choice: int) -> None:
-        self.send(c.FailExecution(execution_id=self.execution(choice), code="E2005", message="no"))
+    def report_checkpoint_failed(self, choice: int) -> None:
+        self.send(c.ReportCheckpointFailed(checkpoint_id=self.checkpoint_id(choice), code="E2030", message="no"))
+
+    @rule(choice=choices, wait=waits)
+    def restore(self, choice: int, wait: Any) -> None:
+        self.send(c.Restore(checkpoint_id=self.checkpoint_id(choice), wait=wait, origin=self.origin()))
+
+    @rule(choice=choices, wait=waits)
+    def resume_from(self, choice: int, wait: Any) -> None:
+        self.send(c.Resume(checkpoint_id=self.checkpoint_id(choice), wait=wait, origin=self.origin()))
+
+    @rule(choice=choices, state=changes)
+    def report_restored(self, choice: int, state: e.StateChange) -> None:
+        wanted = self.state.restoring.checkpoint_id if self.state.restoring else self.checkpoint_id(choice)
+        self.send(c.ReportRestored(checkpoint_id=wanted, restore_seconds=0.1, state=state.set))
+
+    @rule(choice=choices)
+    def report_restore_failed(self, choice: int) -> None:
+        wanted = self.state.restoring.checkpoint_id if self.state.restoring else self.checkpoint_id(choice)
+        self.send(c.ReportRestoreFailed(checkpoint_id=wanted, code="E2032", message="no"))
+
+    @rule(choice=choices, keep=st.integers(0, 2))
+    def expire_checkpoints(self, choice: int, keep: int) -> None:
+        self.send(c.ExpireCheckpoints(checkpoint_ids=(self.checkpoint_id(choice),), keep=keep, origin=self.origin()))
+
+    @rule(wait=waits, assume=st.sampled_from(["done", "not-done"]), choice=choices)
+    def assume(self, wait: Any, assume: Any, choice: int) -> None:
+        held = [*self.state.held, None]
+        execution_id = held[choice % len(held)]
+        self.send(c.Resume(assume=assume, execution_id=execution_id, wait=wait, origin=self.origin()))
+
+    @rule(off=incarnations)
+    def suspend_idle(self, off: int) -> None:
+        idle = c.SuspendIdle(revision=self.state.revision + off, checkpoint_id=f"i{self.sent}", node_id="n1")
+        self.send(idle)
+
+    @rule(wait=waits)
+    def fork(self, wait: Any) -> None:
+        """From itself, which is as good a past as any other's; it is refused but for an agent that is new."""
+        self.send(c.Fork(from_agent_id="a1", wait=wait, origin=self.origin()))
 
     @invariant()
     def the_state_is_the_fold_of_the_events(self) -> None:
@@ -230,6 +310,8 @@ class AgentLife(RuleBasedStateMachine):
     def what_is_still_owed_is_known(self) -> None:
         owed = {execution.awaited_by for execution in self.state.executions.values()}
         owed |= {self.state.spawn_awaited_by, self.state.termination_awaited_by}
+        owed |= {pending.awaited_by for pending in self.state.pending_checkpoints.values()}
+        owed |= {self.state.restoring.awaited_by} if self.state.restoring else set()
         assert owed - {None} == set(self.awaited) - set(self.completed)
 
     @invariant()
@@ -244,6 +326,12 @@ class AgentLife(RuleBasedStateMachine):
         if state.status in ENDED:
             assert state.executions == {}
             assert state.signals == ()
+            assert state.held == {}
+            assert state.pending_checkpoints == {}
+            assert state.restoring is None
+        assert not state.sleeps or state.executions == {}, "it sleeps though there is work"
+        assert not state.executions.keys() & state.held.keys()
+        assert not state.checkpoints.keys() & state.pending_checkpoints.keys()
 
     @invariant()
     def incarnations_count_up(self) -> None:
@@ -268,9 +356,27 @@ class AgentLife(RuleBasedStateMachine):
         assert self.state.usage.tokens_consumed == sum(completed)
 
     @invariant()
-    def nothing_follows_the_end(self) -> None:
-        ends = [at for at, event in enumerate(self.history) if isinstance(event, e.AgentTerminated | e.AgentFailed)]
-        assert ends == ([len(self.history) - 1] if self.state.status in ENDED else [])
+    def nothing_but_expiry_follows_the_end(self) -> None:
+        history = [event for event in self.history if not isinstance(event, e.CheckpointExpired)]
+        ends = [at for at, event in enumerate(history) if isinstance(event, e.AgentTerminated | e.AgentFailed)]
+        assert ends == ([len(history) - 1] if self.state.status in ENDED else [])
+
+    @invariant()
+    def a_fork_begins_as_the_agent_is(self) -> None:
+        """Whatever has happened: what a fork takes over is what it then has."""
+        if self.state.spec is None:
+            return
+        past = past_of(self.state, len(self.history), len(self.history))
+        events = AGENT.decide(
+            AGENT.initial_state(), c.Fork(from_agent_id="a1", origin=c.Origin(command_id="f", past=past))
+        )
+        forked = reduce(AGENT.evolve, events, AGENT.initial_state())
+        assert past_of(forked, past.version, past.sequence) == past
+
+    @invariant()
+    def an_unchanged_agent_is_as_its_checkpoint_holds_it(self) -> None:
+        kept = self.state.unchanged_since
+        assert kept is None or self.at_revision[kept.revision] == content(self.state)
 
 
 TestAgentLife = AgentLife.TestCase

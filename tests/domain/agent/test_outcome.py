@@ -9,9 +9,14 @@ from domain.agent.outcome import failure_of, result_of
 from domain.errors import ErrorCode
 from domain.message import Event
 from tests.domain.agent.story import (
+    checkpoint_created,
+    checkpoint_expired,
+    checkpoint_requested,
+    checkpoint_restored,
     completed,
     execution_failed,
     restarted,
+    restore_requested,
     signalled,
     spawn_requested,
     spawned,
@@ -25,6 +30,8 @@ FAILURES: list[Event] = [
     e.SpawnFailed(code="E2021", message="not in time", attempt=1),
     e.AgentFailed(code="E2021", message="not in time"),
     execution_failed("E2021", "not in time"),
+    e.CheckpointFailed(checkpoint_id="k1", checkpoint_type="auto", code="E2021", message="not in time"),
+    e.RestoreFailed(checkpoint_id="k1", code="E2021", message="not in time"),
 ]
 RESULTS: list[tuple[Event, dict[str, object]]] = [
     (
@@ -42,6 +49,22 @@ RESULTS: list[tuple[Event, dict[str, object]]] = [
         },
     ),
 ]
+CHECKPOINT = {"checkpoint_id": "k1", "label": None, "size_bytes": 100, "compressed_bytes": 50, "sha256": "9f86d081"}
+RESULTS += [
+    (checkpoint_created(), CHECKPOINT),
+    (e.CheckpointKept(checkpoint_id="k1"), {"checkpoint_id": "k1"}),
+    (checkpoint_requested(), {"checkpoint_id": "k1"}),
+    (e.AgentSuspended(session_id="s1", reason="user_request", checkpoint_id="k1"), {"checkpoint_id": "k1"}),
+    (checkpoint_restored(), {"checkpoint_id": "k1", "restore_seconds": 0.01}),
+    (
+        e.ExecutionReopened(execution_id="x1", assumed="done", result=None, requested_by="alice"),
+        {"execution_id": "x1"},
+    ),
+    (
+        e.AgentForked(from_agent_id="a0", from_version=4, from_sequence=40, checkpoint_id=None, state={}, signals=()),
+        {"from_agent_id": "a0", "from_version": 4},
+    ),
+]
 WITHOUT: list[Event] = [
     spawn_requested(),
     e.AgentSuspended(session_id="s1", reason="user_request"),
@@ -52,6 +75,9 @@ WITHOUT: list[Event] = [
     tool_called(),
     e.EffectRecorded(execution_id="x1", call=1, kind="now", request=None, result=1.0),
     signalled(),
+    checkpoint_expired(),
+    restore_requested(),
+    e.ExecutionInherited(execution_id="x1", input=1, journal=()),
 ]
 
 

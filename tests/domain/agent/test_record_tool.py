@@ -1,6 +1,14 @@
 from domain.agent.state import JournalEntry
 from domain.errors import ErrorCode
-from tests.domain.agent.story import EXECUTING, completed, given, record_tool, tool_called, tool_requested
+from tests.domain.agent.story import (
+    EXECUTING,
+    SEND_MAIL,
+    completed,
+    given,
+    record_tool,
+    tool_called,
+    tool_requested,
+)
 
 
 def test_happened() -> None:
@@ -15,7 +23,7 @@ def test_happened() -> None:
 def test_the_call_is_in_doubt_no_more() -> None:
     past = (*EXECUTING, tool_requested(1), tool_requested(2))
     after = given(*past).when(record_tool(1)).then(tool_called(1))
-    assert after.state.executions["x1"].requested_tools == {2: "send_mail"}
+    assert after.state.executions["x1"].requested_tools == {2: SEND_MAIL}
 
 
 def test_the_journal_has_the_order_of_the_answers() -> None:

@@ -2,6 +2,7 @@ from domain.errors import ErrorCode
 from tests.domain.agent.story import (
     EXECUTING,
     RUNNING,
+    SEND_MAIL,
     completed,
     given,
     request_tool,
@@ -12,7 +13,7 @@ from tests.domain.agent.story import (
 
 def test_happened() -> None:
     after = given(*EXECUTING).when(request_tool()).then(tool_requested())
-    assert after.state.executions["x1"].requested_tools == {1: "send_mail"}
+    assert after.state.executions["x1"].requested_tools == {1: SEND_MAIL}
 
 
 def test_each_call_has_its_own() -> None:

@@ -1,4 +1,5 @@
 import pytest
+from msgspec.structs import replace
 
 from domain.agent import commands as c
 from domain.agent import events as e
@@ -6,39 +7,53 @@ from domain.agent.state import Status
 from domain.errors import ErrorCode
 from domain.message import Event
 from tests.domain.agent.story import (
+    CHECKPOINTED,
     EXECUTING,
     FAILED,
+    IDLE,
     PENDING,
     RESTARTING,
     RUNNING,
     SUSPENDED,
     TERMINATED,
     TERMINATING,
+    checkpoint_requested,
     given,
     origin,
 )
 
 SUSPEND = c.Suspend(reason="lunch", origin=origin())
+REQUESTED = checkpoint_requested("c1", "pre_suspend", awaited_by="c1")
+TAKEN_AWAY = e.AgentSuspended(session_id="s1", reason="lunch", checkpoint_id="c1")
 
 
 def test_happened() -> None:
-    after = given(*RUNNING).when(SUSPEND).then(e.AgentSuspended(session_id="s1", reason="lunch"))
+    after = given(*RUNNING).when(SUSPEND).then(REQUESTED, TAKEN_AWAY)
     assert after.state.status is Status.SUSPENDED
     assert not after.state.process_ready
 
 
 def test_a_spawn_under_way_can_be_suspended() -> None:
-    given(*PENDING).when(SUSPEND).then(e.AgentSuspended(session_id=None, reason="lunch"))
+    given(*PENDING).when(SUSPEND).then(REQUESTED, replace(TAKEN_AWAY, session_id=None))
 
 
 def test_no_restart_is_pending_after_it() -> None:
-    after = given(*RESTARTING).when(SUSPEND).then(e.AgentSuspended(session_id="s1", reason="lunch"))
+    after = given(*RESTARTING).when(SUSPEND).then(REQUESTED, TAKEN_AWAY)
     assert not after.state.restart_pending
 
 
 def test_its_work_is_kept() -> None:
-    after = given(*EXECUTING).when(SUSPEND).then(e.AgentSuspended(session_id="s1", reason="lunch"))
+    after = given(*EXECUTING).when(SUSPEND).then(REQUESTED, TAKEN_AWAY)
     assert list(after.state.executions) == ["x1"]
+
+
+def test_nothing_is_stored_twice() -> None:
+    given(*CHECKPOINTED).when(SUSPEND).then(replace(TAKEN_AWAY, checkpoint_id="k1"))
+
+
+def test_one_that_is_only_idle_stays_suspended_from_now_on() -> None:
+    after = given(*IDLE).when(SUSPEND).then(replace(TAKEN_AWAY, checkpoint_id="k1"))
+    after.when(c.Execute(input=1, origin=origin())).fails(ErrorCode.INVALID_STATE, "resume it first")
 
 
 def test_ignored_twice() -> None:

@@ -14,6 +14,7 @@ from tests.domain.agent.story import (
     report_exit,
     report_spawn_failed,
     report_spawned,
+    report_stored,
     report_terminated,
     request_tool,
 )
@@ -36,6 +37,15 @@ TO_AN_EXISTING_AGENT: list[Command] = [
     c.RecordEffect(execution_id="x1", call=1, kind="now", request=None),
     complete_execution(),
     c.FailExecution(execution_id="x1", code="E2005", message="no"),
+    c.Checkpoint(),
+    c.Restore(checkpoint_id="k1"),
+    c.ExpireCheckpoints(checkpoint_ids=("k1",)),
+    c.RequestCheckpoint(checkpoint_id="k1", checkpoint_type="auto", node_id="n1"),
+    report_stored(),
+    c.ReportCheckpointFailed(checkpoint_id="k1", code="E2030", message="no"),
+    c.ReportRestored(checkpoint_id="k1", restore_seconds=0.1, state={}),
+    c.ReportRestoreFailed(checkpoint_id="k1", code="E2032", message="no"),
+    c.SuspendIdle(revision=0, checkpoint_id="k1", node_id="n1"),
 ]
 
 
@@ -51,4 +61,4 @@ def test_there_must_be_an_agent(command: Command) -> None:
 
 
 def test_none_is_left_out_above() -> None:
-    assert {type(command) for command in TO_AN_EXISTING_AGENT} == {*COMMANDS} - {c.Spawn}
+    assert {type(command) for command in TO_AN_EXISTING_AGENT} == {*COMMANDS} - {c.Spawn, c.Fork}

@@ -1,0 +1,77 @@
+import pytest
+
+from domain.agent import commands as c
+from domain.agent import events as e
+from domain.errors import ErrorCode
+from domain.message import Event
+from tests.domain.agent.story import (
+    CHECKPOINTED,
+    EXECUTING,
+    IDLE,
+    MOVED_ON,
+    PENDING,
+    RUNNING,
+    SUSPENDED,
+    TERMINATING,
+    checkpoint_requested,
+    given,
+    origin,
+    restore_requested,
+    signalled,
+    started,
+)
+
+RESUMED = e.AgentResumed(session_id="s1", node_id="n2", incarnation=2, checkpoint_id="k1")
+
+
+def suspend(revision: int) -> c.SuspendIdle:
+    return c.SuspendIdle(revision=revision, checkpoint_id="k9", node_id="n1")
+
+
+def test_happened() -> None:
+    after = (
+        given(*MOVED_ON)
+        .when(suspend(3))
+        .then(
+            checkpoint_requested("k9", "pre_suspend"),
+            e.AgentSuspended(session_id="s1", reason="idle", checkpoint_id="k9"),
+        )
+    )
+    assert after.state.sleeps
+
+
+def test_nothing_is_stored_twice() -> None:
+    given(*CHECKPOINTED).when(suspend(2)).then(e.AgentSuspended(session_id="s1", reason="idle", checkpoint_id="k1"))
+
+
+def test_work_wakes_it() -> None:
+    execute = c.Execute(input="how many commits?", origin=origin("x1", node_id="n2"))
+    after = given(*IDLE).when(execute).then(RESUMED, started(awaited_by="x1"))
+    assert not after.state.sleeps
+
+
+def test_a_signal_wakes_it() -> None:
+    signal = c.Signal(name="approve", payload=True, origin=origin(node_id="n2"))
+    given(*IDLE).when(signal).then(RESUMED, signalled())
+
+
+@pytest.mark.parametrize(
+    ("past", "revision"),
+    [
+        (MOVED_ON, 2),
+        (PENDING, 0),
+        (EXECUTING, 1),
+        (SUSPENDED, 0),
+        (IDLE, 2),
+        (TERMINATING, 0),
+        ((*MOVED_ON, restore_requested()), 3),
+    ],
+    ids=["something happened", "pending", "executing", "suspended", "idle", "terminating", "being restored"],
+)
+def test_ignored_when_it_is_not_idle(past: tuple[Event, ...], revision: int) -> None:
+    given(*past).when(suspend(revision)).ignored()
+
+
+def test_refused_when_there_is_no_such_agent() -> None:
+    given().when(suspend(0)).fails(ErrorCode.AGGREGATE_NOT_FOUND)
+    given(*RUNNING).when(suspend(1)).ignored()
