@@ -125,6 +125,13 @@ class ToolServers:
         """Undo one `acquire`; raises KeyError if there was none."""
         self._release(self._shared[specification_key(server)])
 
+    def replace(self, server: ToolServer) -> None:
+        """Stop a server's process that is of no use, such as one that never answers; the next call starts another."""
+        shared = self._shared.get(specification_key(server))
+        if shared is not None and shared.instance is not None and not shared.instance.over:
+            shared.stop()
+            shared.failed(shared.instance)
+
     async def tools(self, server: ToolServer) -> dict[str, ToolInfo]:
         """The tools by name, as the server listed them when it started; it is started if it does not run.
 
@@ -141,7 +148,8 @@ class ToolServers:
 
         Raises ToolNotRun if the server cannot be started or was lost before the request went out (also when the time
         ran out by then), ToolFailed if the tool failed or the server broke down while it ran, TimeoutError if there
-        was no answer in time; then the server is asked to cancel the call.
+        was no answer in time; then the server is asked to cancel the call. A ToolFailed is ToolRefused if the server is
+        well and answered with an error.
         """
         with self._using(server) as shared:
             request = Request()

@@ -94,3 +94,18 @@ SAVED = (*WITH_CHECKPOINT, saved())
 RECOVERED_PROCESS = (*OPEN, spawn_requested(2), spawned(2))
 AGENT_ENDED = (*OPEN, TERMINATING[-1], terminated())
 NEVER_STARTED = TERMINATED
+
+ROLLED_BACK = e.SessionRolledBack(
+    session_id="s1",
+    task_id="a1",
+    checkpoint_id="k1",
+    target="version 2",
+    backup_checkpoint_id=None,
+    number=2,
+    unsent=0,
+)
+RECOVERED = e.SessionRecovered(
+    session_id="s1", task_id="a1", node_id="n2", recovery_type="crash", last_activity="yesterday"
+)
+SESSION_ENDED = e.SessionEnded(session_id="s1", task_id="a1", reason="user_request", unsent=0, error=None)
+RESTORED = e.SessionRestored(session_id="s1", task_id="a1")

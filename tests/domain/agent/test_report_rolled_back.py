@@ -1,19 +1,8 @@
 from msgspec.structs import replace
 
-from domain.agent import events as e
 from domain.errors import ErrorCode
-from tests.domain.agent.session_story import SAVED, created, degraded, report_rolled_back, restored
+from tests.domain.agent.session_story import ROLLED_BACK, SAVED, created, degraded, report_rolled_back, restored
 from tests.domain.agent.story import given
-
-ROLLED_BACK = e.SessionRolledBack(
-    session_id="s1",
-    task_id="a1",
-    checkpoint_id="k1",
-    target="version 2",
-    backup_checkpoint_id=None,
-    number=2,
-    unsent=0,
-)
 
 
 def test_happened() -> None:

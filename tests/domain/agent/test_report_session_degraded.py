@@ -1,11 +1,11 @@
 from msgspec.structs import replace
 
-from domain.agent import events as e
 from domain.errors import ErrorCode
 from tests.domain.agent.session_story import (
     AGENT_ENDED,
     OPEN,
     SAVED,
+    SESSION_ENDED,
     WITH_CHECKPOINT,
     created,
     degraded,
@@ -49,8 +49,7 @@ def test_ignored_when_it_is_known() -> None:
 
 
 def test_ignored_when_the_session_has_ended() -> None:
-    ended = e.SessionEnded(session_id="s1", task_id="a1", reason="user_request", unsent=0, error=None)
-    given(*AGENT_ENDED, ended).when(report_degraded()).ignored()
+    given(*AGENT_ENDED, SESSION_ENDED).when(report_degraded()).ignored()
 
 
 def test_refused_for_another_session() -> None:

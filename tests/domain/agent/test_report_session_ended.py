@@ -5,16 +5,15 @@ from tests.domain.agent.session_story import (
     AGENT_ENDED,
     NEVER_STARTED,
     OPEN,
+    SESSION_ENDED,
     WITH_CHECKPOINT,
     report_ended,
 )
 from tests.domain.agent.story import FAILED, TERMINATING, given, terminated
 
-ENDED = e.SessionEnded(session_id="s1", task_id="a1", reason="user_request", unsent=0, error=None)
-
 
 def test_happened() -> None:
-    after = given(*AGENT_ENDED).when(report_ended()).then(ENDED)
+    after = given(*AGENT_ENDED).when(report_ended()).then(SESSION_ENDED)
     assert after.state.session == Session(task_id="a1", is_started=True, is_ended=True)
 
 
@@ -30,7 +29,7 @@ def test_an_agent_that_was_given_up_ends_its_session_too() -> None:
 
 
 def test_ignored_when_it_has_ended_or_never_started() -> None:
-    given(*AGENT_ENDED, ENDED).when(report_ended()).ignored()
+    given(*AGENT_ENDED, SESSION_ENDED).when(report_ended()).ignored()
     given(*NEVER_STARTED).when(report_ended()).ignored()
 
 

@@ -1,13 +1,15 @@
 from msgspec.structs import replace
 
-from domain.agent import events as e
 from domain.errors import ErrorCode
-from tests.domain.agent.session_story import AGENT_ENDED, OPEN, RECOVERED_PROCESS, report_recovered
-from tests.domain.agent.story import RUNNING, given, spawn_requested, spawned
-
-RECOVERED = e.SessionRecovered(
-    session_id="s1", task_id="a1", node_id="n2", recovery_type="crash", last_activity="yesterday"
+from tests.domain.agent.session_story import (
+    AGENT_ENDED,
+    OPEN,
+    RECOVERED,
+    RECOVERED_PROCESS,
+    SESSION_ENDED,
+    report_recovered,
 )
+from tests.domain.agent.story import RUNNING, given, spawn_requested, spawned
 
 
 def test_happened() -> None:
@@ -28,8 +30,7 @@ def test_ignored_when_it_is_known() -> None:
 
 def test_ignored_without_an_open_session() -> None:
     given(*RUNNING).when(report_recovered()).ignored()
-    ended = e.SessionEnded(session_id="s1", task_id="a1", reason="user_request", unsent=0, error=None)
-    given(*AGENT_ENDED, ended).when(report_recovered()).ignored()
+    given(*AGENT_ENDED, SESSION_ENDED).when(report_recovered()).ignored()
 
 
 def test_refused_for_another_session() -> None:

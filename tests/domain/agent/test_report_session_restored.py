@@ -1,11 +1,8 @@
 from msgspec.structs import replace
 
-from domain.agent import events as e
 from domain.errors import ErrorCode
-from tests.domain.agent.session_story import AGENT_ENDED, OPEN, degraded, report_restored
+from tests.domain.agent.session_story import AGENT_ENDED, OPEN, RESTORED, SESSION_ENDED, degraded, report_restored
 from tests.domain.agent.story import given
-
-RESTORED = e.SessionRestored(session_id="s1", task_id="a1")
 
 
 def test_happened() -> None:
@@ -16,8 +13,7 @@ def test_happened() -> None:
 
 def test_ignored_when_nothing_had_failed() -> None:
     given(*OPEN).when(report_restored()).ignored()
-    ended = e.SessionEnded(session_id="s1", task_id="a1", reason="user_request", unsent=0, error=None)
-    given(*AGENT_ENDED, degraded(), ended).when(report_restored()).ignored()
+    given(*AGENT_ENDED, degraded(), SESSION_ENDED).when(report_restored()).ignored()
 
 
 def test_refused_for_another_session() -> None:

@@ -8,6 +8,7 @@ from tests.domain.agent.session_story import (
     AGENT_ENDED,
     OPEN,
     SAVED,
+    SESSION_ENDED,
     WITH_CHECKPOINT,
     created,
     degraded,
@@ -101,9 +102,8 @@ def test_ignored_when_it_is_known() -> None:
 
 def test_ignored_without_an_open_session() -> None:
     given(*RUNNING, created()).when(report_saved()).ignored()
-    ended = e.SessionEnded(session_id="s1", task_id="a1", reason="user_request", unsent=0, error=None)
-    given(*AGENT_ENDED, ended).when(report_saved()).ignored()
-    assert unsent(*AGENT_ENDED, ended, created()) == []
+    given(*AGENT_ENDED, SESSION_ENDED).when(report_saved()).ignored()
+    assert unsent(*AGENT_ENDED, SESSION_ENDED, created()) == []
 
 
 def test_refused_for_another_session() -> None:
