@@ -172,7 +172,7 @@ class Connection:
         """Call a tool; `request.sent` tells also a caller who gives up waiting whether it may have run.
 
         The result is not checked against the tool's output schema: a schema can make a check arbitrarily slow, and
-        this runs on the node's event loop. Raises ToolNotRun and ToolFailed, of these ToolRefused if the server answered with an error.
+        this runs on the node's event loop. Raises ToolNotRun and ToolFailed; ToolRefused if the server is well.
         """
         message = mcp.CallToolRequest(params=mcp.CallToolRequestParams(name=tool, arguments=arguments))
         token = _request.set(request)
