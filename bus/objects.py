@@ -17,13 +17,13 @@ from domain.values import INLINE_LIMIT_BYTES, ObjectReference, as_reference
 __all__ = ["inline", "outline"]
 
 
-async def outline(bus: Bus, value: Any) -> Any:
-    """`value` itself if its JSON is at most 256 KiB, else a reference to it, stored.
+async def outline(bus: Bus, value: Any, limit: int = INLINE_LIMIT_BYTES) -> Any:
+    """`value` itself if its JSON is at most `limit` bytes (256 KiB), else a reference to it, stored.
 
     A value that looks like a reference is stored too, so that what stands in an event is never taken for another thing.
     """
     raw = msgspec.json.encode(value)
-    if len(raw) <= INLINE_LIMIT_BYTES and as_reference(value) is None:
+    if len(raw) <= limit and as_reference(value) is None:
         return value
     digest = hashlib.sha256(raw).hexdigest()
     store = await bus.jetstream.object_store(OBJECTS_BUCKET)

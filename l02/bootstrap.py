@@ -23,6 +23,9 @@ from handlers.executor.executor import Executor
 from handlers.lifecycle import Lifecycle
 from handlers.processes import Processes
 from handlers.sandbox.sandboxes import Sandboxes
+from handlers.state.manager import StateManager
+from handlers.state.settings import StateSettings
+from handlers.state.stores.postgres import open_postgres_checkpoints
 from handlers.tool_servers import ToolServers
 from l02.queries import query_table
 from projections.progress import Progress
@@ -46,6 +49,7 @@ class Parts:
     announcer: OutcomeAnnouncer
     executor: Executor
     lifecycle: Lifecycle
+    state: StateManager
     tables: TableProjector
     views: ViewProjector
     progress: Progress
@@ -69,7 +73,12 @@ class Parts:
 
 @asynccontextmanager
 async def wire(
-    bus: Bus, postgres_url: str, data_dir: Path, node_id: str, tasks: asyncio.TaskGroup
+    bus: Bus,
+    postgres_url: str,
+    data_dir: Path,
+    node_id: str,
+    tasks: asyncio.TaskGroup,
+    state: StateSettings,
 ) -> AsyncIterator[Parts]:
     """Build a node's parts; what they hold is given back when the context ends."""
     async with AsyncExitStack() as stack:
@@ -82,6 +91,9 @@ async def wire(
         tool_servers = await stack.enter_async_context(ToolServers(data_dir / "tools", log_dir=data_dir / "logs"))
         announcer = OutcomeAnnouncer(bus, tasks)
         agents.on_recorded(announcer.announce)
+        checkpoints = await stack.enter_async_context(
+            open_postgres_checkpoints(postgres_url, compression="gzip", limit=100 * 1024 * 1024)
+        )
         executor = Executor(bus, agents, tool_servers, node_id)
         lifecycle = Lifecycle(bus, agents, Processes(sandboxes, data_dir), executor, node_id)
         yield Parts(
@@ -92,6 +104,7 @@ async def wire(
             announcer=announcer,
             executor=executor,
             lifecycle=lifecycle,
+            state=StateManager(bus, agents, checkpoints, state, node_id),
             tables=TableProjector(bus, postgres_url, progress),
             views=ViewProjector(bus, progress),
             progress=progress,

@@ -73,7 +73,9 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     bus = await stack.enter_async_context(connect(nats_url, name=f"l02 {directory.node_id}"))
     await ensure_streams(bus, settings.replicas)
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
-    parts = await stack.enter_async_context(wire(bus, postgres_url, directory.path, directory.node_id, tasks))
+    parts = await stack.enter_async_context(
+        wire(bus, postgres_url, directory.path, directory.node_id, tasks, settings.state)
+    )
 
     running: list[asyncio.Task[None]] = []
     stack.push_async_callback(_end, running)
@@ -86,6 +88,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     run(parts.tables.run())
     run(parts.views.run())
     to_recover = await parts.agents_to_recover()
+    await _run_until_ready(run, parts.state.run)
     await _run_until_ready(run, parts.executor.run)
     await _run_until_ready(run, lambda ready: parts.lifecycle.run(to_recover, ready))
     run(parts.announcer.run())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from handlers.state.settings import StateSettings
 from l02.data_dir import default_data_dir
 
 __all__ = ["NodeFailed", "Settings", "SettingsError"]
@@ -29,6 +30,7 @@ class Settings:
     postgres_url: str | None = None
     http_port: int = 0
     replicas: int = 1
+    state: StateSettings = StateSettings()
 
     @classmethod
     def from_environment(cls, *, data_dir: Path | None = None, http_port: int | None = None) -> Self:

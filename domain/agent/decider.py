@@ -78,28 +78,23 @@ def _suspend(state: AgentState, command: c.Suspend) -> list[Event]:
         refuse(state, command, "it has no process to take away")
     if state.status is Status.SUSPENDED and not (state.sleeps and command.reason != IDLE):
         return []
-    origin = command.origin
-    return _suspended(state, command.reason, origin.command_id, origin.node_id, command.awaited_by)
+    return _suspended(state, command.reason, command.origin.command_id, command.origin.node_id)
 
 
 def _suspend_idle(state: AgentState, command: c.SuspendIdle) -> list[Event]:
     is_idle = state.status is Status.RUNNING and not state.executions and state.restoring is None
     if not is_idle or not is_live(state) or state.revision != command.revision:
         return []
-    return _suspended(state, IDLE, command.checkpoint_id, command.node_id, None)
+    return _suspended(state, IDLE, command.checkpoint_id, command.node_id)
 
 
-def _suspended(state: AgentState, reason: str, checkpoint_id: str, node_id: str, awaited_by: str | None) -> list[Event]:
+def _suspended(state: AgentState, reason: str, checkpoint_id: str, node_id: str) -> list[Event]:
     """The process goes at once; its state is on record, and a checkpoint of it follows unless there is one."""
     unchanged = state.unchanged_since
     if unchanged is not None:
-        return [
-            e.AgentSuspended(session_id=state.session_id, reason=reason, checkpoint_id=unchanged.checkpoint_id),
-        ]
+        return [e.AgentSuspended(session_id=state.session_id, reason=reason, checkpoint_id=unchanged.checkpoint_id)]
     return [
-        e.CheckpointRequested(
-            checkpoint_id=checkpoint_id, checkpoint_type="pre_suspend", node_id=node_id, awaited_by=awaited_by
-        ),
+        e.CheckpointRequested(checkpoint_id=checkpoint_id, checkpoint_type="pre_suspend", node_id=node_id),
         e.AgentSuspended(session_id=state.session_id, reason=reason, checkpoint_id=checkpoint_id),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from bus.codec import Metadata
 from bus.connection import Bus
 from bus.objects import inline, outline
 from bus.repository import Repository
-from domain.agent.commands import RecordEffect, RecordTool, RequestTool
+from domain.agent.commands import RecordEffect, RecordTool, RequestCheckpoint, RequestTool
+from domain.agent.events import StateChange
 from domain.agent.state import AgentState, JournalEntry, PendingSignal
 from domain.errors import ErrorCode, Failure
 from domain.message import Command
@@ -53,6 +55,8 @@ def request_of(call: Call) -> Any:
             return {"seconds": call.seconds}
         case "signal":
             return {"name": call.name, "timeout": None if call.timeout is UNSET else call.timeout}
+        case "checkpoint":
+            return {"label": None if call.label is UNSET else call.label}
         case _:
             return {}
 
@@ -68,7 +72,7 @@ class Effects:
         execution_id: str,
         meter: ContextMeter,
         signalled: Pulse,
-        actor: str,
+        node_id: str,
     ) -> None:
         self._bus = bus
         self._agents = agents
@@ -77,13 +81,16 @@ class Effects:
         self._meter = meter
         self._signalled = signalled
         self._taking_signal = asyncio.Lock()
-        self._metadata = Metadata(causation_id=execution_id, correlation_id=execution_id, actor=actor)
+        self._node_id = node_id
+        self._metadata = Metadata(causation_id=execution_id, correlation_id=execution_id, actor=f"node/{node_id}")
 
     async def recorded(self, entry: JournalEntry) -> Result:
         """A recorded effect once more."""
         value = await inline(self._bus, entry.result)
         if entry.kind == "signal" and value is not None:
             value = value["payload"]
+        if entry.kind == "checkpoint":
+            return Result("checkpoint_id" in value, value.get("checkpoint_id", value))
         return Result(entry.ok, value)
 
     async def perform(self, call: Call, tools: ToolBox, run_local: RunLocal) -> Result:
@@ -95,6 +102,8 @@ class Effects:
                 return await self._sleep(call)
             case "signal":
                 return await self._signal(call)
+            case "checkpoint":
+                return await self._checkpoint(call)
             case "now":
                 return await self._value(call, time.time())
             case "random":
@@ -165,6 +174,32 @@ class Effects:
             except TimeoutError:
                 await self._effect(call, result=None)
                 return Result(True, None)
+
+    async def _checkpoint(self, call: Call) -> Result:
+        """Ask for it; who stores it also records the answer."""
+        assert call.state is not UNSET
+        require_shallow(call.state.set, "$.state")
+        changes = {key: await outline(self._bus, value) for key, value in call.state.set.items()}
+        # The same id when the execution runs again, so that it is not stored twice.
+        name = f"{self._execution_id}/{call.call}"
+        await self._record(
+            RequestCheckpoint(
+                checkpoint_id=hashlib.sha256(name.encode()).hexdigest()[:32],
+                checkpoint_type="manual",
+                node_id=self._node_id,
+                label=None if call.label is UNSET else call.label,
+                execution_id=self._execution_id,
+                call=call.call,
+                state=StateChange(set=changes, delete=tuple(call.state.delete)),
+            )
+        )
+        while True:
+            answered = self._signalled.next()
+            journal = (await self._state()).executions[self._execution_id].journal
+            entry = next((entry for entry in journal if entry.call == call.call), None)
+            if entry is not None:
+                return await self.recorded(entry)
+            await answered.wait()
 
     async def _begin(self, call: Call, seconds: float | None) -> float | None:
         """Record that a wait begins, unless an earlier run did; its deadline, seconds since 1970."""

@@ -17,7 +17,16 @@ from handlers.tool_servers import ToolServers
 
 __all__ = ["Executor"]
 
-_WAKING_EVENTS = (e.ExecutionStarted, e.SignalReceived, e.AgentTerminated, e.AgentFailed)
+_WAKING_EVENTS = (
+    e.ExecutionStarted,
+    e.ExecutionReopened,
+    e.SignalReceived,
+    e.CheckpointCreated,
+    e.CheckpointFailed,
+    e.CheckpointRestored,
+    e.AgentTerminated,
+    e.AgentFailed,
+)
 
 
 class Executor:
@@ -36,7 +45,7 @@ class Executor:
         runner = self._runners.get(agent_id)
         if runner is None:
             runner = self._runners[agent_id] = AgentRunner(
-                self._bus, self._agents, self._tool_servers, agent_id, f"node/{self._node_id}"
+                self._bus, self._agents, self._tool_servers, agent_id, self._node_id
             )
         runner.attach(process)
 

@@ -51,13 +51,13 @@ class AgentRunner:
     """One per agent on this node."""
 
     def __init__(
-        self, bus: Bus, agents: Repository[AgentState], tool_servers: ToolServers, agent_id: str, actor: str
+        self, bus: Bus, agents: Repository[AgentState], tool_servers: ToolServers, agent_id: str, node_id: str
     ) -> None:
         self._bus = bus
         self._agents = agents
         self._tool_servers = tool_servers
         self._agent_id = agent_id
-        self._actor = actor
+        self._node_id = node_id
         self._seen = 0
         self._woken = asyncio.Event()
         self._signalled = Pulse()
@@ -70,7 +70,7 @@ class AgentRunner:
         self._task = asyncio.create_task(self._serve(process))
 
     def wake(self, sequence: int) -> None:
-        """There is a new execution or a signal, as of this stream sequence."""
+        """There is a new execution, a signal or an answer, as of this stream sequence."""
         self._seen = max(self._seen, sequence)
         self._woken.set()
         self._signalled.send()
@@ -170,7 +170,7 @@ class AgentRunner:
                     execution.execution_id,
                     meter,
                     self._signalled,
-                    self._actor,
+                    self._node_id,
                 ),
                 stream=TokenStream(
                     self._bus,
@@ -220,7 +220,7 @@ class AgentRunner:
 
     async def _record(self, execution: Execution, command: CompleteExecution | FailExecution) -> None:
         metadata = Metadata(
-            causation_id=execution.execution_id, correlation_id=execution.execution_id, actor=self._actor
+            causation_id=execution.execution_id, correlation_id=execution.execution_id, actor=f"node/{self._node_id}"
         )
         await self._agents.record(self._agent_id, command, metadata)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from l02.agent.protocol import CallKind
+from l02.agent.values import State
 
 __all__ = ["Context", "ToolError"]
+
+_MAX_LABEL = 200
 
 
 class ToolError(Exception):
@@ -44,11 +46,11 @@ class Context:
     Calls may be open side by side (`asyncio.gather`, `asyncio.TaskGroup`); they are numbered as they are issued.
     """
 
-    def __init__(self, agent_name: str, execution_id: str, state: MutableMapping[str, Any], effects: Effects) -> None:
+    def __init__(self, agent_name: str, execution_id: str, state: State, effects: Effects) -> None:
         self.agent_name = agent_name
         self.execution_id = execution_id
         self.state = state
-        """Durable: JSON values under text keys. Written when the execution completes, dropped when it fails."""
+        """Durable: JSON values or bytes under text keys. Kept when the execution completes, dropped when it fails."""
         self._effects = effects
 
     async def tool(self, name: str, /, **arguments: Any) -> Any:
@@ -82,6 +84,16 @@ class Context:
             raise TypeError(f"a signal's name is text, not {type(name).__name__}")
         limit = None if timeout is None else _duration(timeout, "timeout")
         return await self._effects.call("signal", name=name, timeout=limit)
+
+    async def checkpoint(self, label: str | None = None) -> str:
+        """Stores a checkpoint that the agent can be brought back to, with `ctx.state` as it is now; gives its id.
+
+        If nothing has changed since the newest one, that is it. Raises `ToolError` (E2030, E2031) when it cannot be
+        stored; the agent may go on without.
+        """
+        if label is not None and (not isinstance(label, str) or not 1 <= len(label) <= _MAX_LABEL):
+            raise ValueError(f"a label is a text of 1 to {_MAX_LABEL} characters, not {label!r}")
+        return str(await self._effects.call("checkpoint", label=label, state=self.state.changes()))
 
     def emit(self, text: str) -> None:
         """Streams a piece of output at once, and does not wait for the reader: for much text, `yield` it."""

@@ -46,7 +46,7 @@ PROTOCOL = 1
 MAX_LINE = 16 * 1024 * 1024
 """Bytes of one message, without the newline that ends it."""
 
-CallKind = Literal["tool", "now", "random", "sleep", "signal"]
+CallKind = Literal["tool", "now", "random", "sleep", "signal", "checkpoint"]
 _Number = Annotated[int, msgspec.Meta(ge=1)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -82,10 +82,18 @@ class LoadFailed(_Message, frozen=True, tag="load_failed"):
     message: str
 
 
+class StateChanges(msgspec.Struct, frozen=True):
+    """What an execution changed in the agent's durable state."""
+
+    set: dict[str, Any] = {}
+    delete: list[str] = []
+
+
 class Call(_Message, frozen=True, tag="call"):
     """The agent wants an effect. Which of the last fields are set depends on `kind`.
 
-    `seconds` and `timeout` are seconds; a `timeout` of null waits for ever.
+    `seconds` and `timeout` are seconds; a `timeout` of null waits for ever. `state` is what the execution has changed
+    so far.
     """
 
     execution_id: str
@@ -96,6 +104,8 @@ class Call(_Message, frozen=True, tag="call"):
     seconds: _Seconds | UnsetType = UNSET
     name: str | UnsetType = UNSET
     timeout: _Seconds | UnsetType | None = UNSET
+    label: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | UnsetType | None = UNSET
+    state: StateChanges | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         for field in _FIELDS_OF_KIND.get(self.kind, ()):
@@ -107,6 +117,7 @@ _FIELDS_OF_KIND: dict[str, tuple[str, ...]] = {
     "tool": ("tool", "arguments"),
     "sleep": ("seconds",),
     "signal": ("name", "timeout"),
+    "checkpoint": ("label", "state"),
 }
 
 
@@ -135,13 +146,6 @@ class Emit(_Message, frozen=True, tag="emit"):
     execution_id: str
     n: Annotated[int, msgspec.Meta(ge=0)]
     delta: str
-
-
-class StateChanges(msgspec.Struct, frozen=True):
-    """What an execution changed in the agent's durable state."""
-
-    set: dict[str, Any] = {}
-    delete: list[str] = []
 
 
 class Complete(_Message, frozen=True, tag="complete"):

@@ -138,6 +138,8 @@ class _FakeNode:
                 if not isinstance(timeout, float):
                     raise _failed(f"the handler waits for the signal {name!r} for ever; give it in `signals`")
                 self._now += timeout
+            case Call(kind="checkpoint"):
+                return f"checkpoint-{call.call}"
             case Call(kind="tool", tool=str() as tool, arguments=dict() as arguments):
                 return await self._tool(call, tool, arguments)
         return None

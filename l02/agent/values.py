@@ -6,6 +6,8 @@ than before it, so it is refused with its name, instead of being changed in sile
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from collections.abc import Iterator, MutableMapping
 from typing import Any
@@ -14,7 +16,10 @@ import msgspec
 
 from l02.agent.protocol import StateChanges
 
-__all__ = ["State", "to_json"]
+__all__ = ["BYTES", "State", "as_bytes", "from_bytes", "to_json"]
+
+BYTES = "$bytes"
+"""The one key of the object that stands in JSON for bytes in an agent's state."""
 
 _encoder = msgspec.json.Encoder()
 _ENCODING_ERRORS = (TypeError, ValueError, OverflowError, RecursionError, msgspec.EncodeError)
@@ -38,8 +43,23 @@ def _encode(value: object, what: str) -> bytes:
     return encoded
 
 
+def from_bytes(value: bytes) -> dict[str, str]:
+    """What stands for bytes: `{"$bytes": base64}`."""
+    return {BYTES: base64.b64encode(value).decode()}
+
+
+def as_bytes(value: object) -> bytes | None:
+    """The bytes that a value of an agent's state stands for; None if it is something else."""
+    if not isinstance(value, dict) or value.keys() != {BYTES} or not isinstance(value[BYTES], str):
+        return None
+    try:
+        return base64.b64decode(value[BYTES], validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
 class State(MutableMapping[str, Any]):
-    """An agent's durable state: text keys, JSON values.
+    """An agent's durable state: text keys, JSON values or bytes.
 
     It is written when the execution completes, and dropped when it fails. Values read from it may be changed in
     place. Raises `TypeError`, naming the key, for a value that would be read back as another one.
@@ -47,7 +67,7 @@ class State(MutableMapping[str, Any]):
 
     def __init__(self, stored: dict[str, Any]) -> None:
         self._stored = frozenset(stored)
-        self._values = dict(stored)
+        self._values = {key: _as_kept(value) for key, value in stored.items()}
         self._before: dict[str, bytes] = {}
         """JSON of each stored value that was read, as it was then: values can be changed in place."""
 
@@ -87,11 +107,20 @@ class State(MutableMapping[str, Any]):
         return StateChanges(changed, sorted(self._stored - self._values.keys()))
 
 
+def _as_kept(value: Any) -> Any:
+    content = as_bytes(value)
+    return value if content is None else content
+
+
 def _encode_kept(key: str, value: object) -> bytes:
+    if isinstance(value, bytes):
+        return _encoder.encode(from_bytes(value))
+    if isinstance(value, dict) and value.keys() == {BYTES}:
+        raise TypeError(f"ctx.state[{key!r}]: an object whose only key is {BYTES!r} stands for bytes; set those")
     encoded = _encode(value, f"ctx.state[{key!r}]")
     if msgspec.json.decode(encoded) != value:
         raise TypeError(
             f"ctx.state[{key!r}] would be read back as another value: keep only lists, dicts with text keys, text, "
-            "finite numbers, booleans and None"
+            "finite numbers, booleans and None, or bytes alone"
         )
     return encoded

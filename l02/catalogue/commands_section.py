@@ -16,7 +16,6 @@ from domain.agent.commands import (
     Restore,
     Resume,
     Spawn,
-    Suspend,
     Terminate,
     WireCommand,
 )
@@ -36,7 +35,6 @@ COMPLETED_BY: dict[type[WireCommand], tuple[type[Event], ...]] = {
     Execute: (e.ExecutionCompleted, e.ExecutionFailed),
     Terminate: (e.AgentTerminated,),
     Checkpoint: (e.CheckpointCreated, e.CheckpointFailed),
-    Suspend: (e.CheckpointCreated, e.CheckpointFailed),
     Restore: (e.CheckpointRestored, e.RestoreFailed),
     Resume: (e.CheckpointRestored, e.RestoreFailed, e.ExecutionCompleted, e.ExecutionFailed),
     Fork: (e.AgentSpawned, e.SpawnFailed, e.AgentFailed),
@@ -107,9 +105,10 @@ outcome holds up no other command.
 `ok`: done. `subject` and `version` say which aggregate and its version after it, `events` what it led to. `result`
 holds for `spawn` and `fork` `agent_id`, `session_id`, `node_id`, `sandbox_type`, `spawn_seconds`; for `execute`
 `execution_id`, `output` (by reference if larger than 1 MiB), and with `"wait": "accepted"` the `execution_id` alone;
-for `terminate` `reason`, `resource_usage`, `duration_seconds`; for `checkpoint` and `suspend` the `checkpoint_id` and,
-if it is new, its `label`, `size_bytes`, `compressed_bytes`, `sha256`; for `restore` and `resume` the `checkpoint_id`,
-if there is one, and `restore_seconds`; for `resume` with `assume` as for `execute`; for the others nothing.
+for `terminate` `reason`, `resource_usage`, `duration_seconds`; for `checkpoint` the `checkpoint_id` and, if it is new,
+its `label`, `size_bytes`, `compressed_bytes`, `sha256`; for `suspend`, `restore` and `resume` the `checkpoint_id`, if
+there is one; for `restore` and `resume` from a checkpoint `restore_seconds`; for `resume` with `assume` as for
+`execute`; for the others nothing.
 
 {code_block(examples.completed_outcome())}
 

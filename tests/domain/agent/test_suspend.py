@@ -23,7 +23,7 @@ from tests.domain.agent.story import (
 )
 
 SUSPEND = c.Suspend(reason="lunch", origin=origin())
-REQUESTED = checkpoint_requested("c1", "pre_suspend", awaited_by="c1")
+REQUESTED = checkpoint_requested("c1", "pre_suspend")
 TAKEN_AWAY = e.AgentSuspended(session_id="s1", reason="lunch", checkpoint_id="c1")
 
 

@@ -1,0 +1,177 @@
+"""Stores the checkpoints that an agent's events ask for, brings agents back to them, and deletes what has expired.
+
+Each step looks at the agent first and can be repeated: what was stored and not yet reported when the node died is
+stored again, and what is left of the first time is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from bus.codec import Metadata, RecordedEvent
+from bus.connection import Bus
+from bus.repository import Repository
+from domain.agent import events as e
+from domain.agent.commands import (
+    ReportCheckpointFailed,
+    ReportCheckpointStored,
+    ReportRestored,
+    ReportRestoreFailed,
+)
+from domain.agent.state import AgentState, KeptCheckpoint
+from domain.errors import ErrorCode, Failure
+from domain.message import Command
+from handlers.state.capture import outline_all, parts_of, state_of
+from handlers.state.checkpoint_store import CheckpointStore, Saved
+
+__all__ = ["Checkpoints"]
+
+_T = TypeVar("_T")
+_PATIENCE_SECONDS = 15.0
+_RETRY_SECONDS = 0.5
+_OFFERS_TRIED = 20
+_log = structlog.get_logger()
+
+
+class Checkpoints:
+    """Of the agents of one node, in one store."""
+
+    def __init__(self, bus: Bus, agents: Repository[AgentState], store: CheckpointStore, node_id: str) -> None:
+        self._bus = bus
+        self._agents = agents
+        self._store = store
+        self._node_id = node_id
+
+    async def take(self, recorded: RecordedEvent, event: e.CheckpointRequested, *, perhaps_again: bool) -> None:
+        """Store the checkpoint that `event` asks for, unless that is done; `perhaps_again` after a crash."""
+        agent_id = recorded.aggregate.id
+        began = time.monotonic()
+        try:
+            taken = await _patiently(ErrorCode.CHECKPOINT_FAILED, lambda: self._save(agent_id, event.checkpoint_id))
+        except Failure as failure:
+            await self._report(
+                recorded,
+                ReportCheckpointFailed(
+                    checkpoint_id=event.checkpoint_id, code=failure.code.value, message=failure.message
+                ),
+            )
+            return
+        if taken is not None:
+            saved, version, revision = taken
+            await self._report(
+                recorded,
+                ReportCheckpointStored(
+                    checkpoint_id=event.checkpoint_id,
+                    storage_location=saved.storage_location,
+                    size_bytes=saved.size_bytes,
+                    compressed_bytes=saved.compressed_bytes,
+                    sha256=saved.sha256,
+                    version=version,
+                    revision=revision,
+                    created_at=time.time(),
+                    duration_seconds=time.monotonic() - began,
+                ),
+            )
+        if perhaps_again:
+            await self._remove_leftovers(agent_id, event.checkpoint_id)
+
+    async def _save(self, agent_id: str, checkpoint_id: str) -> tuple[Saved, int, int] | None:
+        loaded = await self._agents.load(agent_id)
+        state, version = loaded.state, loaded.version
+        pending = state.pending_checkpoints.get(checkpoint_id)
+        if pending is None:
+            return None
+        parts = await parts_of(self._bus, state, version, pending)
+        return await self._store.save(agent_id, checkpoint_id, parts), version, state.revision
+
+    async def _remove_leftovers(self, agent_id: str, checkpoint_id: str) -> None:
+        """What a save stored of this checkpoint that nobody has heard of, as its node died before it could say so."""
+        kept = (await self._agents.load(agent_id)).state.checkpoints.get(checkpoint_id)
+        for location in await self._store.locations(agent_id):
+            if f"/{checkpoint_id}/" in location and (kept is None or location != kept.storage_location):
+                await self._store.delete(location)
+
+    async def restore(self, recorded: RecordedEvent, event: e.RestoreRequested) -> None:
+        """Bring the agent back as `event` asks, unless that is done."""
+        agent_id = recorded.aggregate.id
+        began = time.monotonic()
+        restoring = (await self._agents.load(agent_id)).state.restoring
+        if restoring is None or restoring.checkpoint_id != event.checkpoint_id:
+            return
+        try:
+            parts = await _patiently(
+                ErrorCode.RESTORE_FAILED, lambda: self._store.load(event.storage_location, event.sha256)
+            )
+            await self._report(
+                recorded,
+                ReportRestored(
+                    checkpoint_id=event.checkpoint_id,
+                    restore_seconds=time.monotonic() - began,
+                    state=await outline_all(self._bus, state_of(parts)),
+                ),
+            )
+        except Failure as failure:
+            advice = await self._offer(agent_id, event.checkpoint_id)
+            report = ReportRestoreFailed(
+                checkpoint_id=event.checkpoint_id, code=failure.code.value, message=f"{failure.message}; {advice}"
+            )
+            await self._report(recorded, report)
+
+    async def _offer(self, agent_id: str, checkpoint_id: str) -> str:
+        """Which older checkpoint would do. It is for a person to take it: what it lacks may matter."""
+        stored = list((await self._agents.load(agent_id)).state.checkpoints.values())
+        older = [item for item in stored if _is_before(item, checkpoint_id, stored)][-_OFFERS_TRIED:]
+        for item in reversed(older):
+            try:
+                state_of(await self._store.load(item.storage_location, item.sha256))
+            except Failure as failure:
+                _log.warning(
+                    "a checkpoint is not good", agent_id=agent_id, checkpoint_id=item.checkpoint_id, why=failure.message
+                )
+                continue
+            label = f" ({item.label})" if item.label else ""
+            return (
+                f"the next older good one is {item.checkpoint_id}{label}: `l02 restore {agent_id} {item.checkpoint_id}`"
+            )
+        return "there is no older one that is good"
+
+    async def delete(self, event: e.CheckpointExpired) -> None:
+        """Delete what is stored of an expired checkpoint; waits while the store is away."""
+        while True:
+            try:
+                await self._store.delete(event.storage_location)
+                return
+            except Failure as failure:
+                _log.warning("waiting to delete a checkpoint", location=event.storage_location, why=failure.message)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _report(self, recorded: RecordedEvent, command: Command) -> None:
+        metadata = Metadata(
+            causation_id=recorded.event_id,
+            correlation_id=recorded.metadata.correlation_id,
+            actor=f"node/{self._node_id}",
+        )
+        await self._agents.record(recorded.aggregate.id, command, metadata)
+
+
+def _is_before(item: KeptCheckpoint, checkpoint_id: str, stored: list[KeptCheckpoint]) -> bool:
+    names = [one.checkpoint_id for one in stored]
+    return checkpoint_id not in names or names.index(item.checkpoint_id) < names.index(checkpoint_id)
+
+
+async def _patiently(passing: ErrorCode, act: Callable[[], Awaitable[_T]]) -> _T:
+    """Try again for a while what fails with the code that the store has for being away."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return await act()
+        except Failure as failure:
+            if failure.code is not passing or time.monotonic() > deadline:
+                raise
+            _log.warning("waiting for the store of checkpoints", why=failure.message)
+            await asyncio.sleep(_RETRY_SECONDS)

@@ -1,0 +1,128 @@
+"""The state manager of a node: what agents' events ask of it is done at once, and again after a crash if need be.
+
+It hears of what this process records at once; a durable consumer brings what other nodes have recorded, and everything
+that was not yet done when this node died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
+from weakref import WeakValueDictionary
+
+import structlog
+
+from bus.cancelling import end
+from bus.codec import RecordedEvent
+from bus.connection import Bus
+from bus.follow import follow_events
+from bus.repository import Repository
+from domain.agent import events as e
+from domain.agent.state import AgentState
+from handlers.state.checkpoint_store import CheckpointStore
+from handlers.state.checkpoints import Checkpoints
+from handlers.state.retention import Retention
+from handlers.state.settings import StateSettings
+from handlers.state.watch import Watch
+
+__all__ = ["StateManager"]
+
+_EVENTS = (e.CheckpointRequested, e.CheckpointCreated, e.CheckpointExpired, e.RestoreRequested)
+_REMEMBERED = 10_000
+_RETRY_SECONDS = 1.0
+_log = structlog.get_logger()
+
+
+class StateManager:
+    """One per node; `run` it before commands are taken."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        agents: Repository[AgentState],
+        store: CheckpointStore,
+        settings: StateSettings,
+        node_id: str,
+    ) -> None:
+        self._bus = bus
+        self._agents = agents
+        self._node_id = node_id
+        self._checkpoints = Checkpoints(bus, agents, store, node_id)
+        self._retention = Retention(bus, settings)
+        self._watch = Watch(agents, settings, node_id)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._known: OrderedDict[str, asyncio.Task[None]] = OrderedDict()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        agents.on_recorded(self._recorded)
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Until cancelled; what is under way then is done when the node is there again."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            watching = tasks.create_task(self._watch.run())
+            try:
+                await follow_events(self._bus, f"state-{self._node_id}", _EVENTS, self._heard, begin="new", ready=ready)
+            finally:
+                self._tasks = None
+                for task in (watching, *self._known.values()):
+                    await end(task)
+
+    def _recorded(self, recorded: RecordedEvent) -> None:
+        self._watch.hear(recorded)
+        if self._tasks is not None and isinstance(recorded.event, _EVENTS):
+            self._begin(recorded, heard_late=False)
+
+    async def _heard(self, events: Sequence[RecordedEvent]) -> None:
+        begun = [task for recorded in events if (task := self._begin(recorded, heard_late=True)) is not None]
+        if begun:
+            await asyncio.wait(begun)
+
+    def _begin(self, recorded: RecordedEvent, *, heard_late: bool) -> asyncio.Task[None] | None:
+        """See to an event, unless this process has or does; `heard_late` if another process may have begun to."""
+        if self._tasks is None:
+            return None
+        task = self._known.get(recorded.event_id)
+        if task is None:
+            action = self._action(recorded, heard_late)
+            if action is None:
+                return None
+            task = self._known[recorded.event_id] = self._tasks.create_task(self._in_turn(recorded, action))
+        while len(self._known) > _REMEMBERED and next(iter(self._known.values())).done():
+            self._known.popitem(last=False)
+        return task
+
+    def _action(self, recorded: RecordedEvent, heard_late: bool) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        match recorded.event:
+            case e.CheckpointRequested(node_id=self._node_id) as event:
+                return partial(self._checkpoints.take, recorded, event, perhaps_again=heard_late)
+            case e.RestoreRequested(node_id=self._node_id) as event:
+                return partial(self._checkpoints.restore, recorded, event)
+            case e.CheckpointExpired() as event:
+                return partial(self._expired, recorded, event)
+            case e.CheckpointCreated():
+                return partial(self._look, recorded)
+            case _:
+                return None
+
+    async def _expired(self, recorded: RecordedEvent, event: e.CheckpointExpired) -> None:
+        await self._checkpoints.delete(event)
+        await self._look(recorded)
+
+    async def _look(self, recorded: RecordedEvent) -> None:
+        agent_id = recorded.aggregate.id
+        await self._retention.look(agent_id, (await self._agents.known(agent_id, recorded.sequence)).state)
+
+    async def _in_turn(self, recorded: RecordedEvent, action: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """One thing at a time for each agent; what fails though it should not is tried again."""
+        turn = self._turns.setdefault(recorded.aggregate.id, asyncio.Lock())
+        async with turn:
+            while True:
+                try:
+                    await action()
+                    return
+                except Exception:
+                    _log.exception("the state manager failed; trying again", event=recorded.event.type)
+                    await asyncio.sleep(_RETRY_SECONDS)

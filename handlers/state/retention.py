@@ -1,0 +1,71 @@
+"""When checkpoints expire: a durable timer for each agent, set again whenever its checkpoints change.
+
+What is due follows from the agent alone, so setting the timer once too often or after a crash does no harm, and the
+command that it sends names the checkpoints, so that one that comes late or twice takes no others.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import OrderedDict
+from datetime import UTC, datetime
+
+import msgspec
+
+from bus.connection import Bus
+from bus.subjects import AggregateId
+from bus.timers import set_timer
+from domain.agent.commands import ExpireCheckpoints
+from domain.agent.state import AgentState
+from handlers.state.settings import StateSettings
+
+__all__ = ["Retention", "next_expiry"]
+
+_REMEMBERED = 10_000
+_DAY_SECONDS = 86_400.0
+_AT_ONCE = 1000
+_TIMER = "expire-checkpoints"
+
+
+def next_expiry(state: AgentState, settings: StateSettings) -> tuple[float, list[str]] | None:
+    """When (seconds since 1970) which checkpoints of the agent are to expire next; None if all it has are kept."""
+    stored = list(state.checkpoints.values())
+    mortal = stored[: max(0, len(stored) - settings.keep_checkpoints)]
+    if not mortal:
+        return None
+    due = min(item.created_at for item in mortal) + settings.retention_days * _DAY_SECONDS
+    expired = [item for item in mortal if item.created_at + settings.retention_days * _DAY_SECONDS <= due]
+    return due, [item.checkpoint_id for item in expired][:_AT_ONCE]
+
+
+class Retention:
+    """Sets the timers."""
+
+    def __init__(self, bus: Bus, settings: StateSettings) -> None:
+        self._bus = bus
+        self._settings = settings
+        self._set: OrderedDict[str, str] = OrderedDict()
+
+    async def look(self, agent_id: str, state: AgentState) -> None:
+        """See that the agent's timer is set as it has to be."""
+        expiry = next_expiry(state, self._settings)
+        if expiry is None:
+            return
+        due, checkpoint_ids = expiry
+        command_id = uuid.uuid5(uuid.NAMESPACE_OID, f"{agent_id}/{due}/{checkpoint_ids}").hex
+        if self._set.get(agent_id) == command_id:
+            return
+        body = {"checkpoint_ids": checkpoint_ids, "keep": self._settings.keep_checkpoints, "wait": "accepted"}
+        await set_timer(
+            self._bus,
+            AggregateId("agent", agent_id),
+            _TIMER,
+            due=datetime.fromtimestamp(due, UTC),
+            verb=ExpireCheckpoints.verb,
+            body=msgspec.json.encode(body),
+            command_id=command_id,
+        )
+        self._set[agent_id] = command_id
+        self._set.move_to_end(agent_id)
+        if len(self._set) > _REMEMBERED:
+            self._set.popitem(last=False)

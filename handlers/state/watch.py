@@ -1,0 +1,107 @@
+"""Watches the agents that have a process here: checkpoints at an interval, and suspension of those with nothing to do.
+
+It hears what this node records, which is all that such an agent does; what others have decided meanwhile, the agent's
+own decision takes into account. Nothing is lost with it: a new process is watched anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+
+import structlog
+
+from bus.codec import Metadata, RecordedEvent
+from bus.repository import Repository
+from domain.agent import events as e
+from domain.agent.commands import RequestCheckpoint, SuspendIdle
+from domain.agent.state import AgentState, Status
+from domain.message import Command
+from handlers.state.settings import StateSettings
+
+__all__ = ["Watch"]
+
+_LOOK_SECONDS = 0.5
+_GONE = (e.AgentSuspended, e.AgentTerminated, e.AgentFailed)
+_WORK = (
+    e.ExecutionCompleted,
+    e.ExecutionFailed,
+    e.ToolCalled,
+    e.EffectRecorded,
+    e.SignalReceived,
+    e.CheckpointRestored,
+)
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Watched:
+    last_heard: float
+    changed_since: float | None
+    idle_after: float | None = None
+    """Seconds, by its specification; None before that was looked up. 0: never."""
+
+
+class Watch:
+    """One per node."""
+
+    def __init__(self, agents: Repository[AgentState], settings: StateSettings, node_id: str) -> None:
+        self._agents = agents
+        self._settings = settings
+        self._node_id = node_id
+        self._watched: dict[str, _Watched] = {}
+
+    def hear(self, recorded: RecordedEvent) -> None:
+        """Of an event that this node has recorded."""
+        event, agent_id = recorded.event, recorded.aggregate.id
+        now = asyncio.get_running_loop().time()
+        if isinstance(event, e.AgentSpawned):
+            if event.node_id == self._node_id:
+                self._watched[agent_id] = _Watched(last_heard=now, changed_since=now)
+        elif isinstance(event, _GONE):
+            self._watched.pop(agent_id, None)
+        elif isinstance(event, _WORK):
+            watched = self._watched.get(agent_id)
+            if watched is not None:
+                watched.last_heard = now
+                if watched.changed_since is None:
+                    watched.changed_since = now
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            now = asyncio.get_running_loop().time()
+            for agent_id, watched in list(self._watched.items()):
+                try:
+                    await self._look(agent_id, watched, now)
+                except Exception:
+                    _log.exception("watching an agent failed; it is tried again", agent_id=agent_id)
+
+    async def _look(self, agent_id: str, watched: _Watched, now: float) -> None:
+        state = (await self._agents.known(agent_id, 0)).state
+        if state.node_id != self._node_id or state.status not in (Status.PENDING, Status.RUNNING):
+            self._watched.pop(agent_id, None)
+            return
+        if watched.idle_after is None:
+            watched.idle_after = state.specification.lifecycle.suspend_idle_after_seconds or 0.0
+        interval = self._settings.auto_checkpoint_interval_seconds
+        if interval and watched.changed_since is not None and now - watched.changed_since >= interval:
+            watched.changed_since = None
+            await self._decide(
+                agent_id,
+                RequestCheckpoint(checkpoint_id=uuid.uuid4().hex, checkpoint_type="auto", node_id=self._node_id),
+            )
+        if watched.idle_after and now - watched.last_heard >= watched.idle_after:
+            watched.last_heard = now
+            if not state.executions:
+                await self._decide(
+                    agent_id,
+                    SuspendIdle(revision=state.revision, checkpoint_id=uuid.uuid4().hex, node_id=self._node_id),
+                )
+
+    async def _decide(self, agent_id: str, command: Command) -> None:
+        cause = uuid.uuid4().hex
+        metadata = Metadata(causation_id=cause, correlation_id=cause, actor=f"node/{self._node_id}")
+        await self._agents.record(agent_id, command, metadata)
