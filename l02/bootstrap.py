@@ -23,11 +23,13 @@ from handlers.executor.executor import Executor
 from handlers.lifecycle import Lifecycle
 from handlers.processes import Processes
 from handlers.sandbox.sandboxes import Sandboxes
+from handlers.sessions import SessionBridge
 from handlers.state.manager import StateManager
 from handlers.state.settings import StateSettings
 from handlers.state.stores.postgres import open_postgres_checkpoints
 from handlers.tool_servers import ToolServers
 from l02.queries import query_table
+from l02.session_server import SessionSettings, open_session_bridge
 from projections.progress import Progress
 from projections.queries import ReadModel, open_read_model
 from projections.table_projector import TableProjector
@@ -50,6 +52,7 @@ class Parts:
     executor: Executor
     lifecycle: Lifecycle
     state: StateManager
+    sessions: SessionBridge | None
     tables: TableProjector
     views: ViewProjector
     progress: Progress
@@ -79,6 +82,7 @@ async def wire(
     node_id: str,
     tasks: asyncio.TaskGroup,
     state: StateSettings,
+    sessions: SessionSettings,
 ) -> AsyncIterator[Parts]:
     """Build a node's parts; what they hold is given back when the context ends."""
     async with AsyncExitStack() as stack:
@@ -96,6 +100,9 @@ async def wire(
         )
         executor = Executor(bus, agents, tool_servers, node_id)
         lifecycle = Lifecycle(bus, agents, Processes(sandboxes, data_dir), executor, node_id)
+        bridge = await stack.enter_async_context(
+            open_session_bridge(bus, agents, sessions, postgres_url, data_dir, node_id)
+        )
         yield Parts(
             node_id=node_id,
             bus=bus,
@@ -105,6 +112,7 @@ async def wire(
             executor=executor,
             lifecycle=lifecycle,
             state=StateManager(bus, agents, checkpoints, state, node_id),
+            sessions=bridge,
             tables=TableProjector(bus, postgres_url, progress),
             views=ViewProjector(bus, progress),
             progress=progress,

@@ -74,7 +74,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     await ensure_streams(bus, settings.replicas)
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     parts = await stack.enter_async_context(
-        wire(bus, postgres_url, directory.path, directory.node_id, tasks, settings.state)
+        wire(bus, postgres_url, directory.path, directory.node_id, tasks, settings.state, settings.sessions)
     )
 
     running: list[asyncio.Task[None]] = []
@@ -90,6 +90,9 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     to_recover = await parts.agents_to_recover()
     await _run_until_ready(run, parts.state.run)
     await _run_until_ready(run, parts.executor.run)
+    if parts.sessions is not None:
+        bridge, open_sessions = parts.sessions, await parts.read_model.open_sessions_of_node(directory.node_id)
+        await _run_until_ready(run, lambda ready: bridge.run(open_sessions, ready))
     await _run_until_ready(run, lambda ready: parts.lifecycle.run(to_recover, ready))
     run(parts.announcer.run())
     run(parts.commands.run())

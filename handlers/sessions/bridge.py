@@ -64,6 +64,7 @@ class SessionBridge:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                tasks.create_task(self._shared.orchestrator.calls.keep_running())
                 for agent_id in open_sessions:
                     self._wake(agent_id, was_at_work=True)
                 await follow_events(
@@ -76,6 +77,7 @@ class SessionBridge:
                 )
         finally:
             self._tasks = None
+            self._keepers.clear()
 
     async def _heard(self, events: Sequence[RecordedEvent]) -> None:
         for recorded in events:
@@ -103,18 +105,13 @@ class SessionBridge:
         keeper.wake(has_process=has_process, over=over)
 
     async def _keep(self, agent_id: str, keeper: SessionKeeper) -> None:
-        calls = self._shared.orchestrator.calls
-        calls.acquire()
-        try:
-            while True:
-                try:
-                    await keeper.run()
-                except Exception:
-                    _log.exception("keeping a session failed; trying again", agent_id=agent_id)
-                    await asyncio.sleep(_RETRY_SECONDS)
-                    continue
-                if not keeper.is_woken:
-                    return
-        finally:
-            del self._keepers[agent_id]
-            calls.release()
+        while True:
+            try:
+                await keeper.run()
+            except Exception:
+                _log.exception("keeping a session failed; trying again", agent_id=agent_id)
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if not keeper.is_woken:
+                del self._keepers[agent_id]
+                return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -46,7 +47,7 @@ class Refused(CallFailed):
 
 
 class Calls:
-    """The calls of one node to its context-orchestrator, which is started when the first is made."""
+    """The calls of one node to its context-orchestrator."""
 
     def __init__(self, servers: ToolServers, server: ToolServer, timeout_seconds: float) -> None:
         self._servers = servers
@@ -56,13 +57,18 @@ class Calls:
         self._probe = asyncio.Lock()
         self._unanswered = 0
 
-    def acquire(self) -> None:
-        """Keep the server running until `release`."""
-        self._servers.acquire(self._server)
+    async def keep_running(self) -> None:
+        """Start the server before it is first called, and keep it from being stopped as idle, until cancelled.
 
-    def release(self) -> None:
-        """Undo one `acquire`."""
-        self._servers.release(self._server)
+        If it cannot be started, the first call says so, and each call tries again.
+        """
+        self._servers.acquire(self._server)
+        try:
+            with suppress(ToolNotRun):
+                await self._servers.tools(self._server)
+            await asyncio.Event().wait()
+        finally:
+            self._servers.release(self._server)
 
     async def call(
         self, operation: str, tool: str, arguments: dict[str, Any], answer: type[A], *, may_start: bool = True
