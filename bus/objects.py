@@ -9,7 +9,7 @@ import msgspec
 from nats.js.errors import NotFoundError
 
 from bus.connection import Bus
-from bus.history import read_stored, sequence_of
+from bus.object_bucket import ObjectBucket, ObjectDamaged
 from bus.streams import OBJECTS_BUCKET
 from domain.errors import ErrorCode, Failure
 from domain.values import INLINE_LIMIT_BYTES, ObjectReference, as_reference
@@ -39,29 +39,15 @@ async def inline(bus: Bus, value: Any) -> Any:
     reference = as_reference(value)
     if reference is None:
         return value
-    raw = await _read(bus, reference.name)
+    try:
+        raw = await ObjectBucket(bus, OBJECTS_BUCKET).get(reference.name)
+    except ObjectDamaged as error:
+        raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, str(error)) from error
+    if raw is None:
+        raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {reference.name} is gone from the store")
     if hashlib.sha256(raw).hexdigest() != reference.sha256:
         raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {reference.name} does not fit its hash")
     try:
         return msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
         raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {reference.name} is not a value") from error
-
-
-async def _read(bus: Bus, name: str) -> bytes:
-    """An object's bytes. nats-py's own reading waits for ever for bytes that are gone."""
-    store = await bus.jetstream.object_store(OBJECTS_BUCKET)
-    try:
-        info = await store.get_info(name)
-    except NotFoundError as error:
-        raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {name} is gone from the store") from error
-    raw = bytearray()
-    position, more = 0, True
-    while more:
-        chunks, more = await read_stored(
-            bus, f"OBJ_{OBJECTS_BUCKET}", f"$O.{OBJECTS_BUCKET}.C.{info.nuid}", after=position
-        )
-        for chunk in chunks:
-            raw += chunk.data
-            position = sequence_of(chunk)
-    return bytes(raw)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -33,6 +33,7 @@ from domain.message import Command, Event
 __all__ = ["CommandIdReused", "Decision", "EventStoreSilent", "Loaded", "Repository"]
 
 S = TypeVar("S")
+C = TypeVar("C", bound=Command)
 
 _log = structlog.get_logger()
 _CACHED_AGGREGATES = 10_000
@@ -99,10 +100,18 @@ class Repository(Generic[S]):
         self._loaded: OrderedDict[str, Loaded[S]] = OrderedDict()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self._listeners: list[Callable[[RecordedEvent], None]] = []
+        self._preparations: dict[type[Command], Callable[[Any], Awaitable[Command]]] = {}
 
     def on_recorded(self, listener: Callable[[RecordedEvent], None]) -> None:
         """Tell `listener` at once of what this process has recorded; others learn of it from the stream."""
         self._listeners.append(listener)
+
+    def before_deciding(self, command_type: type[C], prepare: Callable[[C], Awaitable[C]]) -> None:
+        """Have `prepare` put into commands of a type what their decision needs and only the runtime can know.
+
+        It may raise a Failure, which refuses the command.
+        """
+        self._preparations[command_type] = prepare
 
     async def load(self, aggregate_id: str) -> Loaded[S]:
         """The aggregate as it stands in the stream now; waits while the event store does not answer."""
@@ -160,7 +169,9 @@ class Repository(Generic[S]):
                 events: list[Event] = []
                 try:
                     _require_version(loaded.version, expected_version)
-                    events = self.aggregate.decide(loaded.state, command)
+                    prepare = self._preparations.get(type(command))
+                    prepared = command if prepare is None else await prepare(command)
+                    events = self.aggregate.decide(loaded.state, prepared)
                 except Failure as failure:
                     refusal = failure
                 if events:

@@ -24,9 +24,10 @@ from handlers.lifecycle import Lifecycle
 from handlers.processes import Processes
 from handlers.sandbox.sandboxes import Sandboxes
 from handlers.sessions import SessionBridge
+from handlers.state.forking import Forking
 from handlers.state.manager import StateManager
 from handlers.state.settings import StateSettings
-from handlers.state.stores.postgres import open_postgres_checkpoints
+from handlers.state.stores import open_checkpoints
 from handlers.tool_servers import ToolServers
 from l02.queries import query_table
 from l02.session_server import SessionSettings, open_session_bridge
@@ -83,21 +84,21 @@ async def wire(
     tasks: asyncio.TaskGroup,
     state: StateSettings,
     sessions: SessionSettings,
+    replicas: int,
 ) -> AsyncIterator[Parts]:
     """Build a node's parts; what they hold is given back when the context ends."""
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_event_store(bus))
         snapshots = await stack.enter_async_context(open_snapshots(bus, AGENT))
         agents = Repository(AGENT, store, snapshots)
+        Forking(bus, agents)
         progress = Progress()
         read_model = await stack.enter_async_context(open_read_model(bus, postgres_url, progress))
         sandboxes = await stack.enter_async_context(Sandboxes(_PRELOADED))
         tool_servers = await stack.enter_async_context(ToolServers(data_dir / "tools", log_dir=data_dir / "logs"))
         announcer = OutcomeAnnouncer(bus, tasks)
         agents.on_recorded(announcer.announce)
-        checkpoints = await stack.enter_async_context(
-            open_postgres_checkpoints(postgres_url, compression="gzip", limit=100 * 1024 * 1024)
-        )
+        checkpoints = await stack.enter_async_context(open_checkpoints(state, bus, postgres_url, replicas))
         executor = Executor(bus, agents, tool_servers, node_id)
         lifecycle = Lifecycle(bus, agents, Processes(sandboxes, data_dir), executor, node_id)
         bridge = await stack.enter_async_context(

@@ -41,12 +41,14 @@ from l02.live_views import watch_agents
 from l02.specification_file import load_specification
 from l02.token_stream import read_tokens
 from projections.agents import AgentView
+from projections.checkpoints import CheckpointView
 
 __all__ = ["Client", "ExecutionResult", "NodeUnreachable", "Outcome", "SpawnResult", "Wait"]
 
 Wait = Literal["complete", "accepted"]
 Specification = str | Path | AgentSpecification | Mapping[str, Any]
 Agents = list[AgentView]
+Checkpoints = list[CheckpointView]
 Nodes = list[dict[str, Any]]
 
 T = TypeVar("T")
@@ -160,9 +162,60 @@ class Client:
         """Take an agent's process away and keep all else."""
         return await self._send(id, "suspend", {"reason": reason}, command_id)
 
-    async def resume(self, id: str, *, command_id: str | None = None) -> Outcome:
-        """Give a suspended agent a process again."""
-        return await self._send(id, "resume", {}, command_id)
+    async def resume(self, id: str, *, checkpoint_id: str | None = None, command_id: str | None = None) -> Outcome:
+        """Give a suspended agent a process again: as it is, or brought back to a checkpoint."""
+        return await self._send(id, "resume", {"checkpoint_id": checkpoint_id}, command_id)
+
+    async def assume(
+        self,
+        id: str,
+        assume: Literal["done", "not-done"],
+        *,
+        execution_id: str | None = None,
+        result: Any = None,
+        wait: Wait = "complete",
+        command_id: str | None = None,
+    ) -> ExecutionResult:
+        """Let held work go on, and wait for its output. It is held because a tool was under way when its node died:
+        it took effect (`done`, with its `result`), or it did not and is called again.
+        """
+        fields = {"assume": assume, "execution_id": execution_id, "result": result, "wait": wait}
+        return await self._execution_result(await self._send(id, "resume", fields, command_id))
+
+    async def checkpoint(self, id: str, label: str | None = None, *, command_id: str | None = None) -> str:
+        """Store a checkpoint of an agent; its id. If nothing has changed since the newest one, that one's."""
+        outcome = await self._send(id, "checkpoint", {"label": label}, command_id)
+        return str((outcome.result or {})["checkpoint_id"])
+
+    async def restore(self, id: str, checkpoint_id: str, *, command_id: str | None = None) -> Outcome:
+        """Bring an agent's durable state back to a checkpoint; work under way ends, its past stays on record."""
+        return await self._send(id, "restore", {"checkpoint_id": checkpoint_id}, command_id)
+
+    async def fork(
+        self,
+        from_id: str,
+        id: str | None = None,
+        *,
+        at: int | None = None,
+        version: int | None = None,
+        checkpoint_id: str | None = None,
+        wait: Wait = "complete",
+        command_id: str | None = None,
+    ) -> SpawnResult:
+        """Make a new agent of another one's past, up to the event with stream sequence `at`, up to its `version`, up to
+        a checkpoint, or up to now; and wait until it runs. Without an `id` it gets the other's and six random digits.
+        """
+        agent_id = id if id is not None else _id_for(require_id(from_id, "from_id"))
+        point = {"at": at, "version": version, "checkpoint_id": checkpoint_id}
+        outcome = await self._send(agent_id, "fork", {"from_agent_id": from_id, **point, "wait": wait}, command_id)
+        return msgspec.convert({"agent_id": agent_id, **(outcome.result or {})}, SpawnResult)
+
+    async def checkpoints(
+        self, id: str, *, every: bool = False, limit: int = PAGE, after: str | None = None
+    ) -> Checkpoints:
+        """At most `limit` checkpoints of an agent that are stored, or `every` one there ever was; the latest first."""
+        wanted = {"id": require_id(id, "id"), "limit": limit, "after": after}
+        return await self._query("agent.checkpoints", wanted | ({"state": None} if every else {}), Checkpoints)
 
     async def terminate(
         self, id: str, reason: str = "user_request", *, wait: Wait = "complete", command_id: str | None = None

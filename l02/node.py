@@ -74,7 +74,16 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     await ensure_streams(bus, settings.replicas)
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     parts = await stack.enter_async_context(
-        wire(bus, postgres_url, directory.path, directory.node_id, tasks, settings.state, settings.sessions)
+        wire(
+            bus,
+            postgres_url,
+            directory.path,
+            directory.node_id,
+            tasks,
+            settings.state,
+            settings.sessions,
+            settings.replicas,
+        )
     )
 
     running: list[asyncio.Task[None]] = []

@@ -17,6 +17,7 @@ from bus.subjects import AggregateId, aggregate_filter, event_subject, events_fi
 from domain.agent.state import Status
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
+from projections.checkpoints import CheckpointState
 from projections.queries import ReadModel
 
 __all__ = ["QUERY_FIELDS", "query_table"]
@@ -43,6 +44,16 @@ class ListAgents(_Strict, frozen=True):
     at_least: Annotated[int, Meta(ge=0)] = 0
 
 
+class ListCheckpoints(_Strict, frozen=True):
+    """An agent's checkpoints, the latest first; those that are stored, or in another `state` (null: in any)."""
+
+    id: str
+    state: CheckpointState | None = CheckpointState.STORED
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    after: str | None = None
+    at_least: Annotated[int, Meta(ge=0)] = 0
+
+
 class ReadEvents(_Strict, frozen=True):
     """`after` is a stream sequence, `since` a time; the events of one aggregate, of one type, or all."""
 
@@ -61,6 +72,7 @@ class ListNodes(_Strict, frozen=True):
 QUERY_FIELDS: dict[str, type[Struct]] = {
     "agent.get": GetAgent,
     "agent.list": ListAgents,
+    "agent.checkpoints": ListCheckpoints,
     "node.list": ListNodes,
     "events.read": ReadEvents,
 }
@@ -74,9 +86,9 @@ def query_table(
     `newest` is the last event that this node has recorded: who has just heard an outcome from it reads no older state.
     """
 
-    async def follow(at_least: int) -> None:
+    async def follow(at_least: int, table: str = "agents") -> None:
         try:
-            await read_model.wait_for("agents", max(at_least, newest()))
+            await read_model.wait_for(table, max(at_least, newest()))
         except TimeoutError as error:
             raise Failure(ErrorCode.HANDLER_FAILED, f"the read model is late, ask again: {error}") from error
 
@@ -96,6 +108,12 @@ def query_table(
         return await read_model.list_agents(
             state=wanted.state, fleet=wanted.fleet, limit=wanted.limit, after=wanted.after
         )
+
+    async def list_checkpoints(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, ListCheckpoints)
+        await get_agent({"id": wanted.id, "at_least": wanted.at_least})
+        await follow(wanted.at_least, "checkpoints")
+        return await read_model.list_checkpoints(wanted.id, state=wanted.state, limit=wanted.limit, after=wanted.after)
 
     async def list_nodes(fields: dict[str, Any]) -> Any:
         msgspec.convert(fields, ListNodes)
@@ -117,6 +135,7 @@ def query_table(
     return {
         "agent.get": get_agent,
         "agent.list": list_agents,
+        "agent.checkpoints": list_checkpoints,
         "node.list": list_nodes,
         "events.read": read_events,
     }

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, get_args
 
 from handlers.sessions import BridgeSettings
-from handlers.state.settings import StateSettings
+from handlers.state.settings import Compression, HotStorage, StateSettings, Storage
 from l02.data_dir import default_data_dir
 from l02.session_server import SessionSettings
 
 __all__ = ["NodeFailed", "Settings", "SettingsError"]
-
-_LONGEST_SECONDS = 86_400
 
 
 class SettingsError(Exception):
@@ -43,7 +40,15 @@ class Settings:
     def from_environment(cls, *, data_dir: Path | None = None, http_port: int | None = None) -> Self:
         """L02_DATA_DIR, L02_NATS_URL, L02_POSTGRES_URL, L02_HTTP_PORT (0: any free one), L02_REPLICAS (of streams).
 
-        Of the session bridge, see `_sessions`.
+        Of agents' state: L02_CHECKPOINT_STORAGE (postgres, objects), L02_CHECKPOINT_COMPRESSION (gzip, zstd),
+        L02_MAX_CHECKPOINT_SIZE_MB, L02_CHECKPOINT_RETENTION_DAYS, L02_CHECKPOINT_KEEP_LAST,
+        L02_AUTO_CHECKPOINT_INTERVAL_SECONDS, L02_HOT_STORAGE (nats, redis), L02_REDIS_URL.
+
+        Of the session bridge: L02_SESSION_SERVER (a command line, or `off`), L02_SESSION_ENVIRONMENT (names of the
+        variables that it is given, with commas), L02_SESSION_HEARTBEAT_INTERVAL_SECONDS,
+        L02_SESSION_HEARTBEAT_TIMEOUT_SECONDS, L02_SESSION_MAX_RETRIES, L02_SESSION_RECOVERY_CHECK (0 or 1).
+
+        Raises SettingsError.
         """
         return cls(
             data_dir=(data_dir or default_data_dir()).absolute(),
@@ -51,15 +56,28 @@ class Settings:
             postgres_url=os.environ.get("L02_POSTGRES_URL") or None,
             http_port=http_port if http_port is not None else _number("L02_HTTP_PORT", 0, 65535),
             replicas=_number("L02_REPLICAS", 1, 5),
+            state=_state(),
             sessions=_sessions(),
         )
 
 
+def _state() -> StateSettings:
+    settings = StateSettings(
+        storage=_choice("L02_CHECKPOINT_STORAGE", Storage, "postgres"),
+        compression=_choice("L02_CHECKPOINT_COMPRESSION", Compression, "gzip"),
+        max_size_mb=_number("L02_MAX_CHECKPOINT_SIZE_MB", 100, 4096, lowest=1),
+        retention_days=_number("L02_CHECKPOINT_RETENTION_DAYS", 30, 36_500),
+        keep_last=_number("L02_CHECKPOINT_KEEP_LAST", 10, 10_000, lowest=1),
+        auto_checkpoint_interval_seconds=_number("L02_AUTO_CHECKPOINT_INTERVAL_SECONDS", 60, 86_400),
+        hot_storage=_choice("L02_HOT_STORAGE", HotStorage, "nats"),
+        redis_url=os.environ.get("L02_REDIS_URL") or None,
+    )
+    if settings.hot_storage == "redis" and settings.redis_url is None:
+        raise SettingsError("L02_HOT_STORAGE is 'redis'; L02_REDIS_URL must say where it is (redis://host:6379)")
+    return settings
+
+
 def _sessions() -> SessionSettings:
-    """L02_SESSION_SERVER (a command line, or `off`), L02_SESSION_ENVIRONMENT (names of variables that it is given,
-    with commas), L02_SESSION_HEARTBEAT_INTERVAL_SECONDS, L02_SESSION_HEARTBEAT_TIMEOUT_SECONDS,
-    L02_SESSION_MAX_RETRIES, L02_SESSION_RECOVERY_CHECK (0 or 1).
-    """
     server = os.environ.get("L02_SESSION_SERVER") or None
     try:
         empty = server is not None and not shlex.split(server)
@@ -71,40 +89,31 @@ def _sessions() -> SessionSettings:
     missing = [name for name in names if name not in os.environ]
     if missing:
         raise SettingsError(f"L02_SESSION_ENVIRONMENT names {missing[0]}, which is not set")
-    default = BridgeSettings()
     return SessionSettings(
         server=server,
         environment={name: os.environ[name] for name in names},
         bridge=BridgeSettings(
-            heartbeat_interval_seconds=_seconds(
-                "L02_SESSION_HEARTBEAT_INTERVAL_SECONDS", default.heartbeat_interval_seconds
-            ),
-            heartbeat_timeout_seconds=_seconds(
-                "L02_SESSION_HEARTBEAT_TIMEOUT_SECONDS", default.heartbeat_timeout_seconds
-            ),
-            max_retries=_number("L02_SESSION_MAX_RETRIES", default.max_retries, 100),
-            enable_recovery_check=_number("L02_SESSION_RECOVERY_CHECK", int(default.enable_recovery_check), 1) == 1,
+            heartbeat_interval_seconds=_number("L02_SESSION_HEARTBEAT_INTERVAL_SECONDS", 30, 86_400, lowest=1),
+            heartbeat_timeout_seconds=_number("L02_SESSION_HEARTBEAT_TIMEOUT_SECONDS", 5, 3600, lowest=1),
+            max_retries=_number("L02_SESSION_MAX_RETRIES", 3, 100),
+            enable_recovery_check=_number("L02_SESSION_RECOVERY_CHECK", 1, 1) == 1,
         ),
     )
 
 
-def _seconds(name: str, default: float) -> float:
+def _number(name: str, default: int, highest: int, *, lowest: int = 0) -> int:
     text = os.environ.get(name)
     if not text:
         return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= _LONGEST_SECONDS:
-        raise SettingsError(f"{name} is {text!r}; it takes seconds, more than 0 and up to {_LONGEST_SECONDS}")
-    return value
-
-
-def _number(name: str, default: int, highest: int) -> int:
-    text = os.environ.get(name)
-    if not text:
-        return default
-    if not text.isdecimal() or int(text) > highest:
-        raise SettingsError(f"{name} is {text!r}; it takes a number up to {highest}")
+    if not text.isdecimal() or not lowest <= int(text) <= highest:
+        limits = f"from {lowest} to {highest}" if lowest else f"up to {highest}"
+        raise SettingsError(f"{name} is {text!r}; it takes a number {limits}")
     return int(text)
+
+
+def _choice(name: str, of: Any, default: Any) -> Any:
+    """One of a Literal's words."""
+    text = os.environ.get(name) or default
+    if text not in get_args(of):
+        raise SettingsError(f"{name} is {text!r}; it takes {' or '.join(get_args(of))}")
+    return text

@@ -40,7 +40,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     `pid` is that of the process on its node, while it has one. `restarts` counts all restarts, `restart_attempt` those
     since the agent last got something done. `open_executions` holds the ids of accepted work that has not ended, with
     the time of acceptance. `tokens` is the sum over ended executions. `last_error` is the most recent failure of
-    the agent, of a spawn or of an execution.
+    the agent, of a spawn or of an execution. `checkpoint_id` is the checkpoint stored last.
     """
 
     id: str
@@ -71,6 +71,8 @@ class AgentView(Struct, frozen=True, kw_only=True):
     terminate_reason: str | None = None
     usage: e.ResourceUsage = e.ResourceUsage()
     session: SessionView | None = None
+    checkpoint_id: str | None = None
+    forked_from: str | None = None
     created_at: datetime
     updated_at: datetime
     version: int
@@ -90,6 +92,8 @@ def project_agent(view: AgentView | None, recorded: RecordedEvent) -> AgentView:
         return _new(event, recorded, time)
     change = _CHANGES.get(type(event))
     changes = change(view, event, time) if change is not None else {}
+    if view.session is not None and isinstance(event, e.CheckpointCreated | e.CheckpointKept | e.CheckpointRestored):
+        changes["session"] = replace(view.session, owed=True)
     return replace(view, **changes, updated_at=time, version=recorded.version, sequence=recorded.sequence)
 
 
@@ -210,6 +214,22 @@ def _execution_started(view: AgentView, event: e.ExecutionStarted, time: datetim
     return {"open_executions": {**view.open_executions, event.execution_id: time}}
 
 
+def _execution_inherited(view: AgentView, event: e.ExecutionInherited, time: datetime) -> Changes:
+    return {"open_executions": {**view.open_executions, event.execution_id: time}}
+
+
+def _execution_reopened(view: AgentView, event: e.ExecutionReopened, time: datetime) -> Changes:
+    return {"open_executions": {**view.open_executions, event.execution_id: time}}
+
+
+def _checkpoint_created(view: AgentView, event: e.CheckpointCreated, time: datetime) -> Changes:
+    return {"checkpoint_id": event.checkpoint_id}
+
+
+def _forked(view: AgentView, event: e.AgentForked, time: datetime) -> Changes:
+    return {"forked_from": event.from_agent_id}
+
+
 def _tool_called(view: AgentView, event: e.ToolCalled, time: datetime) -> Changes:
     return {"tool_calls": view.tool_calls + 1}
 
@@ -263,10 +283,6 @@ def _session_restored(view: AgentView, event: e.SessionRestored, time: datetime)
     return {} if view.session is None else {"session": replace(view.session, error=None)}
 
 
-def _session_owed(view: AgentView, event: Event, time: datetime) -> Changes:
-    return {} if view.session is None else {"session": replace(view.session, owed=True)}
-
-
 _CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
     e.SpawnRequested: _spawn_requested,
     e.AgentSpawned: _spawned,
@@ -278,12 +294,13 @@ _CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
     e.TerminationRequested: _termination_requested,
     e.AgentTerminated: _terminated,
     e.ExecutionStarted: _execution_started,
+    e.ExecutionInherited: _execution_inherited,
+    e.ExecutionReopened: _execution_reopened,
+    e.CheckpointCreated: _checkpoint_created,
+    e.AgentForked: _forked,
     e.ToolCalled: _tool_called,
     e.ExecutionCompleted: _execution_completed,
     e.ExecutionFailed: _execution_failed,
-    e.CheckpointCreated: _session_owed,
-    e.CheckpointKept: _session_owed,
-    e.CheckpointRestored: _session_owed,
     e.SessionStarted: _session_started,
     e.SessionSnapshotSaved: _session_told,
     e.SessionRolledBack: _session_told,

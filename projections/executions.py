@@ -28,8 +28,9 @@ class ExecutionView(Struct, frozen=True, kw_only=True):
     """An execution as of stream sequence `sequence`.
 
     Its id is the id of its command and unique within its agent. `input` and `output` may be references to the object
-    store (`domain.values`). `calls` counts recorded effects, `tool_calls` the tools among them. `duration_seconds` is
-    the executor's figure for a completed execution, and acceptance to end for a failed one.
+    store (`domain.values`). `calls` counts recorded effects, `tool_calls` the tools among them; `inherited_calls` are
+    those that a fork took over. `duration_seconds` is the executor's figure for a completed execution, and acceptance
+    to end for a failed one. One that is `held` goes on when a person says how (`resume` with `assume`).
     """
 
     agent_id: str
@@ -40,6 +41,8 @@ class ExecutionView(Struct, frozen=True, kw_only=True):
     error: e.ErrorDetail | None = None
     calls: int = 0
     tool_calls: int = 0
+    inherited_calls: int = 0
+    held: bool = False
     tokens: int = 0
     duration_seconds: float | None = None
     started_at: datetime
@@ -56,6 +59,15 @@ def project_execution(view: ExecutionView | None, recorded: RecordedEvent) -> Ex
             agent_id=recorded.aggregate.id,
             execution_id=event.execution_id,
             input=event.input,
+            started_at=time,
+            sequence=recorded.sequence,
+        )
+    if isinstance(event, e.ExecutionInherited):
+        return ExecutionView(
+            agent_id=recorded.aggregate.id,
+            execution_id=event.execution_id,
+            input=event.input,
+            inherited_calls=len(event.journal),
             started_at=time,
             sequence=recorded.sequence,
         )
@@ -86,6 +98,15 @@ def _changes(view: ExecutionView, event: Any, time: datetime) -> dict[str, Any]:
                 "tokens": event.tokens,
                 "duration_seconds": (time - view.started_at).total_seconds(),
                 "ended_at": time,
+                "held": event.held,
+            }
+        case e.ExecutionReopened():
+            return {
+                "state": ExecutionState.RUNNING,
+                "error": None,
+                "duration_seconds": None,
+                "ended_at": None,
+                "held": False,
             }
         case _:
             return {}

@@ -14,6 +14,7 @@ from bus.connection import Bus
 from domain.agent.state import Status
 from projections.agents import AgentView
 from projections.bucket import ViewBucket
+from projections.checkpoints import CheckpointState, CheckpointView
 from projections.database import SCHEMA, migrate
 from projections.executions import ExecutionView
 from projections.progress import Progress
@@ -32,6 +33,7 @@ _QUERY_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _agent = msgspec.json.Decoder(AgentView)
 _execution = msgspec.json.Decoder(ExecutionView)
+_checkpoint = msgspec.json.Decoder(CheckpointView)
 
 
 class ReadModel:
@@ -67,6 +69,13 @@ class ReadModel:
         """At most `limit` executions of the agent, the latest first; `after` is the last id of the page before."""
         rows = await self._pool.fetch(sql("executions_list"), agent_id, after, limit)
         return [_execution.decode(row["view"]) for row in rows]
+
+    async def list_checkpoints(
+        self, agent_id: str, *, state: CheckpointState | None = None, limit: int = 100, after: str | None = None
+    ) -> list[CheckpointView]:
+        """At most `limit` checkpoints of the agent, the latest first; `after` is the last id of the page before."""
+        rows = await self._pool.fetch(sql("checkpoints_list"), agent_id, state and state.value, after, limit)
+        return [_checkpoint.decode(row["view"]) for row in rows]
 
     async def agents_of_node(self, node_id: str, states: Collection[Status]) -> list[str]:
         """The ids of the agents that are in one of `states` on this node."""

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from projections.agents import AGENT_FOLD, AgentView
+from projections.checkpoints import CHECKPOINT_FOLD, CheckpointView
 from projections.executions import EXECUTION_FOLD, ExecutionView
 from projections.fold import Fold, Key, View
 
@@ -88,7 +89,22 @@ def _execution_columns(view: ExecutionView) -> Row:
     )
 
 
+def _checkpoint_columns(view: CheckpointView) -> Row:
+    return (
+        view.agent_id,
+        view.checkpoint_id,
+        view.checkpoint_type,
+        view.state.value,
+        _text(view.label),
+        view.size_bytes,
+        view.requested_at,
+        view.created_at,
+        view.sequence,
+    )
+
+
 TABLES: dict[str, TableProjection[Any]] = {
     "agents": TableProjection("agents", AGENT_FOLD, _agent_columns),
     "executions": TableProjection("executions", EXECUTION_FOLD, _execution_columns),
+    "checkpoints": TableProjection("checkpoints", CHECKPOINT_FOLD, _checkpoint_columns),
 }

@@ -52,7 +52,7 @@ class SessionSnapshotSaved(Event, frozen=True, kw_only=True):
 
 
 class SessionRolledBack(Event, frozen=True, kw_only=True):
-    """The other side has gone back to what it has of a checkpoint that was restored; `number` and `unsent` as above."""
+    """The other side has gone back to what it has of a checkpoint that was restored, and calls `target`."""
 
     type: ClassVar[str] = "agent.session.rolled_back"
     session_id: str

@@ -47,6 +47,10 @@ class _Work:
     began: float
 
 
+class _DoubtfulCall(Failure):
+    """Whether a tool took effect, only a person can say; then the work goes on."""
+
+
 class AgentRunner:
     """One per agent on this node."""
 
@@ -140,13 +144,13 @@ class AgentRunner:
         tools = ToolBox(state.specification, process.hello.tools, self._tool_servers)
         run = Run(execution.execution_id, execution.journal, process, tools, work.effects, work.stream, work.live)
         try:
-            _require_no_doubtful_call(execution, work.live)
+            _require_no_doubtful_call(self._agent_id, execution, work.live)
             work.meter.tokens = 0
             for value in (execution.input, *(entry.result for entry in execution.journal)):
                 work.meter.add(value)
             data = {key: await inline(self._bus, value) for key, value in state.data.items()}
         except Failure as failure:
-            await self._fail(execution, failure.code.value, failure.message)
+            await self._fail(execution, failure.code.value, failure.message, held=isinstance(failure, _DoubtfulCall))
             return
         try:
             end = await run.run(execution.input, data, inbox)
@@ -210,12 +214,14 @@ class AgentRunner:
             ),
         )
 
-    async def _fail(self, execution: Execution, code: str, message: str) -> None:
+    async def _fail(self, execution: Execution, code: str, message: str, *, held: bool = False) -> None:
         work = self._work[execution.execution_id]
         await work.stream.done()
         await self._record(
             execution,
-            FailExecution(execution_id=execution.execution_id, code=code, message=message, tokens=work.meter.tokens),
+            FailExecution(
+                execution_id=execution.execution_id, code=code, message=message, tokens=work.meter.tokens, held=held
+            ),
         )
 
     async def _record(self, execution: Execution, command: CompleteExecution | FailExecution) -> None:
@@ -234,12 +240,14 @@ async def _require_end(process: AgentProcess) -> None:
         process.condemn("the agent closed its socket")
 
 
-def _require_no_doubtful_call(execution: Execution, live: LiveCalls) -> None:
+def _require_no_doubtful_call(agent_id: str, execution: Execution, live: LiveCalls) -> None:
     """A tool that must not be called twice and was under way when the node died: only a person can know."""
     for call, requested in execution.requested_tools.items():
         if call not in live:
-            raise Failure(
+            raise _DoubtfulCall(
                 ErrorCode.TOOL_INVOCATION_FAILED,
                 f"tool {requested.tool!r} (call {call}) was under way when its process died; it is not declared "
-                "idempotent, so it is not called again: find out whether it took effect, then send the work again",
+                "idempotent, so it is not called again: find out whether it took effect, then let the work go on with "
+                f"`l02 resume {agent_id} --assume done` (--result JSON is what the tool answered) or `--assume "
+                f"not-done`, with `--execution {execution.execution_id}` if others wait too",
             )

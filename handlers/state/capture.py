@@ -16,9 +16,10 @@ from bus.objects import inline, outline
 from domain.agent.evolve import changed
 from domain.agent.state import AgentState, PendingCheckpoint
 from domain.errors import ErrorCode, Failure
+from domain.values import as_reference
 from l02.agent.values import as_bytes, from_bytes
 
-__all__ = ["SMALL_BYTES", "outline_all", "parts_of", "state_of"]
+__all__ = ["SMALL_BYTES", "fitting", "outline_all", "parts_of", "state_of"]
 
 SMALL_BYTES = 1024
 """A value of no more than that stays in the event even if many others are there too."""
@@ -68,7 +69,14 @@ def state_of(parts: Mapping[str, bytes]) -> dict[str, Any]:
 
 async def outline_all(bus: Bus, data: Mapping[str, Any]) -> dict[str, Any]:
     """A state as an event can hold it: large values by reference, and of many only the small ones by value."""
-    outlined = {key: await outline(bus, value) for key, value in data.items()}
-    if len(_encoder.encode(outlined)) > _EVENT_BYTES:
-        outlined = {key: await outline(bus, value, limit=SMALL_BYTES) for key, value in data.items()}
-    return outlined
+    return await fitting(bus, {key: await outline(bus, value) for key, value in data.items()})
+
+
+async def fitting(bus: Bus, outlined: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a state whose large values are references already."""
+    if len(_encoder.encode(outlined)) <= _EVENT_BYTES:
+        return dict(outlined)
+    return {
+        key: value if as_reference(value) is not None else await outline(bus, value, limit=SMALL_BYTES)
+        for key, value in outlined.items()
+    }

@@ -54,5 +54,6 @@ class CheckpointStore(Protocol):
     async def sweep(self, unused_for: timedelta = timedelta(hours=1)) -> int:
         """Remove what no checkpoint needs and nobody has stored in the last while; how many bytes that were.
 
-        Safe beside saves in any process that take less than `unused_for`. Raises Failure (E2030) if the store is away.
+        Safe beside saves in any process, if none takes longer than half of `unused_for`. Raises Failure (E2030) if the
+        store is away.
         """

@@ -30,7 +30,7 @@ _TIMER = "expire-checkpoints"
 def next_expiry(state: AgentState, settings: StateSettings) -> tuple[float, list[str]] | None:
     """When (seconds since 1970) which checkpoints of the agent are to expire next; None if all it has are kept."""
     stored = list(state.checkpoints.values())
-    mortal = stored[: max(0, len(stored) - settings.keep_checkpoints)]
+    mortal = stored[: max(0, len(stored) - settings.keep_last)]
     if not mortal:
         return None
     due = min(item.created_at for item in mortal) + settings.retention_days * _DAY_SECONDS
@@ -55,7 +55,7 @@ class Retention:
         command_id = uuid.uuid5(uuid.NAMESPACE_OID, f"{agent_id}/{due}/{checkpoint_ids}").hex
         if self._set.get(agent_id) == command_id:
             return
-        body = {"checkpoint_ids": checkpoint_ids, "keep": self._settings.keep_checkpoints, "wait": "accepted"}
+        body = {"checkpoint_ids": checkpoint_ids, "keep": self._settings.keep_last, "wait": "accepted"}
         await set_timer(
             self._bus,
             AggregateId("agent", agent_id),

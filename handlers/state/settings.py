@@ -1,15 +1,34 @@
-"""What the state manager can be told, with the defaults that the documentation names."""
+"""How a node keeps the state of its agents."""
 
 from __future__ import annotations
 
-from msgspec import Struct
+from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["StateSettings"]
+__all__ = ["Compression", "HotStorage", "StateSettings", "Storage"]
+
+Compression = Literal["gzip", "zstd"]
+Storage = Literal["postgres", "objects"]
+HotStorage = Literal["nats", "redis"]
 
 
-class StateSettings(Struct, frozen=True, kw_only=True):
-    """`keep_checkpoints` newest ones of an agent are kept however old they are."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSettings:
+    """Checkpoints go away when they are older than `retention_days`, but an agent's last `keep_last` stay.
 
-    auto_checkpoint_interval_seconds: float = 60.0
-    retention_days: float = 30.0
-    keep_checkpoints: int = 10
+    One is taken every `auto_checkpoint_interval_seconds` of an agent that has changed; never, if that is 0.
+    """
+
+    storage: Storage = "postgres"
+    compression: Compression = "gzip"
+    max_size_mb: int = 100
+    retention_days: float = 30
+    keep_last: int = 10
+    auto_checkpoint_interval_seconds: float = 60
+    hot_storage: HotStorage = "nats"
+    redis_url: str | None = None
+
+    @property
+    def max_bytes(self) -> int:
+        """The most that a checkpoint may have before compression."""
+        return self.max_size_mb * 1024 * 1024

@@ -16,6 +16,7 @@ from l02.catalogue.schemas import SCHEMAS, name_of, referenced
 from l02.catalogue.storage_section import storage
 from l02.catalogue.words import default_words, fields_words, is_required, type_words
 from projections.agents import AgentView
+from projections.checkpoints import CheckpointView
 
 __all__ = ["events_page"]
 
@@ -92,8 +93,9 @@ def _events(kind: str) -> str:
 
 def _large_values() -> str:
     return (
-        "**Large values.** A tool's `result`, an `output` and a value in `state.set` whose JSON has more than "
-        f"{INLINE_LIMIT_BYTES // 1024} KiB are not in the event. In their place stands "
+        "**Large values.** A tool's `result`, an `output` and a value in a `state` whose JSON has more than "
+        f"{INLINE_LIMIT_BYTES // 1024} KiB are not in the event, nor are smaller ones of a state that has many. "
+        "In their place stands "
         '`{"$object": name, "sha256": …, "size": …}`: the object `name` in the object store bucket '
         f"`{OBJECTS_BUCKET}` holds the JSON, `size` bytes whose SHA-256 is `sha256`.\n\n"
         "**Who waits.** `awaited_by` is the id of the command whose outcome is still owed. The event that ends the "
@@ -107,7 +109,7 @@ def _types() -> list[str]:
     for aggregate in AGGREGATES.values():
         for kind in (*aggregate.events, *aggregate.wire_commands.values()):
             shown |= referenced(SCHEMAS[name_of(kind)], SCHEMAS)
-    others: tuple[type[Struct], ...] = (AgentView, ObjectReference, *COMMANDS_AND_QUERIES)
+    others: tuple[type[Struct], ...] = (AgentView, CheckpointView, ObjectReference, *COMMANDS_AND_QUERIES)
     for other in others:
         shown |= {name_of(other)} | referenced(SCHEMAS[name_of(other)], SCHEMAS)
     return [_type(name) for name in sorted(shown)]

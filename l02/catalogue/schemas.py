@@ -19,6 +19,7 @@ from domain.identifiers import MAX_ID_LENGTH
 from domain.values import ObjectReference
 from l02.queries import QUERY_FIELDS
 from projections.agents import AgentView
+from projections.checkpoints import CheckpointView
 
 __all__ = [
     "REFERENCE",
@@ -41,7 +42,14 @@ _FILLED_IN_BY_THE_RUNTIME = "origin"
 
 def _types() -> list[type[Struct]]:
     commands = [command for aggregate in AGGREGATES.values() for command in aggregate.wire_commands.values()]
-    others: tuple[type[Struct], ...] = (Outcome, Answer, DeadLetter, ObjectReference, AgentView)
+    others: tuple[type[Struct], ...] = (
+        Outcome,
+        Answer,
+        DeadLetter,
+        ObjectReference,
+        AgentView,
+        CheckpointView,
+    )
     return [CloudEvent, *EVENT_TYPES.values(), *commands, *QUERY_FIELDS.values(), *others]
 
 
@@ -147,6 +155,7 @@ _STORED_EVENT: Schema = {
 RESULTS: dict[str, Schema] = {
     "agent.get": reference_to(AgentView),
     "agent.list": {"type": "array", "items": reference_to(AgentView)},
+    "agent.checkpoints": {"type": "array", "items": reference_to(CheckpointView)},
     "node.list": {"type": "array", "items": _NODE},
     "events.read": {
         "type": "object",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 _WAIT_HELP = "Do not wait for the effect, only until the command is accepted."
+
+
+class Assumed(Enum):
+    """What a person says of a tool that was under way."""
+
+    done = "done"
+    not_done = "not-done"
+
+
 NoWait = Annotated[bool, typer.Option("--no-wait", help=_WAIT_HELP)]
 _VALUE_HELP = "JSON, or any text; - for standard input, @FILE for a file."
 
@@ -29,7 +39,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: l02 ps --state running")(ps)
     app.command(epilog="Example: l02 show h1 --json")(show)
     app.command(epilog="Example: l02 suspend h1")(suspend)
-    app.command(epilog="Example: l02 resume h1")(resume)
+    app.command(epilog="Example: l02 resume h1 --assume not-done")(resume)
     app.command(epilog="Example: l02 terminate h1")(terminate)
     app.command(epilog="""Example: l02 signal h1 approve '{"by": "Ada"}'""")(signal)
 
@@ -168,11 +178,52 @@ def suspend(
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
 
-def resume(agent_id: AgentId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Give a suspended agent a process again."""
+def resume(
+    agent_id: AgentId,
+    checkpoint_id: Annotated[
+        str | None, typer.Option("--checkpoint", metavar="CHECKPOINT", help="Go on from there; see l02 checkpoints.")
+    ] = None,
+    assume: Annotated[
+        Assumed | None, typer.Option(help="Whether the tool that was under way when its node died took effect.")
+    ] = None,
+    execution_id: Annotated[
+        str | None, typer.Option("--execution", metavar="ID", help="With --assume: which one, if several are held.")
+    ] = None,
+    words: Annotated[str, typer.Option("--result", metavar="JSON", help="With --assume done: its result.")] = "null",
+    no_wait: NoWait = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a suspended agent a process again; or, with --assume, let work go on that waits for a person's word.
+
+    Such work has failed because a tool that must not be called twice was under way when its node died. `done`: it took
+    effect, and the work goes on with --result. `not-done`: it is called again.
+    """
+    result = json_or_text(words)
+    if assume is not None and checkpoint_id is not None:
+        raise typer.BadParameter("--assume and --checkpoint exclude each other")
+    if assume is not Assumed.done and result is not None:
+        raise typer.BadParameter("--result belongs to --assume done")
 
     async def work(client: Client) -> None:
-        _print_done(await client.resume(agent_id), f"{agent_id} resumes", as_json)
+        if assume is None:
+            outcome = await client.resume(agent_id, checkpoint_id=checkpoint_id)
+            _print_done(outcome, f"{agent_id} resumes", as_json)
+            return
+        with progress(f"{agent_id} is working", quiet=as_json):
+            done = await client.assume(
+                agent_id,
+                assume.value,
+                execution_id=execution_id,
+                result=result,
+                wait=_wait(no_wait),
+            )
+        if as_json:
+            print_json(done)
+        elif no_wait:
+            print_line(done.execution_id)
+        else:
+            print_value(done.output)
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 

@@ -21,7 +21,7 @@ from l02.cli.output import safe
 COMMANDS = [
     *(["up"], ["demo"], ["spawn"], ["exec"], ["ps"], ["show"], ["events"], ["suspend"], ["resume"], ["terminate"]),
     *(["signal"], ["dead", "list"], ["dead", "show"], ["dead", "retry"], ["rebuild"], ["errors"]),
-    *(["replay"], ["verify"]),
+    *(["replay"], ["verify"], ["checkpoint"], ["checkpoints"], ["restore"], ["fork"]),
 ]
 NEED_A_NODE = [
     *(["exec", "a1", "hello"], ["exec", "a1", "{}", "--stream"], ["ps"], ["show", "a1"], ["events"]),
@@ -33,6 +33,11 @@ NEED_A_NODE = [
         ["dead", "retry", "1"],
         ["rebuild", "agents"],
         ["replay", "--to", "1"],
+        ["checkpoint", "a1"],
+        ["checkpoints", "a1"],
+        ["restore", "a1", "k1"],
+        ["fork", "a1", "--at", "1"],
+        ["resume", "a1", "--assume", "done"],
         ["replay", "a1", "--to", "10m"],
         ["verify"],
     ),

@@ -10,14 +10,21 @@ from bus.connection import Bus
 from bus.reader import last_sequence, read_events
 from projections.agents import AGENT_FOLD
 from projections.bucket import ViewBucket
+from projections.checkpoints import CHECKPOINT_FOLD
 from projections.executions import EXECUTION_FOLD
 from projections.fold import Fold, Key, encode_view
+from projections.tables import TABLES
 
 Views = dict[Key, bytes]
-_FOLDS: dict[str, Fold[Any]] = {"agents": AGENT_FOLD, "executions": EXECUTION_FOLD}
+_FOLDS: dict[str, Fold[Any]] = {
+    "agents": AGENT_FOLD,
+    "executions": EXECUTION_FOLD,
+    "checkpoints": CHECKPOINT_FOLD,
+}
 _STORED = {
     "agents": "SELECT id, view FROM l02.agents",
     "executions": "SELECT agent_id, execution_id, view FROM l02.executions",
+    "checkpoints": "SELECT agent_id, checkpoint_id, view FROM l02.checkpoints",
 }
 
 
@@ -74,7 +81,7 @@ async def assert_tables_equal_replay(bus: Bus, postgres_url: str) -> None:
     for name, views in expected.items():
         assert stored[name] == views
     newest = await last_sequence(bus)
-    assert await stored_positions(postgres_url) == {"agents": newest, "executions": newest}
+    assert await stored_positions(postgres_url) == dict.fromkeys(TABLES, newest)
 
 
 async def assert_views_equal_replay(bus: Bus) -> None:

@@ -70,7 +70,7 @@ async def test_a_table_that_is_behind_catches_up_with_the_other(bus: Bus, tables
     history = h.History(agents=5)
     newest = await h.append(bus, [*history.events(200)])
     await TableProjector(bus, tables, Progress(), tables={"agents": TABLES["agents"]}).run(until=newest)
-    assert await stored_positions(tables) == {"agents": newest, "executions": 0}
+    assert await stored_positions(tables) == dict.fromkeys(TABLES, 0) | {"agents": newest}
     newest = await h.append(bus, [*history.events(100)])
     await TableProjector(bus, tables, Progress()).run(until=newest)
     await assert_tables_equal_replay(bus, tables)
@@ -141,8 +141,8 @@ async def test_tables_that_went_back_are_caught_up_again(bus: Bus, tables: str) 
     first = await h.append(bus, [*history.events(100)])
     await TableProjector(bus, tables, Progress()).run(until=first)
     async with connect(tables) as connection:
-        await connection.execute("CREATE TABLE saved_agents AS TABLE agents")
-        await connection.execute("CREATE TABLE saved_executions AS TABLE executions")
+        for name in TABLES:
+            await connection.execute(f"CREATE TABLE saved_{name} AS TABLE {name}")
         async with running(TableProjector(bus, tables, progress).run()):
             newest = await h.append(bus, [*history.events(100)])
             await progress.wait_for("executions", newest)
@@ -160,7 +160,7 @@ async def test_tables_that_went_back_are_caught_up_again(bus: Bus, tables: str) 
 
 async def test_migrating_at_the_same_time(database: str) -> None:
     await asyncio.gather(*(migrate(database) for _ in range(8)))
-    assert await stored_positions(database) == {"agents": 0, "executions": 0}
+    assert await stored_positions(database) == dict.fromkeys(TABLES, 0)
 
 
 async def test_migrating_again_keeps_what_is_there(bus: Bus, tables: str) -> None:

@@ -83,7 +83,7 @@ async def test_a_signal_waits_for_who_asks_later(client: Client, spawn: Spawn) -
 async def test_suspend_takes_the_process_and_resume_gives_one_back(client: Client, spawn: Spawn) -> None:
     agent_id = await spawn()
     assert (await client.execute(agent_id, {"steps": [["count"]]})).output == [1]
-    assert (await client.suspend(agent_id)).events == ["agent.suspended"]
+    assert (await client.suspend(agent_id)).events == ["agent.checkpoint.requested", "agent.suspended"]
     assert (await client.suspend(agent_id)).events == []
     with pytest.raises(Failure, match="E2112.*resume it first"):
         await client.execute(agent_id, 1)
@@ -138,7 +138,7 @@ async def test_the_right_version_is_none(client: Client, spawn: Spawn, raw: Raw)
     agent_id = await spawn()
     outcome = await raw.publish(f"l02.cmd.agent.{agent_id}.suspend", b'{"expected_version": 2}')
     assert outcome.ok
-    assert outcome.version == 3
+    assert outcome.version == 4
 
 
 async def test_a_command_sent_twice_happens_once(client: Client, spawn: Spawn, raw: Raw) -> None:

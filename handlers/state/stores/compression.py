@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Literal
 
 from backports import zstd
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
-__all__ = ["Compression", "Damaged", "pack", "unpack"]
+from handlers.state.settings import Compression
 
-Compression = Literal["gzip", "zstd"]
+__all__ = ["Damaged", "pack", "unpack"]
 
 _HEAD = struct.Struct(">IBI")  # checksum of what follows it, how it is compressed, bytes before that
 _CHECKSUM_BYTES = 4
@@ -63,5 +63,5 @@ def unpack(stored: bytes) -> bytes | memoryview:
         raise Damaged("a stored chunk does not fit its checksum")
     try:
         return _UNPACK[code](view[_HEAD.size :], max(size, 1))
-    except (KeyError, isal_zlib.error, zstd.ZstdError) as error:
+    except (KeyError, IsalError, zstd.ZstdError) as error:  # type: ignore[misc]  # isal's stub: an instance
         raise Damaged(f"a stored chunk cannot be read: {error!r}") from error

@@ -13,8 +13,9 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from domain.errors import ErrorCode, Failure
+from handlers.state.settings import Compression
 from handlers.state.stores.chunks import chunks_of
-from handlers.state.stores.compression import Compression, Damaged, pack, unpack
+from handlers.state.stores.compression import Damaged, pack, unpack
 from handlers.state.stores.content import PartsReader, pieces_of, size_of
 
 __all__ = ["CHUNKS_AT_ONCE", "Chunk", "ContentReader", "HashedContent", "pack_all"]
@@ -60,14 +61,17 @@ class HashedContent:
 
     async def groups(self) -> AsyncIterator[list[Chunk]]:
         """Its chunks in their order, at most CHUNKS_AT_ONCE at a time, and at least one."""
-        chunks = iter(chunks_of(pieces_of(self._parts)))
+        chunks = iter([self._joined()]) if self.is_one_chunk else chunks_of(pieces_of(self._parts))
         while group := await _in_thread(self.size, self._hash, islice(chunks, CHUNKS_AT_ONCE)):
             yield group
 
     def _pack(self, compression: Compression) -> bytes:
-        content = b"".join(pieces_of(self._parts))
+        content = self._joined()
         self._whole.update(content)
         return pack(content, compression)
+
+    def _joined(self) -> bytes:
+        return b"".join(pieces_of(self._parts))
 
     def _hash(self, chunks: Iterable[bytes]) -> list[Chunk]:
         group = []

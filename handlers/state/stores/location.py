@@ -1,4 +1,4 @@
-"""How a checkpoint is named in a store: `<store>:<agent>/<checkpoint>/<hash>`, so that no name ever has two contents."""
+"""A checkpoint's name in a store: `<store>:<agent>/<checkpoint>/<hash>`, so that no name ever has two contents."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import asyncpg
 
 from domain.errors import ErrorCode, Failure
 from handlers.state.checkpoint_store import Saved
-from handlers.state.stores.compression import Compression
+from handlers.state.settings import Compression
 from handlers.state.stores.database import UNANSWERED, open_pool, sql
 from handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
 from handlers.state.stores.location import Location
@@ -52,7 +52,8 @@ class PostgresCheckpoints:
         with _answered(ErrorCode.RESTORE_FAILED, f"{storage_location} cannot be read"):
             while rows := await self._pool.fetch(sql("load"), *_key(location), position, CHUNKS_AT_ONCE):
                 position = rows[-1]["position"]
-                await reader.take([row["data"] for row in rows])
+                # A chunk that is gone is missing in the content's hash.
+                await reader.take([row["data"] for row in rows if row["data"] is not None])
                 if len(rows) < CHUNKS_AT_ONCE:
                     break
         if not position:
@@ -78,7 +79,9 @@ class PostgresCheckpoints:
         removed = 0
         with _answered(ErrorCode.CHECKPOINT_FAILED, "unused chunks are not removed"):
             before = await self._pool.fetchval("SELECT now()") - unused_for
-            for row in await self._pool.fetch("SELECT DISTINCT agent_id FROM state_chunks WHERE stored_at < $1", before):
+            for row in await self._pool.fetch(
+                "SELECT DISTINCT agent_id FROM state_chunks WHERE stored_at < $1", before
+            ):
                 try:
                     removed += await self._pool.fetchval(sql("sweep"), row["agent_id"], before)
                 except asyncpg.ForeignKeyViolationError:
@@ -102,14 +105,8 @@ class PostgresCheckpoints:
 
     async def _store(self, agent_id: str, chunks: list[Chunk]) -> int:
         """Store those chunks that are not there; the bytes that all of them take."""
-        known = {
-            row["sha256"]: row["bytes"]
-            for row in await self._pool.fetch(
-                "SELECT sha256, octet_length(data) AS bytes FROM state_chunks WHERE agent_id = $1 AND sha256 = ANY ($2)",
-                agent_id,
-                [chunk.sha256 for chunk in chunks],
-            )
-        }
+        rows = await self._pool.fetch(sql("known"), agent_id, [chunk.sha256 for chunk in chunks])
+        known: dict[bytes, int] = {row["sha256"]: row["octet_length"] for row in rows}
         new = {chunk.sha256: chunk for chunk in chunks if chunk.sha256 not in known}
         packed = await pack_all([*new.values()], self._compression)
         if new:

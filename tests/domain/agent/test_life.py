@@ -246,7 +246,9 @@ class AgentLife(RuleBasedStateMachine):
 
     @rule(choice=choices, call=calls, by_agent=st.booleans(), state=changes)
     def request_checkpoint(self, choice: int, call: int, by_agent: bool, state: e.StateChange) -> None:
-        asked: dict[str, Any] = {"execution_id": self.execution(choice), "call": call, "state": state} if by_agent else {}
+        asked: dict[str, Any] = (
+            {"execution_id": self.execution(choice), "call": call, "state": state} if by_agent else {}
+        )
         checkpoint_id = f"k{self.sent}-{call}"
         self.send(c.RequestCheckpoint(checkpoint_id=checkpoint_id, checkpoint_type="auto", node_id="n1", **asked))
 

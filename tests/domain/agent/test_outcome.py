@@ -58,7 +58,13 @@ RESULTS: list[tuple[Event, dict[str, object]]] = [
         },
     ),
 ]
-CHECKPOINT: dict[str, object] = {"checkpoint_id": "k1", "label": None, "size_bytes": 100, "compressed_bytes": 50, "sha256": "9f86d081"}
+CHECKPOINT: dict[str, object] = {
+    "checkpoint_id": "k1",
+    "label": None,
+    "size_bytes": 100,
+    "compressed_bytes": 50,
+    "sha256": "9f86d081",
+}
 RESULTS += [
     (checkpoint_created(), CHECKPOINT),
     (e.CheckpointKept(checkpoint_id="k1"), {"checkpoint_id": "k1"}),

@@ -80,6 +80,13 @@ async def steps(ctx, message):
                 raise RuntimeError(text)
             case ["state", key, value]:
                 ctx.state[key] = value
+            case ["bytes", key, size]:
+                ctx.state[key] = bytes(range(256)) * (size // 256)
+            case ["read", key]:
+                value = ctx.state.get(key)
+                results.append(value.hex() if isinstance(value, bytes) else value)
+            case ["checkpoint", label]:
+                results.append(await ctx.checkpoint(label))
     return results
 
 

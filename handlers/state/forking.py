@@ -1,0 +1,79 @@
+"""Reads the past that a fork begins from, before the fork is decided: the decision itself is about the new agent alone.
+
+The other agent's events are folded anew up to the point; nothing is asked of it, and nothing of it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from bus.codec import RecordedEvent
+from bus.connection import Bus
+from bus.repository import Repository
+from bus.subjects import AggregateId
+from domain.agent import events as e
+from domain.agent.commands import Fork
+from domain.agent.forks import Past, past_of
+from domain.agent.state import AgentState
+from domain.errors import ErrorCode, Failure
+from domain.identifiers import require_id
+from handlers.state.capture import fitting
+
+__all__ = ["Forking"]
+
+
+class Forking:
+    """Gives `fork` commands the past they name."""
+
+    def __init__(self, bus: Bus, agents: Repository[AgentState]) -> None:
+        self._bus = bus
+        self._agents = agents
+        agents.before_deciding(Fork, self._with_past)
+
+    async def _with_past(self, command: Fork) -> Fork:
+        require_id(command.from_agent_id, "$.from_agent_id")
+        aggregate = AggregateId("agent", command.from_agent_id)
+        past = await self._past(command, await self._agents.store.load(aggregate))
+        return replace(command, origin=replace(command.origin, past=past))
+
+    async def _past(self, command: Fork, events: Sequence[RecordedEvent]) -> Past | None:
+        if not events:
+            return None
+        version = _version(command, events)
+        wanted = [recorded for recorded in events if _is_in(command, recorded, version)]
+        if not wanted:
+            return None
+        aggregate = self._agents.aggregate
+        state = aggregate.initial_state()
+        for recorded in wanted:
+            state = aggregate.evolve(state, recorded.event)
+        past = past_of(state, wanted[-1].version, wanted[-1].sequence)
+        return replace(past, data=await fitting(self._bus, past.data))
+
+
+def _is_in(command: Fork, recorded: RecordedEvent, version: int | None) -> bool:
+    if version is not None:
+        return recorded.version <= version
+    return command.at is None or recorded.sequence <= command.at
+
+
+def _version(command: Fork, events: Sequence[RecordedEvent]) -> int | None:
+    """The version up to which the past is wanted, if it is said so. It may be that of a checkpoint long expired."""
+    if command.checkpoint_id is None:
+        newest = events[-1].version
+        if command.version is not None and command.version > newest:
+            message = f"agent {command.from_agent_id} is at version {newest} and has no {command.version} yet"
+            raise Failure(ErrorCode.COMMAND_INVALID, message, "$.version")
+        return command.version
+    for recorded in events:
+        match recorded.event:
+            case e.CheckpointCreated(checkpoint_id=command.checkpoint_id, version=version):
+                return version
+    raise Failure(
+        ErrorCode.RESTORE_FAILED,
+        f"agent {command.from_agent_id} has no checkpoint {command.checkpoint_id[:40]!r}; "
+        f"`l02 checkpoints {command.from_agent_id}` lists those it has",
+        "$.checkpoint_id",
+    )

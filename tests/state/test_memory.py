@@ -1,0 +1,27 @@
+"""The largest state there may be passes through a node in pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from tests.state.conftest import LIMIT, Servers
+from tests.state.test_kills import ROOT
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from Linux' /proc")
+async def test_memory_is_bounded(servers: Servers, name: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.state.large_state", name, servers.postgres, servers.nats),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    saving, loading = map(int, output.splitlines()[-1].split())
+    assert saving < 48 * MIB
+    assert loading < LIMIT + 64 * MIB
