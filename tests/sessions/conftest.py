@@ -181,6 +181,16 @@ class Agents:
         )
         return found
 
+    async def until_rolled_back(self, checkpoint_id: str) -> None:
+        await self.until(lambda event: isinstance(event, e.SessionRolledBack) and event.checkpoint_id == checkpoint_id)
+
+
+async def until(fact: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for a fact that nothing announces."""
+    async with asyncio.timeout(seconds):
+        while not fact():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
 
 def _origin(node_id: str = "n1", command_id: str = "") -> c.Origin:
     return c.Origin(agent_id="a1", command_id=command_id or uuid.uuid4().hex, node_id=node_id, actor="alice")
@@ -203,7 +213,7 @@ class Node:
     """Starts bridges on the test's bus, as a node would."""
 
     def __init__(self, bus: Bus, agents: Agents, directory: Path) -> None:
-        self._bus = bus
+        self.bus = bus
         self._agents = agents
         self._directory = directory
 
@@ -218,7 +228,7 @@ class Node:
     ) -> AsyncIterator[ToolServers]:
         directory = self._directory / node_id
         async with ToolServers(directory / "session", directory / "logs", runtime_class) as tool_servers:
-            bridge = SessionBridge(self._bus, self._agents.repository, tool_servers, server, settings, node_id)
+            bridge = SessionBridge(self.bus, self._agents.repository, tool_servers, server, settings, node_id)
             ready = asyncio.Event()
             task = asyncio.create_task(bridge.run(list(open_sessions), ready.set))
             try:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
+import psutil
+
+from bus.event_store import open_event_store
+from bus.repository import Repository
 from domain.agent import commands as c
 from domain.agent import events as e
+from domain.aggregates import AGENT
 from handlers.sessions import BridgeSettings
-from handlers.sessions.bridge import SessionBridge
-from handlers.tool_servers import ToolServers
 
-from .conftest import Agents, Node, Server
+from .conftest import Agents, Node, Server, until
 
 SELDOM = BridgeSettings(heartbeat_interval_seconds=600, first_retry_seconds=0.02)
 
@@ -68,11 +70,7 @@ async def test_a_restored_checkpoint_is_rolled_back_to(agents: Agents, node: Nod
         for checkpoint_id in ("k1", "k2"):
             await agents.checkpoint(f"after-{checkpoint_id}")
             await agents.restore(checkpoint_id)
-            await agents.until(
-                lambda event, wanted=checkpoint_id: (
-                    isinstance(event, e.SessionRolledBack) and event.checkpoint_id == wanted
-                )
-            )
+            await agents.until_rolled_back(checkpoint_id)
     targets = [arguments["target"] for _, arguments in server.calls("rollback_to")]
     assert targets == [{"type": "version", "version": 2}, {"type": "checkpoint", "checkpointId": "c4"}]
     first, second = [event for event in agents.events() if isinstance(event, e.SessionRolledBack)]
@@ -116,11 +114,7 @@ async def test_agents_of_other_nodes_are_left_alone(agents: Agents, node: Node, 
 
 
 async def test_what_another_process_records_is_told_too(agents: Agents, node: Node, server: Server) -> None:
-    from bus.event_store import open_event_store
-    from bus.repository import Repository
-    from domain.aggregates import AGENT
-
-    async with node.bridge(server.specification, settings=SELDOM), open_event_store(node._bus) as store:
+    async with node.bridge(server.specification, settings=SELDOM), open_event_store(node.bus) as store:
         await agents.spawn()
         await agents.until_type(e.SessionStarted)
         await Agents(Repository(AGENT, store)).checkpoint("k1")
@@ -192,9 +186,7 @@ async def test_what_a_killed_node_left_unsaid_is_said(agents: Agents, node: Node
         await agents.until_type(e.SessionStarted, "a2")
 
 
-async def test_a_bridge_ends_with_its_server(agents: Agents, node: Node, server: Server, tmp_path: Path) -> None:
-    import psutil
-
+async def test_a_bridge_ends_with_its_server(agents: Agents, node: Node, server: Server) -> None:
     async with node.bridge(server.specification):
         await agents.spawn()
         await agents.until_type(e.SessionStarted)
@@ -205,14 +197,3 @@ async def test_a_bridge_ends_with_its_server(agents: Agents, node: Node, server:
         if any("orchestrator.py" in word for word in process.cmdline())
     ]
     assert left == []
-
-
-async def until(fact: object, seconds: float = 20) -> None:
-    """Wait for a fact that nothing announces."""
-    assert callable(fact)
-    async with asyncio.timeout(seconds):
-        while not fact():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-
-
-__all__ = ["SessionBridge", "ToolServers", "until"]
