@@ -8,10 +8,9 @@ node, however that ends.
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -32,6 +31,8 @@ __all__ = ["OFF", "SessionSettings", "open_session_bridge", "own_server"]
 OFF = "off"
 _PACKAGES = ("bus", "domain", "handlers", "l02", "projections")
 _POSTGRES_PORT = 5432
+# Where PostgreSQL listens if its URL names no host.
+_SOCKETS = ("/run/postgresql", "/var/run/postgresql")
 _TLS_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 
 
@@ -65,25 +66,29 @@ async def open_session_bridge(
 def own_server(postgres_url: str) -> ToolServer:
     """`l02 mcp context` on this database. The URL goes by the environment, as arguments can be read by every user."""
     code = Path(l02.__file__).parent.parent
+    query = parse_qs(urlsplit(postgres_url).query)
+    hosts = list(_hosts(postgres_url)) or [("localhost", str(_POSTGRES_PORT)), *((path, "") for path in _SOCKETS)]
+    certificates = [path for name in _TLS_FILES for path in query.get(name, [])]
     return ToolServer(
         command=(sys.executable, "-m", "l02.cli", "mcp", "context"),
-        read=(*(str(code / package) for package in _PACKAGES), *_files(postgres_url)),
-        network=tuple(_destinations(postgres_url)),
+        read=(*(str(code / package) for package in _PACKAGES), *_existing(certificates)),
+        # To connect to a socket is to write to it.
+        write=tuple(_existing(host for host, _ in hosts)),
+        network=tuple(f"{host}:{port}" for host, port in hosts if not host.startswith("/")),
         environment={"L02_POSTGRES_URL": postgres_url},
     )
 
 
-def _destinations(url: str) -> Iterator[str]:
-    """The hosts and ports that a PostgreSQL URL names; a socket's directory is none."""
+def _hosts(url: str) -> Iterator[tuple[str, str]]:
+    """The hosts that a PostgreSQL URL names, each with its port; one that is a path is a socket's directory."""
     parts = urlsplit(url)
     query = parse_qs(parts.query)
-    hosts = parts.netloc.rpartition("@")[2] or ",".join(query.get("host", []))
+    named = parts.netloc.rpartition("@")[2] or ",".join(query.get("host", []))
     ports = ",".join(query.get("port", [])).split(",")
-    for number, host in enumerate(hosts.split(",")):
+    for number, host in enumerate(named.split(",")):
         name, port = _host_and_port(host)
-        if name and not name.startswith("/"):
-            default = ports[min(number, len(ports) - 1)] or str(_POSTGRES_PORT)
-            yield f"{name}:{port or default}"
+        if name:
+            yield name, port or ports[min(number, len(ports) - 1)] or str(_POSTGRES_PORT)
 
 
 def _host_and_port(host: str) -> tuple[str, str]:
@@ -94,8 +99,5 @@ def _host_and_port(host: str) -> tuple[str, str]:
     return name, port
 
 
-def _files(url: str) -> list[str]:
-    """The files that a PostgreSQL URL names: certificates, and the directory of a socket."""
-    query = parse_qs(urlsplit(url).query)
-    named = [path for name in (*_TLS_FILES, "host") for path in query.get(name, [])]
-    return [path for path in named if os.path.isabs(path) and os.path.exists(path)]  # noqa: PTH110, PTH117
+def _existing(paths: Iterable[str]) -> Iterator[str]:
+    return (path for path in paths if path.startswith("/") and Path(path).exists())
