@@ -36,7 +36,7 @@ docs: $(VENV)/.installed  ## the catalogue of events, commands and errors, from 
 	$(BIN)/python -m l02.catalogue docs/
 
 lock:  ## resolve pyproject.toml into requirements.lock again (needs uv)
-	uv pip compile --universal --python-version 3.11 --group dev --generate-hashes --no-header \
+	uv pip compile --universal --python-version 3.11 --group dev --all-extras --generate-hashes --no-header \
 		--no-emit-index-url --quiet --upgrade pyproject.toml -o requirements.lock
 
 clean:

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 
+from benchmarks.checkpoint_rows import checkpoints
 from benchmarks.contest import servers
 from benchmarks.measure import Row, machine
 from benchmarks.node import measure_node
@@ -45,6 +46,8 @@ async def _compare(sizes: Sizes, venv: PeerVenv) -> None:
         _show(await loads(on, sizes))
     async with servers() as on:
         _show(await commands(on, sizes, venv))
+    async with servers() as on:
+        _show(await checkpoints(on, sizes))
 
 
 def _show(rows: list[Row]) -> None:

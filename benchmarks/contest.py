@@ -57,7 +57,7 @@ class Contender:
             json.dumps({**options, **self.options}),
             stdout=asyncio.subprocess.PIPE,
             cwd=_ROOT,
-            env=os.environ | {"PYTHONPATH": str(_ROOT)} if self.command[0] == sys.executable else None,
+            env=os.environ | {"PYTHONPATH": str(_ROOT)},
         )
         try:
             output, _ = await process.communicate()

@@ -17,12 +17,14 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 
-from bus.command_consumer import CommandConsumer
 from bus.connection import Bus
 from bus.dead_letters import park
 from bus.outcomes import Outcome, completed, failed, publish_outcome, said_outcome
+from bus.partitions import COMMAND_PARTITIONS, Partition, Partitions, command_partition
+from bus.reader import read_stream
 from bus.repository import CommandIdReused, Decision, EventStoreSilent, Repository
-from bus.subjects import parse_command_subject
+from bus.streams import COMMANDS_STREAM
+from bus.subjects import COMMANDS, parse_command_subject
 from bus.wire import Incoming, command_id_of, read_command
 from domain.agent.outcome import result_of
 from domain.errors import ErrorCode, Failure
@@ -38,55 +40,69 @@ _log = structlog.get_logger()
 
 
 class CommandProcessor:
-    """Takes commands from the stream to their aggregates' deciders."""
+    """Takes the commands of this node's partitions from the stream to their aggregates' deciders."""
 
-    def __init__(self, bus: Bus, repositories: dict[str, Repository[Any]], node_id: str) -> None:
+    def __init__(
+        self, bus: Bus, repositories: dict[str, Repository[Any]], partitions: Partitions, node_id: str
+    ) -> None:
         self._bus = bus
         self._repositories = repositories
+        self._partitions = partitions
         self._node_id = node_id
-        self._consumer = CommandConsumer(bus, CONSUMER, max_ack_pending=_MAX_IN_FLIGHT * 2)
-        self._lanes: dict[str, deque[int]] = {}
-        # By stream sequence: the newest delivery, which is the one to acknowledge.
-        self._in_flight: dict[int, Msg] = {}
+        self._lanes: dict[str, deque[tuple[Partition, Msg]]] = {}
+        self._in_flight = 0
+        self._ended_one = asyncio.Event()
 
     async def run(self) -> None:
         """Process commands until cancelled."""
-        async with (
-            asyncio.TaskGroup() as tasks,
-            self._consumer.pull(window=_MAX_IN_FLIGHT) as source,
-        ):
-            while True:
-                for message in await source.next_batch(_MAX_IN_FLIGHT):
-                    self._enqueue(message, tasks)
+        async with asyncio.TaskGroup() as tasks:
+            await self._partitions.work(COMMAND_PARTITIONS, lambda mine: self._read(mine, tasks))
 
-    def _enqueue(self, message: Msg, tasks: asyncio.TaskGroup) -> None:
-        sequence = message.metadata.sequence.stream
-        is_known = sequence in self._in_flight
-        self._in_flight[sequence] = message
-        if is_known:
-            return
+    async def _read(self, partitions: list[Partition], tasks: asyncio.TaskGroup) -> None:
+        """Take in what comes for these partitions. Cancelled, it has not lost any."""
+        after = min(partition.read_up_to for partition in partitions)
+        by_name = {partition.name: partition for partition in partitions}
+        async with read_stream(
+            self._bus, COMMANDS_STREAM, after=after, filters=[f"{COMMANDS}.>"], window=_MAX_IN_FLIGHT
+        ) as reader:
+            while True:
+                while self._in_flight >= _MAX_IN_FLIGHT:
+                    self._ended_one.clear()
+                    await self._ended_one.wait()
+                for message in await reader.next_batch(_MAX_IN_FLIGHT - self._in_flight):
+                    self._take(message, by_name, tasks)
+                for partition in partitions:
+                    partition.passed(reader.position)
+
+    def _take(self, message: Msg, partitions: dict[str, Partition], tasks: asyncio.TaskGroup) -> None:
         address = parse_command_subject(message.subject)
+        # What has no address is refused, once: all such messages belong to one partition.
+        partition = partitions.get(command_partition(address.aggregate) if address else COMMAND_PARTITIONS[0])
+        if partition is None or not partition.take(message.metadata.sequence.stream):
+            return
+        self._in_flight += 1
         key = str(address.aggregate) if address else message.subject
         if key in self._lanes:
-            self._lanes[key].append(sequence)
+            self._lanes[key].append((partition, message))
         else:
-            self._lanes[key] = deque([sequence])
+            self._lanes[key] = deque([(partition, message)])
             tasks.create_task(self._work_off(key))
 
     async def _work_off(self, key: str) -> None:
         lane = self._lanes[key]
         while lane:
-            sequence = lane[0]
-            await self._handle(self._in_flight[sequence], sequence)
+            partition, message = lane[0]
+            sequence = message.metadata.sequence.stream
+            await self._handle(message, sequence, perhaps_answered=sequence <= partition.newest_at_start)
             lane.popleft()
-            with suppress(NatsError):  # what is not acknowledged comes again, and is known then
-                await self._in_flight.pop(sequence).ack()
+            partition.done(sequence)
+            self._in_flight -= 1
+            self._ended_one.set()
         del self._lanes[key]
 
-    async def _handle(self, message: Msg, sequence: int) -> None:
+    async def _handle(self, message: Msg, sequence: int, *, perhaps_answered: bool) -> None:
         """When this returns, the command is decided and its outcome said, or it is parked."""
         failures = 0
-        perhaps_answered = self._consumer.may_repeat(sequence) or (message.metadata.num_delivered or 1) > 1
         reason: Failure | None = None
         while True:
             try:

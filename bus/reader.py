@@ -1,4 +1,4 @@
-"""Reading the event stream forward from any point, in order and without gaps, for projections, replay and followers."""
+"""Reading a stream forward from any point, in order and without gaps, for projections, replay and who acts on it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from nats.aio.msg import Msg
+
 from bus.codec import RecordedEvent, UnreadableEvent, decode_event
 from bus.connection import Bus
 from bus.pull import Pull, forward_reading, pull
 from bus.streams import EVENTS_STREAM
 
-__all__ = ["EventReader", "last_sequence", "read_events"]
+__all__ = ["EventReader", "StreamReader", "last_sequence", "read_events", "read_stream"]
 
 
-class EventReader:
-    """A position in the event stream that moves forward."""
+class StreamReader:
+    """A position in a stream that moves forward; messages as they are."""
 
     def __init__(self, source: Pull, after: int) -> None:
         self._source = source
@@ -23,30 +25,28 @@ class EventReader:
         self._delivered = 0
         self.position = after
 
-    async def next_batch(self, limit: int = 500) -> list[RecordedEvent]:
-        """The next events, at least one; waits for it. None is left out or given twice, whatever the server does.
+    async def next_batch(self, limit: int = 500) -> list[Msg]:
+        """The next messages, at least one; waits for it. None is left out or given twice, whatever the server does.
 
-        Raises UnreadableEvent, again and again, at an event that this version does not know.
+        Cancelled, it has taken none.
         """
         while True:
-            events: list[RecordedEvent] = []
+            batch: list[Msg] = []
             for message in await self._source.next_batch(limit):
                 metadata = message.metadata
                 if not self._follows(metadata.consumer, metadata.sequence.consumer):
                     self._source.renew()
                     break
-                sequence = metadata.sequence.stream
-                if sequence > self.position:
-                    try:
-                        events.append(decode_event(message.data, sequence))
-                    except UnreadableEvent:
-                        self._source.renew()
-                        if events:
-                            break
-                        raise
-                    self.position = sequence
-            if events:
-                return events
+                if metadata.sequence.stream > self.position:
+                    batch.append(message)
+                    self.position = metadata.sequence.stream
+            if batch:
+                return batch
+
+    def go_back_to(self, position: int) -> None:
+        """Give what comes after `position` again."""
+        self.position = position
+        self._source.renew()
 
     def _follows(self, consumer: str, number: int) -> bool:
         """Whether nothing is missing before a consumer's delivery: what is on its way when a connection breaks is."""
@@ -58,19 +58,57 @@ class EventReader:
         return follows
 
 
+class EventReader:
+    """A position in the event stream that moves forward."""
+
+    def __init__(self, messages: StreamReader) -> None:
+        self._messages = messages
+
+    @property
+    def position(self) -> int:
+        """The sequence of the last event that was given."""
+        return self._messages.position
+
+    async def next_batch(self, limit: int = 500) -> list[RecordedEvent]:
+        """The next events, as `StreamReader.next_batch`.
+
+        Raises UnreadableEvent, again and again, at an event that this version does not know.
+        """
+        events: list[RecordedEvent] = []
+        for message in await self._messages.next_batch(limit):
+            sequence = message.metadata.sequence.stream
+            try:
+                events.append(decode_event(message.data, sequence))
+            except UnreadableEvent:
+                self._messages.go_back_to(sequence - 1)
+                if events:
+                    break
+                raise
+        return events
+
+
 @asynccontextmanager
-async def read_events(
-    bus: Bus, *, after: int = 0, filters: Sequence[str] = (), window: int = 2048
-) -> AsyncIterator[EventReader]:
-    """Read events with a sequence above `after`, of the subjects in `filters` (all if empty)."""
-    reader: EventReader
+async def read_stream(
+    bus: Bus, stream: str, *, after: int = 0, filters: Sequence[str] = (), window: int = 2048
+) -> AsyncIterator[StreamReader]:
+    """Read messages with a sequence above `after`, of the subjects in `filters` (all if empty), also those to come."""
+    reader: StreamReader
 
     async def config() -> dict[str, Any]:
         return forward_reading(reader.position, filters)
 
-    async with pull(bus, EVENTS_STREAM, config, window=window) as source:
-        reader = EventReader(source, after)
+    async with pull(bus, stream, config, window=window) as source:
+        reader = StreamReader(source, after)
         yield reader
+
+
+@asynccontextmanager
+async def read_events(
+    bus: Bus, *, after: int = 0, filters: Sequence[str] = (), window: int = 2048
+) -> AsyncIterator[EventReader]:
+    """The same of the event stream, as events."""
+    async with read_stream(bus, EVENTS_STREAM, after=after, filters=filters, window=window) as messages:
+        yield EventReader(messages)
 
 
 async def last_sequence(bus: Bus, stream: str = EVENTS_STREAM) -> int:

@@ -11,16 +11,22 @@ from bus import subjects
 from bus.connection import Bus
 
 __all__ = [
+    "CHECKPOINTS_BUCKET",
     "COMMANDS_STREAM",
     "DEAD_STREAM",
     "EVENTS_STREAM",
+    "HOT_BUCKET",
+    "HOT_STREAM",
+    "LEASES_STREAM",
     "OBJECTS_BUCKET",
     "OUTCOMES_STREAM",
+    "PARTITIONS_STREAM",
     "SNAPSHOTS_BUCKET",
     "SNAPSHOTS_STREAM",
     "TOKENS_STREAM",
     "VIEWS_BUCKET",
     "StreamError",
+    "ensure_hot_bucket",
     "ensure_streams",
     "stream_configs",
 ]
@@ -34,6 +40,11 @@ VIEWS_BUCKET = "l02_views"
 SNAPSHOTS_BUCKET = subjects.SNAPSHOTS_BUCKET
 SNAPSHOTS_STREAM = f"KV_{SNAPSHOTS_BUCKET}"
 OBJECTS_BUCKET = "l02_objects"
+LEASES_STREAM = f"KV_{subjects.LEASES_BUCKET}"
+PARTITIONS_STREAM = f"KV_{subjects.PARTITIONS_BUCKET}"
+CHECKPOINTS_BUCKET = "l02_checkpoints"
+HOT_BUCKET = subjects.HOT_BUCKET
+HOT_STREAM = f"KV_{HOT_BUCKET}"
 
 _SECOND = 1_000_000_000
 _DAY = 86_400 * _SECOND
@@ -98,6 +109,19 @@ def stream_configs(replicas: int) -> list[dict[str, Any]]:
             "allow_direct": True,
             "max_age": 30 * _DAY,
         },
+        # A lease that is not renewed is taken out by the server itself; so this bucket is made here, with that allowed.
+        common
+        | {
+            "name": LEASES_STREAM,
+            "subjects": [f"$KV.{subjects.LEASES_BUCKET}.>"],
+            "max_msgs_per_subject": 1,
+            "max_age": 60 * _SECOND,
+            "allow_msg_ttl": True,
+            "allow_rollup_hdrs": True,
+            "deny_delete": True,
+            "allow_direct": True,
+            "discard": "new",
+        },
     ]
 
 
@@ -105,7 +129,7 @@ async def ensure_streams(bus: Bus, replicas: int = 1) -> None:
     """Make what is missing and bring the settings of what exists up to date; safe to run at every start."""
     for config in stream_configs(replicas):
         await _ensure_stream(bus, config)
-    for bucket in (VIEWS_BUCKET, SNAPSHOTS_BUCKET):
+    for bucket in (VIEWS_BUCKET, SNAPSHOTS_BUCKET, subjects.PARTITIONS_BUCKET):
         try:
             await bus.jetstream.key_value(bucket)
         except (BucketNotFoundError, NotFoundError):
@@ -118,6 +142,24 @@ async def ensure_streams(bus: Bus, replicas: int = 1) -> None:
         await bus.jetstream.create_object_store(
             OBJECTS_BUCKET, ObjectStoreConfig(bucket=OBJECTS_BUCKET, storage=StorageType.FILE, replicas=replicas)
         )
+
+
+async def ensure_hot_bucket(bus: Bus) -> None:
+    """Make the bucket of agents' newest states. It is a copy: in memory, one replica, the oldest make room."""
+    config = {
+        "name": HOT_STREAM,
+        "subjects": [f"$KV.{HOT_BUCKET}.>"],
+        "retention": "limits",
+        "storage": "memory",
+        "num_replicas": 1,
+        "discard": "old",
+        "max_msgs_per_subject": 1,
+        "max_bytes": 256 * 1024 * 1024,
+        "max_age": _DAY,
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+    }
+    await _ensure_stream(bus, config)
 
 
 async def _ensure_stream(bus: Bus, config: dict[str, Any]) -> None:

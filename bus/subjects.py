@@ -14,7 +14,10 @@ __all__ = [
     "COMMANDS",
     "DEAD",
     "EVENTS",
+    "HOT_BUCKET",
+    "LEASES_BUCKET",
     "OUTCOMES",
+    "PARTITIONS_BUCKET",
     "SNAPSHOTS_BUCKET",
     "STREAM",
     "TIMERS",
@@ -25,9 +28,13 @@ __all__ = [
     "dead_subject",
     "event_subject",
     "events_filter",
+    "hot_subject",
+    "lease_filter",
+    "lease_subject",
     "outcome_subject",
     "parse_command_subject",
     "parse_event_subject",
+    "partition_subject",
     "snapshot_subject",
     "stream_subject",
     "timer_subject",
@@ -41,6 +48,9 @@ API = "l02.api"
 STREAM = "l02.stream"
 DEAD = "l02.dead"
 SNAPSHOTS_BUCKET = "l02_snapshots"
+LEASES_BUCKET = "l02_leases"
+PARTITIONS_BUCKET = "l02_partitions"
+HOT_BUCKET = "l02_hot"
 
 
 class AggregateId(NamedTuple):
@@ -116,6 +126,26 @@ def stream_subject(agent_id: str, execution_id: str) -> str:
 def snapshot_subject(aggregate: AggregateId) -> str:
     """Where an aggregate's snapshot is kept: the key `<kind>.<id>` of a bucket."""
     return f"$KV.{SNAPSHOTS_BUCKET}.{aggregate.kind}.{aggregate.id}"
+
+
+def lease_subject(node_id: str) -> str:
+    """Where a node says that it is alive: its key of a bucket."""
+    return f"$KV.{LEASES_BUCKET}.{node_id}"
+
+
+def lease_filter() -> str:
+    """The leases of all nodes."""
+    return lease_subject("*")
+
+
+def partition_subject(name: str) -> str:
+    """Where it stands who works on a partition, and how far it is: its key of a bucket."""
+    return f"$KV.{PARTITIONS_BUCKET}.{name}"
+
+
+def hot_subject(agent_id: str) -> str:
+    """Where an agent's newest state is kept in memory: the key `<id>` of a bucket."""
+    return f"$KV.{HOT_BUCKET}.{agent_id}"
 
 
 def dead_subject(origin: str) -> str:

@@ -13,8 +13,13 @@ from domain.agent.events import AGENT_EVENTS
 from domain.agent.evolve import evolve
 from domain.agent.state import AgentState, initial_state
 from domain.message import Command, Event
+from domain.node.decider import decide as decide_node
+from domain.node.events import NODE_EVENTS
+from domain.node.state import NodeState
+from domain.node.state import evolve as evolve_node
+from domain.node.state import initial_state as initial_node
 
-__all__ = ["AGENT", "AGGREGATES", "EVENT_TYPES", "Aggregate"]
+__all__ = ["AGENT", "AGGREGATES", "EVENT_TYPES", "NODE", "Aggregate"]
 
 S = TypeVar("S")
 
@@ -40,7 +45,16 @@ AGENT: Aggregate[AgentState] = Aggregate(
     wire_commands={command.verb: command for command in AGENT_WIRE_COMMANDS},
 )
 
-AGGREGATES: dict[str, Aggregate[Any]] = {AGENT.name: AGENT}
+NODE: Aggregate[NodeState] = Aggregate(
+    name="node",
+    initial_state=initial_node,
+    decide=decide_node,
+    evolve=evolve_node,
+    events=NODE_EVENTS,
+    wire_commands={},
+)
+
+AGGREGATES: dict[str, Aggregate[Any]] = {AGENT.name: AGENT, NODE.name: NODE}
 
 EVENT_TYPES: dict[str, type[Event]] = {
     event.type: event for aggregate in AGGREGATES.values() for event in aggregate.events

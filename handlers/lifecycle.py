@@ -117,8 +117,18 @@ class Lifecycle:
         keeper.wake.set()
 
     async def _recover(self, agent_id: str) -> None:
+        await self._recover_from(agent_id, self._node_id, f"node {self._node_id} began anew", uuid.uuid4().hex)
+
+    async def take_over(self, agent_id: str, lost_node_id: str) -> None:
+        """Do for an agent what the node it was on would have to do, which is gone."""
         correlation_id = uuid.uuid4().hex
-        command = RecoverProcess(node_id=self._node_id, cause=f"node {self._node_id} began anew")
+        await self._recover_from(agent_id, lost_node_id, f"node {lost_node_id} is lost", correlation_id)
+        loaded = await self._agents.load(agent_id)
+        if loaded.state.node_id == lost_node_id and _is_to_end(loaded.state):
+            await self._report_terminated(agent_id, correlation_id, loaded)
+
+    async def _recover_from(self, agent_id: str, lost_node_id: str, cause: str, correlation_id: str) -> None:
+        command = RecoverProcess(node_id=self._node_id, lost_node_id=lost_node_id, cause=cause)
         await self._decide(agent_id, command, correlation_id)
         self._wake(agent_id, correlation_id)
 
@@ -170,8 +180,8 @@ class Lifecycle:
         if wanted and process is None:
             await self._start(agent_id, keeper, state)
             return False
-        if mine and state.terminating is not None and state.status not in (Status.TERMINATED, Status.FAILED):
-            await self._report_terminated(agent_id, keeper, loaded)
+        if mine and _is_to_end(state):
+            await self._report_terminated(agent_id, keeper.correlation_id, loaded)
         if mine and state.restart_pending:
             await self._set_restart_timer(agent_id, keeper, state)
         return True
@@ -213,7 +223,8 @@ class Lifecycle:
 
     async def _stop(self, agent_id: str, keeper: _Keeper, process: AgentProcess, state: AgentState) -> None:
         await self._worker.detach(agent_id)
-        usage = await process.stop(state.specification.lifecycle.graceful_shutdown_seconds)
+        is_mine = state.node_id == self._node_id
+        usage = await process.stop(state.specification.lifecycle.graceful_shutdown_seconds if is_mine else 0)
         self._processes.note_usage(agent_id, usage)
         keeper.process = None
 
@@ -232,7 +243,7 @@ class Lifecycle:
             keeper.correlation_id,
         )
 
-    async def _report_terminated(self, agent_id: str, keeper: _Keeper, loaded: Loaded[AgentState]) -> None:
+    async def _report_terminated(self, agent_id: str, correlation_id: str, loaded: Loaded[AgentState]) -> None:
         created_at = loaded.created_at or datetime.now(UTC)
         await self._decide(
             agent_id,
@@ -240,7 +251,7 @@ class Lifecycle:
                 usage=self._processes.take_usage(agent_id, loaded.state.usage),
                 duration_seconds=(datetime.now(UTC) - created_at).total_seconds(),
             ),
-            keeper.correlation_id,
+            correlation_id,
         )
         await self._processes.remove_workspace(agent_id)
 
@@ -263,10 +274,13 @@ class Lifecycle:
 
     async def _decide(self, agent_id: str, command: Command, correlation_id: str) -> None:
         metadata = Metadata(causation_id=correlation_id, correlation_id=correlation_id, actor=f"node/{self._node_id}")
-
         await self._agents.record(agent_id, command, metadata)
 
     async def _stop_all(self) -> None:
         processes = [keeper.process for keeper in self._keepers.values()]
         self._keepers.clear()
         await asyncio.gather(*(process.stop(_STOP_SECONDS) for process in processes if process is not None))
+
+
+def _is_to_end(state: AgentState) -> bool:
+    return state.terminating is not None and state.status not in (Status.TERMINATED, Status.FAILED)

@@ -13,22 +13,27 @@ from bus.announcer import OutcomeAnnouncer
 from bus.commands import CommandProcessor
 from bus.connection import Bus
 from bus.event_store import open_event_store
+from bus.leases import Leases
+from bus.partitions import Partitions
 from bus.reader import last_sequence
 from bus.repository import Repository
 from bus.service import Query
 from bus.snapshots import open_snapshots
-from domain.agent.state import AgentState, Status
-from domain.aggregates import AGENT
+from domain.agent.state import AgentState
+from domain.aggregates import AGENT, NODE
 from handlers.executor.executor import Executor
 from handlers.lifecycle import Lifecycle
+from handlers.nodes import Nodes
 from handlers.processes import Processes
 from handlers.sandbox.sandboxes import Sandboxes
 from handlers.sessions import SessionBridge
 from handlers.state.forking import Forking
+from handlers.state.hot import open_hot_state
 from handlers.state.manager import StateManager
 from handlers.state.settings import StateSettings
 from handlers.state.stores import open_checkpoints
 from handlers.tool_servers import ToolServers
+from l02.placements import Placements
 from l02.queries import query_table
 from l02.session_server import SessionSettings, open_session_bridge
 from projections.progress import Progress
@@ -54,25 +59,20 @@ class Parts:
     lifecycle: Lifecycle
     state: StateManager
     sessions: SessionBridge | None
+    nodes: Nodes
+    placements: Placements
     tables: TableProjector
     views: ViewProjector
-    progress: Progress
     read_model: ReadModel
 
     @property
     def repositories(self) -> dict[str, Repository[Any]]:
-        """By the kind of their aggregates."""
+        """Of the aggregates that take commands from the wire, by their kind."""
         return {AGENT.name: self.agents}
 
-    def query_table(self, nodes: list[dict[str, Any]]) -> dict[str, Query]:
+    def query_table(self) -> dict[str, Query]:
         """The queries that the service answers."""
-        return query_table(self.bus, self.read_model, nodes, lambda: self.agents.newest_sequence)
-
-    async def agents_to_recover(self) -> list[str]:
-        """The agents that this node kept before, once the tables know all that had happened by now."""
-        newest = await last_sequence(self.bus)
-        await self.progress.wait_for("agents", newest)
-        return await self.read_model.agents_of_node(self.node_id, [Status.PENDING, Status.RUNNING])
+        return query_table(self.bus, self.read_model, lambda: last_sequence(self.bus))
 
 
 @asynccontextmanager
@@ -80,13 +80,15 @@ async def wire(
     bus: Bus,
     postgres_url: str,
     data_dir: Path,
-    node_id: str,
+    leases: Leases,
+    partitions: Partitions,
     tasks: asyncio.TaskGroup,
     state: StateSettings,
     sessions: SessionSettings,
     replicas: int,
 ) -> AsyncIterator[Parts]:
     """Build a node's parts; what they hold is given back when the context ends."""
+    node_id = leases.node_id
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_event_store(bus))
         snapshots = await stack.enter_async_context(open_snapshots(bus, AGENT))
@@ -96,26 +98,29 @@ async def wire(
         read_model = await stack.enter_async_context(open_read_model(bus, postgres_url, progress))
         sandboxes = await stack.enter_async_context(Sandboxes(_PRELOADED))
         tool_servers = await stack.enter_async_context(ToolServers(data_dir / "tools", log_dir=data_dir / "logs"))
-        announcer = OutcomeAnnouncer(bus, tasks)
+        announcer = OutcomeAnnouncer(bus, partitions, tasks)
         agents.on_recorded(announcer.announce)
+        hot = await stack.enter_async_context(open_hot_state(state, bus))
         checkpoints = await stack.enter_async_context(open_checkpoints(state, bus, postgres_url, replicas))
         executor = Executor(bus, agents, tool_servers, node_id)
         lifecycle = Lifecycle(bus, agents, Processes(sandboxes, data_dir), executor, node_id)
         bridge = await stack.enter_async_context(
             open_session_bridge(bus, agents, sessions, postgres_url, data_dir, node_id)
         )
+        placements = Placements(bus, read_model, progress)
         yield Parts(
             node_id=node_id,
             bus=bus,
             agents=agents,
-            commands=CommandProcessor(bus, {AGENT.name: agents}, node_id),
+            commands=CommandProcessor(bus, {AGENT.name: agents}, partitions, node_id),
             announcer=announcer,
             executor=executor,
             lifecycle=lifecycle,
-            state=StateManager(bus, agents, checkpoints, state, node_id),
+            state=StateManager(bus, agents, checkpoints, hot, state, node_id),
             sessions=bridge,
+            nodes=Nodes(leases, partitions, Repository(NODE, store), placements, lifecycle.take_over),
+            placements=placements,
             tables=TableProjector(bus, postgres_url, progress),
             views=ViewProjector(bus, progress),
-            progress=progress,
             read_model=read_model,
         )

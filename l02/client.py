@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
+from nats.aio.msg import Msg
 from nats.errors import MaxPayloadError, NoRespondersError
 from nats.js.errors import NoStreamResponseError
 
@@ -42,6 +43,7 @@ from l02.specification_file import load_specification
 from l02.token_stream import read_tokens
 from projections.agents import AgentView
 from projections.checkpoints import CheckpointView
+from projections.nodes import NodeView
 
 __all__ = ["Client", "ExecutionResult", "NodeUnreachable", "Outcome", "SpawnResult", "Wait"]
 
@@ -49,12 +51,13 @@ Wait = Literal["complete", "accepted"]
 Specification = str | Path | AgentSpecification | Mapping[str, Any]
 Agents = list[AgentView]
 Checkpoints = list[CheckpointView]
-Nodes = list[dict[str, Any]]
+Nodes = list[NodeView]
 
 T = TypeVar("T")
 
 PAGE = 500
 _QUERY_SECONDS = 10.0
+_ASK_AGAIN_SECONDS = 1.0
 # Longer than JetStream takes to come back after a restart of the server on a million events (0.3 s).
 _STREAMS_SECONDS = 5.0
 _PAUSE_SECONDS = 0.2
@@ -240,7 +243,7 @@ class Client:
         return await self._query("agent.list", {name: value for name, value in wanted.items() if value}, Agents)
 
     async def nodes(self) -> Nodes:
-        """The nodes that run."""
+        """The nodes that have ever joined, each with its state."""
         return await self._query("node.list", {}, Nodes)
 
     def events(
@@ -310,17 +313,33 @@ class Client:
                 raise _too_large(len(body)) from error
 
     async def _query(self, name: str, fields: dict[str, Any], result: type[T]) -> T:
-        try:
-            reply = await self._bus.client.request(f"{API}.{name}", _encode(fields), timeout=_QUERY_SECONDS)
-        except NoRespondersError as error:
-            raise NodeUnreachable("no node is running; start one with `l02 up`") from error
-        except TimeoutError as error:
-            raise NodeUnreachable(f"no node has answered within {_QUERY_SECONDS:.0f} s; see the node's log") from error
+        reply = await self._ask(f"{API}.{name}", _encode(fields))
         answer = msgspec.json.decode(reply.data, type=_Answer)
         if not answer.ok:
             assert answer.error, "an answer that is not ok says why"
             raise _failure(answer.error)
         return msgspec.json.decode(answer.result, type=result)
+
+    async def _ask(self, subject: str, body: bytes) -> Msg:
+        """The first answer of any node: one that hangs must not hold up who asks, so others are asked besides."""
+        asked: set[asyncio.Task[Msg]] = set()
+        try:
+            async with asyncio.timeout(_QUERY_SECONDS):
+                while True:
+                    asking = self._bus.requests.request(subject, body, timeout=_QUERY_SECONDS)
+                    asked.add(asyncio.create_task(asking))
+                    answered, _ = await asyncio.wait(
+                        asked, timeout=_ASK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if answered:
+                        return answered.pop().result()
+        except NoRespondersError as error:
+            raise NodeUnreachable("no node is running; start one with `l02 up`") from error
+        except TimeoutError as error:
+            raise NodeUnreachable(f"no node has answered within {_QUERY_SECONDS:.0f} s; see the node's log") from error
+        finally:
+            for task in asked:
+                await end(task)
 
 
 def _too_large(size: int) -> Failure:

@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
+import psutil
 import structlog
 from nats.errors import Error as NatsError
 
 from bus.cancelling import end
 from bus.connection import Bus, BusUnreachable, connect
 from bus.embedded import DataDirectory, EmbeddedServers, ServerError
+from bus.leases import LeaseTaken, hold_lease
+from bus.partitions import open_partitions
 from bus.service import run_service
 from bus.streams import StreamError, ensure_streams
+from domain.node.commands import Join
+from domain.node.events import Capacity
+from handlers.sandbox.classes import available as available_runtime_classes
 from l02.bootstrap import Parts, wire
 from l02.http import HttpPortTaken, serve_http
 from l02.settings import NodeFailed, Settings
@@ -28,11 +35,13 @@ from projections.table_projector import ProjectionAhead
 __all__ = ["Node", "run_node", "running_node"]
 
 _RETRY_SECONDS = 0.2
+_LEAVE_SECONDS = 2.0
 _log = structlog.get_logger()
 _EXPECTED_ERRORS = (
     BusUnreachable,
     DatabaseUnreachable,
     HttpPortTaken,
+    LeaseTaken,
     ProjectionAhead,
     SchemaMismatch,
     ServerError,
@@ -73,18 +82,23 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     bus = await stack.enter_async_context(connect(nats_url, name=f"l02 {directory.node_id}"))
     await ensure_streams(bus, settings.replicas)
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
+    place = f"{socket.gethostname()}:{directory.path}"
+    leases = await stack.enter_async_context(hold_lease(bus, directory.node_id, place, tasks))
+    partitions = await stack.enter_async_context(open_partitions(bus, leases, tasks))
     parts = await stack.enter_async_context(
         wire(
             bus,
             postgres_url,
             directory.path,
-            directory.node_id,
+            leases,
+            partitions,
             tasks,
             settings.state,
             settings.sessions,
             settings.replicas,
         )
     )
+    stack.push_async_callback(_leave, parts)
 
     running: list[asyncio.Task[None]] = []
     stack.push_async_callback(_end, running)
@@ -96,7 +110,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     run(_keep_streams(bus, settings.replicas))
     run(parts.tables.run())
     run(parts.views.run())
-    to_recover = await parts.agents_to_recover()
+    to_recover = await parts.placements.agents_of(directory.node_id)
     await _run_until_ready(run, parts.state.run)
     await _run_until_ready(run, parts.executor.run)
     if parts.sessions is not None:
@@ -113,14 +127,36 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
         "node_id": directory.node_id,
         "pid": os.getpid(),
     }
-    nodes = [{"node_id": directory.node_id, "pid": os.getpid(), "http_url": http_url, "version": version("l02")}]
     await stack.enter_async_context(
-        run_service(
-            bus, parts.repositories, parts.query_table(nodes), version=version("l02"), node_id=directory.node_id
-        )
+        run_service(bus, parts.repositories, parts.query_table(), version=version("l02"), node_id=directory.node_id)
     )
+    run(parts.nodes.run(_join(directory.node_id, http_url)))
     directory.write_runtime_file(runtime)
     return Node(runtime, parts)
+
+
+async def _leave(parts: Parts) -> None:
+    try:
+        async with asyncio.timeout(_LEAVE_SECONDS):
+            await parts.nodes.leave()
+    except TimeoutError:
+        _log.warning("the node leaves without a word: JetStream does not answer")
+
+
+def _join(node_id: str, http_url: str) -> Join:
+    capacity = Capacity(
+        cpu=os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        runtime_classes=tuple(name.value for name, problem in available_runtime_classes().items() if problem is None),
+    )
+    return Join(
+        node_id=node_id,
+        capacity=capacity,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        http_url=http_url,
+        version=version("l02"),
+    )
 
 
 async def _run_until_ready(

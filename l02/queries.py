@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -66,7 +66,7 @@ class ReadEvents(_Strict, frozen=True):
 
 
 class ListNodes(_Strict, frozen=True):
-    """The nodes that run."""
+    """The nodes that have ever joined, each with its state."""
 
 
 QUERY_FIELDS: dict[str, type[Struct]] = {
@@ -78,17 +78,15 @@ QUERY_FIELDS: dict[str, type[Struct]] = {
 }
 
 
-def query_table(
-    bus: Bus, read_model: ReadModel, nodes: list[dict[str, Any]], newest: Callable[[], int]
-) -> dict[str, Query]:
+def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[int]]) -> dict[str, Query]:
     """The queries by their subject below `l02.api`.
 
-    `newest` is the last event that this node has recorded: who has just heard an outcome from it reads no older state.
+    `newest` gives the last event there is: who has just heard an outcome, from whichever node, reads no older state.
     """
 
     async def follow(at_least: int, table: str = "agents") -> None:
         try:
-            await read_model.wait_for(table, max(at_least, newest()))
+            await read_model.wait_for(table, max(at_least, await newest()))
         except TimeoutError as error:
             raise Failure(ErrorCode.HANDLER_FAILED, f"the read model is late, ask again: {error}") from error
 
@@ -117,7 +115,8 @@ def query_table(
 
     async def list_nodes(fields: dict[str, Any]) -> Any:
         msgspec.convert(fields, ListNodes)
-        return nodes
+        await follow(0, "nodes")
+        return await read_model.list_nodes()
 
     async def read_events(fields: dict[str, Any]) -> Any:
         wanted = msgspec.convert(fields, ReadEvents)

@@ -28,7 +28,7 @@ _MIGRATION_LOCK = 0x6C3032  # "l02" in ASCII
 _CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 30.0
 # A node that is stopped inside a transaction gives up its locks after this time.
-_IDLE_IN_TRANSACTION = "10s"
+_IDLE_IN_TRANSACTION = "3s"
 
 
 class DatabaseUnreachable(Exception):

@@ -17,6 +17,7 @@ from projections.bucket import ViewBucket
 from projections.checkpoints import CheckpointState, CheckpointView
 from projections.database import SCHEMA, migrate
 from projections.executions import ExecutionView
+from projections.nodes import NodeView
 from projections.progress import Progress
 from projections.tables import sql
 from projections.views import VIEWS, stored_position
@@ -32,6 +33,7 @@ _POOL_SIZE = 4
 _QUERY_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _agent = msgspec.json.Decoder(AgentView)
+_node = msgspec.json.Decoder(NodeView)
 _execution = msgspec.json.Decoder(ExecutionView)
 _checkpoint = msgspec.json.Decoder(CheckpointView)
 
@@ -94,6 +96,16 @@ class ReadModel:
             node_id,
         )
         return [row["id"] for row in rows]
+
+    async def agents_missing(self, live: Collection[str]) -> list[tuple[str, str]]:
+        """Agents that need a node, each with the one it was on, which is not among `live`."""
+        rows = await self._pool.fetch(sql("agents_missing"), list(live))
+        return [(row["id"], row["node_id"]) for row in rows]
+
+    async def list_nodes(self) -> list[NodeView]:
+        """All nodes that have ever joined, in the order of their ids."""
+        rows = await self._pool.fetch("SELECT view FROM nodes ORDER BY id")
+        return [_node.decode(row["view"]) for row in rows]
 
     async def position(self, name: str) -> int:
         """The projection `name`, of a table or `views`, reflects all events up to this stream sequence at least."""

@@ -14,6 +14,7 @@ from projections.agents import AGENT_FOLD, AgentView
 from projections.checkpoints import CHECKPOINT_FOLD, CheckpointView
 from projections.executions import EXECUTION_FOLD, ExecutionView
 from projections.fold import Fold, Key, View
+from projections.nodes import NODE_FOLD, NodeView
 
 __all__ = ["TABLES", "Row", "TableProjection", "sql"]
 
@@ -103,8 +104,13 @@ def _checkpoint_columns(view: CheckpointView) -> Row:
     )
 
 
+def _node_columns(view: NodeView) -> Row:
+    return (view.node_id, view.state.value, view.joined_at, view.updated_at, view.sequence)
+
+
 TABLES: dict[str, TableProjection[Any]] = {
     "agents": TableProjection("agents", AGENT_FOLD, _agent_columns),
     "executions": TableProjection("executions", EXECUTION_FOLD, _execution_columns),
     "checkpoints": TableProjection("checkpoints", CHECKPOINT_FOLD, _checkpoint_columns),
+    "nodes": TableProjection("nodes", NODE_FOLD, _node_columns),
 }

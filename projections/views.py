@@ -21,6 +21,7 @@ from projections.agents import AGENT_FOLD
 from projections.bucket import Overtaken, ViewBucket
 from projections.cache import BoundedCache
 from projections.fold import Fold, encode_view
+from projections.nodes import NODE_FOLD
 from projections.patience import until_it_works
 from projections.progress import Observer
 from projections.read_ahead import read_ahead
@@ -30,7 +31,7 @@ __all__ = ["LIVE_VIEWS", "POSITION_KEY", "VIEWS", "ViewProjector", "stored_posit
 
 VIEWS = "views"
 POSITION_KEY = "_position"
-LIVE_VIEWS: dict[str, Fold[Any]] = {"agent": AGENT_FOLD}
+LIVE_VIEWS: dict[str, Fold[Any]] = {"agent": AGENT_FOLD, "node": NODE_FOLD}
 
 _CACHE_BYTES = 4 * 1024 * 1024
 _WRITES_IN_FLIGHT = 256

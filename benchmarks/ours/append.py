@@ -78,7 +78,7 @@ async def _decided(store: EventStore, options: dict[str, Any]) -> float:
         while time.perf_counter() < end:
             execution_id = uuid.uuid4().hex
             count += await decide(Execute(input="x" * options["payload"], origin=Origin(command_id=execution_id)))
-            count += await decide(FailExecution(execution_id=execution_id, code="E2002", message="bench"))
+            count += await decide(FailExecution(node_id="n1", execution_id=execution_id, code="E2002", message="bench"))
         return count
 
     began = time.perf_counter()

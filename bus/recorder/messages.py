@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from bus.connection import Bus
-from bus.pull import Pull, forward_reading, pull
+from bus.reader import StreamReader, read_stream
 from bus.requests import AnswerLost
 
 __all__ = ["Follower", "Message", "MessageReader", "follow", "stream_api"]
@@ -26,7 +26,6 @@ _RETRY_SECONDS = 0.1
 _NO_MESSAGE = 10037
 _NOT_READY = 503
 _NO_RESPONDERS = "503"
-_WINDOW = 2048
 
 _T = TypeVar("_T")
 
@@ -136,43 +135,22 @@ class _Answer:
 class Follower:
     """A position in a stream that moves forward, with no message left out or given twice."""
 
-    def __init__(self, source: Pull, after: int) -> None:
-        self._source = source
-        self._consumer = ""
-        self._delivered = 0
-        self.position = after
+    def __init__(self, reader: StreamReader) -> None:
+        self._reader = reader
 
     async def next_batch(self) -> list[Message]:
         """The next messages, at least one; waits for it."""
-        while True:
-            batch: list[Message] = []
-            for message in await self._source.next_batch(PAGE_MESSAGES):
-                metadata = message.metadata
-                if metadata.consumer != self._consumer:
-                    self._consumer, self._delivered = metadata.consumer, 0
-                self._delivered += 1
-                if metadata.sequence.consumer != self._delivered:
-                    # What is on its way when a connection breaks is lost.
-                    self._source.renew()
-                    break
-                if metadata.sequence.stream > self.position:
-                    self.position = metadata.sequence.stream
-                    batch.append(Message(message.subject, self.position, message.headers or {}, message.data))
-            if batch:
-                return batch
+        return [
+            Message(message.subject, message.metadata.sequence.stream, message.headers or {}, message.data)
+            for message in await self._reader.next_batch(PAGE_MESSAGES)
+        ]
 
 
 @asynccontextmanager
 async def follow(bus: Bus, stream: str, *, after: int, filters: Sequence[str]) -> AsyncIterator[Follower]:
     """Messages with a sequence above `after`, also those to come, through restarts of the server."""
-    follower: Follower
-
-    async def config() -> dict[str, Any]:
-        return forward_reading(follower.position, filters)
-
-    async with pull(bus, stream, config, window=_WINDOW) as source:
-        follower = Follower(source, after)
-        yield follower
+    async with read_stream(bus, stream, after=after, filters=filters) as reader:
+        yield Follower(reader)
 
 
 async def stream_api(bus: Bus, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:

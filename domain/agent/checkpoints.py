@@ -27,6 +27,7 @@ __all__ = [
     "request_checkpoint",
     "restore",
     "resume_from",
+    "taken_over",
 ]
 
 MAX_CHECKPOINTS = 500
@@ -74,7 +75,9 @@ def request_checkpoint(state: AgentState, command: c.RequestCheckpoint) -> list[
     """The same for the runtime itself: at an interval, before it ends a process, or for an execution."""
     if command.execution_id is not None:
         return _for_execution(state, command)
-    if not is_live(state) or state.unchanged_since is not None or not state.revision or state.pending_checkpoints:
+    if not is_live(state) or state.node_id != command.node_id or not state.revision:
+        return []
+    if state.unchanged_since is not None or state.pending_checkpoints:
         return []
     return [_requested(command)]
 
@@ -82,6 +85,8 @@ def request_checkpoint(state: AgentState, command: c.RequestCheckpoint) -> list[
 def _for_execution(state: AgentState, command: c.RequestCheckpoint) -> list[Event]:
     if command.execution_id not in state.executions:
         raise Failure(ErrorCode.INVALID_STATE, f"execution {command.execution_id} is not under way any more")
+    if command.node_id != state.node_id:
+        raise Failure(ErrorCode.INVALID_STATE, f"the agent is not on node {command.node_id} but on {state.node_id}")
     if command.checkpoint_id in state.pending_checkpoints or _is_answered(state, command.execution_id, command.call):
         return []
     unchanged = command.state == e.StateChange()
@@ -278,6 +283,40 @@ def report_restore_failed(state: AgentState, command: c.ReportRestoreFailed) -> 
     if state.restoring is None or state.restoring.checkpoint_id != command.checkpoint_id:
         return []
     return _restore_failed(state, command.code, command.message)
+
+
+def taken_over(state: AgentState, node_id: str) -> list[Event]:
+    """Another node keeps the agent from now on: what its former one was to store or bring back is asked of that."""
+    asked: list[Event] = [
+        e.CheckpointRequested(
+            checkpoint_id=pending.checkpoint_id,
+            checkpoint_type=pending.checkpoint_type,
+            node_id=node_id,
+            label=pending.label,
+            execution_id=pending.execution_id,
+            call=pending.call,
+            state=UNSET if pending.state is None else pending.state,
+            awaited_by=pending.awaited_by,
+        )
+        for pending in state.pending_checkpoints.values()
+        if pending.node_id != node_id
+    ]
+    restoring = state.restoring
+    kept = None if restoring is None else state.checkpoints.get(restoring.checkpoint_id)
+    if restoring is None or restoring.node_id == node_id or kept is None:
+        return asked
+    return [
+        *asked,
+        e.RestoreRequested(
+            checkpoint_id=kept.checkpoint_id,
+            storage_location=kept.storage_location,
+            sha256=kept.sha256,
+            node_id=node_id,
+            resume=restoring.resume,
+            requested_by="recovery",
+            awaited_by=restoring.awaited_by,
+        ),
+    ]
 
 
 def give_up(state: AgentState) -> list[Event]:

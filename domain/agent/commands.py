@@ -35,6 +35,7 @@ __all__ = [
     "Checkpoint",
     "CompleteExecution",
     "Execute",
+    "ExecutorCommand",
     "ExpireCheckpoints",
     "FailExecution",
     "Fork",
@@ -243,10 +244,14 @@ class ReportExit(Command, frozen=True, kw_only=True):
 
 
 class RecoverProcess(Command, frozen=True, kw_only=True):
-    """The node: it has begun anew, so the process it was to keep is gone through no fault of the agent."""
+    """The node: it takes the agent over from `lost_node_id`, whose process of it is gone through no fault of the agent.
+
+    That is itself when it has begun anew.
+    """
 
     verb: ClassVar[str] = "recover-process"
     node_id: str
+    lost_node_id: str
     cause: str
 
 
@@ -258,7 +263,14 @@ class ReportTerminated(Command, frozen=True, kw_only=True):
     duration_seconds: float
 
 
-class RequestTool(Command, frozen=True, kw_only=True):
+class ExecutorCommand(Command, frozen=True, kw_only=True):
+    """From the executor of a node. One whose agent was given to another node meanwhile is refused."""
+
+    verb: ClassVar[str]
+    node_id: str
+
+
+class RequestTool(ExecutorCommand, frozen=True, kw_only=True):
     """The executor: this tool, which must not be called twice, is about to be called."""
 
     verb: ClassVar[str] = "request-tool"
@@ -268,7 +280,7 @@ class RequestTool(Command, frozen=True, kw_only=True):
     arguments: Any
 
 
-class RecordTool(Command, frozen=True, kw_only=True):
+class RecordTool(ExecutorCommand, frozen=True, kw_only=True):
     """The executor: this came of a tool call."""
 
     verb: ClassVar[str] = "record-tool"
@@ -282,7 +294,7 @@ class RecordTool(Command, frozen=True, kw_only=True):
     duration_seconds: float
 
 
-class RecordEffect(Command, frozen=True, kw_only=True):
+class RecordEffect(ExecutorCommand, frozen=True, kw_only=True):
     """The executor: this came of another effect, or a wait began."""
 
     verb: ClassVar[str] = "record-effect"
@@ -295,7 +307,7 @@ class RecordEffect(Command, frozen=True, kw_only=True):
     deadline: float | None = None
 
 
-class CompleteExecution(Command, frozen=True, kw_only=True):
+class CompleteExecution(ExecutorCommand, frozen=True, kw_only=True):
     """The executor: the agent has answered."""
 
     verb: ClassVar[str] = "complete-execution"
@@ -307,7 +319,7 @@ class CompleteExecution(Command, frozen=True, kw_only=True):
     state: StateChange
 
 
-class FailExecution(Command, frozen=True, kw_only=True):
+class FailExecution(ExecutorCommand, frozen=True, kw_only=True):
     """The executor: the execution cannot go on; `held` if a person's word would let it."""
 
     verb: ClassVar[str] = "fail-execution"

@@ -29,6 +29,8 @@ def decide(state: AgentState, command: Command) -> list[Event]:
     """
     if state.status is Status.NEW and not isinstance(command, c.Spawn | c.Fork):
         raise Failure(ErrorCode.AGGREGATE_NOT_FOUND, "there is no such agent; `l02 ps` lists those that exist")
+    if isinstance(command, c.ExecutorCommand) and command.node_id != state.node_id:
+        raise Failure(ErrorCode.INVALID_STATE, f"the agent is not on node {command.node_id} but on {state.node_id}")
     return _DECIDE[type(command)](state, command)
 
 
@@ -83,7 +85,8 @@ def _suspend(state: AgentState, command: c.Suspend) -> list[Event]:
 
 def _suspend_idle(state: AgentState, command: c.SuspendIdle) -> list[Event]:
     is_idle = state.status is Status.RUNNING and not state.executions and state.restoring is None
-    if not is_idle or not is_live(state) or state.revision != command.revision:
+    is_current = state.revision == command.revision and state.node_id == command.node_id
+    if not is_idle or not is_live(state) or not is_current:
         return []
     return _suspended(state, IDLE, command.checkpoint_id, command.node_id)
 
@@ -123,7 +126,7 @@ def _restart(state: AgentState, command: c.Restart) -> list[Event]:
     due = state.restart_pending and command.attempt == state.restart_attempt
     if not due or not is_live(state):
         return []
-    return [another_process(state, command.origin.node_id, "restart policy")]
+    return [another_process(state, state.node_id or command.origin.node_id, "restart policy")]
 
 
 def _is_current(state: AgentState, incarnation: int) -> bool:
@@ -195,13 +198,19 @@ def _give_up(state: AgentState, code: str, message: str, usage: e.ResourceUsage)
 
 
 def _recover_process(state: AgentState, command: c.RecoverProcess) -> list[Event]:
-    wanted = state.status in (Status.PENDING, Status.RUNNING) and not state.restart_pending
-    if not wanted or not is_live(state):
+    wanted = state.status in (Status.PENDING, Status.RUNNING) and is_live(state)
+    # A node that has begun anew sets the timer of a restart that is due; one that takes over does not wait for that.
+    waits_for_timer = state.restart_pending and command.node_id == command.lost_node_id
+    if not wanted or waits_for_timer or state.node_id != command.lost_node_id:
         return []
     restarted = e.AgentRestarted(
         attempt=state.restart_attempt, delay_seconds=0.0, cause=command.cause, usage=state.usage
     )
-    return [restarted, another_process(state, command.node_id, "recovery")]
+    return [
+        restarted,
+        another_process(state, command.node_id, "recovery"),
+        *checkpoints.taken_over(state, command.node_id),
+    ]
 
 
 def _report_terminated(state: AgentState, command: c.ReportTerminated) -> list[Event]:

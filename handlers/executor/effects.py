@@ -78,10 +78,10 @@ class Effects:
         self._agents = agents
         self._agent_id = agent_id
         self._execution_id = execution_id
+        self._node_id = node_id
         self._meter = meter
         self._signalled = signalled
         self._taking_signal = asyncio.Lock()
-        self._node_id = node_id
         self._metadata = Metadata(causation_id=execution_id, correlation_id=execution_id, actor=f"node/{node_id}")
 
     async def recorded(self, entry: JournalEntry) -> Result:
@@ -120,7 +120,11 @@ class Effects:
             if not tool.idempotent:
                 await self._record(
                     RequestTool(
-                        execution_id=self._execution_id, call=call.call, tool=call.tool, arguments=call.arguments
+                        node_id=self._node_id,
+                        execution_id=self._execution_id,
+                        call=call.call,
+                        tool=call.tool,
+                        arguments=call.arguments,
                     )
                 )
             outcome = await tools.call(tool, call.arguments, run_local)
@@ -134,6 +138,7 @@ class Effects:
             outcome = ToolOutcome(False, {"code": failure.code.value, "message": failure.message}, attempts)
         await self._record(
             RecordTool(
+                node_id=self._node_id,
                 execution_id=self._execution_id,
                 call=call.call,
                 tool=call.tool,
@@ -219,6 +224,7 @@ class Effects:
     async def _effect(self, call: Call, *, result: Any, done: bool = True, deadline: float | None = None) -> None:
         await self._record(
             RecordEffect(
+                node_id=self._node_id,
                 execution_id=self._execution_id,
                 call=call.call,
                 kind=call.kind,

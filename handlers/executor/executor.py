@@ -26,6 +26,8 @@ _WAKING_EVENTS = (
     e.CheckpointRestored,
     e.AgentTerminated,
     e.AgentFailed,
+    e.SpawnRequested,
+    e.AgentResumed,
 )
 
 
@@ -72,8 +74,15 @@ class Executor:
         runner = self._runners.get(recorded.aggregate.id)
         if runner is None or not isinstance(recorded.event, _WAKING_EVENTS):
             return
-        if isinstance(recorded.event, e.AgentTerminated | e.AgentFailed):
-            del self._runners[recorded.aggregate.id]
-            runner.end()
-        else:
-            runner.wake(recorded.sequence)
+        match recorded.event:
+            case e.AgentTerminated() | e.AgentFailed():
+                self._end(recorded.aggregate.id)
+            case e.SpawnRequested(node_id=node_id) | e.AgentResumed(node_id=node_id):
+                if node_id != self._node_id:
+                    self._end(recorded.aggregate.id)
+            case _:
+                runner.wake(recorded.sequence)
+
+    def _end(self, agent_id: str) -> None:
+        """The agent is gone, or another node has it: what is under way for it here is of no use."""
+        self._runners.pop(agent_id).end()

@@ -205,6 +205,7 @@ class AgentRunner:
         await self._record(
             execution,
             CompleteExecution(
+                node_id=self._node_id,
                 execution_id=execution.execution_id,
                 output=await outline(self._bus, end.output),
                 tokens=work.meter.tokens,
@@ -220,7 +221,12 @@ class AgentRunner:
         await self._record(
             execution,
             FailExecution(
-                execution_id=execution.execution_id, code=code, message=message, tokens=work.meter.tokens, held=held
+                node_id=self._node_id,
+                execution_id=execution.execution_id,
+                code=code,
+                message=message,
+                tokens=work.meter.tokens,
+                held=held,
             ),
         )
 

@@ -66,7 +66,7 @@ class SessionBridge:
                 self._tasks = tasks
                 tasks.create_task(self._shared.orchestrator.calls.keep_running())
                 for agent_id in open_sessions:
-                    self._wake(agent_id, was_at_work=True)
+                    self._keeper(agent_id, was_at_work=True)
                 await follow_events(
                     self._bus,
                     f"sessions-{self._shared.node_id}",
@@ -81,28 +81,29 @@ class SessionBridge:
 
     async def _heard(self, events: Sequence[RecordedEvent]) -> None:
         for recorded in events:
-            self._recorded(recorded)
+            self._take_note(recorded, recorded_here=False)
 
     def _recorded(self, recorded: RecordedEvent) -> None:
+        self._take_note(recorded, recorded_here=True)
+
+    def _take_note(self, recorded: RecordedEvent, *, recorded_here: bool) -> None:
         event = recorded.event
-        if isinstance(event, _WAKING_EVENTS) and self._may_be_ours(event):
-            self._wake(
-                recorded.aggregate.id,
-                has_process=isinstance(event, e.AgentSpawned),
-                over=isinstance(event, _ENDINGS),
-            )
-
-    def _may_be_ours(self, event: object) -> bool:
-        return not isinstance(event, e.AgentSpawned) or event.node_id == self._shared.node_id
-
-    def _wake(self, agent_id: str, *, has_process: bool = False, over: bool = False, was_at_work: bool = False) -> None:
-        if self._tasks is None:
+        if not isinstance(event, _WAKING_EVENTS) or self._tasks is None:
             return
+        has_process = isinstance(event, e.AgentSpawned)
+        if isinstance(event, e.AgentSpawned) and event.node_id != self._shared.node_id:
+            return
+        over = isinstance(event, _ENDINGS)
+        # The node that ends an agent of a lost one ends its session too.
+        self._keeper(recorded.aggregate.id).wake(has_process=has_process, over=over, over_here=over and recorded_here)
+
+    def _keeper(self, agent_id: str, *, was_at_work: bool = False) -> SessionKeeper:
+        assert self._tasks is not None, "only a bridge that runs has keepers"
         keeper = self._keepers.get(agent_id)
         if keeper is None:
             keeper = self._keepers[agent_id] = SessionKeeper(self._shared, agent_id, was_at_work=was_at_work)
             self._tasks.create_task(self._keep(agent_id, keeper), name=f"session of {agent_id}")
-        keeper.wake(has_process=has_process, over=over)
+        return keeper
 
     async def _keep(self, agent_id: str, keeper: SessionKeeper) -> None:
         while True:

@@ -66,16 +66,18 @@ class SessionKeeper:
         self._may_be_lost = was_at_work
         self._has_process = False
         self._has_looked = False
+        self._is_over_here = False
         self._wake = asyncio.Event()
         self._over = asyncio.Event()
         self._failures = 0
         self._loop = asyncio.get_running_loop()
         self._begun_at = self._heard_at = self._loop.time()
 
-    def wake(self, *, has_process: bool = False, over: bool = False) -> None:
-        """Something has happened to the agent: it has been given a process by this node, or is over, or else."""
+    def wake(self, *, has_process: bool = False, over: bool = False, over_here: bool = False) -> None:
+        """Something has happened to the agent: this node has given it a process, it is over, this node has ended it."""
         self._wake.set()
         self._has_process |= has_process
+        self._is_over_here |= over_here
         if over:
             self._over.set()
 
@@ -107,7 +109,7 @@ class SessionKeeper:
                 await self._rest()
 
     def _is_needed(self, state: AgentState, session: Session) -> bool:
-        if state.node_id != self._shared.node_id or session.is_ended:
+        if session.is_ended or (state.node_id != self._shared.node_id and not self._is_over_here):
             return False
         return session.is_started or state.status not in (*ENDED, Status.SUSPENDED)
 

@@ -24,6 +24,8 @@ from domain.agent import events as e
 from domain.agent.state import AgentState
 from handlers.state.checkpoint_store import CheckpointStore
 from handlers.state.checkpoints import Checkpoints
+from handlers.state.hot import HotState
+from handlers.state.newest import Newest
 from handlers.state.retention import Retention
 from handlers.state.settings import StateSettings
 from handlers.state.watch import Watch
@@ -44,6 +46,7 @@ class StateManager:
         bus: Bus,
         agents: Repository[AgentState],
         store: CheckpointStore,
+        hot: HotState,
         settings: StateSettings,
         node_id: str,
     ) -> None:
@@ -53,6 +56,7 @@ class StateManager:
         self._checkpoints = Checkpoints(bus, agents, store, node_id)
         self._retention = Retention(bus, settings)
         self._watch = Watch(agents, settings, node_id)
+        self._newest = Newest(agents, hot, node_id)
         self._tasks: asyncio.TaskGroup | None = None
         self._known: OrderedDict[str, asyncio.Task[None]] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -62,16 +66,17 @@ class StateManager:
         """Until cancelled; what is under way then is done when the node is there again."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            watching = tasks.create_task(self._watch.run())
+            watching = (tasks.create_task(self._watch.run()), tasks.create_task(self._newest.run()))
             try:
                 await follow_events(self._bus, f"state-{self._node_id}", _EVENTS, self._heard, begin="new", ready=ready)
             finally:
                 self._tasks = None
-                for task in (watching, *self._known.values()):
+                for task in (*watching, *self._known.values()):
                     await end(task)
 
     def _recorded(self, recorded: RecordedEvent) -> None:
         self._watch.hear(recorded)
+        self._newest.hear(recorded)
         if self._tasks is not None and isinstance(recorded.event, _EVENTS):
             self._begin(recorded, heard_late=False)
 

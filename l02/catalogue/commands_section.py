@@ -69,7 +69,7 @@ handled in the order in which they were stored.
 Each body may have, beside its own fields, `wait` = `"complete"` or `"accepted"`: whether the outcome is wanted when the
 effect is complete or when it is decided; and `expected_version`: the aggregate's version that the command was decided
 upon, E2113 if it has changed. An unknown field is E2110."""
-    return "\n\n".join([text, *(_verbs(kind) for kind in AGGREGATES)])
+    return "\n\n".join([text, *(_verbs(kind) for kind, aggregate in AGGREGATES.items() if aggregate.wire_commands)])
 
 
 def _verbs(kind: str) -> str:

@@ -17,6 +17,7 @@ from l02.catalogue.storage_section import storage
 from l02.catalogue.words import default_words, fields_words, is_required, type_words
 from projections.agents import AgentView
 from projections.checkpoints import CheckpointView
+from projections.nodes import NodeView
 
 __all__ = ["events_page"]
 
@@ -109,7 +110,7 @@ def _types() -> list[str]:
     for aggregate in AGGREGATES.values():
         for kind in (*aggregate.events, *aggregate.wire_commands.values()):
             shown |= referenced(SCHEMAS[name_of(kind)], SCHEMAS)
-    others: tuple[type[Struct], ...] = (AgentView, CheckpointView, ObjectReference, *COMMANDS_AND_QUERIES)
+    others: tuple[type[Struct], ...] = (AgentView, CheckpointView, NodeView, ObjectReference, *COMMANDS_AND_QUERIES)
     for other in others:
         shown |= {name_of(other)} | referenced(SCHEMAS[name_of(other)], SCHEMAS)
     return [_type(name) for name in sorted(shown)]

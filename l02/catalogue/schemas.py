@@ -20,6 +20,7 @@ from domain.values import ObjectReference
 from l02.queries import QUERY_FIELDS
 from projections.agents import AgentView
 from projections.checkpoints import CheckpointView
+from projections.nodes import NodeView
 
 __all__ = [
     "REFERENCE",
@@ -42,14 +43,8 @@ _FILLED_IN_BY_THE_RUNTIME = "origin"
 
 def _types() -> list[type[Struct]]:
     commands = [command for aggregate in AGGREGATES.values() for command in aggregate.wire_commands.values()]
-    others: tuple[type[Struct], ...] = (
-        Outcome,
-        Answer,
-        DeadLetter,
-        ObjectReference,
-        AgentView,
-        CheckpointView,
-    )
+    views = (AgentView, CheckpointView, NodeView)
+    others: tuple[type[Struct], ...] = (Outcome, Answer, DeadLetter, ObjectReference, *views)
     return [CloudEvent, *EVENT_TYPES.values(), *commands, *QUERY_FIELDS.values(), *others]
 
 
@@ -143,12 +138,6 @@ def request_schema(command: type[WireCommand]) -> Schema:
     }
 
 
-_NODE: Schema = {
-    "type": "object",
-    "properties": {name: {"type": "string"} for name in ("node_id", "http_url", "version")}
-    | {"pid": {"type": "integer"}},
-    "required": ["node_id", "http_url", "version", "pid"],
-}
 _STORED_EVENT: Schema = {
     "allOf": [reference_to(CloudEvent), {"type": "object", "properties": {"sequence": {"type": "integer"}}}],
 }
@@ -156,7 +145,7 @@ RESULTS: dict[str, Schema] = {
     "agent.get": reference_to(AgentView),
     "agent.list": {"type": "array", "items": reference_to(AgentView)},
     "agent.checkpoints": {"type": "array", "items": reference_to(CheckpointView)},
-    "node.list": {"type": "array", "items": _NODE},
+    "node.list": {"type": "array", "items": reference_to(NodeView)},
     "events.read": {
         "type": "object",
         "properties": {"events": {"type": "array", "items": _STORED_EVENT}, "more": {"type": "boolean"}},

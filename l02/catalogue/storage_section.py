@@ -8,16 +8,19 @@ from msgspec import Struct
 
 from bus.dead_letters import DeadLetter
 from bus.streams import (
+    CHECKPOINTS_BUCKET,
     COMMANDS_STREAM,
     DEAD_STREAM,
     EVENTS_STREAM,
+    HOT_BUCKET,
+    LEASES_STREAM,
     OBJECTS_BUCKET,
     OUTCOMES_STREAM,
     TOKENS_STREAM,
     VIEWS_BUCKET,
     stream_configs,
 )
-from bus.subjects import AggregateId, command_subject, dead_subject, stream_subject, timer_subject
+from bus.subjects import PARTITIONS_BUCKET, AggregateId, command_subject, dead_subject, stream_subject, timer_subject
 from domain.agent.commands import Restart
 from l02.catalogue.markdown import table
 from l02.catalogue.schemas import SCHEMAS, name_of, reference_to
@@ -33,6 +36,8 @@ _PURPOSES = {
     OUTCOMES_STREAM: "the outcome of each command",
     TOKENS_STREAM: "streamed output",
     DEAD_STREAM: "what could not be handled, with the reason",
+    LEASES_STREAM: "the bucket `l02_leases`: a key for each node that is alive; the server takes it out 3 s after the "
+    "node last renewed it",
 }
 
 
@@ -103,6 +108,13 @@ def _streams() -> str:
     buckets = [
         (f"`{VIEWS_BUCKET}`", "key-value", views),
         (f"`{OBJECTS_BUCKET}`", "object store", "values too large for an event, under their hash"),
+        (
+            f"`{PARTITIONS_BUCKET}`",
+            "key-value",
+            "who works on which partition of the commands, and how far it is",
+        ),
+        (f"`{CHECKPOINTS_BUCKET}`", "object store", "checkpoints, if `L02_CHECKPOINT_STORAGE` is `objects`"),
+        (f"`{HOT_BUCKET}`", "key-value", "the newest state of running agents by their ids, in memory; a copy"),
     ]
     return f"""\
 {table(("stream", "subjects", "kept", "what is in it"), rows)}

@@ -1,4 +1,4 @@
-"""A process that handles commands until it is killed. Arguments: the server's URL."""
+"""A process that handles commands until it is killed. Arguments: the server's URL, and the node's id."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from bus.commands import CommandProcessor
 from bus.connection import connect
 from bus.event_store import open_event_store
 from bus.repository import Repository
-from tests.bus.toy import TOY
+from tests.bus.toy import TOY, partitions_of
 
 
-async def main(url: str) -> None:
-    async with connect(url, name="to kill") as bus, open_event_store(bus) as store:
+async def main(url: str, node_id: str) -> None:
+    async with (
+        connect(url, name="to kill") as bus,
+        open_event_store(bus) as store,
+        partitions_of(bus, node_id) as partitions,
+    ):
         print("ready", flush=True)
-        await CommandProcessor(bus, {TOY.name: Repository(TOY, store)}, "n1").run()
+        await CommandProcessor(bus, {TOY.name: Repository(TOY, store)}, partitions, node_id).run()
 
 
-asyncio.run(main(sys.argv[1]))
+asyncio.run(main(*sys.argv[1:]))

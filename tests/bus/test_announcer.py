@@ -28,7 +28,18 @@ from domain.agent.events import StateChange
 from domain.agent.state import AgentState
 from domain.aggregates import AGENT
 from domain.specification import ResourceLimits
-from tests.bus.toy import State, agent, metadata, outcome, outcomes, payloads, processing, send_raw, until
+from tests.bus.toy import (
+    State,
+    agent,
+    metadata,
+    outcome,
+    outcomes,
+    partitions_of,
+    payloads,
+    processing,
+    send_raw,
+    until,
+)
 
 SPAWN = msgspec.json.encode({"spec": {"name": "a", "command": ["a"]}})
 
@@ -56,8 +67,8 @@ def agents(store: EventStore) -> Repository[AgentState]:
 @asynccontextmanager
 async def announcing(bus: Bus, repository: Repository[Any] | None = None) -> AsyncIterator[None]:
     """An announcer that follows the stream, and hears `repository` at once if that is given."""
-    async with asyncio.TaskGroup() as tasks:
-        announcer = OutcomeAnnouncer(bus, tasks)
+    async with partitions_of(bus) as partitions, asyncio.TaskGroup() as tasks:
+        announcer = OutcomeAnnouncer(bus, partitions, tasks)
         if repository is not None:
             repository.on_recorded(announcer.announce)
         run = tasks.create_task(announcer.run())
@@ -80,7 +91,13 @@ async def complete(
     agents: Repository[AgentState], execution_id: str, output: Any, cause: Metadata | None = None
 ) -> None:
     command = CompleteExecution(
-        execution_id=execution_id, output=output, tokens=0, duration_seconds=0.1, calls=0, state=StateChange()
+        node_id="n1",
+        execution_id=execution_id,
+        output=output,
+        tokens=0,
+        duration_seconds=0.1,
+        calls=0,
+        state=StateChange(),
     )
     await agents.record("a1", command, cause or metadata())
 

@@ -24,6 +24,7 @@ from tests.bus.faults import kill
 from tests.bus.toy import (
     State,
     agent,
+    are_done,
     outcome,
     outcomes,
     payloads,
@@ -42,25 +43,18 @@ async def letters(bus: Bus) -> list[DeadLetter]:
     return [letter async for letter in dead_letters(bus)]
 
 
-async def are_done(bus: Bus) -> bool:
-    """Whether every command is acknowledged."""
-    names = (await bus.api(f"CONSUMER.NAMES.{COMMANDS_STREAM}", {}))["consumers"]
-    info = await bus.api(f"CONSUMER.INFO.{COMMANDS_STREAM}.{names[0]}", {})
-    return len(names) == 1 and info["num_ack_pending"] == 0 == info["num_pending"]
-
-
 async def are_said(bus: Bus, command_id: str, expected: list[bool]) -> bool:
     return [said.ok for said in await outcomes(bus, command_id)] == expected
 
 
 async def test_a_command_is_decided_and_answered(bus: Bus, repository: Repository[State]) -> None:
-    async with processing(bus, repository):
+    async with processing(bus, repository) as processor:
         await send(bus, "a1", "c1", "hello")
         said = await outcome(bus, "c1")
         assert said == Outcome(
             command_id="c1", ok=True, subject="agent/a1", version=1, events=["agent.signal.received"], result={}
         )
-        await until(lambda: are_done(bus))
+        await until(lambda: are_done(bus, processor))
 
 
 async def test_commands_that_were_stored_while_nobody_was_there_keep_their_order(
@@ -68,9 +62,9 @@ async def test_commands_that_were_stored_while_nobody_was_there_keep_their_order
 ) -> None:
     for number in range(300):
         await send(bus, f"a{number % 3}", f"c{number}", number)
-    async with processing(bus, repository):
+    async with processing(bus, repository) as processor:
         await outcome(bus, "c299")
-        await until(lambda: are_done(bus))
+        await until(lambda: are_done(bus, processor))
     for lane in range(3):
         assert payloads(await store.load(agent(f"a{lane}"))) == list(range(lane, 300, 3))
 
@@ -111,7 +105,7 @@ async def test_unreadable_commands_are_parked_and_answered_and_the_lane_goes_on(
         "c6": ("l02.cmd.agent.a1.signal", b"x" * (2 * 1024 * 1024), "E2115"),
         "c7": ("l02.cmd.agent.a1.signal", b"[" * 100_000, "E2110"),
     }
-    async with processing(bus, repository):
+    async with processing(bus, repository) as processor:
         for command_id, (subject, body, _) in bad.items():
             await send_raw(bus, subject, body, {"Nats-Msg-Id": command_id})
         await send_raw(bus, "l02.cmd.agent.a1.signal", b"{}", {"Nats-Msg-Id": "no id.of ours"})
@@ -120,7 +114,7 @@ async def test_unreadable_commands_are_parked_and_answered_and_the_lane_goes_on(
         for command_id, (_, _, expected) in bad.items():
             said = await outcome(bus, command_id)
             assert not said.ok and code(said) == expected
-        await until(lambda: are_done(bus))
+        await until(lambda: are_done(bus, processor))
     parked = {letter.headers["Nats-Msg-Id"]: letter for letter in await letters(bus)}
     assert parked.keys() == bad.keys() | {"no id.of ours"}
     for command_id, (subject, body, expected) in bad.items():
@@ -161,10 +155,10 @@ async def test_bytes_that_no_client_would_send_stop_nobody(
             received += await asyncio.to_thread(raw.recv, 65536)
     stored = (await bus.jetstream.stream_info(COMMANDS_STREAM)).state.messages
     assert stored >= 3, received
-    async with processing(bus, repository):
+    async with processing(bus, repository) as processor:
         await send(bus, "a1", "good", 1)
         assert (await outcome(bus, "good")).ok
-        await until(lambda: are_done(bus))
+        await until(lambda: are_done(bus, processor))
     assert len(await letters(bus)) == stored
     assert bus.client.stats["reconnects"] == 0
 
@@ -182,13 +176,13 @@ async def test_a_command_that_keeps_failing_is_parked_after_five_attempts_and_th
         return await decide(*arguments, **options)
 
     monkeypatch.setattr(repository, "decide", counted)
-    async with processing(bus, repository):
+    async with processing(bus, repository) as processor:
         await send(bus, "a1", "c1", name="boom")
         said = await outcome(bus, "c1")
         assert not said.ok and code(said) == "E2117" and attempts == 5
         await send(bus, "a1", "c2", 1)
         assert (await outcome(bus, "c2")).ok
-        await until(lambda: are_done(bus))
+        await until(lambda: are_done(bus, processor))
         [letter] = await letters(bus)
         assert letter.code == "E2117" and "the decider has a fault" in letter.reason
 
@@ -198,13 +192,13 @@ async def test_a_repeated_command_is_answered_again_and_not_decided_again(
 ) -> None:
     address = CommandAddress(agent("a1"), "signal")
     body = msgspec.json.encode({"name": "add", "payload": 1})
-    async with processing(bus, repository):
+    async with processing(bus, repository) as processor:
         first = await send_command(bus, address, body, command_id="c1", headers={})
         await asyncio.sleep(0.2)  # the server's own window, in which it would not even store the second
         async with asyncio.timeout(2):
             second = await send_command(bus, address, body, command_id="c1", headers={})
         assert first == second and first.ok
-        await until(lambda: are_done(bus))
+        await until(lambda: are_done(bus, processor))
     assert await outcomes(bus, "c1") == [first]
     assert payloads(await store.load(agent("a1"))) == [1]
 
@@ -229,12 +223,12 @@ async def test_a_refused_command_may_be_tried_again_and_gets_the_new_answer(
 async def test_another_command_with_the_same_id_is_parked_and_the_outcome_stays(
     bus: Bus, repository: Repository[State], store: EventStore
 ) -> None:
-    async with processing(bus, repository):
+    async with processing(bus, repository) as processor:
         await send(bus, "a1", "c1", 1)
         first = await outcome(bus, "c1")
         await asyncio.sleep(0.2)  # the server's own window
         await send(bus, "a1", "c1", 2)
-        await until(lambda: are_done(bus))
+        await until(lambda: are_done(bus, processor))
     assert await outcomes(bus, "c1") == [first]
     [letter] = await letters(bus)
     assert letter.code == "E2110" and "used before" in letter.reason
@@ -255,7 +249,7 @@ async def test_a_server_that_dies_time_and_again_costs_no_command_and_no_order(
             else:
                 number += 1
 
-    async with processing(bus, repository):
+    async with processing(bus, repository) as processor:
         senders = asyncio.gather(*(send_all(lane) for lane in range(4)))
         for _ in range(5):
             await asyncio.sleep(0.15)
@@ -263,7 +257,7 @@ async def test_a_server_that_dies_time_and_again_costs_no_command_and_no_order(
         await senders
         for lane in range(4):
             await outcome(bus, f"c{lane}-59")
-        await until(lambda: are_done(bus), seconds=30)
+        await until(lambda: are_done(bus, processor), seconds=30)
     for lane in range(4):
         assert payloads(await store.load(agent(f"a{lane}"))) == list(range(60))
         for number in range(60):

@@ -116,7 +116,7 @@ async def test_deliveries_that_were_lost_on_the_way_are_fetched_again(store: Eve
     await append_many(store, "a1", 100)
     async with read_events(bus) as reader:
         first = await reader.next_batch(10)
-        source = reader._source
+        source = reader._messages._source
         await until(lambda: len(source._messages) == 100 - len(first))
         kept = list(source._messages)
         source._messages.clear()
@@ -187,11 +187,11 @@ async def test_a_slow_reader_holds_no_more_than_its_window(store: EventStore, bu
     await append_many(store, "a1", 3_000)
     async with read_events(bus, window=100) as reader:
         first = await reader.next_batch(1)
-        await until(lambda: len(reader._source._messages) >= 50)
+        await until(lambda: len(reader._messages._source._messages) >= 50)
         info = await bus.api(f"CONSUMER.INFO.{EVENTS_STREAM}.{(await consumers(bus))[0]}", {})
         assert info["delivered"]["consumer_seq"] <= 101
         events = first + await read(reader, 2_999)
-        assert len(reader._source._messages) <= 100
+        assert len(reader._messages._source._messages) <= 100
     assert payloads(events) == list(range(1, 3_001))
 
 

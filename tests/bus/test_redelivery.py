@@ -7,18 +7,18 @@ import random
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import UNSET
 
-from bus.command_consumer import CommandConsumer
-from bus.commands import CONSUMER
 from bus.connection import Bus
 from bus.embedded import EmbeddedNats
 from bus.event_store import EventStore
 from bus.outcomes import Outcome, failed, publish_outcome
-from bus.pull import create_consumer
+from bus.partitions import Partition, command_partition
 from bus.repository import Repository
-from bus.streams import COMMANDS_STREAM
+from bus.streams import PARTITIONS_STREAM
+from bus.subjects import partition_subject
 from domain.errors import ErrorCode, Failure
 from tests.bus.toy import (
     TOY,
@@ -37,11 +37,10 @@ from tests.bus.toy import (
 ROOT = Path(__file__).parents[2]
 
 
-async def consumers(bus: Bus) -> dict[str, int]:
-    """Each consumer of commands, and how far it has got."""
-    names = (await bus.api(f"CONSUMER.NAMES.{COMMANDS_STREAM}", {}))["consumers"] or []
-    infos = [await bus.api(f"CONSUMER.INFO.{COMMANDS_STREAM}.{name}", {}) for name in names]
-    return {info["name"]: info["ack_floor"]["stream_seq"] for info in infos}
+@pytest.fixture
+def positions_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the process always died before it could store how far it is."""
+    monkeypatch.setattr(Partition, "is_due", lambda *_: False)
 
 
 async def test_killed_again_and_again_a_processor_loses_no_command_and_keeps_the_order(
@@ -63,7 +62,7 @@ async def test_killed_again_and_again_a_processor_loses_no_command_and_keeps_the
     kills = 0
     while not (sending.done() and await is_done()):
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.bus.process_to_kill", fresh_nats.url),
+            *(sys.executable, "-m", "tests.bus.process_to_kill", fresh_nats.url, "n1"),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -111,18 +110,13 @@ async def test_a_crash_between_decision_and_outcome_is_made_good(
 
 
 async def test_what_was_answered_and_comes_again_is_not_decided_again(
-    bus: Bus, repository: Repository[State], store: EventStore, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, repository: Repository[State], store: EventStore, positions_are_lost: None
 ) -> None:
     """Refused before the crash, it would be accepted after it."""
-
-    async def lost(*_: object) -> None: ...
-
     async with processing(bus, repository):
-        with monkeypatch.context() as crash:
-            crash.setattr("nats.aio.msg.Msg.ack", lost)
-            await send(bus, "a1", "c1", 1, "unless-opened")
-            refused = await outcome(bus, "c1")
-            await until(lambda: not repository._locks)
+        await send(bus, "a1", "c1", 1, "unless-opened")
+        refused = await outcome(bus, "c1")
+        await until(lambda: not repository._locks)
     assert not refused.ok
     await repository.record("a1", signal("open"), metadata())
     async with processing(bus, Repository(TOY, store)):
@@ -133,16 +127,12 @@ async def test_what_was_answered_and_comes_again_is_not_decided_again(
 
 
 async def test_outcomes_are_not_said_twice_when_all_comes_again(
-    bus: Bus, repository: Repository[State], store: EventStore, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, repository: Repository[State], store: EventStore, positions_are_lost: None
 ) -> None:
-    async def lost(*_: object) -> None: ...
-
-    with monkeypatch.context() as crash:
-        crash.setattr("nats.aio.msg.Msg.ack", lost)
-        async with processing(bus, repository):
-            for number in range(20):
-                await send(bus, "a1", f"c{number}", number)
-            await outcome(bus, "c19")
+    async with processing(bus, repository):
+        for number in range(20):
+            await send(bus, "a1", f"c{number}", number)
+        await outcome(bus, "c19")
     async with processing(bus, Repository(TOY, store)):
         await send(bus, "a1", "last", 20)
         await outcome(bus, "last")
@@ -151,49 +141,38 @@ async def test_outcomes_are_not_said_twice_when_all_comes_again(
     assert payloads(await store.load(agent("a1"))) == list(range(21))
 
 
-async def test_each_start_goes_on_behind_what_is_done_with_one_consumer(
-    bus: Bus, repository: Repository[State]
-) -> None:
-    seen: set[str] = set()
-    for number in range(4):
-        async with processing(bus, repository):
-            sequence = await send(bus, "a1", f"c{number}", number)
-            await outcome(bus, f"c{number}")
-
-            async def is_acknowledged(sequence: int = sequence) -> bool:
-                return sequence in (await consumers(bus)).values()
-
-            await until(is_acknowledged)
-            seen.update(await consumers(bus))
-            assert len(await consumers(bus)) == 1
-    assert seen == {f"{CONSUMER}-a", f"{CONSUMER}-b"}
-
-
-@pytest.mark.parametrize("died_after", ["the new one was made", "the other was deleted"])
-async def test_a_crash_while_consumers_change_places_loses_no_position(
-    bus: Bus, repository: Repository[State], died_after: str
+async def test_each_start_goes_on_behind_what_is_done(
+    bus: Bus, repository: Repository[State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Commands that were refused in their time must not be decided again from the beginning of the stream."""
+    name = command_partition(agent("a1"))
+
+    async def position() -> int:
+        message = await bus.stored(PARTITIONS_STREAM, last_on=partition_subject(name))
+        return 0 if message is None else int(msgspec.json.decode(message.data)["position"])
+
     async with processing(bus, repository):
         for number in range(10):
             await send(bus, "a1", f"c{number}", number, "unless-opened")
         await outcome(bus, "c9")
 
-        async def are_acknowledged() -> bool:
-            return list((await consumers(bus)).values()) == [10]
+        async def is_stored() -> bool:
+            return await position() == 10
 
-        await until(are_acknowledged)
-    [name] = await consumers(bus)
-    changing = CommandConsumer(bus, CONSUMER, max_ack_pending=10)
-    [other] = set(changing._names) - {name}
-    await create_consumer(bus, COMMANDS_STREAM, changing._config(other, 11))
-    if died_after == "the other was deleted":
-        await changing._delete(name)
-    async with changing.pull(window=10) as source:
+        await until(is_stored)
+    taken: list[int] = []
+    take = Partition.take
+
+    def noting(partition: Partition, sequence: int) -> bool:
+        taken.append(sequence)
+        return take(partition, sequence)
+
+    monkeypatch.setattr(Partition, "take", noting)
+    async with processing(bus, repository):
         await send(bus, "a1", "new", 1)
-        [message] = await source.next_batch(100)
-        assert message.headers is not None and message.headers["Nats-Msg-Id"] == "new"
-    assert len(await consumers(bus)) == 1
+        assert (await outcome(bus, "new")).ok
+    assert 11 in taken
+    assert not [sequence for sequence in taken if sequence <= 10 and sequence > await position()]
 
 
 async def test_a_refusal_gives_way_to_an_effect_and_to_nothing_else(bus: Bus) -> None:

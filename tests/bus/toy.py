@@ -11,13 +11,17 @@ from typing import Any
 
 import msgspec
 
+from bus.cancelling import end
 from bus.codec import Metadata, RecordedEvent, encode_event
 from bus.commands import CommandProcessor
 from bus.connection import Bus, connect
 from bus.event_store import EventStore, open_event_store
+from bus.leases import Leases
 from bus.outcomes import Outcome, decode_outcome
+from bus.partitions import COMMAND_PARTITIONS, Partitions
+from bus.reader import last_sequence
 from bus.repository import Repository
-from bus.streams import OUTCOMES_STREAM
+from bus.streams import COMMANDS_STREAM, OUTCOMES_STREAM
 from bus.subjects import AggregateId, command_subject, event_subject, outcome_subject
 from domain.agent import events as e
 from domain.agent.commands import Signal
@@ -111,15 +115,38 @@ async def another_process(url: str) -> AsyncIterator[tuple[Bus, EventStore]]:
 
 
 @asynccontextmanager
-async def processing(bus: Bus, repository: Repository[Any]) -> AsyncIterator[CommandProcessor]:
-    processor = CommandProcessor(bus, {AGENT.name: repository}, "n1")
-    task = asyncio.create_task(processor.run())
-    try:
-        yield processor
-        assert not task.done(), "the processor has ended by itself"
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+async def partitions_of(bus: Bus, node_id: str = "n1") -> AsyncIterator[Partitions]:
+    """The partitions of a node that, in the end, goes without a word: it is what a crash leaves behind."""
+    leases = Leases(bus, node_id, "here")
+    await leases.acquire()
+    partitions = Partitions(bus, leases)
+    await partitions.settle()
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(leases.keep()), tasks.create_task(partitions.run())]
+        try:
+            yield partitions
+        finally:
+            for task in running:
+                await end(task)
+
+
+@asynccontextmanager
+async def processing(bus: Bus, repository: Repository[Any], node_id: str = "n1") -> AsyncIterator[CommandProcessor]:
+    async with partitions_of(bus, node_id) as partitions:
+        processor = CommandProcessor(bus, {AGENT.name: repository}, partitions, node_id)
+        task = asyncio.create_task(processor.run())
+        try:
+            yield processor
+            assert not task.done(), "the processor has ended by itself"
+        finally:
+            await end(task)
+
+
+async def are_done(bus: Bus, processor: CommandProcessor) -> bool:
+    """Whether every command is done with."""
+    newest = await last_sequence(bus, COMMANDS_STREAM)
+    held = processor._partitions._held
+    return all(held[name].position >= newest for name in COMMAND_PARTITIONS)
 
 
 async def send(bus: Bus, aggregate_id: str, command_id: str, payload: Any = None, name: str = "add") -> int:

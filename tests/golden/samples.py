@@ -11,6 +11,7 @@ from bus.subjects import AggregateId
 from domain.agent import events as e
 from domain.aggregates import EVENT_TYPES
 from domain.message import Event
+from domain.node import events as n
 from domain.specification import (
     AgentSpecification,
     ExecutorLimits,
@@ -62,6 +63,7 @@ _SPECIFICATION = AgentSpecification(
     session=SessionSettings(task_id="T-7"),
 )
 _USAGE = e.ResourceUsage(cpu_seconds=12.5, memory_peak_bytes=104_857_600, tokens_consumed=4321)
+_CAPACITY = n.Capacity(cpu=2, memory_bytes=25_769_803_776, runtime_classes=("process", "landlock"))
 _OBJECT = {"$object": "9f86d081", "sha256": "9f86d081884c7d659a2feaa0c55ad015", "size": 300_000}
 _JSON: dict[str, Any] = {
     "text": 'Zürich "日本" \u2028\x7f\n',
@@ -194,6 +196,16 @@ _EVENTS: tuple[Event, ...] = (
         input=_JSON,
         journal=(e.JournalEntry(call=1, kind="tool", request={"tool": "git_log"}, ok=True, result=_OBJECT),),
     ),
+    n.NodeJoined(
+        node_id="n1",
+        capacity=_CAPACITY,
+        host="machine-7",
+        pid=4711,
+        http_url="http://127.0.0.1:8222",
+        version="0.1.0",
+    ),
+    n.NodeLeft(node_id="n1", capacity=_CAPACITY),
+    n.NodeLost(node_id="n1", capacity=_CAPACITY, reported_by="n2"),
 )
 _SESSION_EVENTS: tuple[Event, ...] = (
     e.SessionStarted(session_id="s1", task_id="T-7", node_id="n1", version=1),
@@ -231,11 +243,12 @@ _SESSION_EVENTS: tuple[Event, ...] = (
     ),
     e.SessionRestored(session_id="s1", task_id="T-7"),
 )
+_IDS = {"agent": "a1", "node": "n1"}
 
 SAMPLES = {
     event.type: RecordedEvent(
         event=event,
-        aggregate=AggregateId("agent", "a1"),
+        aggregate=AggregateId(kind := event.type.partition(".")[0], _IDS[kind]),
         event_id="e1",
         version=7,
         sequence=42,

@@ -13,6 +13,7 @@ from projections.bucket import ViewBucket
 from projections.checkpoints import CHECKPOINT_FOLD
 from projections.executions import EXECUTION_FOLD
 from projections.fold import Fold, Key, encode_view
+from projections.nodes import NODE_FOLD
 from projections.tables import TABLES
 
 Views = dict[Key, bytes]
@@ -20,11 +21,13 @@ _FOLDS: dict[str, Fold[Any]] = {
     "agents": AGENT_FOLD,
     "executions": EXECUTION_FOLD,
     "checkpoints": CHECKPOINT_FOLD,
+    "nodes": NODE_FOLD,
 }
 _STORED = {
     "agents": "SELECT id, view FROM l02.agents",
     "executions": "SELECT agent_id, execution_id, view FROM l02.executions",
     "checkpoints": "SELECT agent_id, checkpoint_id, view FROM l02.checkpoints",
+    "nodes": "SELECT id, view FROM l02.nodes",
 }
 
 

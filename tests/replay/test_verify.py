@@ -210,6 +210,7 @@ async def test_projections_that_do_not_come(bus: Bus, healthy: str) -> None:
     assert [(it.place, it.field, it.expected, it.found) for it in differences] == [
         ("agents", "position", newest, COUNT),
         ("executions", "position", newest, COUNT),
+        ("nodes", "position", newest, COUNT),
         ("views", "position", newest, COUNT),
     ]
     assert summary.sequence == newest

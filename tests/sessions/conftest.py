@@ -118,7 +118,8 @@ class Agents:
 
     async def begins_anew(self, agent_id: str = "a1", node_id: str = "n1") -> None:
         """Its node was killed: it is given another process, here or elsewhere."""
-        await self.tell(agent_id, c.RecoverProcess(node_id=node_id, cause="the node began anew"))
+        lost = (await self.repository.load(agent_id)).state.node_id or ""
+        await self.tell(agent_id, c.RecoverProcess(node_id=node_id, lost_node_id=lost, cause="the node began anew"))
         await self.has_process(agent_id, node_id)
 
     async def checkpoint(self, checkpoint_id: str, label: str | None = None, agent_id: str = "a1") -> None:

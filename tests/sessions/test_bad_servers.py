@@ -199,7 +199,7 @@ async def test_a_failed_agent_leaves_its_task_blocked(agents: Agents, node: Node
         await agents.spawn()
         await agents.until_type(e.SessionStarted)
         incarnation = (await agents.repository.load("a1")).state.incarnation + 1
-        await agents.tell("a1", c.RecoverProcess(node_id="n1", cause="the node began anew"))
+        await agents.tell("a1", c.RecoverProcess(node_id="n1", lost_node_id="n1", cause="the node began anew"))
         await agents.tell(
             "a1", c.ReportSpawnFailed(incarnation=incarnation, code="E2040", message="no such class", permanent=True)
         )

@@ -158,6 +158,15 @@ async def test_an_agent_that_comes_from_a_lost_node_is_recovered(agents: Agents,
         await until(lambda: len(server.calls("check_recovery")) == 2)
 
 
+async def test_who_ends_an_agent_of_a_lost_node_ends_its_session(agents: Agents, node: Node, server: Server) -> None:
+    async with node.bridge(server.specification):
+        await agents.spawn()
+        await agents.until_type(e.SessionStarted)
+    async with node.bridge(server.specification, node_id="n2"):
+        await agents.terminate()
+        await agents.until_type(e.SessionEnded)
+
+
 async def test_the_question_can_be_turned_off(agents: Agents, node: Node, server: Server) -> None:
     off = BridgeSettings(enable_recovery_check=False)
     async with node.bridge(server.specification):

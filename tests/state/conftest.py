@@ -14,9 +14,10 @@ import pytest_asyncio
 from bus.connection import Bus, connect
 from bus.embedded import EmbeddedNats
 from bus.history import read_stored, sequence_of
+from bus.streams import CHECKPOINTS_BUCKET
 from handlers.state.checkpoint_store import CheckpointStore
 from handlers.state.settings import Compression
-from handlers.state.stores.objects import BUCKET, open_object_checkpoints
+from handlers.state.stores.objects import open_object_checkpoints
 from handlers.state.stores.postgres import open_postgres_checkpoints
 
 LIMIT = 100 * 1024 * 1024
@@ -104,11 +105,11 @@ async def _rows(url: str) -> list[Piece]:
 
 
 async def _messages(bus: Bus, url: str) -> AsyncIterator[Piece]:
-    for where, subjects in (("name", f"$O.{BUCKET}.M.>"), ("chunk", f"$O.{BUCKET}.C.>")):
+    for where, subjects in (("name", f"$O.{CHECKPOINTS_BUCKET}.M.>"), ("chunk", f"$O.{CHECKPOINTS_BUCKET}.C.>")):
         raw: dict[str, bytes] = {}
         position, more = 0, True
         while more:
-            messages, more = await read_stored(bus, f"OBJ_{BUCKET}", subjects, after=position)
+            messages, more = await read_stored(bus, f"OBJ_{CHECKPOINTS_BUCKET}", subjects, after=position)
             for message in messages:
                 assert message.headers is not None
                 subject, position = message.headers["Nats-Subject"], sequence_of(message)
@@ -120,7 +121,7 @@ async def _messages(bus: Bus, url: str) -> AsyncIterator[Piece]:
 def _replacing(url: str, subject: str) -> Callable[[bytes], Awaitable[object]]:
     async def replace(raw: bytes) -> None:
         async with connect(url, name="damage") as bus:
-            await bus.jetstream.purge_stream(f"OBJ_{BUCKET}", subject=subject)
+            await bus.jetstream.purge_stream(f"OBJ_{CHECKPOINTS_BUCKET}", subject=subject)
             await bus.publish(subject, raw)
 
     return replace

@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 from bus.connection import Bus
 from bus.history import HistoryUnreadable
 from bus.object_bucket import ObjectBucket, ObjectDamaged
+from bus.streams import CHECKPOINTS_BUCKET
 from domain.errors import ErrorCode, Failure
 from handlers.state.checkpoint_store import Saved
 from handlers.state.settings import Compression
@@ -26,9 +27,8 @@ from handlers.state.stores.compression import Damaged, pack, unpack
 from handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
 from handlers.state.stores.location import Location
 
-__all__ = ["BUCKET", "ObjectCheckpoints", "open_object_checkpoints"]
+__all__ = ["ObjectCheckpoints", "open_object_checkpoints"]
 
-BUCKET = "l02_checkpoints"
 _STORE = "objects"
 _CHUNK, _CHECKPOINT = "chunk", "checkpoint"
 # A chunk used within that time is as good as new to a save; it is less than half of what a sweep waits for.
@@ -49,7 +49,7 @@ class ObjectCheckpoints:
     """A `CheckpointStore`."""
 
     def __init__(self, bus: Bus, compression: Compression, limit: int) -> None:
-        self._bucket = ObjectBucket(bus, BUCKET)
+        self._bucket = ObjectBucket(bus, CHECKPOINTS_BUCKET)
         self._compression = compression
         self._limit = limit
 
@@ -155,7 +155,7 @@ async def open_object_checkpoints(
 ) -> AsyncIterator[ObjectCheckpoints]:
     """The checkpoints in the bucket, none larger than `limit` bytes; it is made if need be. Raises NATS' errors."""
     store = ObjectCheckpoints(bus, compression, limit)
-    await ObjectBucket(bus, BUCKET).ensure(replicas)
+    await ObjectBucket(bus, CHECKPOINTS_BUCKET).ensure(replicas)
     yield store
 
 

@@ -118,7 +118,7 @@ def started(execution_id: str = "x1", *, awaited_by: str | None = None) -> e.Exe
 
 
 def request_tool(call: int = 1, execution_id: str = "x1") -> c.RequestTool:
-    return c.RequestTool(execution_id=execution_id, call=call, tool="send_mail", arguments={"to": "bob"})
+    return c.RequestTool(node_id="n1", execution_id=execution_id, call=call, tool="send_mail", arguments={"to": "bob"})
 
 
 def tool_requested(call: int = 1) -> e.ToolRequested:
@@ -127,6 +127,7 @@ def tool_requested(call: int = 1) -> e.ToolRequested:
 
 def record_tool(call: int = 1, execution_id: str = "x1") -> c.RecordTool:
     return c.RecordTool(
+        node_id="n1",
         execution_id=execution_id,
         call=call,
         tool="send_mail",
@@ -153,6 +154,7 @@ def tool_called(call: int = 1) -> e.ToolCalled:
 
 def complete_execution(execution_id: str = "x1", state: e.StateChange | None = None) -> c.CompleteExecution:
     return c.CompleteExecution(
+        node_id="n1",
         execution_id=execution_id,
         output="42",
         tokens=7,

@@ -13,7 +13,7 @@ from tests.domain.agent.story import (
     started,
 )
 
-FAIL = c.FailExecution(execution_id="x1", code="E2005", message="no such commit")
+FAIL = c.FailExecution(node_id="n1", execution_id="x1", code="E2005", message="no such commit")
 FAILED = execution_failed("E2005", "no such commit")
 
 

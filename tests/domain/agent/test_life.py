@@ -9,35 +9,28 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from msgspec.structs import replace
+from hypothesis.stateful import initialize, invariant, rule
 
 from domain.agent import commands as c
 from domain.agent import events as e
 from domain.agent.forks import past_of
-from domain.agent.state import AgentState, Status
+from domain.agent.state import Status
 from domain.aggregates import AGENT
-from domain.errors import ErrorCode, Failure
-from domain.message import Command, Event
 from domain.specification import AgentSpecification, ExecutorLimits, LifecycleLimits, ResourceLimits
-from tests.domain.agent.story import report_stored
-from tests.domain.read_back import read_back
+from tests.domain.agent.life import (
+    CheckpointedLife,
+    calls,
+    changes,
+    choices,
+    content,
+    incarnations,
+    names,
+    values,
+    waits,
+)
 
-REFUSALS = {
-    ErrorCode.COMMAND_INVALID,
-    ErrorCode.AGGREGATE_NOT_FOUND,
-    ErrorCode.INVALID_STATE,
-    ErrorCode.RESTORE_FAILED,
-}
 ENDED = (Status.TERMINATED, Status.FAILED)
 
-values = st.sampled_from([1, None, "text", {"name": ["a", 0.5]}])
-waits = st.sampled_from(["complete", "accepted"])
-incarnations = st.sampled_from([0, 0, 0, -1, 1])
-"""Relative to the agent's: mostly its own, sometimes one too old, or one it cannot have."""
-choices = st.integers(0, 3)
-calls = st.integers(1, 3)
-names = st.sampled_from(["approve", "reject"])
 specifications = st.builds(
     AgentSpecification,
     name=st.just("historian"),
@@ -52,31 +45,10 @@ specifications = st.builds(
 usages = st.builds(e.ResourceUsage, tokens_consumed=st.integers(0, 1000))
 effects = st.sampled_from(["now", "random", "sleep"])
 signal_requests = st.fixed_dictionaries({"name": names}) | values
-changes = st.builds(
-    e.StateChange, set=st.dictionaries(names, values, max_size=2), delete=st.lists(names, max_size=2).map(tuple)
-)
 
 
-def content(state: AgentState) -> Any:
-    """What a checkpoint holds, but for the record that one was taken."""
-    executions = [
-        replace(execution, awaited_by=None, journal=tuple(one for one in execution.journal if one.kind != "checkpoint"))
-        for execution in state.executions.values()
-    ]
-    return state.data, executions, state.signals
-
-
-class AgentLife(RuleBasedStateMachine):
+class AgentLife(CheckpointedLife):
     """Sends an agent commands, as its node and its users might in the worst of all orders."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.state = AGENT.initial_state()
-        self.history: list[Event] = []
-        self.awaited: list[str] = []
-        self.completed: list[str] = []
-        self.sent = 0
-        self.at_revision: dict[int, Any] = {}
 
     @initialize(spec=specifications, wait=waits, stage=st.sampled_from([3, 3, 4, 4, 1, 1, 2, 0]))
     def begin(self, spec: AgentSpecification, wait: Any, stage: int) -> None:
@@ -89,34 +61,6 @@ class AgentLife(RuleBasedStateMachine):
         ]
         for step in steps[:stage]:
             step()
-
-    def origin(self) -> c.Origin:
-        self.sent += 1
-        return c.Origin(agent_id="a1", command_id=f"c{self.sent}", node_id=f"n{self.sent % 3}", actor="alice")
-
-    def execution(self, choice: int) -> str:
-        known = [*self.state.executions, "unknown"]
-        return known[choice % len(known)]
-
-    def send(self, command: Command) -> None:
-        try:
-            events = AGENT.decide(self.state, command)
-        except Failure as failure:
-            assert failure.code in REFUSALS
-            return
-        assert events == AGENT.decide(self.state, command), "deciding is no function of state and command"
-        for event in events:
-            self.record(event)
-
-    def record(self, event: Event) -> None:
-        self.state = AGENT.evolve(self.state, event)
-        self.at_revision.setdefault(self.state.revision, content(self.state))
-        self.history.append(event)
-        assert read_back(event) == event
-        awaited_by = getattr(event, "awaited_by", None)
-        if awaited_by is not None:
-            self.awaited.append(awaited_by)
-        self.completed.extend(getattr(event, "completes", ()))
 
     @rule(spec=specifications, wait=waits)
     def spawn(self, spec: AgentSpecification, wait: Any) -> None:
@@ -172,9 +116,9 @@ class AgentLife(RuleBasedStateMachine):
     def report_exit(self, off: int, usage: e.ResourceUsage) -> None:
         self.send(c.ReportExit(incarnation=self.state.incarnation + off, cause="killed", usage=usage))
 
-    @rule()
-    def recover_process(self) -> None:
-        self.send(c.RecoverProcess(node_id="n1", cause="node n1 began anew"))
+    @rule(to=st.sampled_from(["n1", "n2"]))
+    def recover_process(self, to: str) -> None:
+        self.send(c.RecoverProcess(node_id=to, lost_node_id=self.node(), cause="its node is lost"))
 
     @rule(usage=usages)
     def report_terminated(self, usage: e.ResourceUsage) -> None:
@@ -182,12 +126,17 @@ class AgentLife(RuleBasedStateMachine):
 
     @rule(choice=choices, call=calls, arguments=values)
     def request_tool(self, choice: int, call: int, arguments: Any) -> None:
-        self.send(c.RequestTool(execution_id=self.execution(choice), call=call, tool="t", arguments=arguments))
+        self.send(
+            c.RequestTool(
+                node_id=self.node(), execution_id=self.execution(choice), call=call, tool="t", arguments=arguments
+            )
+        )
 
     @rule(choice=choices, call=calls, ok=st.booleans(), result=values)
     def record_tool(self, choice: int, call: int, ok: bool, result: Any) -> None:
         self.send(
             c.RecordTool(
+                node_id=self.node(),
                 execution_id=self.execution(choice),
                 call=call,
                 tool="t",
@@ -203,6 +152,7 @@ class AgentLife(RuleBasedStateMachine):
     def record_effect(self, choice: int, call: int, kind: str, result: Any, done: bool) -> None:
         self.send(
             c.RecordEffect(
+                node_id=self.node(),
                 execution_id=self.execution(choice),
                 call=call,
                 kind=kind,
@@ -217,12 +167,17 @@ class AgentLife(RuleBasedStateMachine):
     def take_signal(self, choice: int, call: int, request: Any, in_time: bool) -> None:
         result = {"payload": 1} if in_time else None
         execution_id = self.execution(choice)
-        self.send(c.RecordEffect(execution_id=execution_id, call=call, kind="signal", request=request, result=result))
+        self.send(
+            c.RecordEffect(
+                node_id=self.node(), execution_id=execution_id, call=call, kind="signal", request=request, result=result
+            )
+        )
 
     @rule(choice=choices, output=values, state=changes)
     def complete_execution(self, choice: int, output: Any, state: e.StateChange) -> None:
         self.send(
             c.CompleteExecution(
+                node_id=self.node(),
                 execution_id=self.execution(choice),
                 output=output,
                 tokens=7,
@@ -234,70 +189,10 @@ class AgentLife(RuleBasedStateMachine):
 
     @rule(choice=choices, held=st.booleans())
     def fail_execution(self, choice: int, held: bool) -> None:
-        self.send(c.FailExecution(execution_id=self.execution(choice), code="E2005", message="no", held=held))
-
-    def checkpoint_id(self, choice: int) -> str:
-        known = [*self.state.checkpoints, *self.state.pending_checkpoints, "unknown"]
-        return known[-1 - choice % len(known)]
-
-    @rule(label=st.none() | names, wait=waits)
-    def checkpoint(self, label: str | None, wait: Any) -> None:
-        self.send(c.Checkpoint(label=label, wait=wait, origin=self.origin()))
-
-    @rule(choice=choices, call=calls, by_agent=st.booleans(), state=changes)
-    def request_checkpoint(self, choice: int, call: int, by_agent: bool, state: e.StateChange) -> None:
-        asked: dict[str, Any] = (
-            {"execution_id": self.execution(choice), "call": call, "state": state} if by_agent else {}
+        execution_id = self.execution(choice)
+        self.send(
+            c.FailExecution(node_id=self.node(), execution_id=execution_id, code="E2005", message="no", held=held)
         )
-        checkpoint_id = f"k{self.sent}-{call}"
-        self.send(c.RequestCheckpoint(checkpoint_id=checkpoint_id, checkpoint_type="auto", node_id="n1", **asked))
-
-    @rule(choice=choices, behind=st.integers(0, 1))
-    def report_checkpoint_stored(self, choice: int, behind: int) -> None:
-        revision = max(0, self.state.revision - behind)
-        self.send(report_stored(self.checkpoint_id(choice), revision))
-
-    @rule(choice=choices)
-    def report_checkpoint_failed(self, choice: int) -> None:
-        self.send(c.ReportCheckpointFailed(checkpoint_id=self.checkpoint_id(choice), code="E2030", message="no"))
-
-    @rule(choice=choices, wait=waits)
-    def restore(self, choice: int, wait: Any) -> None:
-        self.send(c.Restore(checkpoint_id=self.checkpoint_id(choice), wait=wait, origin=self.origin()))
-
-    @rule(choice=choices, wait=waits)
-    def resume_from(self, choice: int, wait: Any) -> None:
-        self.send(c.Resume(checkpoint_id=self.checkpoint_id(choice), wait=wait, origin=self.origin()))
-
-    @rule(choice=choices, state=changes)
-    def report_restored(self, choice: int, state: e.StateChange) -> None:
-        wanted = self.state.restoring.checkpoint_id if self.state.restoring else self.checkpoint_id(choice)
-        self.send(c.ReportRestored(checkpoint_id=wanted, restore_seconds=0.1, state=state.set))
-
-    @rule(choice=choices)
-    def report_restore_failed(self, choice: int) -> None:
-        wanted = self.state.restoring.checkpoint_id if self.state.restoring else self.checkpoint_id(choice)
-        self.send(c.ReportRestoreFailed(checkpoint_id=wanted, code="E2032", message="no"))
-
-    @rule(choice=choices, keep=st.integers(0, 2))
-    def expire_checkpoints(self, choice: int, keep: int) -> None:
-        self.send(c.ExpireCheckpoints(checkpoint_ids=(self.checkpoint_id(choice),), keep=keep, origin=self.origin()))
-
-    @rule(wait=waits, assume=st.sampled_from(["done", "not-done"]), choice=choices)
-    def assume(self, wait: Any, assume: Any, choice: int) -> None:
-        held = [*self.state.held, None]
-        execution_id = held[choice % len(held)]
-        self.send(c.Resume(assume=assume, execution_id=execution_id, wait=wait, origin=self.origin()))
-
-    @rule(off=incarnations)
-    def suspend_idle(self, off: int) -> None:
-        idle = c.SuspendIdle(revision=self.state.revision + off, checkpoint_id=f"i{self.sent}", node_id="n1")
-        self.send(idle)
-
-    @rule(wait=waits)
-    def fork(self, wait: Any) -> None:
-        """From itself, which is as good a past as any other's; it is refused but for an agent that is new."""
-        self.send(c.Fork(from_agent_id="a1", wait=wait, origin=self.origin()))
 
     @invariant()
     def the_state_is_the_fold_of_the_events(self) -> None:

@@ -12,7 +12,7 @@ APPROVE = {"name": "approve", "timeout": 60}
 
 
 def record(kind: str, request: Any = None, *, call: int = 1, **fields: Any) -> c.RecordEffect:
-    return c.RecordEffect(execution_id="x1", call=call, kind=kind, request=request, **fields)
+    return c.RecordEffect(node_id="n1", execution_id="x1", call=call, kind=kind, request=request, **fields)
 
 
 def recorded(kind: str, request: Any = None, *, call: int = 1, result: Any = None, **fields: Any) -> e.EffectRecorded:

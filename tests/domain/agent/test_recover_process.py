@@ -1,4 +1,5 @@
 import pytest
+from msgspec.structs import replace
 
 from domain.agent import commands as c
 from domain.agent import events as e
@@ -6,6 +7,7 @@ from domain.message import Event
 from tests.domain.agent.story import (
     EXECUTING,
     FAILED,
+    MOVED_ON,
     PENDING,
     RESTARTING,
     RUNNING,
@@ -13,18 +15,22 @@ from tests.domain.agent.story import (
     TERMINATED,
     TERMINATING,
     USAGE,
+    checkpoint_requested,
     given,
     report_spawned,
+    restore_requested,
     spawn_requested,
+    started,
 )
 
-RECOVER = c.RecoverProcess(node_id="n2", cause="node n2 began anew")
+RECOVER = c.RecoverProcess(node_id="n2", lost_node_id="n1", cause="node n1 is lost")
+BEGIN_ANEW = c.RecoverProcess(node_id="n1", lost_node_id="n1", cause="node n1 began anew")
 AGAIN = spawn_requested(2, requested_by="recovery", node_id="n2")
 
 
 def recovered(attempt: int = 0, usage: e.ResourceUsage | None = None) -> e.AgentRestarted:
     return e.AgentRestarted(
-        attempt=attempt, delay_seconds=0.0, cause="node n2 began anew", usage=usage or e.ResourceUsage()
+        attempt=attempt, delay_seconds=0.0, cause="node n1 is lost", usage=usage or e.ResourceUsage()
     )
 
 
@@ -32,6 +38,25 @@ def recovered(attempt: int = 0, usage: e.ResourceUsage | None = None) -> e.Agent
 def test_happened(past: tuple[Event, ...]) -> None:
     after = given(*past).when(RECOVER).then(recovered(), AGAIN)
     assert not after.state.restart_pending
+
+
+def test_another_node_stores_and_brings_back_what_the_lost_one_was_to() -> None:
+    asked = checkpoint_requested("k2", label="good", call=1, awaited_by="c9")
+    past = (*MOVED_ON, started(), asked, restore_requested(awaited_by="c8"))
+    used = e.ResourceUsage(tokens_consumed=7)
+    after = (
+        given(*past)
+        .when(RECOVER)
+        .then(
+            recovered(usage=used),
+            AGAIN,
+            replace(asked, node_id="n2"),
+            replace(restore_requested(node_id="n2", awaited_by="c8"), requested_by="recovery"),
+        )
+    )
+    assert [pending.node_id for pending in after.state.pending_checkpoints.values()] == ["n2"]
+    own = replace(RECOVER, node_id="n1")
+    given(*past).when(own).then(recovered(usage=used), replace(AGAIN, node_id="n1"))
 
 
 def test_it_is_not_counted_against_the_agent() -> None:
@@ -45,8 +70,19 @@ def test_the_process_of_before_is_stale() -> None:
     given(*PENDING, recovered(), AGAIN).when(report_spawned(1)).ignored()
 
 
-def test_ignored_while_a_restart_is_due_anyway() -> None:
-    given(*RESTARTING).when(RECOVER).ignored()
+def test_ignored_by_its_own_node_while_a_restart_is_due_anyway() -> None:
+    given(*RESTARTING).when(BEGIN_ANEW).ignored()
+
+
+def test_another_node_does_not_wait_for_the_timer_of_the_lost_one() -> None:
+    after = given(*RESTARTING).when(RECOVER).then(recovered(attempt=1, usage=USAGE), AGAIN)
+    after.when(c.Restart(attempt=1)).ignored()
+
+
+def test_ignored_when_another_node_was_faster() -> None:
+    given(*RUNNING, recovered(), AGAIN).when(
+        c.RecoverProcess(node_id="n3", lost_node_id="n1", cause="node n1 is lost")
+    ).ignored()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+"""Nodes come and go: this one says so of itself, notices when others are gone, and takes over what they kept.
+
+Whoever has the partition of an agent's commands takes the agent over, so that its commands are decided where it runs.
+What is to be done follows from the read model and the leases alone, so it does no harm to look again, late or twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Collection
+from typing import Protocol
+
+import structlog
+
+from bus.codec import Metadata
+from bus.leases import Leases
+from bus.partitions import Partitions, command_partition
+from bus.repository import Repository
+from bus.subjects import AggregateId
+from domain.message import Command
+from domain.node.commands import Join, Leave, ReportLost
+from domain.node.state import NodeState, NodeStatus
+
+__all__ = ["Nodes", "Placements"]
+
+_LOOK_SECONDS = 5.0
+_AT_ONCE = 32
+_log = structlog.get_logger()
+
+
+class Placements(Protocol):
+    """Where the read model says that things are, as of all that had happened when it was asked."""
+
+    async def nodes_missing(self, live: Collection[str]) -> list[str]:
+        """Nodes that joined, have not left, and are not among `live`."""
+
+    async def agents_missing(self, live: Collection[str]) -> list[tuple[str, str]]:
+        """Agents that need a node, each with the one it was on, which is not among `live`."""
+
+
+class Nodes:
+    """One per node."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        partitions: Partitions,
+        nodes: Repository[NodeState],
+        placements: Placements,
+        take_over: Callable[[str, str], Awaitable[None]],
+    ) -> None:
+        """`take_over` is given an agent and the node it was on."""
+        self._leases = leases
+        self._partitions = partitions
+        self._nodes = nodes
+        self._placements = placements
+        self._take_over = take_over
+        self._round = asyncio.Event()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        leases.on_round(self._round.set)
+
+    async def run(self, join: Join) -> None:
+        """Join, and look after the others, until cancelled."""
+        await self._record(self._leases.node_id, join)
+        seen: frozenset[str] = frozenset()
+        looked_at = -_LOOK_SECONDS
+        while True:
+            await self._round.wait()
+            self._round.clear()
+            now = asyncio.get_running_loop().time()
+            if self._leases.is_settled and (self._leases.live != seen or now - looked_at >= _LOOK_SECONDS):
+                seen, looked_at = self._leases.live, now
+                try:
+                    await self._look(join)
+                except Exception:
+                    _log.exception("looking after other nodes failed; trying again")
+
+    async def leave(self) -> None:
+        """Say that this node stops. Its agents have no process any more."""
+        await self._record(self._leases.node_id, Leave())
+
+    async def _look(self, join: Join) -> None:
+        live = self._leases.live
+        if (await self._nodes.load(join.node_id)).state.status is not NodeStatus.JOINED:
+            await self._record(join.node_id, join)
+        for node_id in await self._placements.nodes_missing(live):
+            _log.warning("a node is lost", node_id=node_id)
+            await self._record(node_id, ReportLost(reported_by=self._leases.node_id))
+        missing = [
+            (agent_id, node_id)
+            for agent_id, node_id in await self._placements.agents_missing(live)
+            if self._partitions.has(command_partition(AggregateId("agent", agent_id)))
+        ]
+        if missing:
+            _log.warning("taking agents over", agents=len(missing))
+        async with asyncio.TaskGroup() as tasks:
+            for agent_id, node_id in missing:
+                tasks.create_task(self._take(agent_id, node_id))
+
+    async def _take(self, agent_id: str, node_id: str) -> None:
+        async with self._slots:
+            await self._take_over(agent_id, node_id)
+
+    async def _record(self, node_id: str, command: Command) -> None:
+        cause = uuid.uuid4().hex
+        actor = f"node/{self._leases.node_id}"
+        await self._nodes.record(node_id, command, Metadata(causation_id=cause, correlation_id=cause, actor=actor))

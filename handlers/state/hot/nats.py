@@ -1,0 +1,98 @@
+"""Hot state in a key-value bucket that NATS keeps in memory, the default: nothing more has to run."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from nats.js.errors import APIError, NoStreamResponseError
+
+from bus.connection import Bus
+from bus.history import sequence_of
+from bus.streams import HOT_STREAM, ensure_hot_bucket
+from bus.subjects import hot_subject
+
+__all__ = ["NatsHotState", "open_nats_hot_state"]
+
+_log = structlog.get_logger()
+# A server that is away is not waited for.
+_TIMEOUT_SECONDS = 1.0
+_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+_WRONG_LAST_SEQUENCE = (10071, 10164)
+_VERSION = struct.Struct(">Q")
+# What a message has beside its payload: subject and headers.
+_ROOM_BYTES = 1024
+_AWAY = (NatsError, OSError, TimeoutError)
+
+
+class NatsHotState:
+    """A `HotState`."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def put(self, agent_id: str, version: int, data: bytes) -> None:
+        if len(data) > self._bus.client.max_payload - _ROOM_BYTES:
+            _log.debug("state too large to be hot", agent_id=agent_id, bytes=len(data))
+            await self.delete(agent_id)
+            return
+        try:
+            try:
+                await self._put(agent_id, version, data)
+            except (NoRespondersError, NoStreamResponseError):
+                # The server has been restarted, and what it had in memory is gone.
+                await ensure_hot_bucket(self._bus)
+                await self._put(agent_id, version, data)
+        except _AWAY as error:
+            _log.warning("hot state not kept", agent_id=agent_id, version=version, error=repr(error))
+
+    async def get(self, agent_id: str) -> tuple[int, bytes] | None:
+        try:
+            found = await self._last(agent_id)
+        except _AWAY as error:
+            _log.warning("hot state not read", agent_id=agent_id, error=repr(error))
+            return None
+        return None if found is None else (found[1], found[2])
+
+    async def delete(self, agent_id: str) -> None:
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                await self._bus.api(f"STREAM.PURGE.{HOT_STREAM}", {"filter": hot_subject(agent_id)})
+        except _AWAY as error:
+            _log.warning("hot state not deleted", agent_id=agent_id, error=repr(error))
+
+    async def _put(self, agent_id: str, version: int, data: bytes) -> None:
+        payload = _VERSION.pack(version) + data
+        while True:
+            found = await self._last(agent_id)
+            sequence, newest = (0, -1) if found is None else found[:2]
+            if newest >= version:
+                return
+            try:
+                await self._bus.requests.publish(
+                    hot_subject(agent_id), payload, timeout=_TIMEOUT_SECONDS, headers={_EXPECTED: str(sequence)}
+                )
+            except APIError as error:
+                if error.err_code not in _WRONG_LAST_SEQUENCE:
+                    raise
+            else:
+                return
+
+    async def _last(self, agent_id: str) -> tuple[int, int, bytes] | None:
+        """Its stream sequence, version and state."""
+        found = await self._bus.stored(HOT_STREAM, last_on=hot_subject(agent_id), timeout=_TIMEOUT_SECONDS)
+        if found is None:
+            return None
+        return sequence_of(found), _VERSION.unpack_from(found.data)[0], found.data[_VERSION.size :]
+
+
+@asynccontextmanager
+async def open_nats_hot_state(bus: Bus) -> AsyncIterator[NatsHotState]:
+    """The bucket, which is made if need be. Raises NATS' errors."""
+    await ensure_hot_bucket(bus)
+    yield NatsHotState(bus)

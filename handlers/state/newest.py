@@ -1,0 +1,73 @@
+"""Keeps the hot copy of the agents that have a process here: written when their state has changed, gone with them.
+
+Several changes while one is written are one write, and what is written is the agent as it then is. Nothing waits for
+it, and nothing is lost with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import structlog
+from msgspec import UNSET
+
+from bus.codec import RecordedEvent
+from bus.repository import Repository
+from domain.agent import events as e
+from domain.agent.state import AgentState, Status
+from domain.message import Event
+from handlers.state.hot import HotState
+
+__all__ = ["Newest"]
+
+_log = structlog.get_logger()
+_encoder = msgspec.json.Encoder()
+
+
+class Newest:
+    """One per node."""
+
+    def __init__(self, agents: Repository[AgentState], hot: HotState, node_id: str) -> None:
+        self._agents = agents
+        self._hot = hot
+        self._node_id = node_id
+        self._waiting: dict[str, int] = {}
+        self._some_wait = asyncio.Event()
+
+    def hear(self, recorded: RecordedEvent) -> None:
+        """Of an event that this node has recorded."""
+        if _changes(recorded.event):
+            self._waiting[recorded.aggregate.id] = recorded.sequence
+            self._some_wait.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._some_wait.wait()
+            self._some_wait.clear()
+            while self._waiting:
+                agent_id = next(iter(self._waiting))
+                sequence = self._waiting.pop(agent_id)
+                try:
+                    await self._write(agent_id, sequence)
+                except Exception:
+                    _log.exception("hot state not written; the next change will be", agent_id=agent_id)
+
+    async def _write(self, agent_id: str, sequence: int) -> None:
+        loaded = await self._agents.known(agent_id, sequence)
+        state, version = loaded.state, loaded.version
+        if state.node_id == self._node_id and state.status in (Status.PENDING, Status.RUNNING):
+            await self._hot.put(agent_id, version, _encoder.encode({"revision": state.revision, "state": state.data}))
+        else:
+            await self._hot.delete(agent_id)
+
+
+def _changes(event: Event) -> bool:
+    match event:
+        case e.ExecutionCompleted(state=change):
+            return change is not UNSET and bool(change.set or change.delete)
+        case e.AgentSpawned() | e.CheckpointRestored() | e.AgentSuspended() | e.AgentTerminated() | e.AgentFailed():
+            return True
+        case _:
+            return False

@@ -1,0 +1,1 @@
+SELECT id, view FROM nodes WHERE id = ANY ($1::text[])

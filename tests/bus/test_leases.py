@@ -1,0 +1,85 @@
+"""Leases: who is alive, by the server's clock alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from bus.cancelling import end
+from bus.connection import Bus, connect
+from bus.embedded import EmbeddedNats
+from bus.leases import LEASE_SECONDS, Leases, LeaseTaken, hold_lease
+from bus.streams import LEASES_STREAM
+from bus.subjects import lease_subject
+from tests.bus.faults import kill
+from tests.bus.toy import until
+
+
+@contextlib.asynccontextmanager
+async def alive(bus: Bus, node_id: str, place: str = "here") -> AsyncIterator[Leases]:
+    async with asyncio.TaskGroup() as tasks, hold_lease(bus, node_id, place, tasks) as leases:
+        yield leases
+
+
+async def test_who_holds_a_lease_is_seen_and_who_gives_it_up_is_not(bus: Bus) -> None:
+    async with alive(bus, "n1") as one:
+        assert one.is_held and one.live == {"n1"}
+        async with alive(bus, "n2") as two:
+            assert two.live == {"n1", "n2"}
+            await until(lambda: one.live == {"n1", "n2"})
+        await until(lambda: one.live == {"n1"}, seconds=2)
+
+
+async def test_a_lease_that_is_not_renewed_expires_by_itself(bus: Bus) -> None:
+    silent = Leases(bus, "n2", "here")
+    await silent.acquire()
+    began = asyncio.get_running_loop().time()
+    async with alive(bus, "n1") as leases:
+        await until(lambda: leases.live == {"n1"})
+        assert asyncio.get_running_loop().time() - began >= LEASE_SECONDS - 0.5
+    assert not silent.is_held
+
+
+async def test_who_comes_back_late_joins_again_and_takes_nothing_at_first(bus: Bus) -> None:
+    leases = Leases(bus, "n1", "here")
+    await leases.acquire()
+
+    async def has_expired() -> bool:
+        return await bus.stored(LEASES_STREAM, last_on=lease_subject("n1")) is None
+
+    await until(has_expired)
+    assert not leases.is_held
+    keeping = asyncio.create_task(leases.keep())
+    await until(lambda: leases.is_held)
+    assert not leases.is_settled
+    await until(lambda: leases.is_settled)
+    await end(keeping)
+
+
+async def test_a_node_that_begins_anew_need_not_wait_for_the_end_of_its_lease(bus: Bus) -> None:
+    killed = Leases(bus, "n1", "here")
+    await killed.acquire()
+    async with alive(bus, "n1") as leases:
+        assert leases.is_held
+        with pytest.raises(LeaseTaken, match="another process runs as n1"):
+            await killed.keep()
+
+
+async def test_a_copy_of_a_node_elsewhere_is_refused(bus: Bus) -> None:
+    async with alive(bus, "n1"):
+        with pytest.raises(LeaseTaken, match="delete the file node_id"):
+            await Leases(bus, "n1", "elsewhere").acquire()
+
+
+@pytest.mark.usefixtures("patient_keeper")
+async def test_leases_outlast_a_restart_of_the_server(fresh_nats: EmbeddedNats, bus: Bus) -> None:
+    async with connect(fresh_nats.url, name="other") as other, alive(bus, "n1") as one, alive(other, "n2"):
+        for _ in range(3):
+            await kill(fresh_nats)
+            rounds: list[frozenset[str]] = []
+            one.on_round(lambda seen=rounds: seen.append(one.live))  # type: ignore[misc]
+            await until(lambda seen=rounds: len(seen) >= 3)  # type: ignore[misc]
+            assert one.is_held and rounds[-1] == {"n1", "n2"}

@@ -1,0 +1,155 @@
+"""An agent under any sequence of commands: how the machine sends and records, and what it does with checkpoints.
+
+Apart from `test_life`, which has the rest of an agent's life and what is true of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+from msgspec.structs import replace
+
+from domain.agent import commands as c
+from domain.agent import events as e
+from domain.agent.state import AgentState
+from domain.aggregates import AGENT
+from domain.errors import ErrorCode, Failure
+from domain.message import Command, Event
+from tests.domain.agent.story import report_stored
+from tests.domain.read_back import read_back
+
+REFUSALS = {
+    ErrorCode.COMMAND_INVALID,
+    ErrorCode.AGGREGATE_NOT_FOUND,
+    ErrorCode.INVALID_STATE,
+    ErrorCode.RESTORE_FAILED,
+}
+values = st.sampled_from([1, None, "text", {"name": ["a", 0.5]}])
+waits = st.sampled_from(["complete", "accepted"])
+incarnations = st.sampled_from([0, 0, 0, -1, 1])
+"""Relative to the agent's: mostly its own, sometimes one too old, or one it cannot have."""
+choices = st.integers(0, 3)
+calls = st.integers(1, 3)
+names = st.sampled_from(["approve", "reject"])
+changes = st.builds(
+    e.StateChange, set=st.dictionaries(names, values, max_size=2), delete=st.lists(names, max_size=2).map(tuple)
+)
+
+
+def content(state: AgentState) -> Any:
+    """What a checkpoint holds, but for the record that one was taken."""
+    executions = [
+        replace(execution, awaited_by=None, journal=tuple(one for one in execution.journal if one.kind != "checkpoint"))
+        for execution in state.executions.values()
+    ]
+    return state.data, executions, state.signals
+
+
+class CheckpointedLife(RuleBasedStateMachine):
+    """Sends an agent commands, as its node and its users might in the worst of all orders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = AGENT.initial_state()
+        self.history: list[Event] = []
+        self.awaited: list[str] = []
+        self.completed: list[str] = []
+        self.sent = 0
+        self.at_revision: dict[int, Any] = {}
+
+    def origin(self) -> c.Origin:
+        self.sent += 1
+        return c.Origin(agent_id="a1", command_id=f"c{self.sent}", node_id=f"n{self.sent % 3}", actor="alice")
+
+    def execution(self, choice: int) -> str:
+        known = [*self.state.executions, "unknown"]
+        return known[choice % len(known)]
+
+    def node(self) -> str:
+        """Nearly always the agent's own; what another one reports is refused."""
+        return self.state.node_id if self.state.node_id and self.sent % 7 else "n1"
+
+    def send(self, command: Command) -> None:
+        try:
+            events = AGENT.decide(self.state, command)
+        except Failure as failure:
+            assert failure.code in REFUSALS
+            return
+        assert events == AGENT.decide(self.state, command), "deciding is no function of state and command"
+        for event in events:
+            self.record(event)
+
+    def record(self, event: Event) -> None:
+        self.state = AGENT.evolve(self.state, event)
+        self.at_revision.setdefault(self.state.revision, content(self.state))
+        self.history.append(event)
+        assert read_back(event) == event
+        awaited_by = getattr(event, "awaited_by", None)
+        if awaited_by is not None:
+            self.awaited.append(awaited_by)
+        self.completed.extend(getattr(event, "completes", ()))
+
+    def checkpoint_id(self, choice: int) -> str:
+        known = [*self.state.checkpoints, *self.state.pending_checkpoints, "unknown"]
+        return known[-1 - choice % len(known)]
+
+    @rule(label=st.none() | names, wait=waits)
+    def checkpoint(self, label: str | None, wait: Any) -> None:
+        self.send(c.Checkpoint(label=label, wait=wait, origin=self.origin()))
+
+    @rule(choice=choices, call=calls, by_agent=st.booleans(), state=changes)
+    def request_checkpoint(self, choice: int, call: int, by_agent: bool, state: e.StateChange) -> None:
+        asked: dict[str, Any] = (
+            {"execution_id": self.execution(choice), "call": call, "state": state} if by_agent else {}
+        )
+        checkpoint_id = f"k{self.sent}-{call}"
+        self.send(c.RequestCheckpoint(checkpoint_id=checkpoint_id, checkpoint_type="auto", node_id="n1", **asked))
+
+    @rule(choice=choices, behind=st.integers(0, 1))
+    def report_checkpoint_stored(self, choice: int, behind: int) -> None:
+        revision = max(0, self.state.revision - behind)
+        self.send(report_stored(self.checkpoint_id(choice), revision))
+
+    @rule(choice=choices)
+    def report_checkpoint_failed(self, choice: int) -> None:
+        self.send(c.ReportCheckpointFailed(checkpoint_id=self.checkpoint_id(choice), code="E2030", message="no"))
+
+    @rule(choice=choices, wait=waits)
+    def restore(self, choice: int, wait: Any) -> None:
+        self.send(c.Restore(checkpoint_id=self.checkpoint_id(choice), wait=wait, origin=self.origin()))
+
+    @rule(choice=choices, wait=waits)
+    def resume_from(self, choice: int, wait: Any) -> None:
+        self.send(c.Resume(checkpoint_id=self.checkpoint_id(choice), wait=wait, origin=self.origin()))
+
+    @rule(choice=choices, state=changes)
+    def report_restored(self, choice: int, state: e.StateChange) -> None:
+        wanted = self.state.restoring.checkpoint_id if self.state.restoring else self.checkpoint_id(choice)
+        self.send(c.ReportRestored(checkpoint_id=wanted, restore_seconds=0.1, state=state.set))
+
+    @rule(choice=choices)
+    def report_restore_failed(self, choice: int) -> None:
+        wanted = self.state.restoring.checkpoint_id if self.state.restoring else self.checkpoint_id(choice)
+        self.send(c.ReportRestoreFailed(checkpoint_id=wanted, code="E2032", message="no"))
+
+    @rule(choice=choices, keep=st.integers(0, 2))
+    def expire_checkpoints(self, choice: int, keep: int) -> None:
+        self.send(c.ExpireCheckpoints(checkpoint_ids=(self.checkpoint_id(choice),), keep=keep, origin=self.origin()))
+
+    @rule(wait=waits, assume=st.sampled_from(["done", "not-done"]), choice=choices)
+    def assume(self, wait: Any, assume: Any, choice: int) -> None:
+        held = [*self.state.held, None]
+        execution_id = held[choice % len(held)]
+        self.send(c.Resume(assume=assume, execution_id=execution_id, wait=wait, origin=self.origin()))
+
+    @rule(off=incarnations)
+    def suspend_idle(self, off: int) -> None:
+        idle = c.SuspendIdle(revision=self.state.revision + off, checkpoint_id=f"i{self.sent}", node_id="n1")
+        self.send(idle)
+
+    @rule(wait=waits)
+    def fork(self, wait: Any) -> None:
+        """From itself, which is as good a past as any other's; it is refused but for an agent that is new."""
+        self.send(c.Fork(from_agent_id="a1", wait=wait, origin=self.origin()))

@@ -1,0 +1,1 @@
+"""Several nodes, each a process of its own, on the same servers: what happens when one of them is gone."""

@@ -1,0 +1,151 @@
+"""Nodes as processes on shared servers, and agents that have something to do on them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bus.embedded import EmbeddedNats
+from bus.partitions import COMMAND_PARTITIONS
+from bus.streams import PARTITIONS_STREAM
+from bus.subjects import partition_subject
+from domain.agent import events as e
+from domain.agent.state import Status
+from domain.node.state import NodeStatus
+from l02.client import Client
+from tests.runtime.conftest import worker
+
+LEDGER = Path(__file__).with_name("ledger.py")
+
+
+class RunningNode:
+    """A node's process."""
+
+    def __init__(self, process: Process, runtime: dict[str, Any], data_dir: Path) -> None:
+        self.process = process
+        self.node_id: str = runtime["node_id"]
+        self.data_dir = data_dir
+
+    def send(self, signal_number: int) -> None:
+        os.kill(self.process.pid, signal_number)
+
+    async def end(self) -> None:
+        """Kill it, if it still runs."""
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+
+class Cluster:
+    """Nodes on one pair of servers, and a client."""
+
+    def __init__(self, nats_url: str, postgres_url: str, root: Path) -> None:
+        self.nats_url = nats_url
+        self.postgres_url = postgres_url
+        self.ledger = root / "ledger.txt"
+        self.ledger.touch()
+        self._root = root
+
+    @asynccontextmanager
+    async def node(self, name: str) -> AsyncIterator[RunningNode]:
+        """Start a node in the data directory `name`, and wait until it is ready."""
+        data_dir = self._root / name
+        runtime_file = data_dir / "l02.json"
+        with (self._root / f"{name}.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "l02.cli", "up", "--data-dir", str(data_dir)),
+                env=os.environ | {"L02_NATS_URL": self.nats_url, "L02_POSTGRES_URL": self.postgres_url},
+                stderr=log,
+            )
+        async with asyncio.timeout(30):
+            while not (runtime_file.exists() and json.loads(runtime_file.read_text())["pid"] == process.pid):
+                assert process.returncode is None, (self._root / f"{name}.log").read_text()
+                await asyncio.sleep(0.02)
+        node = RunningNode(process, json.loads(runtime_file.read_text()), data_dir)
+        try:
+            yield node
+        finally:
+            await node.end()
+
+    def noted(self) -> list[str]:
+        """What the ledger's tool was told, in order."""
+        return self.ledger.read_text().splitlines()
+
+    def agent(self, **more: Any) -> dict[str, Any]:
+        """The specification of an agent that can write into the ledger, a call that must not be repeated."""
+        server = {
+            "command": [sys.executable, str(LEDGER), str(self.ledger)],
+            "read": [str(LEDGER)],
+            "write": [str(self._root)],
+        }
+        return worker(tools={"ledger": server}, **more)
+
+
+@pytest_asyncio.fixture
+async def cluster(fresh_nats: EmbeddedNats, database: str, tmp_path: Path) -> Cluster:
+    return Cluster(fresh_nats.url, database, tmp_path)
+
+
+@pytest_asyncio.fixture
+async def client(cluster: Cluster) -> AsyncIterator[Client]:
+    async with Client.connect(nats_url=cluster.nats_url, actor="tests") as connected:
+        yield connected
+
+
+@pytest.fixture
+def spawn(client: Client, cluster: Cluster) -> Callable[[int], Awaitable[dict[str, str]]]:
+    """Make a number of agents; on which node each is."""
+
+    async def make(count: int) -> dict[str, str]:
+        results = await asyncio.gather(*(client.spawn(cluster.agent(), id=f"a{number}") for number in range(count)))
+        return {result.agent_id: result.node_id or "" for result in results}
+
+    return make
+
+
+async def until(fact: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
+    """Wait for a fact, and give it."""
+    async with asyncio.timeout(seconds):
+        while True:
+            with suppress(ConnectionError):
+                if value := await fact():
+                    return value
+            await asyncio.sleep(0.05)
+
+
+async def nodes_by_state(client: Client) -> dict[str, NodeStatus]:
+    return {node.node_id: node.state for node in await client.nodes()}
+
+
+async def both_share(client: Client) -> bool:
+    """Whether two nodes are there, and each has some of the partitions."""
+    joined = [node_id for node_id, state in (await nodes_by_state(client)).items() if state is NodeStatus.JOINED]
+    owners = set()
+    for name in COMMAND_PARTITIONS:
+        record = await client._bus.stored(PARTITIONS_STREAM, last_on=partition_subject(name))
+        owners.add(json.loads(record.data)["owner"] if record is not None else "")
+    return len(joined) == 2 and owners == set(joined)
+
+
+async def events_of(client: Client, agent_id: str, kind: type[Any]) -> list[Any]:
+    return [recorded.event async for recorded in client.events(agent_id) if isinstance(recorded.event, kind)]
+
+
+async def are_running(client: Client, agent_ids: list[str], node_id: str) -> bool:
+    """Whether all of them run on this node."""
+    views = [await client.get(agent_id) for agent_id in agent_ids]
+    return all((view.state, view.node_id) == (Status.RUNNING, node_id) for view in views)
+
+
+async def has_called(client: Client, agent_id: str, calls: int) -> bool:
+    return len(await events_of(client, agent_id, e.ToolCalled)) >= calls
