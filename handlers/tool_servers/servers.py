@@ -39,6 +39,11 @@ class _Instance:
         self.over = False
         self.task: asyncio.Task[None] | None = None
 
+    def settle(self, outcome: Connection | ToolNotRun) -> None:
+        """Let those who wait for the process go on, if they still do."""
+        if not self.ready.done():
+            self.ready.set_result(outcome)
+
 
 class _Shared:
     """What this node knows of one specification's server."""
@@ -203,13 +208,15 @@ class ToolServers:
         if instance is None or instance.over:
             instance = shared.instance = _Instance()
             instance.task = self._tasks.create_task(self._run(shared, instance), name=f"tool server {shared.name}")
+            stopped = _stopped(shared.server)  # for a task that is cancelled before its first step
+            instance.task.add_done_callback(lambda _: instance.settle(stopped))
         outcome = await asyncio.shield(instance.ready)
         if isinstance(outcome, ToolNotRun):
             raise ToolNotRun(str(outcome))  # one for each caller: an exception keeps its traceback
         return outcome
 
     async def _run(self, shared: _Shared, instance: _Instance) -> None:
-        outcome = ToolNotRun(f"the tool server {shared.server.command[0]!r} was stopped")
+        outcome = _stopped(shared.server)
         scratch: Path | None = None
         try:
             await asyncio.sleep(shared.delay)
@@ -225,10 +232,13 @@ class ToolServers:
             if not instance.over:
                 shared.failed(instance)
         finally:
-            if not instance.ready.done():
-                instance.ready.set_result(outcome)
+            instance.settle(outcome)
             if scratch is not None:
                 await asyncio.to_thread(_remove, scratch)
+
+
+def _stopped(server: ToolServer) -> ToolNotRun:
+    return ToolNotRun(f"the tool server {server.command[0]!r} was stopped")
 
 
 def _empty(directory: Path) -> None:
