@@ -70,6 +70,7 @@ class SessionKeeper:
         self._wake = asyncio.Event()
         self._over = asyncio.Event()
         self._failures = 0
+        self._refusals = 0
         self._loop = asyncio.get_running_loop()
         self._begun_at = self._heard_at = self._loop.time()
 
@@ -135,22 +136,23 @@ class SessionKeeper:
             await step.take()
         except CallFailed as failure:
             self._failures += 1
+            self._refusals = self._refusals + 1 if isinstance(failure, Refused) else 0
             await self._note(step, state, failure)
             if state.status not in ENDED or self._failures <= self._shared.settings.max_retries:
                 await self._pause()
         else:
-            self._failures = 0
+            self._failures = self._refusals = 0
             self._heard_at = self._loop.time()
 
     async def _note(self, step: _Step, state: AgentState, failure: CallFailed) -> None:
         """Record what could not be told. What an able server refuses, and what an ended agent leaves, is given up."""
         code = ErrorCode.SESSION_NOT_FOUND if isinstance(failure, TaskUnknown) else _CODES[step.operation]
-        tried_enough = self._failures > self._shared.settings.max_retries
-        if state.status in ENDED and tried_enough:
+        if state.status in ENDED and self._failures > self._shared.settings.max_retries:
             error = ErrorDetail(code=code.value, message=str(failure))
             await self._report(c.ReportSessionEnded(session_id=_id(state), error=error))
             return
-        gave_up = step.entry.number if step.entry and tried_enough and isinstance(failure, Refused) else None
+        is_unwanted = self._refusals > self._shared.settings.max_retries
+        gave_up = step.entry.number if step.entry is not None and is_unwanted else None
         await self._report(
             c.ReportSessionDegraded(
                 session_id=_id(state),
@@ -161,7 +163,7 @@ class SessionKeeper:
             )
         )
         if gave_up is not None:
-            self._failures = 0
+            self._failures = self._refusals = 0
 
     async def _start(self, state: AgentState, session: Session) -> None:
         version = await self._shared.orchestrator.save(
