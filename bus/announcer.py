@@ -20,6 +20,7 @@ from bus.dead_letters import park
 from bus.outcomes import completed, publish_outcome
 from bus.partitions import OUTCOMES_PARTITION, Partition, Partitions
 from bus.reader import read_stream
+from bus.retries import answer_retries
 from bus.streams import EVENTS_STREAM
 from bus.subjects import events_filter
 from domain.aggregates import EVENT_TYPES
@@ -68,9 +69,13 @@ class OutcomeAnnouncer:
             for event in EVENT_TYPES.values()
             if "completes" in event.__struct_fields__
         ]
-        async with read_stream(self._bus, EVENTS_STREAM, after=partition.read_up_to, filters=completing) as reader:
+        async with (
+            answer_retries(self._bus, CONSUMER, self._announced_all),
+            read_stream(self._bus, EVENTS_STREAM, after=partition.read_up_to, filters=completing) as reader,
+        ):
             while True:
                 messages = await reader.next_batch()
+                self._bus.tally.unread[CONSUMER] = reader.behind
                 # Who has recorded them announces them; it is given the time for that.
                 await asyncio.sleep(_BEHIND_SECONDS)
                 for message in messages:
@@ -86,6 +91,9 @@ class OutcomeAnnouncer:
             code, reason = ErrorCode.HANDLER_FAILED.value, str(error)
             await _patiently(lambda: park(self._bus, message, consumer=CONSUMER, code=code, reason=reason))
             return
+        await self._announced_all(recorded)
+
+    async def _announced_all(self, recorded: RecordedEvent) -> None:
         for said in self._begin(recorded):
             await asyncio.shield(said)
 

@@ -14,13 +14,12 @@ from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError
 
 from bus.connection import Bus
 from bus.dead_letters import park
 from bus.outcomes import Outcome, completed, failed, publish_outcome, said_outcome
 from bus.partitions import COMMAND_PARTITIONS, Partition, Partitions, command_partition
+from bus.passing import is_passing
 from bus.reader import read_stream
 from bus.repository import CommandIdReused, Decision, EventStoreSilent, Repository
 from bus.streams import COMMANDS_STREAM
@@ -73,6 +72,7 @@ class CommandProcessor:
                     self._take(message, by_name, tasks)
                 for partition in partitions:
                     partition.passed(reader.position)
+                self._bus.tally.unread[CONSUMER] = reader.behind
 
     def _take(self, message: Msg, partitions: dict[str, Partition], tasks: asyncio.TaskGroup) -> None:
         address = parse_command_subject(message.subject)
@@ -115,7 +115,7 @@ class CommandProcessor:
                 return
             except Exception as error:
                 perhaps_answered = True
-                if _is_passing(error):
+                if is_passing(error):
                     _log.warning("waiting for JetStream", subject=message.subject[:200], error=repr(error))
                     await asyncio.sleep(_RETRY_SECONDS)
                     continue
@@ -199,11 +199,6 @@ class CommandProcessor:
 
 def _made_up_id(sequence: int) -> str:
     return f"command-{sequence}"
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether the server's absence is the cause, and not the command."""
-    return isinstance(error, NatsError | TimeoutError | EventStoreSilent) and not isinstance(error, MaxPayloadError)
 
 
 def _decided(incoming: Incoming, version: int, events: Sequence[Event]) -> Outcome:

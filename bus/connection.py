@@ -16,6 +16,7 @@ from nats.errors import NoServersError
 from nats.js import JetStreamContext
 
 from bus.requests import PubAck, Requests
+from bus.tally import Tally
 
 __all__ = ["Bus", "BusUnreachable", "JetStreamNotReady", "connect"]
 
@@ -39,6 +40,7 @@ class Bus:
         self.client = client
         self.jetstream: JetStreamContext = client.jetstream(timeout=_JETSTREAM_SECONDS)
         self.requests = Requests(client)
+        self.tally = Tally()
         self._on_reconnect: set[Callable[[], None]] = set()
         self._on_disconnect: set[Callable[[], None]] = {self.requests.connection_lost}
 

@@ -9,12 +9,13 @@ from itertools import islice
 import msgspec
 from msgspec import Struct
 from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
 
 from bus.connection import Bus
 from bus.reader import last_sequence
 from bus.streams import DEAD_STREAM
-from bus.subjects import dead_subject
+from bus.subjects import EVENTS, dead_subject, retry_subject
 from bus.wire import COMMAND_ID_HEADER
 from domain.errors import ErrorCode, Failure
 
@@ -36,10 +37,18 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
     deliveries: int
     time: datetime
     truncated: bool = False
+    origin: int = 0
+    """The sequence of the message in the stream that it comes from."""
     sequence: int = 0
+
+    @property
+    def is_event(self) -> bool:
+        """Whether it is an event, which stays in its own stream whatever becomes of this letter."""
+        return self.subject.startswith(f"{EVENTS}.")
 
 
 _ENVELOPE_BYTES = 4096
+_HANDLING_SECONDS = 30.0
 _KEPT_BYTES = 64 * 1024
 _KEPT_HEADERS = 32
 _KEPT_HEADER_LENGTH = 256
@@ -57,12 +66,13 @@ async def park(bus: Bus, message: Msg, *, consumer: str, code: str, reason: str)
         reason=reason,
         deliveries=message.metadata.num_delivered or 1,
         time=datetime.now(UTC),
+        origin=message.metadata.sequence.stream,
     )
     raw = msgspec.json.encode(letter)
     if len(raw) > bus.client.max_payload - _ENVELOPE_BYTES:
         raw = msgspec.json.encode(_beginning(letter))
-    sequence = message.metadata.sequence.stream
-    await bus.publish(dead_subject(consumer), raw, {"Nats-Msg-Id": f"{consumer}-{sequence}"})
+    await bus.publish(dead_subject(consumer), raw, {"Nats-Msg-Id": f"{consumer}-{letter.origin}"})
+    bus.tally.parked[consumer] += 1
 
 
 def _beginning(letter: DeadLetter) -> DeadLetter:
@@ -100,10 +110,38 @@ async def dead_letter_at(bus: Bus, sequence: int) -> DeadLetter | None:
 
 
 async def resend(bus: Bus, letter: DeadLetter) -> None:
-    """Send the message where it was meant to go, again, and take the letter off the list.
+    """Give the message to who could not handle it, again, and take the letter off the list.
 
-    Raises Failure E2115 if only its beginning was kept.
+    A command is sent where it was meant to go; Failure E2115 if only its beginning was kept. An event is on record
+    and must not be published a second time: the handler that failed on it is asked to handle it once more, and the
+    letter stays, with Failure E2117, if that fails again or no node that runs has this handler.
     """
+    if letter.is_event:
+        await _ask_handler(bus, letter)
+    else:
+        await _send(bus, letter)
+    await bus.jetstream.delete_msg(DEAD_STREAM, letter.sequence)
+
+
+async def _ask_handler(bus: Bus, letter: DeadLetter) -> None:
+    subject, wanted = retry_subject(letter.consumer), str(letter.origin).encode()
+    try:
+        reply = await bus.requests.request(subject, wanted, timeout=_HANDLING_SECONDS)
+    except NoRespondersError as error:
+        raise Failure(
+            ErrorCode.HANDLER_FAILED,
+            f"no node that runs has the handler {letter.consumer}; start its node and try again. "
+            f"Letter {letter.sequence} stays, and the event is in the log: `l02 events --since {letter.origin}`",
+        ) from error
+    if reply.data:
+        raise Failure(
+            ErrorCode.HANDLER_FAILED,
+            f"{letter.consumer} failed on event {letter.origin} again, letter {letter.sequence} stays: "
+            f"{reply.data.decode()}",
+        )
+
+
+async def _send(bus: Bus, letter: DeadLetter) -> None:
     if letter.truncated:
         raise Failure(
             ErrorCode.PAYLOAD_TOO_LARGE,
@@ -116,7 +154,6 @@ async def resend(bus: Bus, letter: DeadLetter) -> None:
         if name == COMMAND_ID_HEADER or not name.lower().startswith("nats-")
     }
     await bus.publish(letter.subject, letter.body, headers)
-    await bus.jetstream.delete_msg(DEAD_STREAM, letter.sequence)
 
 
 def _letter(raw: bytes, sequence: int) -> DeadLetter:

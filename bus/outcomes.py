@@ -142,6 +142,7 @@ async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0)
                     _COMMAND_SEQUENCE_HEADER: str(command_sequence),
                 },
             )
+            bus.tally.outcomes["ok" if outcome.error is UNSET else outcome.error.code] += 1
             return
         except APIError as error:
             if error.err_code not in _EXISTS_CODES:

@@ -95,6 +95,11 @@ class Partition:
         return self._read
 
     @property
+    def in_hand(self) -> int:
+        """How many messages are taken and not done."""
+        return len(self._in_hand)
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is in hand."""
         return not self._in_hand
@@ -134,6 +139,11 @@ class Partitions:
         self._changed = asyncio.Event()
         self._round = asyncio.Event()
         leases.on_round(self._round.set)
+
+    @property
+    def in_hand(self) -> dict[str, int]:
+        """How many messages are in hand for each partition that this node has."""
+        return {name: partition.in_hand for name, partition in self._held.items()}
 
     def has(self, name: str) -> bool:
         """Whether this node has the partition."""

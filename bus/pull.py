@@ -22,13 +22,14 @@ from nats.errors import Error as NatsError
 
 from bus.connection import Bus
 
-__all__ = ["ConsumerError", "Pull", "create_consumer", "forward_reading", "pull"]
+__all__ = ["ConsumerError", "Pull", "consumer_info", "create_consumer", "forward_reading", "pull"]
 
 _log = structlog.get_logger()
 _HEARTBEAT_SECONDS = 2.0
 _EXPIRES_SECONDS = 30.0
 _RETRY_SECONDS = 0.2
 _NANO = 1_000_000_000
+_NOT_FOUND = 10014
 
 
 class ConsumerError(Exception):
@@ -94,6 +95,7 @@ class Pull:
     async def close(self) -> None:
         """Stop receiving. A durable consumer stays on the server; another need not wait there for its end."""
         await self._unsubscribe()
+        self._bus.tally.consumers.pop(self._consumer or "", None)
         if self._consumer is not None and not self._is_durable and self._bus.client.is_connected:
             await self._bus.client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}")
 
@@ -112,7 +114,10 @@ class Pull:
         if name != self._consumer:
             # What the old one delivered, the new one delivers again.
             self._messages.clear()
+            self._bus.tally.consumers.pop(self._consumer or "", None)
             self._consumer = name
+        if self._is_durable:
+            self._bus.tally.consumers[name] = self._stream
         await self._unsubscribe()
         self._generation += 1
         self._requested = 0
@@ -149,6 +154,8 @@ class Pull:
         if status is None:
             self._requested -= 1
             self._messages.append(message)
+            if self._is_durable and (message.metadata.num_delivered or 1) > 1:
+                self._bus.tally.redeliveries[message.metadata.consumer] += 1
         elif status != "100":
             self._request_ended(generation, status, message.headers or {})
         self._arrived.set()
@@ -191,6 +198,16 @@ async def create_consumer(bus: Bus, stream: str, config: dict[str, Any]) -> str:
     if error := answer.get("error"):
         raise ConsumerError(f"consumer {name} on {stream}: {error.get('description')}")
     return str(answer["name"])
+
+
+async def consumer_info(bus: Bus, stream: str, name: str) -> dict[str, Any] | None:
+    """What the server says of a consumer; None if there is none. Raises ConsumerError and NATS' errors."""
+    info = await bus.api(f"CONSUMER.INFO.{stream}.{name}", {})
+    if error := info.get("error"):
+        if error.get("err_code") == _NOT_FOUND:
+            return None
+        raise ConsumerError(f"consumer {name} on {stream}: {error.get('description')}")
+    return info
 
 
 def forward_reading(after: int, filters: Sequence[str]) -> dict[str, Any]:

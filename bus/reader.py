@@ -24,6 +24,8 @@ class StreamReader:
         self._consumer = ""
         self._delivered = 0
         self.position = after
+        self.behind = 0
+        """How many messages there were after the last one given, when that was delivered."""
 
     async def next_batch(self, limit: int = 500) -> list[Msg]:
         """The next messages, at least one; waits for it. None is left out or given twice, whatever the server does.
@@ -41,6 +43,7 @@ class StreamReader:
                     batch.append(message)
                     self.position = metadata.sequence.stream
             if batch:
+                self.behind = batch[-1].metadata.num_pending or 0
                 return batch
 
     def go_back_to(self, position: int) -> None:

@@ -122,6 +122,10 @@ class Repository(Generic[S]):
             await self._refresh(aggregate_id, loaded)
             return loaded
 
+    def in_memory(self, aggregate_id: str) -> Loaded[S] | None:
+        """The aggregate as this process knows it, if it does."""
+        return self._loaded.get(aggregate_id)
+
     async def known(self, aggregate_id: str, at_least: int) -> Loaded[S]:
         """The aggregate as of the stream sequence `at_least` or later; the stream is read only if memory is behind."""
         loaded = self._loaded.get(aggregate_id)

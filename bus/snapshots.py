@@ -28,7 +28,7 @@ from bus.subjects import AggregateId, snapshot_subject
 from domain import upcasting
 from domain.aggregates import Aggregate
 
-__all__ = ["MAX_SNAPSHOT_BYTES", "Snapshots", "open_snapshots"]
+__all__ = ["MAX_SNAPSHOT_BYTES", "SnapshotOutdated", "SnapshotUnusable", "Snapshots", "open_snapshots"]
 
 S = TypeVar("S")
 
@@ -67,8 +67,12 @@ class _Body(Struct, frozen=True):
     command_facts: bytes
 
 
-class _Unusable(Exception):
+class SnapshotUnusable(Exception):
     """Why a snapshot is passed over."""
+
+
+class SnapshotOutdated(SnapshotUnusable):
+    """It was folded by another version of this program, which may have been right."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -94,13 +98,18 @@ class Snapshots(Generic[S]):
 
         Whether it fits the events is for the reader of those to see: that at `sequence` has to have the id `event_id`.
         """
-        address = AggregateId(self._kind, aggregate_id)
         try:
-            message = await self._bus.stored(SNAPSHOTS_STREAM, last_on=snapshot_subject(address), timeout=_READ_SECONDS)
-            return None if message is None or not message.data else self._decode(message.data)
-        except (_Unusable, NatsError, TimeoutError) as error:
-            _log.warning("snapshot passed over", aggregate=str(address), reason=str(error) or repr(error))
+            return await self.stored(aggregate_id)
+        except (SnapshotUnusable, NatsError, TimeoutError) as error:
+            address = str(AggregateId(self._kind, aggregate_id))
+            _log.warning("snapshot passed over", aggregate=address, reason=str(error) or repr(error))
             return None
+
+    async def stored(self, aggregate_id: str) -> Loaded[S] | None:
+        """What the snapshot says, if there is one. Raises SnapshotUnusable and NATS' errors."""
+        subject = snapshot_subject(AggregateId(self._kind, aggregate_id))
+        message = await self._bus.stored(SNAPSHOTS_STREAM, last_on=subject, timeout=_READ_SECONDS)
+        return None if message is None or not message.data else self._decode(message.data)
 
     def write_if_due(self, aggregate_id: str, loaded: Loaded[S]) -> None:
         """Begin to write a snapshot if loading without one would take long. Call it between decisions."""
@@ -163,9 +172,9 @@ class Snapshots(Generic[S]):
         try:
             envelope = _envelope_decoder.decode(raw)
             if envelope.fingerprint != self.fingerprint:
-                raise _Unusable("it was folded by another version of this program")
+                raise SnapshotOutdated("it was folded by another version of this program")
             if hashlib.sha256(envelope.body).digest() != envelope.sha256:
-                raise _Unusable("it does not fit its hash")
+                raise SnapshotUnusable("it does not fit its hash")
             body = _body_decoder.decode(envelope.body)
             return Loaded(
                 state=self._decoder.decode(body.state),
@@ -178,7 +187,7 @@ class Snapshots(Generic[S]):
                 snapshot_sequence=body.sequence,
             )
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            raise _Unusable(f"it cannot be read: {error}") from error
+            raise SnapshotUnusable(f"it cannot be read: {error}") from error
 
 
 def _fingerprint(aggregate: Aggregate[S], state_type: type[Any]) -> str:

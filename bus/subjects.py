@@ -18,6 +18,7 @@ __all__ = [
     "LEASES_BUCKET",
     "OUTCOMES",
     "PARTITIONS_BUCKET",
+    "RETRY",
     "SNAPSHOTS_BUCKET",
     "STREAM",
     "TIMERS",
@@ -35,6 +36,7 @@ __all__ = [
     "parse_command_subject",
     "parse_event_subject",
     "partition_subject",
+    "retry_subject",
     "snapshot_subject",
     "stream_subject",
     "timer_subject",
@@ -47,6 +49,7 @@ OUTCOMES = "l02.out"
 API = "l02.api"
 STREAM = "l02.stream"
 DEAD = "l02.dead"
+RETRY = "l02.retry"
 SNAPSHOTS_BUCKET = "l02_snapshots"
 LEASES_BUCKET = "l02_leases"
 PARTITIONS_BUCKET = "l02_partitions"
@@ -151,3 +154,8 @@ def hot_subject(agent_id: str) -> str:
 def dead_subject(origin: str) -> str:
     """Where messages of a consumer are kept that cannot be handled."""
     return f"{DEAD}.{origin}"
+
+
+def retry_subject(consumer: str) -> str:
+    """Where the handler behind a consumer is asked to handle an event once more."""
+    return f"{RETRY}.{consumer}"

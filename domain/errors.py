@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["EXPLANATIONS", "ErrorCode", "Explanation", "Failure"]
+__all__ = ["EXPLANATIONS", "ErrorCode", "Explanation", "Failure", "PermanentFailure"]
 
 
 class ErrorCode(Enum):
@@ -60,6 +60,10 @@ class Failure(Exception):
         self.code = code
         self.message = message
         self.path = path
+
+
+class PermanentFailure(Failure):
+    """A failure that trying again cannot help: something has to be changed first."""
 
 
 class Explanation(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from bus.codec import Metadata, RecordedEvent
+from bus.codec import Metadata, RecordedEvent, UnreadableEvent
 from bus.connection import Bus
 from bus.follow import follow_events
 from bus.repository import Loaded, Repository
@@ -33,7 +33,7 @@ from domain.agent.commands import (
     Restart,
 )
 from domain.agent.state import AgentState, Status
-from domain.errors import Failure
+from domain.errors import Failure, PermanentFailure
 from domain.message import Command
 from handlers.processes import AgentProcess, Processes
 
@@ -129,8 +129,12 @@ class Lifecycle:
 
     async def _recover_from(self, agent_id: str, lost_node_id: str, cause: str, correlation_id: str) -> None:
         command = RecoverProcess(node_id=self._node_id, lost_node_id=lost_node_id, cause=cause)
-        await self._decide(agent_id, command, correlation_id)
-        self._wake(agent_id, correlation_id)
+        try:
+            await self._decide(agent_id, command, correlation_id)
+        except UnreadableEvent:  # of a newer version: nobody can say what this agent should have, others go on
+            _log.exception("an agent cannot be recovered", agent_id=agent_id)
+        else:
+            self._wake(agent_id, correlation_id)
 
     async def _keep(self, agent_id: str, keeper: _Keeper) -> None:
         """Until the agent needs no keeper. One that is cancelled leaves its process to `_stop_all`."""
@@ -197,7 +201,7 @@ class Lifecycle:
                     incarnation=incarnation,
                     code=failure.code.value,
                     message=failure.message,
-                    permanent=self._processes.is_permanent(failure),
+                    permanent=isinstance(failure, PermanentFailure),
                 ),
                 keeper.correlation_id,
             )

@@ -60,9 +60,10 @@ class Nodes:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         leases.on_round(self._round.set)
 
-    async def run(self, join: Join) -> None:
+    async def run(self, join: Join, ready: Callable[[], None]) -> None:
         """Join, and look after the others, until cancelled."""
         await self._record(self._leases.node_id, join)
+        ready()
         seen: frozenset[str] = frozenset()
         looked_at = -_LOOK_SECONDS
         while True:

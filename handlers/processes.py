@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from domain.agent.events import ResourceUsage
-from domain.errors import ErrorCode, Failure
+from domain.errors import ErrorCode, Failure, PermanentFailure
 from domain.specification import AgentSpecification, RuntimeClass, cpu_millis, memory_bytes
 from handlers.channel import AgentChannel, ChannelClosed, ProtocolError
 from handlers.sandbox.policy import Entry, ProgramEntry, PythonEntry, SandboxPolicy
@@ -24,10 +24,6 @@ __all__ = ["AgentProcess", "Processes"]
 _LOG_TAIL_BYTES = 500
 _END_SECONDS = 1.0
 _PYTHON_ENTRY = "l02.agent.runtime:main"
-
-
-class _CannotLoad(Failure):
-    """The agent's code or specification is at fault; trying again cannot help."""
 
 
 class AgentProcess:
@@ -100,7 +96,8 @@ class Processes:
         self._unrecorded: dict[str, ResourceUsage] = {}
 
     async def start(self, agent_id: str, incarnation: int, specification: AgentSpecification) -> AgentProcess:
-        """Start a process and wait until it is ready. Failure: E2020, E2021, E2040, E2041."""
+        """Start a process and wait until it is ready. Failure: E2020, E2021, E2040, E2041; PermanentFailure if
+        the agent's code, its specification or this node is at fault."""
         began = time.monotonic()
         home = self._agents_dir / agent_id
         log = _Log(home / "log")
@@ -120,10 +117,6 @@ class Processes:
             await sandboxed.wait()
             raise
         return AgentProcess(sandboxed, channel, hello, incarnation, time.monotonic() - began)
-
-    def is_permanent(self, failure: Failure) -> bool:
-        """Whether starting again could not help."""
-        return isinstance(failure, _CannotLoad) or failure.code is ErrorCode.RUNTIME_CLASS_UNAVAILABLE
 
     def note_usage(self, agent_id: str, usage: ResourceUsage) -> None:
         """Keep what an ended process used, until `take_usage`."""
@@ -158,11 +151,11 @@ async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: fl
         case Hello(protocol=protocol) if protocol == PROTOCOL:
             return message
         case Hello(protocol=protocol):
-            raise _CannotLoad(
+            raise PermanentFailure(
                 ErrorCode.SPAWN_FAILED, f"the agent speaks protocol {protocol}, this node speaks {PROTOCOL}"
             )
         case LoadFailed(message=text):
-            raise _CannotLoad(ErrorCode.SPAWN_FAILED, text)
+            raise PermanentFailure(ErrorCode.SPAWN_FAILED, text)
         case _:
             raise Failure(ErrorCode.SPAWN_FAILED, f"the agent's first message was {type(message).__name__}, not hello")
 
@@ -223,7 +216,7 @@ def _entry(specification: AgentSpecification) -> Entry:
     if specification.command is not None:
         program = shutil.which(specification.command[0])
         if program is None:
-            raise _CannotLoad(
+            raise PermanentFailure(
                 ErrorCode.SPAWN_FAILED, f"the program {specification.command[0]} (command) is not on this node"
             )
         return ProgramEntry(command=(program, *specification.command[1:]))
@@ -239,8 +232,10 @@ def _require(path: str, field: str, is_there: Callable[[Path], bool]) -> None:
         if is_there(Path(path)):
             return
     except OSError as error:
-        raise _CannotLoad(ErrorCode.SPAWN_FAILED, f"{path} ({field}) cannot be read on this node: {error}") from error
-    raise _CannotLoad(ErrorCode.SPAWN_FAILED, f"{path} ({field}) does not exist on this node")
+        raise PermanentFailure(
+            ErrorCode.SPAWN_FAILED, f"{path} ({field}) cannot be read on this node: {error}"
+        ) from error
+    raise PermanentFailure(ErrorCode.SPAWN_FAILED, f"{path} ({field}) does not exist on this node")
 
 
 def _sum(one: ResourceUsage, other: ResourceUsage) -> ResourceUsage:

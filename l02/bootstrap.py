@@ -36,10 +36,12 @@ from handlers.tool_servers import ToolServers
 from l02.placements import Placements
 from l02.queries import query_table
 from l02.session_server import SessionSettings, open_session_bridge
+from projections.halting import keep_projecting
 from projections.progress import Progress
 from projections.queries import ReadModel, open_read_model
 from projections.table_projector import TableProjector
-from projections.views import ViewProjector
+from projections.tables import TABLES
+from projections.views import VIEWS, ViewProjector
 
 __all__ = ["Parts", "wire"]
 
@@ -63,6 +65,8 @@ class Parts:
     placements: Placements
     tables: TableProjector
     views: ViewProjector
+    progress: Progress
+    partitions: Partitions
     read_model: ReadModel
 
     @property
@@ -73,6 +77,19 @@ class Parts:
     def query_table(self) -> dict[str, Query]:
         """The queries that the service answers."""
         return query_table(self.bus, self.read_model, lambda: last_sequence(self.bus))
+
+    def why_not_ready(self) -> list[str]:
+        """What keeps the node from doing all its work now, in words."""
+        halted = [f"{name} has halted: {reason}" for name, reason in self.progress.halted.items()]
+        return halted if self.bus.client.is_connected else ["NATS is away", *halted]
+
+    async def keep_tables(self) -> None:
+        """Project into the tables until cancelled."""
+        await keep_projecting(TABLES, self.tables.run, self.progress)
+
+    async def keep_views(self) -> None:
+        """Project into the live views until cancelled."""
+        await keep_projecting([VIEWS], self.views.run, self.progress)
 
 
 @asynccontextmanager
@@ -122,5 +139,7 @@ async def wire(
             placements=placements,
             tables=TableProjector(bus, postgres_url, progress),
             views=ViewProjector(bus, progress),
+            progress=progress,
+            partitions=partitions,
             read_model=read_model,
         )

@@ -279,7 +279,10 @@ class Client:
         return letter
 
     async def retry_dead_letter(self, sequence: int) -> DeadLetter:
-        """Send one of them again where it was meant to go, and take it off the list."""
+        """Give one of them again to who could not handle it, and take it off the list; see `bus.dead_letters.resend`.
+
+        Raises Failure: E2111 if there is none, E2115, E2117.
+        """
         letter = await self.dead_letter(sequence)
         await dead_letters.resend(self._bus, letter)
         return letter

@@ -22,10 +22,12 @@ from typing import Any
 import msgspec
 import structlog
 
+from bus.causes import first_cause
 from bus.codec import RecordedEvent
 from domain.agent import events as e
 from domain.errors import Failure
 from l02.cli.output import print_json, print_line, print_table
+from l02.cli.running import until_told_to_end
 from l02.client import Client
 from l02.node import running_node
 from l02.settings import NodeFailed, Settings
@@ -66,10 +68,14 @@ def run_demo(*, json: bool = False) -> int:
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="l02-demo-") as directory:
-            report = uvloop.run(_demonstrate(Path(directory), quiet=json))
+            report = _Report()
+            uvloop.run(until_told_to_end(_demonstrate(Path(directory), report, quiet=json)))
             _check(report)
-    except (_Wrong, NodeFailed, Failure, TimeoutError) as error:
-        print(f"l02 demo: {error or type(error).__name__}", file=sys.stderr)  # noqa: T201
+    except Exception as error:
+        cause = first_cause(error)
+        if not isinstance(cause, _Wrong | NodeFailed | Failure | TimeoutError):
+            raise
+        print(f"l02 demo: {str(cause) or type(cause).__name__}", file=sys.stderr)  # noqa: T201
         return 1
     seconds = time.monotonic() - began
     if json:
@@ -79,16 +85,14 @@ def run_demo(*, json: bool = False) -> int:
     return 0
 
 
-async def _demonstrate(directory: Path, *, quiet: bool) -> _Report:
+async def _demonstrate(directory: Path, report: _Report, *, quiet: bool) -> None:
     def say(text: str) -> None:
         if not quiet:
             print_line(text)
 
-    if not (_ROOT / ".git").exists():
-        raise _Wrong(
-            f"{_ROOT} is no git checkout; the demonstration works on l02's own repository, so run it in a clone"
-        )
-    report = _Report()
+    # A directory: a worktree's points to a place that the agents' tools may not read.
+    if not (_ROOT / ".git").is_dir():
+        raise _Wrong(f"{_ROOT} is no git clone; the demonstration works on l02's own repository, so run it in a clone")
     async with asyncio.timeout(_LIMIT_SECONDS):
         say("starting a node with its own NATS and PostgreSQL in a temporary directory …")
         async with (
@@ -104,7 +108,6 @@ async def _demonstrate(directory: Path, *, quiet: bool) -> _Report:
                 work.create_task(_read_document(client, report))
             report.timeline = [recorded async for recorded in client.events("auditor")]
             await _until_views_show(client, report)
-    return report
 
 
 async def _tell_history(client: Client, report: _Report) -> None:

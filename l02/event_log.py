@@ -14,6 +14,7 @@ from domain.aggregates import EVENT_TYPES
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
 from l02.discovery import reaching
+from l02.stored_events import ALL_EVENTS
 
 __all__ = ["read_log"]
 
@@ -56,7 +57,7 @@ async def read_log(
 def _filter(agent_id: str | None, event_type: str | None) -> str:
     agent = AggregateId(_KIND, require_id(agent_id, "id")) if agent_id is not None else None
     if event_type is None:
-        return aggregate_filter(agent) if agent else events_filter()
+        return aggregate_filter(agent) if agent else ALL_EVENTS
     pattern = _pattern(event_type)
     return event_subject(agent, pattern) if agent else events_filter(event_type=pattern)
 

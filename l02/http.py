@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -33,8 +33,10 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serve_http(port: int, is_ready: Callable[[], bool]) -> AsyncIterator[str]:
-    """Serve on `port` of loopback (0: any free one); gives the URL."""
+async def serve_http(
+    port: int, why_not_ready: Callable[[], list[str]], metrics_page: Callable[[], Awaitable[bytes]]
+) -> AsyncIterator[str]:
+    """Serve on `port` of loopback (0: any free one); gives the URL. The node is ready if nothing says why not."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -45,7 +47,8 @@ async def serve_http(port: int, is_ready: Callable[[], bool]) -> AsyncIterator[s
             f"port {port} of {_HOST} is in use; choose another with --http-port, or 0 for any"
         ) from error
     listener.listen(128)
-    server = _Server(uvicorn.Config(_application(is_ready), log_level="warning", access_log=False, lifespan="off"))
+    application = _application(why_not_ready, metrics_page)
+    server = _Server(uvicorn.Config(application, log_level="warning", access_log=False, lifespan="off"))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield f"http://{_HOST}:{listener.getsockname()[1]}"
@@ -55,15 +58,17 @@ async def serve_http(port: int, is_ready: Callable[[], bool]) -> AsyncIterator[s
         listener.close()
 
 
-def _application(is_ready: Callable[[], bool]) -> Starlette:
+def _application(why_not_ready: Callable[[], list[str]], metrics_page: Callable[[], Awaitable[bytes]]) -> Starlette:
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "alive"})
 
     async def readyz(request: Request) -> Response:
-        ready = is_ready()
-        return JSONResponse({"status": "ready" if ready else "not ready"}, status_code=200 if ready else 503)
+        reasons = why_not_ready()
+        if reasons:
+            return JSONResponse({"status": "not ready", "reasons": reasons}, status_code=503)
+        return JSONResponse({"status": "ready"})
 
     async def metrics(request: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await metrics_page(), media_type=CONTENT_TYPE_LATEST)
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])

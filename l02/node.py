@@ -28,9 +28,10 @@ from domain.node.events import Capacity
 from handlers.sandbox.classes import available as available_runtime_classes
 from l02.bootstrap import Parts, wire
 from l02.http import HttpPortTaken, serve_http
+from l02.metrics import NodeMetrics
 from l02.settings import NodeFailed, Settings
 from projections.database import DatabaseUnreachable, SchemaMismatch
-from projections.table_projector import ProjectionAhead
+from projections.progress import ProjectionHalted
 
 __all__ = ["Node", "run_node", "running_node"]
 
@@ -42,7 +43,7 @@ _EXPECTED_ERRORS = (
     DatabaseUnreachable,
     HttpPortTaken,
     LeaseTaken,
-    ProjectionAhead,
+    ProjectionHalted,
     SchemaMismatch,
     ServerError,
     StreamError,
@@ -99,6 +100,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
         )
     )
     stack.push_async_callback(_leave, parts)
+    metrics = NodeMetrics(parts, agent_labels=settings.metrics_agent_labels)
 
     running: list[asyncio.Task[None]] = []
     stack.push_async_callback(_end, running)
@@ -108,8 +110,8 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
 
     run(_watch(servers))
     run(_keep_streams(bus, settings.replicas))
-    run(parts.tables.run())
-    run(parts.views.run())
+    run(parts.keep_tables())
+    run(parts.keep_views())
     to_recover = await parts.placements.agents_of(directory.node_id)
     await _run_until_ready(run, parts.state.run)
     await _run_until_ready(run, parts.executor.run)
@@ -119,7 +121,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     await _run_until_ready(run, lambda ready: parts.lifecycle.run(to_recover, ready))
     run(parts.announcer.run())
     run(parts.commands.run())
-    http_url = await stack.enter_async_context(serve_http(settings.http_port, lambda: bus.client.is_connected))
+    http_url = await stack.enter_async_context(serve_http(settings.http_port, parts.why_not_ready, metrics.page))
     runtime = {
         "nats_url": nats_url,
         "postgres_url": postgres_url,
@@ -130,7 +132,8 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     await stack.enter_async_context(
         run_service(bus, parts.repositories, parts.query_table(), version=version("l02"), node_id=directory.node_id)
     )
-    run(parts.nodes.run(_join(directory.node_id, http_url)))
+    join = _join(directory.node_id, http_url)
+    await _run_until_ready(run, lambda ready: parts.nodes.run(join, ready))
     directory.write_runtime_file(runtime)
     return Node(runtime, parts)
 

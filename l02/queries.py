@@ -18,6 +18,7 @@ from domain.agent.state import Status
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
 from projections.checkpoints import CheckpointState
+from projections.progress import ProjectionHalted
 from projections.queries import ReadModel
 
 __all__ = ["QUERY_FIELDS", "query_table"]
@@ -89,6 +90,8 @@ def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[
             await read_model.wait_for(table, max(at_least, await newest()))
         except TimeoutError as error:
             raise Failure(ErrorCode.HANDLER_FAILED, f"the read model is late, ask again: {error}") from error
+        except ProjectionHalted as error:
+            raise Failure(ErrorCode.HANDLER_FAILED, f"the read model has halted: {error}") from error
 
     async def get_agent(fields: dict[str, Any]) -> Any:
         wanted = msgspec.convert(fields, GetAgent)

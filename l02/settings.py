@@ -33,12 +33,14 @@ class Settings:
     postgres_url: str | None = None
     http_port: int = 0
     replicas: int = 1
+    metrics_agent_labels: bool = True
     state: StateSettings = field(default_factory=StateSettings)
     sessions: SessionSettings = field(default_factory=SessionSettings)
 
     @classmethod
     def from_environment(cls, *, data_dir: Path | None = None, http_port: int | None = None) -> Self:
-        """L02_DATA_DIR, L02_NATS_URL, L02_POSTGRES_URL, L02_HTTP_PORT (0: any free one), L02_REPLICAS (of streams).
+        """L02_DATA_DIR, L02_NATS_URL, L02_POSTGRES_URL, L02_HTTP_PORT (0: any free one), L02_REPLICAS (of streams),
+        L02_METRICS_AGENT_LABELS (0: metrics do not tell agents apart).
 
         Of agents' state: L02_CHECKPOINT_STORAGE (postgres, objects), L02_CHECKPOINT_COMPRESSION (gzip, zstd),
         L02_MAX_CHECKPOINT_SIZE_MB, L02_CHECKPOINT_RETENTION_DAYS, L02_CHECKPOINT_KEEP_LAST,
@@ -58,6 +60,7 @@ class Settings:
             replicas=_number("L02_REPLICAS", 1, 5),
             state=_state(),
             sessions=_sessions(),
+            metrics_agent_labels=_number("L02_METRICS_AGENT_LABELS", 1, 1) == 1,
         )
 
 

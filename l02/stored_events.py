@@ -16,9 +16,9 @@ from bus.history import read_stored, sequence_of
 from bus.reader import last_sequence
 from bus.streams import EVENTS_STREAM
 
-__all__ = ["read_page", "sequence_at", "stored_events"]
+__all__ = ["ALL_EVENTS", "read_page", "sequence_at", "stored_events"]
 
-_ALL = ">"
+ALL_EVENTS = ">"
 _PAGE = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The server counts nanoseconds since 1970 in 64 bits.
@@ -27,7 +27,7 @@ _FAR = datetime(2200, 1, 1, tzinfo=UTC)
 
 async def read_page(bus: Bus, after: int) -> list[Msg]:
     """The next events with a sequence above `after`, in order; none if there are no more. Raises as `read_stored`."""
-    messages, _ = await read_stored(bus, EVENTS_STREAM, _ALL, after=after, limit=_PAGE)
+    messages, _ = await read_stored(bus, EVENTS_STREAM, ALL_EVENTS, after=after, limit=_PAGE)
     return messages
 
 
@@ -49,5 +49,5 @@ async def sequence_at(bus: Bus, time: datetime) -> int:
         return 0
     if time >= _FAR:
         return newest
-    later, _ = await read_stored(bus, EVENTS_STREAM, _ALL, since=time + timedelta(microseconds=1), limit=1)
+    later, _ = await read_stored(bus, EVENTS_STREAM, ALL_EVENTS, since=time + timedelta(microseconds=1), limit=1)
     return sequence_of(later[0]) - 1 if later else newest

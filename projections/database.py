@@ -81,7 +81,8 @@ async def migrate(url: str) -> None:
             if found != SCHEMA_VERSION:
                 raise SchemaMismatch(
                     f"the tables in PostgreSQL have layout {found}, this version of l02 knows {SCHEMA_VERSION}: "
-                    f"use the version that made them, or drop schema {SCHEMA} (it is rebuilt from the events)"
+                    f"use the version that made them, or drop {', '.join((*TABLES, 'positions', 'schema_version'))} "
+                    f"in schema {SCHEMA} (they are rebuilt from the events; agents' state beside them is not)"
                 )
             await create_tables(connection, TABLES)
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Protocol
 
-__all__ = ["Observer", "Progress"]
+__all__ = ["Observer", "Progress", "ProjectionHalted"]
+
+
+class ProjectionHalted(Exception):
+    """A projection cannot go on; the message says why, and what to do."""
 
 
 class Observer(Protocol):
@@ -23,6 +28,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
+        self._halted: dict[str, tuple[int, str]] = {}
         self._waiting: dict[str, set[tuple[int, asyncio.Future[None]]]] = {}
         self._hurry = asyncio.Event()
 
@@ -44,16 +50,43 @@ class Progress:
     def reached(self, name: str, position: int) -> None:
         """The projector says where it is. It may have to go back, when PostgreSQL has lost what was not on disk."""
         self._positions[name] = position
+        if name in self._halted and position > self._halted[name][0]:
+            del self._halted[name]
         waiting = self._waiting.get(name, set())
         for entry in [entry for entry in waiting if entry[0] <= position]:
             waiting.discard(entry)
             if not entry[1].done():
                 entry[1].set_result(None)
 
+    @property
+    def positions(self) -> dict[str, int]:
+        """Of all projections that have begun."""
+        return dict(self._positions)
+
+    @property
+    def halted(self) -> dict[str, str]:
+        """The projections that cannot go on, and why."""
+        return {name: reason for name, (_, reason) in self._halted.items()}
+
+    def halt(self, names: Iterable[str], reason: str) -> None:
+        """These projections cannot go on from where they are, until they get further or `resume` is called."""
+        for name in names:
+            self._halted[name] = self.position(name), reason
+            for _, future in self._waiting.pop(name, set()):
+                if not future.done():
+                    future.set_exception(ProjectionHalted(reason))
+
+    def resume(self, names: Iterable[str]) -> None:
+        """They go on."""
+        for name in names:
+            self._halted.pop(name, None)
+
     async def wait_for(self, name: str, sequence: int) -> None:
-        """Return when the projection of this process has reached `sequence`."""
+        """Return when the projection of this process has reached `sequence`. Raises ProjectionHalted."""
         if self.position(name) >= sequence:
             return
+        if name in self._halted:
+            raise ProjectionHalted(self._halted[name][1])
         entry = (sequence, asyncio.get_running_loop().create_future())
         waiting = self._waiting.setdefault(name, set())
         waiting.add(entry)

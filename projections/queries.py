@@ -18,7 +18,7 @@ from projections.checkpoints import CheckpointState, CheckpointView
 from projections.database import SCHEMA, migrate
 from projections.executions import ExecutionView
 from projections.nodes import NodeView
-from projections.progress import Progress
+from projections.progress import Progress, ProjectionHalted
 from projections.tables import sql
 from projections.views import VIEWS, stored_position
 
@@ -97,6 +97,16 @@ class ReadModel:
         )
         return [row["id"] for row in rows]
 
+    async def count_agents(self, node_id: str) -> dict[tuple[str, str], int]:
+        """How many agents of this node there are by trust level and state, but for those that are gone for good."""
+        rows = await self._pool.fetch(
+            "SELECT trust_level, state, count(*) AS agents FROM agents "
+            "WHERE node_id = $1 AND state <> ALL ($2::text[]) GROUP BY trust_level, state",
+            node_id,
+            [Status.TERMINATED.value, Status.FAILED.value],
+        )
+        return {(row["trust_level"], row["state"]): row["agents"] for row in rows}
+
     async def agents_missing(self, live: Collection[str]) -> list[tuple[str, str]]:
         """Agents that need a node, each with the one it was on, which is not among `live`."""
         rows = await self._pool.fetch(sql("agents_missing"), list(live))
@@ -117,7 +127,8 @@ class ReadModel:
         return int(position)
 
     async def wait_for(self, name: str, sequence: int, timeout: float = 5.0) -> None:
-        """Return when the projection `name` reflects the event with this stream sequence; TimeoutError if it is late.
+        """Return when the projection `name` reflects the event with this stream sequence; TimeoutError if it is late,
+        ProjectionHalted if it cannot get there.
 
         It may be any node's projector that gets there: that of this process is noticed at once, others are looked for
         every 50 ms.
@@ -129,9 +140,11 @@ class ReadModel:
                         async with asyncio.timeout(_POLL_SECONDS):
                             await self._progress.wait_for(name, sequence)
                         return
-                    except TimeoutError:
+                    except (TimeoutError, ProjectionHalted) as error:
                         if await self.position(name) >= sequence:
                             return
+                        if isinstance(error, ProjectionHalted):
+                            raise
         except TimeoutError as error:
             raise TimeoutError(f"{name} has not reached event {sequence} in {timeout:g} s") from error
 

@@ -23,16 +23,18 @@ class ReadAhead:
     def __init__(self, reader: EventReader) -> None:
         self._reader = reader
         self._batches: asyncio.Queue[list[RecordedEvent] | Exception] = asyncio.Queue(_BATCHES_AHEAD)
+        self._failed = False
 
     @property
     def ready(self) -> bool:
-        """Whether the next batch is there already."""
-        return not self._batches.empty()
+        """Whether the next batch is there already, and it is one."""
+        return self._batches.qsize() > self._failed
 
     async def next_batch(self) -> list[RecordedEvent]:
-        """The next events, at least one; waits for it. Raises what reading has met (UnreadableEvent)."""
+        """The next events, at least one; waits for it. Raises, each time, what reading has met (UnreadableEvent)."""
         batch = await self._batches.get()
         if isinstance(batch, Exception):
+            self._batches.put_nowait(batch)
             raise batch
         return batch
 
@@ -42,6 +44,7 @@ class ReadAhead:
             while True:
                 await self._batches.put(await self._reader.next_batch(_BATCH_EVENTS))
         except Exception as error:
+            self._failed = True
             await self._batches.put(error)
 
 

@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 from nats.errors import Error as NatsError
 
+from bus.codec import UnreadableEvent
 from bus.connection import Bus
 from bus.reader import last_sequence
 from projections.backoff import Backoff
@@ -109,7 +110,10 @@ class TableProjector:
                 await writer.fold(batch)
                 folded = len(batch)
                 while folded < self._transaction_events and (events.ready or batch[-1].sequence < newest):
-                    batch = await events.next_batch()
+                    try:
+                        batch = await events.next_batch()
+                    except UnreadableEvent:
+                        break  # what comes before it is written; the next round meets it again
                     await writer.fold(batch)
                     folded += len(batch)
                 await writer.commit()

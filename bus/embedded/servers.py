@@ -7,7 +7,9 @@ import contextlib
 from types import TracebackType
 from typing import Self
 
+from bus.cancelling import end
 from bus.embedded.data_directory import DataDirectory
+from bus.embedded.disk_space import watch_disk_space
 from bus.embedded.errors import ServerError
 from bus.embedded.nats_server import EmbeddedNats
 from bus.embedded.postgres_server import EmbeddedPostgres
@@ -25,6 +27,8 @@ class EmbeddedServers:
         self.nats = EmbeddedNats(data.path / "nats") if nats else None
         self.postgres = EmbeddedPostgres(data.path / "postgres") if postgres else None
         self._wanted = [server for server in (self.nats, self.postgres) if server is not None]
+        self._path = data.path
+        self._disk: asyncio.Task[None] | None = None
 
     @property
     def nats_url(self) -> str:
@@ -49,6 +53,8 @@ class EmbeddedServers:
         except BaseException:
             await self._stop()
             raise
+        if self.nats is not None:
+            self._disk = asyncio.create_task(watch_disk_space(self._path, self.nats.begin_anew))
         return self
 
     async def __aexit__(
@@ -71,6 +77,8 @@ class EmbeddedServers:
                 await asyncio.gather(*waits, return_exceptions=True)
 
     async def _stop(self) -> None:
+        if self._disk is not None:
+            await end(self._disk)
         async with asyncio.TaskGroup() as group:
             for server in self._wanted:
                 group.create_task(server.stop())

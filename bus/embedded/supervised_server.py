@@ -7,8 +7,11 @@ server that cannot live (a full disk, a damaged file) needs a person, who must b
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -65,6 +68,12 @@ class SupervisedServer(ABC):
             process, self._process = self._process, None
             if process is not None:
                 await process.stop()
+
+    def begin_anew(self) -> None:
+        """Have it end; the supervision starts it again. No harm if it is down at the moment."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGTERM)
 
     async def wait_failed(self) -> ServerError:
         """Wait until it is down for good, after the last restart, and return why. Cancelled by `stop`."""

@@ -153,8 +153,14 @@ def report_checkpoint_stored(state: AgentState, command: c.ReportCheckpointStore
             completes=command_ids(pending.awaited_by),
         ),
         *_answers(state, pending, {"checkpoint_id": pending.checkpoint_id}),
-        *_expired(stored[: max(0, len(stored) + 1 - MAX_CHECKPOINTS)]),
+        *_expired(_displaced(stored)),
     ]
+
+
+def _displaced(stored: list[KeptCheckpoint]) -> list[KeptCheckpoint]:
+    """What makes room for one more: one that was taken at an interval sooner than one that somebody wanted."""
+    at_intervals = [item for item in stored if item.checkpoint_type == "auto"]
+    return (at_intervals or stored)[: max(0, len(stored) + 1 - MAX_CHECKPOINTS)]
 
 
 def _expired(checkpoints: list[KeptCheckpoint]) -> list[Event]:
@@ -184,7 +190,7 @@ def _failed(state: AgentState, pending: PendingCheckpoint, code: str, message: s
 
 
 def expire_checkpoints(state: AgentState, command: c.ExpireCheckpoints) -> list[Event]:
-    """Give up those named that are not among the newest; an agent that has ended keeps its newest too."""
+    """Give up those named that are not among the newest."""
     stored = list(state.checkpoints.values())
     spared = stored[max(0, len(stored) - command.keep) :]
     wanted = set(command.checkpoint_ids) - {item.checkpoint_id for item in spared}

@@ -109,7 +109,10 @@ def _resume(state: AgentState, command: c.Resume) -> list[Event]:
         return held.reopen(state, command)
     if command.checkpoint_id is not None:
         return checkpoints.resume_from(state, command, command.checkpoint_id)
-    return [resumed(state, command.origin.node_id)] if state.status is Status.SUSPENDED else []
+    if state.status is not Status.SUSPENDED:
+        return []
+    node_id = command.origin.node_id
+    return [resumed(state, node_id), *checkpoints.taken_over(state, node_id)]
 
 
 def _terminate(state: AgentState, command: c.Terminate) -> list[Event]:

@@ -116,7 +116,7 @@ class Effects:
         attempts = 0
         try:
             tool = await tools.find(call.tool)
-            tools.check(tool, call.arguments)
+            await tools.check(tool, call.arguments)
             if not tool.idempotent:
                 await self._record(
                     RequestTool(

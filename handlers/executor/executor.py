@@ -11,6 +11,7 @@ from bus.follow import follow_events
 from bus.repository import Repository
 from domain.agent import events as e
 from domain.agent.state import AgentState
+from handlers.executor.checks import SchemaChecks
 from handlers.executor.runner import AgentRunner
 from handlers.processes import AgentProcess
 from handlers.tool_servers import ToolServers
@@ -38,6 +39,7 @@ class Executor:
         self._bus = bus
         self._agents = agents
         self._tool_servers = tool_servers
+        self._checks = SchemaChecks()
         self._node_id = node_id
         self._runners: dict[str, AgentRunner] = {}
         agents.on_recorded(self._recorded)
@@ -47,7 +49,7 @@ class Executor:
         runner = self._runners.get(agent_id)
         if runner is None:
             runner = self._runners[agent_id] = AgentRunner(
-                self._bus, self._agents, self._tool_servers, agent_id, self._node_id
+                self._bus, self._agents, self._tool_servers, self._checks, agent_id, self._node_id
             )
         runner.attach(process)
 
@@ -65,6 +67,7 @@ class Executor:
             )
         finally:
             await asyncio.gather(*(runner.close() for runner in self._runners.values()))
+            await self._checks.close()
 
     async def _heard(self, events: Sequence[RecordedEvent]) -> None:
         for recorded in events:

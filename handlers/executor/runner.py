@@ -20,6 +20,7 @@ from domain.agent.state import AgentState, Execution
 from domain.errors import ErrorCode, Failure
 from domain.values import require_shallow
 from handlers.channel import ChannelClosed, ProtocolError
+from handlers.executor.checks import SchemaChecks
 from handlers.executor.effects import Effects
 from handlers.executor.inbox import Inbox, Pulse
 from handlers.executor.meter import ContextMeter
@@ -55,11 +56,18 @@ class AgentRunner:
     """One per agent on this node."""
 
     def __init__(
-        self, bus: Bus, agents: Repository[AgentState], tool_servers: ToolServers, agent_id: str, node_id: str
+        self,
+        bus: Bus,
+        agents: Repository[AgentState],
+        tool_servers: ToolServers,
+        checks: SchemaChecks,
+        agent_id: str,
+        node_id: str,
     ) -> None:
         self._bus = bus
         self._agents = agents
         self._tool_servers = tool_servers
+        self._checks = checks
         self._agent_id = agent_id
         self._node_id = node_id
         self._seen = 0
@@ -141,7 +149,7 @@ class AgentRunner:
         inbox: Inbox,
     ) -> None:
         work = self._work_of(execution, state)
-        tools = ToolBox(state.specification, process.hello.tools, self._tool_servers)
+        tools = ToolBox(state.specification, process.hello.tools, self._tool_servers, self._checks)
         run = Run(execution.execution_id, execution.journal, process, tools, work.effects, work.stream, work.live)
         try:
             _require_no_doubtful_call(self._agent_id, execution, work.live)

@@ -7,12 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import stamina
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, best_match
 from msgspec import Struct
 
 from domain.errors import ErrorCode, Failure
 from domain.specification import AgentSpecification, ToolServer
+from handlers.executor.checks import SchemaChecks
 from handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers
 from l02.agent.protocol import ToolDescription
 
@@ -48,10 +47,17 @@ class ToolOutcome(Struct, frozen=True):
 class ToolBox:
     """The tools of one agent."""
 
-    def __init__(self, specification: AgentSpecification, local: list[ToolDescription], servers: ToolServers) -> None:
+    def __init__(
+        self,
+        specification: AgentSpecification,
+        local: list[ToolDescription],
+        servers: ToolServers,
+        checks: SchemaChecks,
+    ) -> None:
         self._limits = specification.executor
         self._specification = specification
         self._servers = servers
+        self._checks = checks
         self._local = {tool.name: Tool(tool.name, tool.schema, tool.idempotent, None) for tool in local}
         self._slots = asyncio.Semaphore(specification.executor.max_concurrent_tools)
 
@@ -86,20 +92,9 @@ class ToolBox:
             f"there is no tool {name!r}; the agent has: {', '.join(sorted(known)) or 'none'}",
         )
 
-    def check(self, tool: Tool, arguments: dict[str, Any]) -> None:
+    async def check(self, tool: Tool, arguments: dict[str, Any]) -> None:
         """Failure E2001 if the arguments do not fit the tool's schema."""
-        try:
-            error = best_match(Draft202012Validator(tool.schema).iter_errors(arguments))
-        except SchemaError as broken:
-            raise Failure(
-                ErrorCode.TOOL_INVOCATION_FAILED, f"the schema of tool {tool.name!r} is broken: {broken.message}"
-            ) from broken
-        if error is not None:
-            raise Failure(
-                ErrorCode.TOOL_INVOCATION_FAILED,
-                f"the arguments of tool {tool.name!r} do not fit: {error.message}",
-                error.json_path,
-            )
+        await self._checks.require_fit(tool.name, tool.schema, arguments)
 
     async def call(self, tool: Tool, arguments: dict[str, Any], run_local: RunLocal) -> ToolOutcome:
         """Call it; tried again if it is idempotent, or if it did not get to run. Never raises for a tool's failure.

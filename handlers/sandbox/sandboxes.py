@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from domain.errors import ErrorCode, Failure
+from domain.errors import ErrorCode, Failure, PermanentFailure
 from domain.specification import RuntimeClass
 from handlers.sandbox import classes
 from handlers.sandbox.link import ZygoteLink
@@ -55,11 +55,11 @@ class Sandboxes:
     ) -> SandboxedProcess:
         """Start a process in a sandbox of its own; its standard output and error are appended to `log_path`.
 
-        Raises Failure: E2040 if this node cannot give the class, E2041 if the process cannot be made.
+        Raises PermanentFailure E2040 if this node cannot give the class, Failure E2041 if the process cannot be made.
         """
         reason = self._available[runtime_class]
         if reason is not None:
-            raise Failure(
+            raise PermanentFailure(
                 ErrorCode.RUNTIME_CLASS_UNAVAILABLE,
                 f"runtime class {runtime_class} is not available on this node: {reason}; "
                 "choose another trust level or another node",

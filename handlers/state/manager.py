@@ -32,9 +32,17 @@ from handlers.state.watch import Watch
 
 __all__ = ["StateManager"]
 
-_EVENTS = (e.CheckpointRequested, e.CheckpointCreated, e.CheckpointExpired, e.RestoreRequested)
+_EVENTS = (
+    e.CheckpointRequested,
+    e.CheckpointCreated,
+    e.CheckpointExpired,
+    e.RestoreRequested,
+    e.AgentTerminated,
+    e.AgentFailed,
+)
 _REMEMBERED = 10_000
 _RETRY_SECONDS = 1.0
+_AGAIN_AFTER_SECONDS = 3.0
 _log = structlog.get_logger()
 
 
@@ -68,7 +76,15 @@ class StateManager:
             self._tasks = tasks
             watching = (tasks.create_task(self._watch.run()), tasks.create_task(self._newest.run()))
             try:
-                await follow_events(self._bus, f"state-{self._node_id}", _EVENTS, self._heard, begin="new", ready=ready)
+                await follow_events(
+                    self._bus,
+                    f"state-{self._node_id}",
+                    _EVENTS,
+                    self._heard,
+                    begin="new",
+                    ready=ready,
+                    again_after_seconds=_AGAIN_AFTER_SECONDS,
+                )
             finally:
                 self._tasks = None
                 for task in (*watching, *self._known.values()):
@@ -107,7 +123,7 @@ class StateManager:
                 return partial(self._checkpoints.restore, recorded, event)
             case e.CheckpointExpired() as event:
                 return partial(self._expired, recorded, event)
-            case e.CheckpointCreated():
+            case e.CheckpointCreated() | e.AgentTerminated() | e.AgentFailed():
                 return partial(self._look, recorded)
             case _:
                 return None

@@ -16,6 +16,7 @@ from bus.connection import Bus
 from bus.subjects import AggregateId
 from bus.timers import set_timer
 from domain.agent.commands import ExpireCheckpoints
+from domain.agent.rules import ENDED
 from domain.agent.state import AgentState
 from handlers.state.settings import StateSettings
 
@@ -30,12 +31,17 @@ _TIMER = "expire-checkpoints"
 def next_expiry(state: AgentState, settings: StateSettings) -> tuple[float, list[str]] | None:
     """When (seconds since 1970) which checkpoints of the agent are to expire next; None if all it has are kept."""
     stored = list(state.checkpoints.values())
-    mortal = stored[: max(0, len(stored) - settings.keep_last)]
+    mortal = stored[: max(0, len(stored) - _kept(state, settings))]
     if not mortal:
         return None
     due = min(item.created_at for item in mortal) + settings.retention_days * _DAY_SECONDS
     expired = [item for item in mortal if item.created_at + settings.retention_days * _DAY_SECONDS <= due]
     return due, [item.checkpoint_id for item in expired][:_AT_ONCE]
+
+
+def _kept(state: AgentState, settings: StateSettings) -> int:
+    """How many of the newest do not expire; an agent that has ended is not brought back any more."""
+    return 0 if state.status in ENDED else settings.keep_last
 
 
 class Retention:
@@ -55,7 +61,7 @@ class Retention:
         command_id = uuid.uuid5(uuid.NAMESPACE_OID, f"{agent_id}/{due}/{checkpoint_ids}").hex
         if self._set.get(agent_id) == command_id:
             return
-        body = {"checkpoint_ids": checkpoint_ids, "keep": self._settings.keep_last, "wait": "accepted"}
+        body = {"checkpoint_ids": checkpoint_ids, "keep": _kept(state, self._settings), "wait": "accepted"}
         await set_timer(
             self._bus,
             AggregateId("agent", agent_id),

@@ -42,6 +42,14 @@ class _Watched:
     idle_after: float | None = None
     """Seconds, by its specification; None before that was looked up. 0: never."""
 
+    def has_changed(self, now: float, interval: float) -> bool:
+        """Whether it is time for a checkpoint."""
+        return bool(interval) and self.changed_since is not None and now - self.changed_since >= interval
+
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing has been heard of it for long."""
+        return bool(self.idle_after) and now - self.last_heard >= (self.idle_after or 0.0)
+
 
 class Watch:
     """One per node."""
@@ -73,7 +81,13 @@ class Watch:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             now = asyncio.get_running_loop().time()
-            for agent_id, watched in list(self._watched.items()):
+            interval = self._settings.auto_checkpoint_interval_seconds
+            due = [
+                (agent_id, watched)
+                for agent_id, watched in self._watched.items()
+                if watched.idle_after is None or watched.has_changed(now, interval) or watched.is_idle(now)
+            ]
+            for agent_id, watched in due:
                 try:
                     await self._look(agent_id, watched, now)
                 except Exception:
@@ -86,14 +100,13 @@ class Watch:
             return
         if watched.idle_after is None:
             watched.idle_after = state.specification.lifecycle.suspend_idle_after_seconds or 0.0
-        interval = self._settings.auto_checkpoint_interval_seconds
-        if interval and watched.changed_since is not None and now - watched.changed_since >= interval:
+        if watched.has_changed(now, self._settings.auto_checkpoint_interval_seconds):
             watched.changed_since = None
             await self._decide(
                 agent_id,
                 RequestCheckpoint(checkpoint_id=uuid.uuid4().hex, checkpoint_type="auto", node_id=self._node_id),
             )
-        if watched.idle_after and now - watched.last_heard >= watched.idle_after:
+        if watched.is_idle(now):
             watched.last_heard = now
             if not state.executions:
                 await self._decide(

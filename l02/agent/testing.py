@@ -32,7 +32,7 @@ from l02.agent.protocol import (
     encode,
 )
 from l02.agent.tools import run_tool
-from l02.agent.values import to_json
+from l02.agent.values import State, from_bytes, to_json
 
 __all__ = ["START", "Outcome", "run"]
 
@@ -63,10 +63,10 @@ async def run(
     `tools` stand in for MCP tools: functions, sync or async, that take the arguments by name; what one raises, the
     handler sees as a `ToolError` with code E2001 (or the `ToolError` itself). The agent's own tools run for real
     unless they are named there. `signals` are the payloads already sent; a wait for another one times out. Sleeps
-    end at once and random numbers are always the same. Raises what the handler raises.
+    end at once, checkpoints are not kept, and random numbers are always the same. Raises what the handler raises.
     """
     node = _FakeNode(agent, tools or {}, signals or {})
-    execute = Execute("test", _as_json(message), _as_json(dict(state or {})))
+    execute = Execute("test", _as_json(message), _as_json({key: _kept(value) for key, value in (state or {}).items()}))
     execution = Execution(agent, execute, node.receive, _settle)
     node.execution = execution
     try:
@@ -75,11 +75,15 @@ async def run(
     finally:
         await node.close()
     final = {key: value for key, value in execute.state.items() if key not in changes.delete}
-    return Outcome(output, final | _as_json(changes.set), node.calls, node.emitted)
+    return Outcome(output, dict(State(final | _as_json(changes.set))), node.calls, node.emitted)
 
 
 async def _settle() -> None:
     await asyncio.sleep(0)
+
+
+def _kept(value: Any) -> Any:
+    return from_bytes(value) if isinstance(value, bytes) else value
 
 
 def _as_json(value: Any) -> Any:

@@ -20,7 +20,15 @@ from bus.streams import (
     VIEWS_BUCKET,
     stream_configs,
 )
-from bus.subjects import PARTITIONS_BUCKET, AggregateId, command_subject, dead_subject, stream_subject, timer_subject
+from bus.subjects import (
+    PARTITIONS_BUCKET,
+    AggregateId,
+    command_subject,
+    dead_subject,
+    retry_subject,
+    stream_subject,
+    timer_subject,
+)
 from domain.agent.commands import Restart
 from l02.catalogue.markdown import table
 from l02.catalogue.schemas import SCHEMAS, name_of, reference_to
@@ -68,8 +76,13 @@ def _dead_letters() -> str:
     fields = fields_words(SCHEMAS[name_of(DeadLetter)])
     return f"""\
 A message that cannot be read, or whose handling keeps failing, is kept on `{dead_subject("<consumer>")}` with the
-reason, and holds nothing up. `l02 dead list`, `show` and `retry` work on them; `retry` publishes it again where it was
-meant to go and takes it off the list, unless it is `truncated`: of a very large one only the beginning is kept.
+reason, and holds nothing up. `l02 dead list`, `show` and `retry` work on them. `retry` publishes a command again where
+it was meant to go and takes it off the list, unless it is `truncated`: of a very large one only the beginning is kept.
+
+An event is on record already, and published again it would be another one. So `retry` asks the handler that failed on
+it, on `{retry_subject("<consumer>")}` with the event's sequence, to handle it once more (an empty answer: done). The
+letter stays if that fails, or if no node that runs has this handler. That of a node that is gone for good may be left
+to its 30 days: whoever takes over its agents looks at their events, not at letters.
 
 Its fields: {fields}."""
 

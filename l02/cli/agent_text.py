@@ -53,6 +53,10 @@ def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
     ]
     if agent.fleet_id:
         pairs.insert(2, ("fleet", agent.fleet_id))
+    if agent.forked_from:
+        pairs.append(("forked from", agent.forked_from))
+    if agent.checkpoint_id:
+        pairs.append(("checkpoint", agent.checkpoint_id))
     if agent.suspend_reason:
         pairs.append(("suspended for", agent.suspend_reason))
     if agent.last_error:

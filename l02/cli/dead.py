@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
     dead = typer.Typer(
         name="dead",
-        help="List, show and send again the messages that could not be handled.",
+        help="List, show and retry the messages that could not be handled.",
         epilog="Example: l02 dead list",
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -63,12 +63,18 @@ def show_letter(number: Number, data_dir: DataDir = None, as_json: AsJson = Fals
 
 
 def retry_letter(number: Number, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Send one of them again where it was meant to go, and take it off the list."""
+    """Give one of them again to who could not handle it, and take it off the list.
+
+    A command is sent again. An event is on record already, so its handler is asked to handle it once more: the node
+    has to run. If that fails, the letter stays.
+    """
 
     async def work(client: Client) -> None:
         letter = await client.retry_dead_letter(number)
         if as_json:
             print_json({"sequence": letter.sequence, "subject": letter.subject})
+        elif letter.is_event:
+            print_line(f"{letter.sequence} was handled: event {letter.origin}, by {letter.consumer}")
         else:
             print_line(f"{letter.sequence} was sent to {letter.subject}")
 
@@ -98,6 +104,7 @@ def _pairs(letter: DeadLetter) -> list[tuple[str, str]]:
         ("time", f"{letter.time:%Y-%m-%d %H:%M:%S} UTC"),
         ("consumer", f"{letter.consumer}, after {letter.deliveries} deliveries"),
         ("subject", letter.subject),
+        ("origin", f"message {letter.origin} of its stream" if letter.origin else "-"),
         ("headers", "\n".join(f"{name}: {value}" for name, value in letter.headers.items()) or "-"),
         ("reason", f"{letter.code}: {letter.reason}"),
         ("body", letter.body.decode(errors="backslashreplace")),

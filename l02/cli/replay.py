@@ -77,7 +77,7 @@ async def _replay(agent_id: str | None, to: int | datetime, data_dir: Path | Non
 
 
 def verify(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Replay all events and compare with what comes of it: the tables, the live views, and the log with itself.
+    """Replay all events and compare with what comes of it: tables, live views, snapshots, and the log with itself.
 
     All goes on meanwhile. With --json, one difference a line, then a summary. Exit code 1 if anything differs.
     """

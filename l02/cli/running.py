@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from domain.errors import Failure
     from l02.client import Client
 
-__all__ = ["CommandFailed", "reporting", "run", "run_with_client"]
+__all__ = ["CommandFailed", "reporting", "run", "run_with_client", "until_told_to_end"]
 
 _FAILED = 1
 _UNREACHABLE = 3
@@ -44,7 +44,7 @@ def run(work: Coroutine[Any, Any, None], *, as_json: bool) -> None:
 
     with reporting(as_json):
         _log_to_stderr()
-        asyncio.run(_until_told_to_end(work))
+        asyncio.run(until_told_to_end(work))
 
 
 @contextmanager
@@ -72,7 +72,7 @@ async def _connected(work: Callable[[Client], Coroutine[Any, Any, None]], data_d
         await work(client)
 
 
-async def _until_told_to_end(work: Coroutine[Any, Any, None]) -> None:
+async def until_told_to_end(work: Coroutine[Any, Any, None]) -> None:
     """Do the work, unless a signal comes first; then end it in an orderly way and exit with that signal's code."""
     import asyncio
 

@@ -16,8 +16,9 @@ _SHOWN_CHARACTERS = 200
 class Difference(Struct, frozen=True, kw_only=True):
     """Something that is not as the events say, or an event that cannot be.
 
-    `place` is events, the name of a table, or views; `sequence` the event that it is about, for a row or a view the
-    last one that it has to reflect. `expected` and `found` are the values of `field`, if it is about one.
+    `place` is events, the name of a table, views, or snapshots; `sequence` the event that it is about, for a row, a
+    view or a snapshot the last one that it has to reflect. `expected` and `found` are the values of `field`, if it is
+    about one.
     """
 
     place: str

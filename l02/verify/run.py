@@ -10,6 +10,7 @@ from bus.connection import Bus
 from l02.discovery import reaching
 from l02.verify.difference import Difference, Report
 from l02.verify.replayed import Replayed
+from l02.verify.snapshots import compare_snapshots
 from l02.verify.tables import open_tables
 from l02.verify.views import compare_views
 
@@ -36,7 +37,9 @@ async def verify(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     patience: float = _PATIENCE_SECONDS,
 ) -> Summary:
-    """Replay all events and compare the tables and the live views with what comes of it, while all goes on.
+    """Replay all events and compare what comes of it with the tables, the live views and the snapshots.
+
+    All goes on meanwhile.
 
     Each difference is told to `report` when it is found; `on_progress` is told which event of which is replayed. A
     projection gets `patience` seconds to come as far as the log was at the beginning, a replica of the stream too.
@@ -59,6 +62,7 @@ async def verify(
         await tables.compare(replayed, count, patience)
         with reaching():
             await compare_views(bus, replayed, count, patience)
+            await compare_snapshots(bus, replayed, count, patience)
     return Summary(
         sequence=compared_at,
         events=replayed.events,

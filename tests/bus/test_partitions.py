@@ -68,13 +68,14 @@ async def test_nodes_come_and_go_while_commands_are_handled(
     fresh_nats: EmbeddedNats, bus: Bus, repository: Repository[State], store: EventStore
 ) -> None:
     async with processing(bus, repository) as first:
-        sending = asyncio.create_task(send_all(bus, 0, LENGTH))
+        sending = asyncio.create_task(send_all(bus, 0, LENGTH // 2))
         async with connect(fresh_nats.url, name="second") as other:
             second = Repository(TOY, EventStore(other))
             async with processing(other, second, "n2") as joined:
                 await until(lambda: len(joined._partitions._held) > 0)
                 await until(lambda: not first._partitions._held.keys() & joined._partitions._held.keys())
                 await sending
+                await send_all(bus, LENGTH // 2, LENGTH // 2)
                 await assert_all_once_and_in_order(bus, store, LENGTH)
                 assert second._loaded, "the second had something to do"
 

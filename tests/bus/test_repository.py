@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from bus.codec import RecordedEvent, UnreadableEvent
 from bus.embedded import EmbeddedNats
 from bus.event_store import EventStore
 from bus.repository import CommandIdReused, Repository
+from domain.agent.commands import Signal
 from domain.errors import ErrorCode, Failure
 from tests.bus.toy import TOY, State, agent, another_process, message, metadata, payloads, signal
 
@@ -46,6 +48,21 @@ async def test_a_repeated_command_is_answered_and_not_decided(
             await asked.decide("a1", signal(9), metadata("c1", "another"))
         assert reused.value.code is ErrorCode.COMMAND_INVALID
     assert len(await store.load(agent("a1"))) == 3
+
+
+async def test_a_command_is_completed_before_it_is_decided(repository: Repository[State]) -> None:
+    async def prepare(command: Signal) -> Signal:
+        if command.payload == "unknown":
+            raise Failure(ErrorCode.AGGREGATE_NOT_FOUND, "nobody knows it")
+        return replace(command, payload=f"{command.payload}, known")
+
+    repository.before_deciding(Signal, prepare)
+    await repository.decide("a1", signal("this"), metadata("c1", "hash"))
+    assert (await repository.load("a1")).state == ("this, known",)
+    with pytest.raises(Failure, match="nobody knows it"):
+        await repository.decide("a1", signal("unknown"), metadata())
+    again = await repository.decide("a1", signal("unknown"), metadata("c1", "hash"))
+    assert again.repeated is not None, "what was handled is not looked up again"
 
 
 async def test_an_expected_version_that_does_not_fit_is_a_conflict(

@@ -10,6 +10,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,31 @@ async def test_events_for_programs_and_for_people(fresh_nats: EmbeddedNats, appe
     assert b"agent.signal.received" in printed
     assert b"x" * 1000 in printed
     assert errors == b""
+
+
+async def test_events_of_a_type_since_a_point(fresh_nats: EmbeddedNats, append: Append) -> None:
+    await append("a1", REQUESTED, SIGNAL)
+    began = datetime.now(UTC)
+    await append("a1", REQUESTED, SIGNAL)
+    await append("a2", SIGNAL)
+
+    async def sequences(*words: str) -> list[int]:
+        async with program(fresh_nats, "events", "--json", *words) as process:
+            printed, errors = await process.communicate()
+        assert (process.returncode, errors) == (0, b"")
+        return [json.loads(line)["sequence"] for line in printed.splitlines()]
+
+    assert await sequences("--since", "3") == [3, 4, 5]
+    assert await sequences("--since", "3", "--type", "agent.signal.received") == [4, 5]
+    assert await sequences("a1", "--since", "2", "--type", "agent.signal.*") == [2, 4]
+    assert await sequences("--since", began.isoformat()) == [3, 4, 5]
+    assert await sequences("--since", began.astimezone(timezone(timedelta(hours=9))).isoformat()) == [3, 4, 5]
+    assert await sequences("--since", "1h", "--type", "agent.spawn.requested") == [1, 3]
+    assert await sequences("--since", "6") == []
+    for words, said in ((["--since", "yesterday"], b"a duration (10m)"), (["--type", "agent.born"], b"E2110")):
+        async with program(fresh_nats, "events", *words) as process:
+            printed, errors = await process.communicate()
+        assert (process.returncode != 0, printed, said in errors) == (True, b"", True)
 
 
 async def test_the_data_directory_leads_to_the_server(fresh_nats: EmbeddedNats, append: Append, tmp_path: Path) -> None:

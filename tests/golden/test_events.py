@@ -11,6 +11,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from bus.codec import UnreadableEvent, cloud_event, decode_event
+from domain.agent import events as e
 from domain.aggregates import EVENT_TYPES
 from tests.golden.samples import EVENTS, SAMPLES, encoded, file_name
 from tests.golden.write import write
@@ -62,6 +63,16 @@ def test_its_sample_leaves_no_field_out(event_type: str) -> None:
 def test_extensions_of_others_do_not_matter(event_type: str) -> None:
     stored = msgspec.json.decode(golden(event_type), type=dict[str, Any])
     assert decode_event(msgspec.json.encode({**stored, "dataschema": "urn:x"}), 42) == SAMPLES[event_type]
+
+
+def test_what_an_earlier_version_did_not_say() -> None:
+    """Agents of before are not suspended for idleness, and no failure of before was to be mended by a person."""
+    spawn = decode_event((EVENTS / "agent.spawn.requested.json").read_bytes(), 42).event
+    failed = decode_event((EVENTS / "agent.execution.failed.json").read_bytes(), 42).event
+    assert isinstance(spawn, e.SpawnRequested)
+    assert isinstance(failed, e.ExecutionFailed)
+    assert spawn.spec.lifecycle.suspend_idle_after_seconds is None
+    assert not failed.held
 
 
 def test_what_is_not_set_of_the_envelope_is_left_out() -> None:

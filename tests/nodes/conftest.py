@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import sys
 from asyncio.subprocess import Process
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,9 +18,9 @@ import pytest
 import pytest_asyncio
 
 from bus.embedded import EmbeddedNats
-from bus.partitions import COMMAND_PARTITIONS
+from bus.partitions import COMMAND_PARTITIONS, _owner, command_partition
 from bus.streams import PARTITIONS_STREAM
-from bus.subjects import partition_subject
+from bus.subjects import AggregateId, partition_subject
 from domain.agent import events as e
 from domain.agent.state import Status
 from domain.node.state import NodeStatus
@@ -104,13 +106,24 @@ async def client(cluster: Cluster) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def spawn(client: Client, cluster: Cluster) -> Callable[[int], Awaitable[dict[str, str]]]:
-    """Make a number of agents; on which node each is."""
+    """Make that many agents on each node; on which node each is."""
 
-    async def make(count: int) -> dict[str, str]:
-        results = await asyncio.gather(*(client.spawn(cluster.agent(), id=f"a{number}") for number in range(count)))
-        return {result.agent_id: result.node_id or "" for result in results}
+    async def make(each: int) -> dict[str, str]:
+        joined = await _joined(client)
+        ids: list[str] = []
+        for node_id in joined:
+            names = (f"a{number}" for number in itertools.count())
+            ids += itertools.islice((name for name in names if _falls_to(name, joined) == node_id), each)
+        results = await asyncio.gather(*(client.spawn(cluster.agent(), id=agent_id) for agent_id in ids))
+        spawned = {result.agent_id: result.node_id or "" for result in results}
+        assert Counter(spawned.values()) == dict.fromkeys(joined, each)
+        return spawned
 
     return make
+
+
+def _falls_to(agent_id: str, joined: list[str]) -> str:
+    return _owner(command_partition(AggregateId("agent", agent_id)), joined)
 
 
 async def until(fact: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
@@ -127,14 +140,18 @@ async def nodes_by_state(client: Client) -> dict[str, NodeStatus]:
     return {node.node_id: node.state for node in await client.nodes()}
 
 
+async def _joined(client: Client) -> list[str]:
+    return [node_id for node_id, state in (await nodes_by_state(client)).items() if state is NodeStatus.JOINED]
+
+
 async def both_share(client: Client) -> bool:
-    """Whether two nodes are there, and each has some of the partitions."""
-    joined = [node_id for node_id, state in (await nodes_by_state(client)).items() if state is NodeStatus.JOINED]
-    owners = set()
+    """Whether two nodes are there, and each partition is where it falls to."""
+    joined = await _joined(client)
     for name in COMMAND_PARTITIONS:
         record = await client._bus.stored(PARTITIONS_STREAM, last_on=partition_subject(name))
-        owners.add(json.loads(record.data)["owner"] if record is not None else "")
-    return len(joined) == 2 and owners == set(joined)
+        if record is None or json.loads(record.data)["owner"] != _owner(name, joined):
+            return False
+    return len(joined) == 2
 
 
 async def events_of(client: Client, agent_id: str, kind: type[Any]) -> list[Any]:

@@ -19,7 +19,7 @@ from l02.verify import verify
 from tests.nodes.conftest import Cluster, are_running, both_share, events_of, has_called, nodes_by_state, until
 
 Spawn = Callable[[int], Awaitable[dict[str, str]]]
-AGENTS = 10
+EACH = 5
 
 
 def steps(agent_id: str) -> dict[str, Any]:
@@ -58,8 +58,7 @@ async def test_agents_of_a_node_that_is_gone_go_on_elsewhere(
 ) -> None:
     async with cluster.node("one") as one, cluster.node("two") as two:
         await until(lambda: both_share(client))
-        spawned = await spawn(AGENTS)
-        assert set(spawned.values()) == {one.node_id, two.node_id}, "nothing would be tested"
+        spawned = await spawn(EACH)
         ids = list(spawned)
         work = [asyncio.create_task(client.execute(agent_id, steps(agent_id))) for agent_id in ids]
         for agent_id in ids:
@@ -79,14 +78,13 @@ async def test_a_node_that_was_taken_for_dead_and_goes_on_can_write_nothing(
 ) -> None:
     async with cluster.node("one") as one, cluster.node("two") as two:
         await until(lambda: both_share(client))
-        spawned = await spawn(AGENTS)
+        spawned = await spawn(EACH)
         ids = list(spawned)
         work = [asyncio.create_task(client.execute(agent_id, steps(agent_id))) for agent_id in ids]
         for agent_id in ids:
             await until(lambda agent_id=agent_id: has_called(client, agent_id, 1))  # type: ignore[misc]
         one.send(signal.SIGSTOP)
         moved = [agent_id for agent_id, node_id in spawned.items() if node_id == one.node_id]
-        assert moved
         await until(lambda: are_running(client, moved, two.node_id))
         one.send(signal.SIGCONT)
         outputs = [result.output for result in await asyncio.gather(*work)]
@@ -102,9 +100,9 @@ async def test_a_call_under_way_that_must_not_be_made_twice_asks_a_person(
     cluster: Cluster, client: Client, spawn: Spawn
 ) -> None:
     async with cluster.node("one") as one:
-        await spawn(1)
+        [agent_id] = await spawn(1)
         work = asyncio.create_task(
-            client.execute("a0", {"steps": [["tool", "note", {"text": "mail", "seconds": 3600}]]})
+            client.execute(agent_id, {"steps": [["tool", "note", {"text": "mail", "seconds": 3600}]]})
         )
         await until(lambda: _is_noted(cluster, "mail"))
         async with cluster.node("two") as two:
@@ -113,8 +111,8 @@ async def test_a_call_under_way_that_must_not_be_made_twice_asks_a_person(
             with pytest.raises(Failure, match="not declared idempotent") as caught:
                 await work
             assert caught.value.code is ErrorCode.TOOL_INVOCATION_FAILED
-            assert await are_running(client, ["a0"], two.node_id)
-            assert (await client.execute("a0", "and now?")).output == "and now?"
+            assert await are_running(client, [agent_id], two.node_id)
+            assert (await client.execute(agent_id, "and now?")).output == "and now?"
     assert cluster.noted() == ["mail"]
 
 
@@ -123,7 +121,7 @@ async def test_an_agent_that_was_to_end_is_ended_by_who_takes_it_over(
 ) -> None:
     async with cluster.node("one") as one, cluster.node("two"):
         await until(lambda: both_share(client))
-        spawned = await spawn(AGENTS)
+        spawned = await spawn(EACH)
         ids = [agent_id for agent_id, node_id in spawned.items() if node_id == one.node_id]
         one.send(signal.SIGSTOP)
         ending = [asyncio.create_task(client.terminate(agent_id)) for agent_id in ids]
@@ -137,7 +135,7 @@ async def test_a_node_that_comes_back_does_its_share_again(cluster: Cluster, cli
     async with cluster.node("two") as two:
         async with cluster.node("one") as one:
             await until(lambda: both_share(client))
-            spawned = await spawn(AGENTS)
+            spawned = await spawn(EACH)
         await until(lambda: are_running(client, list(spawned), two.node_id))
         async with cluster.node("one") as again:
             assert again.node_id == one.node_id

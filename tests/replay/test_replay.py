@@ -105,6 +105,23 @@ async def test_what_cannot_be_replayed(bus: Bus) -> None:
         await replay_agent(bus, "a2", 4)
 
 
+async def test_the_command_as_of_a_time(fresh_nats: EmbeddedNats, bus: Bus) -> None:
+    where = {"L02_NATS_URL": fresh_nats.url}
+    await h.append_events(bus, [h.spawn_requested(), h.spawned("a1")], "a1")
+    before = datetime.now(UTC)
+    await h.append_events(bus, [h.started("x1")], "a1", first_version=3)
+    await h.append_events(bus, [h.spawn_requested()], "a2")
+    for words, agents in (([before.isoformat()], {"a1": 2}), (["0s"], {"a1": 3, "a2": 1}), (["1d"], {})):
+        code, printed, errors = await program("replay", "--to", *words, "--json", **where)
+        assert (code, errors) == (0, "")
+        assert {view["id"]: view["version"] for view in json.loads(printed)} == agents
+    code, printed, _ = await program("replay", "a1", "--to", before.isoformat(), "--json", **where)
+    assert (code, json.loads(printed)["sequence"]) == (0, 2)
+    code, printed, errors = await program("replay", "a2", "--to", before.isoformat(), **where)
+    assert (code, printed) == (1, "")
+    assert "E2111" in errors
+
+
 async def test_a_server_that_no_node_has_used(fresh_nats: EmbeddedNats) -> None:
     code, printed, errors = await program("replay", "--to", "1", L02_NATS_URL=fresh_nats.url)
     assert (code, printed) == (3, "")

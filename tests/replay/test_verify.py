@@ -23,6 +23,7 @@ from l02.verify import verify
 from projections.agents import AgentView
 from projections.bucket import ViewBucket
 from projections.database import DatabaseUnreachable, connect
+from projections.tables import TABLES
 from projections.views import POSITION_KEY, stored_position
 from tests.projections import history as h
 from tests.replay.conftest import found, program, project
@@ -208,9 +209,7 @@ async def test_projections_that_do_not_come(bus: Bus, healthy: str) -> None:
     newest = await h.append_events(bus, [h.spawn_requested()], "late")
     differences, summary = await found(bus, healthy, patience=0.2)
     assert [(it.place, it.field, it.expected, it.found) for it in differences] == [
-        ("agents", "position", newest, COUNT),
-        ("executions", "position", newest, COUNT),
-        ("nodes", "position", newest, COUNT),
+        *((name, "position", newest, COUNT) for name in TABLES),
         ("views", "position", newest, COUNT),
     ]
     assert summary.sequence == newest

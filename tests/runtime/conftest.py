@@ -8,6 +8,8 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import msgspec
 import pytest_asyncio
@@ -124,3 +126,16 @@ async def until(
 async def pid_of(client: Client, agent_id: str) -> int:
     """The agent's newest process."""
     return [event.pid for event in await history(client, agent_id) if isinstance(event, e.AgentSpawned)][-1]
+
+
+async def fetch(node: Node, path: str) -> tuple[int, str]:
+    """What a node answers to GET."""
+
+    def get() -> tuple[int, str]:
+        try:
+            with urlopen(f"{node.runtime['http_url']}{path}", timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except HTTPError as error:
+            return error.code, error.read().decode()
+
+    return await asyncio.to_thread(get)

@@ -55,6 +55,11 @@ FROM_AGENT: list[tuple[AgentMessage, bytes]] = [
         b'{"type":"call","execution_id":"x","call":5,"kind":"signal","name":"approve","timeout":null}',
     ),
     (
+        Call("x", 7, "checkpoint", label=None, state=StateChanges({"a": 1}, ["b"])),
+        b'{"type":"call","execution_id":"x","call":7,"kind":"checkpoint","label":null,'
+        b'"state":{"set":{"a":1},"delete":["b"]}}',
+    ),
+    (
         Call("x", 6, "signal", name="approve", timeout=2.0),
         b'{"type":"call","execution_id":"x","call":6,"kind":"signal","name":"approve","timeout":2.0}',
     ),
@@ -146,6 +151,8 @@ def test_a_program_may_leave_out_what_has_nothing_in_it() -> None:
         b'{"type":"call","execution_id":"x","call":1,"kind":"tool","tool":"t"}',
         b'{"type":"call","execution_id":"x","call":1,"kind":"sleep","seconds":-1}',
         b'{"type":"call","execution_id":"x","call":1,"kind":"signal","name":"s"}',
+        b'{"type":"call","execution_id":"x","call":1,"kind":"checkpoint","label":null}',
+        b'{"type":"call","execution_id":"x","call":1,"kind":"checkpoint","label":"","state":{}}',
         b'{"type":"emit","execution_id":"x","n":-1,"delta":""}',
         b'{"type":"tool_result","execution_id":"x","call":1,"ok":true}',
         b'{"type":"tool_result","execution_id":"x","call":1,"ok":false,"result":1}',

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from l02.agent import Agent, Context, ToolError
+from l02.agent.protocol import StateChanges
 from l02.agent.testing import Outcome, run
 
 
@@ -54,6 +55,33 @@ async def test_a_handler_with_everything() -> None:
     assert [call.call for call in outcome.calls] == list(range(1, 9))
     assert outcome.calls[6].arguments == {"url": "u"}
     assert state == {"list": [], "old": 1, "kept": 2}  # the caller's is left alone
+
+
+async def test_state_of_bytes_and_a_checkpoint() -> None:
+    agent = Agent("a")
+
+    @agent.on_message
+    async def handle(ctx: Context, message: Any) -> Any:
+        ctx.state["raw"] += b"\xff"
+        return [await ctx.checkpoint("half"), await ctx.checkpoint()]
+
+    outcome = await run(agent, state={"raw": b"\x00", "text": "t"})
+    assert outcome.output == ["checkpoint-1", "checkpoint-2"]
+    assert outcome.state == {"raw": b"\x00\xff", "text": "t"}
+    assert [(call.kind, call.label) for call in outcome.calls] == [("checkpoint", "half"), ("checkpoint", None)]
+    assert outcome.calls[0].state == StateChanges({"raw": {"$bytes": "AP8="}}, [])
+
+
+@pytest.mark.parametrize("label", ["", "x" * 201, 5])
+async def test_a_label_is_a_short_text(label: Any) -> None:
+    agent = Agent("a")
+
+    @agent.on_message
+    async def handle(ctx: Context, message: Any) -> Any:
+        return await ctx.checkpoint(label)
+
+    with pytest.raises(ValueError, match="1 to 200 characters"):
+        await run(agent)
 
 
 async def test_a_generator() -> None:

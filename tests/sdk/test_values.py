@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l02.agent.protocol import Complete, StateChanges
-from l02.agent.values import State, to_json
+from l02.agent.values import State, as_bytes, to_json
 
 from .harness import agent
 
@@ -100,6 +100,28 @@ def test_a_value_that_would_be_read_back_differently_is_refused_where_it_is_set(
     with pytest.raises(TypeError, match=r"ctx\.state\['key'\]"):
         state["key"] = value
     assert dict(state) == {}
+
+
+def test_bytes_are_kept_as_what_they_are() -> None:
+    state = State({"raw": {"$bytes": "AAE="}, "same": {"$bytes": "AAE="}})
+    assert state["raw"] == state["same"] == b"\x00\x01"
+    state["raw"] += b"\x02"
+    state["new"] = b""
+    assert _plain(state.changes()) == ({"raw": {"$bytes": "AAEC"}, "new": {"$bytes": ""}}, [])
+
+
+@given(st.binary())
+def test_any_bytes_come_back(value: bytes) -> None:
+    state = State({})
+    state["key"] = value
+    assert State(_plain(state.changes())[0])["key"] == value
+
+
+@pytest.mark.parametrize(
+    "value", [{"$bytes": "not base64!"}, {"$bytes": 1}, {"$bytes": "AA==", "more": 1}, ["AA=="], 1]
+)
+def test_what_does_not_stand_for_bytes(value: object) -> None:
+    assert as_bytes(value) is None
 
 
 def test_a_key_is_text() -> None:

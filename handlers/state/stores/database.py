@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
 
 if TYPE_CHECKING:
-    from asyncpg import Pool, Record
+    from asyncpg import Connection, Record
 
-    PgPool = Pool[Record]
+    PgConnection = Connection[Record]
 
-__all__ = ["UNANSWERED", "open_pool", "sql"]
+__all__ = ["UNANSWERED", "Database", "open_database", "sql"]
 
 SCHEMA = "l02"
 
 _MIGRATION_LOCK = 0x6C3032  # "l02" in ASCII; whoever makes tables in the schema takes it
-_POOL_SIZE = 4
+_CONNECTIONS = 4
 _CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 30.0
 
@@ -34,30 +35,84 @@ def sql(name: str) -> str:
     return (files("handlers.state") / "sql" / f"{name}.sql").read_text()
 
 
+class Database:
+    """A few connections that are used in turns. All methods raise what is in `UNANSWERED`.
+
+    asyncpg's own pool takes as long to lend a connection and to take it back as a small load takes.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._idle: list[PgConnection] = []
+        self._lent = asyncio.Semaphore(_CONNECTIONS)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[PgConnection]:
+        """One for the caller alone, as long as the context lasts; the one that was used last, if it lives."""
+        async with self._lent:
+            connection = None
+            while self._idle and (connection is None or connection.is_closed()):
+                connection = self._idle.pop()
+            if connection is None or connection.is_closed():
+                connection = await self._connect()
+            try:
+                yield connection
+            finally:
+                # A transaction that was cut off by a cancellation ends with its connection.
+                if connection.is_closed() or connection.is_in_transaction():
+                    connection.terminate()
+                else:
+                    self._idle.append(connection)
+
+    async def execute(self, statement: str, *arguments: object) -> None:
+        """Carry out a statement."""
+        async with self.connection() as connection:
+            await connection.execute(statement, *arguments)
+
+    async def fetch(self, statement: str, *arguments: object) -> list[Record]:
+        """All rows of a statement."""
+        async with self.connection() as connection:
+            return await connection.fetch(statement, *arguments)
+
+    async def fetchrow(self, statement: str, *arguments: object) -> Record | None:
+        """Its first row, if it has one."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(statement, *arguments)
+
+    async def fetchval(self, statement: str, *arguments: object) -> Any:
+        """The first column of its first row, None if it has none."""
+        async with self.connection() as connection:
+            return await connection.fetchval(statement, *arguments)
+
+    def close(self) -> None:
+        """Give the connections up. Not by asking for it: the server may be gone, and nothing is under way."""
+        for connection in self._idle:
+            connection.terminate()
+
+    async def _connect(self) -> PgConnection:
+        return await asyncpg.connect(
+            self._url,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_COMMAND_SECONDS,
+            server_settings={
+                "search_path": SCHEMA,
+                "application_name": "l02-state",
+                # Every statement here goes by keys; planning one anew would take longer than carrying it out.
+                "plan_cache_mode": "force_generic_plan",
+            },
+        )
+
+
 @asynccontextmanager
-async def open_pool(url: str) -> AsyncIterator[PgPool]:
-    """Connections, with the tables made if they are not there. Raises asyncpg's errors, OSError or TimeoutError."""
-    async with asyncpg.create_pool(
-        url,
-        min_size=1,
-        max_size=_POOL_SIZE,
-        timeout=_CONNECT_SECONDS,
-        command_timeout=_COMMAND_SECONDS,
-        server_settings={
-            "search_path": SCHEMA,
-            "application_name": "l02-state",
-            # Every statement here goes by keys; planning one anew would take longer than carrying it out.
-            "plan_cache_mode": "force_generic_plan",
-        },
-        reset=_leave_as_it_is,
-    ) as pool:
-        async with pool.acquire() as connection, connection.transaction():
+async def open_database(url: str, tables: Literal["state", "langgraph"]) -> AsyncIterator[Database]:
+    """The database at `url`, in which the tables are made if they are not there. Raises what is in `UNANSWERED`."""
+    database = Database(url)
+    try:
+        async with database.connection() as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-            if await connection.fetchval("SELECT to_regclass('state_chunks')") is None:
-                await connection.execute(sql("tables"))
-        yield pool
-
-
-async def _leave_as_it_is(_: object) -> None:
-    """No statement here leaves anything in its session, and resetting one takes as long as a small load."""
+            if await connection.fetchval("SELECT to_regclass($1)", f"{tables}_checkpoints") is None:
+                await connection.execute(sql(f"{tables}_tables"))
+        yield database
+    finally:
+        database.close()

@@ -18,7 +18,7 @@ from handlers.state.stores.chunks import chunks_of
 from handlers.state.stores.compression import Damaged, pack, unpack
 from handlers.state.stores.content import PartsReader, pieces_of, size_of
 
-__all__ = ["CHUNKS_AT_ONCE", "Chunk", "ContentReader", "HashedContent", "pack_all"]
+__all__ = ["CHUNKS_AT_ONCE", "Chunk", "ContentReader", "HashedContent", "in_thread", "pack_all"]
 
 CHUNKS_AT_ONCE = 16
 # Up to here a content is one chunk: it is stored with one statement, and searching for cuts would take longer.
@@ -57,12 +57,12 @@ class HashedContent:
 
     async def packed(self, compression: Compression) -> bytes:
         """The one chunk, packed; `sha256` is then its hash too."""
-        return await _in_thread(self.size, self._pack, compression)
+        return await in_thread(self.size, self._pack, compression)
 
     async def groups(self) -> AsyncIterator[list[Chunk]]:
         """Its chunks in their order, at most CHUNKS_AT_ONCE at a time, and at least one."""
         chunks = iter([self._joined()]) if self.is_one_chunk else chunks_of(pieces_of(self._parts))
-        while group := await _in_thread(self.size, self._hash, islice(chunks, CHUNKS_AT_ONCE)):
+        while group := await in_thread(self.size, self._hash, islice(chunks, CHUNKS_AT_ONCE)):
             yield group
 
     def _pack(self, compression: Compression) -> bytes:
@@ -83,7 +83,7 @@ class HashedContent:
 
 async def pack_all(chunks: list[Chunk], compression: Compression) -> list[bytes]:
     """The chunks as they are stored."""
-    return await _in_thread(_NO_THREAD_BYTES + 1, lambda: [pack(chunk.content, compression) for chunk in chunks])
+    return await in_thread(_NO_THREAD_BYTES + 1, lambda: [pack(chunk.content, compression) for chunk in chunks])
 
 
 class ContentReader:
@@ -97,7 +97,7 @@ class ContentReader:
     async def take(self, stored: list[bytes]) -> None:
         """The next chunks, as they were stored. Raises Failure (E2033)."""
         try:
-            await _in_thread(sum(map(len, stored)), self._take, stored)
+            await in_thread(sum(map(len, stored)), self._take, stored)
         except (Damaged, ValueError) as error:
             raise self.damaged(str(error)) from error
 
@@ -121,5 +121,6 @@ class ContentReader:
             self._reader.feed(content)
 
 
-async def _in_thread(size: int, work: Callable[..., T], *arguments: object) -> T:
+async def in_thread(size: int, work: Callable[..., T], *arguments: object) -> T:
+    """What `work` gives, done in a thread if it is for so many bytes that others would wait."""
     return work(*arguments) if size <= _NO_THREAD_BYTES else await asyncio.to_thread(work, *arguments)

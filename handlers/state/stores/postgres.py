@@ -9,19 +9,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import asyncpg
 
 from domain.errors import ErrorCode, Failure
 from handlers.state.checkpoint_store import Saved
 from handlers.state.settings import Compression
-from handlers.state.stores.database import UNANSWERED, open_pool, sql
+from handlers.state.stores.database import UNANSWERED, Database, open_database, sql
 from handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
 from handlers.state.stores.location import Location
-
-if TYPE_CHECKING:
-    from handlers.state.stores.database import PgPool
 
 __all__ = ["PostgresCheckpoints", "open_postgres_checkpoints"]
 
@@ -32,8 +28,8 @@ _ATTEMPTS = 3
 class PostgresCheckpoints:
     """A `CheckpointStore`. Its sizes are in bytes."""
 
-    def __init__(self, pool: PgPool, compression: Compression, limit: int) -> None:
-        self._pool = pool
+    def __init__(self, database: Database, compression: Compression, limit: int) -> None:
+        self._database = database
         self._compression = compression
         self._limit = limit
 
@@ -50,7 +46,7 @@ class PostgresCheckpoints:
         location = Location.parse(storage_location, _STORE)
         reader, position = ContentReader(storage_location), 0
         with _answered(ErrorCode.RESTORE_FAILED, f"{storage_location} cannot be read"):
-            while rows := await self._pool.fetch(sql("load"), *_key(location), position, CHUNKS_AT_ONCE):
+            while rows := await self._database.fetch(sql("load"), *_key(location), position, CHUNKS_AT_ONCE):
                 position = rows[-1]["position"]
                 # A chunk that is gone is missing in the content's hash.
                 await reader.take([row["data"] for row in rows if row["data"] is not None])
@@ -63,14 +59,14 @@ class PostgresCheckpoints:
     async def delete(self, storage_location: str) -> None:
         location = Location.parse(storage_location, _STORE)
         with _answered(ErrorCode.CHECKPOINT_FAILED, f"{storage_location} is not deleted"):
-            await self._pool.execute(
+            await self._database.execute(
                 "DELETE FROM state_checkpoints WHERE agent_id = $1 AND checkpoint_id = $2 AND sha256 = $3",
                 *_key(location),
             )
 
     async def locations(self, agent_id: str) -> list[str]:
         with _answered(ErrorCode.RESTORE_FAILED, f"the checkpoints of {agent_id} cannot be listed"):
-            rows = await self._pool.fetch(
+            rows = await self._database.fetch(
                 "SELECT checkpoint_id, sha256 FROM state_checkpoints WHERE agent_id = $1 ORDER BY stored_at", agent_id
             )
         return [str(Location(_STORE, agent_id, row["checkpoint_id"], row["sha256"].hex())) for row in rows]
@@ -78,12 +74,12 @@ class PostgresCheckpoints:
     async def sweep(self, unused_for: timedelta = timedelta(hours=1)) -> int:
         removed = 0
         with _answered(ErrorCode.CHECKPOINT_FAILED, "unused chunks are not removed"):
-            before = await self._pool.fetchval("SELECT now()") - unused_for
-            for row in await self._pool.fetch(
+            before = await self._database.fetchval("SELECT now()") - unused_for
+            for row in await self._database.fetch(
                 "SELECT DISTINCT agent_id FROM state_chunks WHERE stored_at < $1", before
             ):
                 try:
-                    removed += await self._pool.fetchval(sql("sweep"), row["agent_id"], before)
+                    removed += await self._database.fetchval(sql("sweep"), row["agent_id"], before)
                 except asyncpg.ForeignKeyViolationError:
                     continue  # a save has begun to use one at this moment: the next sweep looks again
         return removed
@@ -92,25 +88,25 @@ class PostgresCheckpoints:
         content = HashedContent(parts, self._limit)
         if content.is_one_chunk:
             packed = await content.packed(self._compression)
-            await self._pool.execute(sql("save_small"), agent_id, checkpoint_id, content.sha256, packed)
+            await self._database.execute(sql("save_small"), agent_id, checkpoint_id, content.sha256, packed)
             compressed = len(packed)
         else:
             order, compressed = [], 0
             async for chunks in content.groups():
                 order += [chunk.sha256 for chunk in chunks]
                 compressed += await self._store(agent_id, chunks)
-            await self._pool.execute(sql("save_large"), agent_id, checkpoint_id, content.sha256, order)
+            await self._database.execute(sql("save_large"), agent_id, checkpoint_id, content.sha256, order)
         location = Location(_STORE, agent_id, checkpoint_id, content.sha256.hex())
         return Saved(str(location), content.size, compressed, location.sha256)
 
     async def _store(self, agent_id: str, chunks: list[Chunk]) -> int:
         """Store those chunks that are not there; the bytes that all of them take."""
-        rows = await self._pool.fetch(sql("known"), agent_id, [chunk.sha256 for chunk in chunks])
+        rows = await self._database.fetch(sql("known"), agent_id, [chunk.sha256 for chunk in chunks])
         known: dict[bytes, int] = {row["sha256"]: row["octet_length"] for row in rows}
         new = {chunk.sha256: chunk for chunk in chunks if chunk.sha256 not in known}
         packed = await pack_all([*new.values()], self._compression)
         if new:
-            await self._pool.execute(sql("store"), agent_id, [*new], packed)
+            await self._database.execute(sql("store"), agent_id, [*new], packed)
         known |= zip(new, map(len, packed), strict=True)
         return sum(known.values())
 
@@ -123,8 +119,8 @@ async def open_postgres_checkpoints(
 
     Raises asyncpg's errors, OSError or TimeoutError if the database is away.
     """
-    async with open_pool(url) as pool:
-        yield PostgresCheckpoints(pool, compression, limit)
+    async with open_database(url, "state") as database:
+        yield PostgresCheckpoints(database, compression, limit)
 
 
 def _key(location: Location) -> tuple[str, str, bytes]:

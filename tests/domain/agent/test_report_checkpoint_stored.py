@@ -60,6 +60,14 @@ def test_the_oldest_makes_room() -> None:
     assert len(after.state.checkpoints) == MAX_CHECKPOINTS
 
 
+def test_but_sooner_one_that_nobody_asked_for() -> None:
+    past = [event for number in range(MAX_CHECKPOINTS - 1) for event in stored(f"old{number}")]
+    auto = (checkpoint_requested("auto", "auto"), checkpoint_created("auto", checkpoint_type="auto"))
+    given(*RUNNING, *past, *auto, checkpoint_requested("k1")).when(report_stored()).then(
+        checkpoint_created(), checkpoint_expired("auto")
+    )
+
+
 def test_ignored_when_already_recorded() -> None:
     given(*CHECKPOINTED).when(report_stored()).ignored()
 

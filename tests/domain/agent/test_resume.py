@@ -1,6 +1,7 @@
 from typing import Any, Literal
 
 import pytest
+from msgspec.structs import replace
 
 from domain.agent import commands as c
 from domain.agent import events as e
@@ -20,6 +21,7 @@ from tests.domain.agent.story import (
     SUSPENDED,
     TERMINATED,
     TERMINATING,
+    checkpoint_requested,
     given,
     origin,
     report_spawned,
@@ -61,6 +63,12 @@ def test_its_restarts_are_forgiven() -> None:
     suspended = (*RESTARTING, e.AgentSuspended(session_id="s1", reason="user_request"))
     after = given(*suspended).when(RESUME).then(e.AgentResumed(session_id="s1", node_id="n2", incarnation=2))
     assert after.state.restart_attempt == 0
+
+
+def test_its_new_node_stores_what_the_former_one_was_to() -> None:
+    asked = checkpoint_requested("k2", "pre_suspend")
+    past = (*RUNNING, asked, e.AgentSuspended(session_id="s1", reason="user_request", checkpoint_id="k2"))
+    given(*past).when(RESUME).then(resumed_on_n2(), replace(asked, node_id="n2"))
 
 
 def test_a_process_of_before_does_not_count() -> None:

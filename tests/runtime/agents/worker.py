@@ -85,6 +85,11 @@ async def steps(ctx, message):
             case ["read", key]:
                 value = ctx.state.get(key)
                 results.append(value.hex() if isinstance(value, bytes) else value)
+            case ["try checkpoint"]:
+                try:
+                    results.append(await ctx.checkpoint())
+                except ToolError as error:
+                    results.append(error.code)
             case ["checkpoint", label]:
                 results.append(await ctx.checkpoint(label))
     return results

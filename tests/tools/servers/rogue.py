@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any
 
-NAMES = ("echo", "garbage", "huge", "wrong", "error", "leave", "chatter", "deaf")
+NAMES = ("echo", "garbage", "huge", "wrong", "error", "leave", "chatter", "deaf", "strict")
 
 
 def write(message: Any) -> None:
@@ -69,7 +69,10 @@ def main(mode: str) -> None:
         elif method == "tools/list":
             page = int((request.get("params") or {}).get("cursor", "0"))
             end = {"nextCursor": str(page + 1)} if page + 1 < len(NAMES) or mode == "endless" else {}
-            tools = [{"name": NAMES[page % len(NAMES)], "inputSchema": {"type": "object"}}]
+            name = NAMES[page % len(NAMES)]
+            text = {"type": "string", "pattern": "^(a+)+$"}
+            schema = {"type": "object", **({"properties": {"text": text}} if name == "strict" else {})}
+            tools = [{"name": name, "inputSchema": schema}]
             write({"id": number, "result": {"tools": tools} | end})
         elif method == "tools/call":
             call(number, request["params"]["name"], request["params"].get("arguments") or {})

@@ -1,0 +1,18 @@
+"""Which errors are the server's absence, so that waiting is right, and not the fault of what is being handled."""
+
+from __future__ import annotations
+
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
+from nats.js.errors import APIError
+
+from bus.repository import EventStoreSilent
+
+__all__ = ["is_passing"]
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the error passes by itself: JetStream is away, or late, or choosing a leader."""
+    if isinstance(error, APIError):
+        return error.code is not None and error.code >= 500
+    return isinstance(error, NatsError | TimeoutError | EventStoreSilent) and not isinstance(error, MaxPayloadError)

@@ -1,0 +1,110 @@
+"""The node's side of checking arguments: what could take long is checked elsewhere, and given up when it does."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from domain.errors import ErrorCode, Failure
+from handlers.executor.schemas import CHECK_SECONDS, Misfit, Question, is_plain, misfit
+
+__all__ = ["SchemaChecks"]
+
+_AT_ONCE = 4
+_KEPT = 1
+_LINE_BYTES = 64 * 1024
+_OUT_OF_TIME = -signal.SIGPROF
+_decoder = msgspec.json.Decoder(Misfit | None)
+
+
+class SchemaChecks:
+    """One per node. A process that has answered is kept for the next question; `close` ends it."""
+
+    def __init__(self) -> None:
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._idle: list[Process] = []
+
+    async def require_fit(self, tool: str, schema: dict[str, Any], arguments: dict[str, Any]) -> None:
+        """Failure E2001 if the arguments do not fit the schema, or that cannot be found out in a second."""
+        question = Question(schema, arguments)
+        try:
+            found = misfit(question) if is_plain(schema) else await self._ask(tool, question)
+        except RecursionError:
+            found = Misfit("it is nested too deeply", broken=True)
+        if found is None:
+            return
+        if found.broken:
+            raise Failure(ErrorCode.TOOL_INVOCATION_FAILED, f"the schema of tool {tool!r} is broken: {found.message}")
+        raise Failure(
+            ErrorCode.TOOL_INVOCATION_FAILED,
+            f"the arguments of tool {tool!r} do not fit: {found.message}",
+            found.path,
+        )
+
+    async def close(self) -> None:
+        """End what is kept."""
+        while self._idle:
+            await _end(self._idle.pop())
+
+    async def _ask(self, tool: str, question: Question) -> Misfit | None:
+        line = msgspec.json.encode(question) + b"\n"
+        async with self._slots:
+            answer, code = b"", 0
+            while self._idle and not answer and code != _OUT_OF_TIME:
+                answer, code = await self._exchange(self._idle.pop(), line)
+            if not answer and code != _OUT_OF_TIME:  # none was kept, or it was gone when it was asked
+                answer, code = await self._exchange(await _start(), line)
+        if not answer:
+            why = (
+                f"takes more than {CHECK_SECONDS:g} s; have its patterns and references simplified"
+                if code == _OUT_OF_TIME
+                else f"ended its process ({code})"
+            )
+            raise Failure(
+                ErrorCode.TOOL_INVOCATION_FAILED, f"checking arguments against the schema of tool {tool!r} {why}"
+            )
+        found: Misfit | None = _decoder.decode(answer)
+        return found
+
+    async def _exchange(self, process: Process, line: bytes) -> tuple[bytes, int]:
+        """The answer; empty, with its exit code, if the process has ended instead."""
+        answer = b""
+        try:
+            answer = await _answer(process, line)
+        finally:
+            if answer and len(self._idle) < _KEPT:
+                self._idle.append(process)
+            else:
+                code = await _end(process)
+        return (answer, 0) if answer else (b"", code)
+
+
+async def _start() -> Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "handlers.executor.schemas"), stdin=PIPE, stdout=PIPE, limit=_LINE_BYTES
+    )
+
+
+async def _answer(process: Process, line: bytes) -> bytes:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(line)
+    with suppress(ConnectionError):
+        await process.stdin.drain()
+    return await process.stdout.readline()
+
+
+async def _end(process: Process) -> int:
+    """End it, if it has not ended by itself; its exit code."""
+    assert process.stdin is not None
+    process.stdin.close()
+    if process.stdout is not None and not process.stdout.at_eof() and process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()
+    return await process.wait()

@@ -1,0 +1,104 @@
+"""Do arguments fit a tool's schema? The schema is somebody else's, and some can make a check take for ever.
+
+A backtracking pattern such as `(a+)+$`, or definitions that refer to one another, cost more than any node has. So only
+schemas of plain keywords, whose cost grows with their size and no faster, are checked in the node itself; the others in
+a process of this file, which the kernel ends when a check has used up its time (`handlers.executor.checks`).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+import msgspec
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from msgspec import Struct
+from referencing import Registry
+
+__all__ = ["CHECK_SECONDS", "Misfit", "Question", "is_plain", "misfit"]
+
+CHECK_SECONDS = 1.0
+"""Of processor time, so that a busy machine does not make a good schema a bad one."""
+_MEMORY_BYTES = 1 << 30
+_SHOWN_CHARACTERS = 500
+_ONE_SCHEMA = {"items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames"}
+_SCHEMAS_BY_NAME = {"properties", "dependentSchemas"}
+_SCHEMAS = {"allOf", "anyOf", "oneOf", "prefixItems"}
+_VALUES = {
+    *("$comment", "$id", "$schema", "default", "deprecated", "description", "examples", "format", "readOnly", "title"),
+    *("const", "enum", "type", "required", "dependentRequired", "minProperties", "maxProperties", "writeOnly"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength"),
+    *("minItems", "maxItems", "minContains", "maxContains"),
+}
+# What else is known about a schema is looked up here and nowhere else: never over the network.
+_NO_OTHERS: Registry[Any] = Registry()
+
+
+class Question(Struct, frozen=True, array_like=True):
+    """Do these arguments fit this schema?"""
+
+    schema: Any
+    arguments: Any
+
+
+class Misfit(Struct, frozen=True, array_like=True):
+    """What does not fit, and where (a JSON path); `broken` if it is the schema that is at fault."""
+
+    message: str
+    path: str = "$"
+    broken: bool = False
+
+
+def is_plain(schema: Any) -> bool:
+    """Whether a check can cost no more than the product of the sizes of schema and arguments."""
+    if not isinstance(schema, dict):
+        return isinstance(schema, bool)
+    for keyword, value in schema.items():
+        if keyword in _VALUES:
+            continue
+        if keyword in _ONE_SCHEMA:
+            inner = [value]
+        elif keyword in _SCHEMAS_BY_NAME and isinstance(value, dict):
+            inner = [*value.values()]
+        elif keyword in _SCHEMAS and isinstance(value, list):
+            inner = value
+        else:
+            return False
+        if not all(map(is_plain, inner)):
+            return False
+    return True
+
+
+def misfit(question: Question) -> Misfit | None:
+    """The most telling error, None if the arguments fit."""
+    try:
+        error = best_match(Draft202012Validator(question.schema, registry=_NO_OTHERS).iter_errors(question.arguments))
+    except Exception as broken:  # the library does not say what a schema that is none can make it raise
+        return Misfit(f"{type(broken).__name__}: {broken}"[:_SHOWN_CHARACTERS], broken=True)
+    return None if error is None else Misfit(error.message[:_SHOWN_CHARACTERS], error.json_path)
+
+
+def main() -> None:
+    """Answer questions, a line each; a check that takes too long or too much ends the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for line in sys.stdin.buffer:
+        signal.setitimer(signal.ITIMER_PROF, CHECK_SECONDS)
+        answer = misfit(msgspec.json.decode(line, type=Question))
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BrokenPipeError:
+        os._exit(0)

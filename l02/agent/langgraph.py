@@ -1,0 +1,198 @@
+"""LangGraph's checkpoints in an agent's own state: a graph runs as an agent without network, database or change.
+
+    @agent.on_message
+    async def handle(ctx, message):
+        graph = builder.compile(checkpointer=StateSaver(ctx.state))
+        return await graph.ainvoke(message, {"configurable": {"thread_id": "1"}})
+
+What is in `ctx.state` is durable as the agent is: it is in its checkpoints, is rolled back and forked with it, and
+moves to another node with it. So only the latest checkpoint of a thread is kept here: the past is l02's. Within an
+execution that is run again after a crash, the graph begins where the execution began; what its nodes ask of `ctx` is
+answered as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_id,
+    get_checkpoint_metadata,
+)
+
+__all__ = ["StateSaver"]
+
+_KEY = "langgraph"
+
+
+class StateSaver(BaseCheckpointSaver[str]):
+    """Keeps the latest checkpoint of each thread and namespace in `ctx.state`, each channel under a key of its own."""
+
+    def __init__(self, state: MutableMapping[str, Any]) -> None:
+        super().__init__()
+        self._state = state
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Takes the place of the checkpoint before. Raises ValueError for a graph that needs more than the latest."""
+        if metadata.get("counters_since_delta_snapshot"):
+            raise ValueError("a DeltaChannel needs checkpoints of the past, and here is only the latest: use another")
+        place = config["configurable"]
+        thread, namespace = str(place["thread_id"]), place.get("checkpoint_ns", "")
+        values = checkpoint["channel_values"]
+        for channel in new_versions:
+            if channel in values:
+                self._state[_key(thread, namespace, "value", channel)] = self._dump(values[channel])
+            else:
+                self._state.pop(_key(thread, namespace, "value", channel), None)
+        self._state[_key(thread, namespace, "checkpoint")] = {
+            "id": checkpoint["id"],
+            "checkpoint": self._dump({**checkpoint, "channel_values": {}}),
+            "metadata": self._dump(get_checkpoint_metadata(config, metadata)),
+            "channels": sorted(values),
+        }
+        self._state[_key(thread, namespace, "writes")] = []
+        return _config(thread, namespace, checkpoint["id"])
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """What a task has written behind the latest checkpoint; of one that is not the latest, nothing is kept."""
+        place = config["configurable"]
+        thread, namespace = str(place["thread_id"]), place.get("checkpoint_ns", "")
+        latest = self._state.get(_key(thread, namespace, "checkpoint"))
+        if latest is None or latest["id"] != place["checkpoint_id"]:
+            return
+        kept = {(task, index): rest for task, index, *rest in self._state[_key(thread, namespace, "writes")]}
+        for position, (channel, value) in enumerate(writes):
+            index = WRITES_IDX_MAP.get(channel, position)
+            if index < 0 or (task_id, index) not in kept:
+                kept[task_id, index] = [task_path, channel, self._dump(value)]
+        self._state[_key(thread, namespace, "writes")] = [[*key, *rest] for key, rest in kept.items()]
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """The latest checkpoint; None if there is none, or `config` names another."""
+        place = config["configurable"]
+        thread, namespace = str(place["thread_id"]), place.get("checkpoint_ns", "")
+        latest = self._state.get(_key(thread, namespace, "checkpoint"))
+        if latest is None or get_checkpoint_id(config) not in (None, latest["id"]):
+            return None
+        writes = sorted(self._state[_key(thread, namespace, "writes")], key=lambda row: (row[2], row[0], row[1]))
+        values = {
+            channel: self._load(self._state[_key(thread, namespace, "value", channel)])
+            for channel in latest["channels"]
+        }
+        return CheckpointTuple(
+            config=_config(thread, namespace, latest["id"]),
+            checkpoint=cast(Checkpoint, self._load(latest["checkpoint"]) | {"channel_values": values}),
+            metadata=self._load(latest["metadata"]),
+            pending_writes=[(task_id, channel, self._load(value)) for task_id, _, _, channel, value in writes],
+        )
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """The latest checkpoints that fit."""
+        place = config["configurable"] if config else {}
+        found: list[CheckpointTuple] = []
+        for thread, namespace in self._threads():
+            wanted = (place.get("thread_id", thread), place.get("checkpoint_ns", namespace))
+            latest = self.get_tuple(_config(thread, namespace, get_checkpoint_id(config) if config else None))
+            if (thread, namespace) != wanted or latest is None:
+                continue
+            limits = get_checkpoint_id(before) if before else None
+            if limits is not None and latest.checkpoint["id"] >= limits:
+                continue
+            if all(cast(dict[str, Any], latest.metadata).get(key) == value for key, value in (filter or {}).items()):
+                found.append(latest)
+        found.sort(key=lambda latest: latest.checkpoint["id"], reverse=True)
+        return iter(found[:limit])
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Forget a thread."""
+        for key in [key for key in self._state if _parts(key)[:1] == [str(thread_id)]]:
+            del self._state[key]
+
+    def get_next_version(self, current: str | None, channel: None) -> str:
+        number = 1 if current is None else int(str(current).split(".")[0]) + 1
+        return f"{number:032}.{secrets.token_hex(8)}"
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        return self.put(config, checkpoint, metadata, new_versions)
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        self.put_writes(config, writes, task_id, task_path)
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return self.get_tuple(config)
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        for latest in self.list(config, filter=filter, before=before, limit=limit):
+            yield latest
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        self.delete_thread(thread_id)
+
+    def _threads(self) -> Iterator[tuple[str, str]]:
+        for key in [*self._state]:
+            match _parts(key):
+                case [thread, namespace, "checkpoint"]:
+                    yield thread, namespace
+
+    def _dump(self, value: Any) -> Sequence[str]:
+        kind, raw = self.serde.dumps_typed(value)
+        return [kind, b64encode(raw).decode()]
+
+    def _load(self, stored: Sequence[str]) -> Any:
+        kind, raw = stored
+        return self.serde.loads_typed((kind, b64decode(raw)))
+
+
+def _key(*parts: str) -> str:
+    return f"{_KEY} {json.dumps(parts)}"
+
+
+def _parts(key: str) -> Sequence[str]:
+    name, _, parts = key.partition(" ")
+    return cast(Sequence[str], json.loads(parts)) if name == _KEY else []
+
+
+def _config(thread: str, namespace: str, checkpoint_id: str | None) -> RunnableConfig:
+    place = {"thread_id": thread, "checkpoint_ns": namespace}
+    return {"configurable": place | ({} if checkpoint_id is None else {"checkpoint_id": checkpoint_id})}

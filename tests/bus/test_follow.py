@@ -1,0 +1,201 @@
+"""Handlers behind durable consumers: no event stops them, and none they could not handle is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import pytest
+from nats.errors import NoRespondersError
+
+from bus import follow as module
+from bus.codec import RecordedEvent
+from bus.connection import Bus
+from bus.dead_letters import DeadLetter, dead_letters, resend
+from bus.event_store import EventStore
+from bus.follow import follow_events
+from bus.pull import consumer_info
+from bus.streams import EVENTS_STREAM
+from domain.agent import events as e
+from domain.errors import ErrorCode, Failure
+from tests.bus.toy import agent, message, payloads, until
+
+NAME = "listener"
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RETRY_SECONDS", (0.01, 0.02, 0.02, 0.02))
+
+
+class Listener:
+    """Keeps what it hears, and fails as it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.tried: list[Any] = []
+        self.fails: Callable[[Any], Exception | None] = lambda payload: None
+
+    async def handle(self, events: Sequence[RecordedEvent]) -> None:
+        for payload in payloads(events):
+            self.tried.append(payload)
+            error = self.fails(payload)
+            if error is not None:
+                raise error
+            self.heard.append(payload)
+
+
+@asynccontextmanager
+async def listening(bus: Bus, listener: Listener, begin: Literal["all", "new"] = "all") -> AsyncIterator[None]:
+    ready = asyncio.Event()
+    types = [e.SignalReceived]
+    task = asyncio.create_task(follow_events(bus, NAME, types, listener.handle, begin=begin, ready=ready.set))
+    try:
+        await ready.wait()
+        yield
+        assert not task.done(), "the handler has ended by itself"
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def add(store: EventStore, *agents: str) -> None:
+    """One event of each agent; its payload is the agent's id."""
+    for name in agents:
+        await store.append(agent(name), [message(name, 1, name)], 0)
+
+
+async def letters(bus: Bus) -> list[DeadLetter]:
+    return [letter async for letter in dead_letters(bus)]
+
+
+async def unread_event(bus: Bus) -> int:
+    """An event that is heard of and cannot be read: of a newer schema version."""
+    subject, raw = message("z1", 1)
+    return (await bus.publish(subject, raw.replace(b'"schemaversion":1', b'"schemaversion":9'))).seq
+
+
+async def test_what_was_handled_does_not_come_again(bus: Bus, store: EventStore) -> None:
+    first, second = Listener(), Listener()
+    await add(store, "a1", "a2")
+    async with listening(bus, first):
+        await until(lambda: len(first.heard) == 2)
+        await until(lambda: settled(bus))
+    await add(store, "a3")
+    async with listening(bus, second):
+        await until(lambda: second.heard == ["a3"])
+    assert first.heard == ["a1", "a2"]
+
+
+async def settled(bus: Bus) -> bool:
+    info = await consumer_info(bus, EVENTS_STREAM, NAME)
+    return info is not None and info["num_pending"] == info["num_ack_pending"] == 0
+
+
+async def test_an_event_that_cannot_be_read_is_parked(bus: Bus, store: EventStore) -> None:
+    listener = Listener()
+    await add(store, "a1")
+    sequence = await unread_event(bus)
+    await add(store, "a2")
+    async with listening(bus, listener):
+        await until(lambda: set(listener.heard) == {"a1", "a2"})
+        [letter] = await until(lambda: letters(bus))
+        await until(lambda: settled(bus))
+    assert (letter.consumer, letter.origin, letter.code) == (NAME, sequence, "E2117")
+    assert f"sequence {sequence}: agent.signal.received has schema version 9" in letter.reason
+    assert "upgrade" in letter.reason
+    assert bus.tally.parked[NAME] == 1
+
+
+async def test_an_event_whose_handling_keeps_failing(bus: Bus, store: EventStore) -> None:
+    listener = Listener()
+    listener.fails = lambda payload: RuntimeError("a fault") if payload == "a2" else None
+    await add(store, "a1", "a2", "a3")
+    async with listening(bus, listener):
+        [letter] = await until(lambda: letters(bus))
+        await until(lambda: settled(bus))
+        await add(store, "a4")
+        await until(lambda: "a4" in listener.heard)
+    assert set(listener.heard) == {"a1", "a3", "a4"}
+    assert "a2" in listener.tried[listener.tried.index("a3") :], "others do not wait for what is tried again"
+    together = listener.tried.count("a2") - module._ATTEMPTS
+    assert together in (0, 1), "once more where it came together with others"
+    assert "agent.signal.received of agent/a2, event 2 failed 5 times: RuntimeError('a fault')" in letter.reason
+    assert letter.deliveries == module._ATTEMPTS
+    assert bus.tally.redeliveries[NAME] == module._ATTEMPTS - 1
+
+
+async def test_a_handler_that_fails_once(bus: Bus, store: EventStore) -> None:
+    listener = Listener()
+    listener.fails = lambda payload: RuntimeError("once") if listener.tried.count(payload) == 1 else None
+    await add(store, "a1")
+    async with listening(bus, listener):
+        await until(lambda: listener.heard == ["a1"])
+        await until(lambda: settled(bus))
+    assert await letters(bus) == []
+
+
+async def test_an_error_that_passes_is_waited_out(bus: Bus, store: EventStore) -> None:
+    listener = Listener()
+    away = True
+    listener.fails = lambda payload: NoRespondersError() if away and payload == "a2" else None
+    await add(store, "a1", "a2", "a3")
+    async with listening(bus, listener):
+        await until(lambda: listener.tried.count("a2") > 2 * module._ATTEMPTS)
+        assert {"a1", "a3"} <= set(listener.heard)
+        away = False
+        await until(lambda: "a2" in listener.heard)
+    assert await letters(bus) == []
+
+
+async def test_a_letter_is_retried_by_the_handler_itself(bus: Bus, store: EventStore) -> None:
+    listener = Listener()
+    listener.fails = lambda payload: RuntimeError("a fault")
+    await add(store, "a1")
+    newest = (await bus.jetstream.stream_info(EVENTS_STREAM)).state.last_seq
+    async with listening(bus, listener):
+        [letter] = await until(lambda: letters(bus))
+        with pytest.raises(Failure, match="failed on event 1 again.*a fault") as caught:
+            await resend(bus, letter)
+        assert caught.value.code is ErrorCode.HANDLER_FAILED
+        assert await letters(bus) == [letter]
+        listener.fails = lambda payload: None
+        await resend(bus, letter)
+        assert listener.heard == ["a1"]
+    assert await letters(bus) == []
+    assert (await bus.jetstream.stream_info(EVENTS_STREAM)).state.last_seq == newest, "nothing is published anew"
+
+
+async def test_a_letter_whose_handler_does_not_run(bus: Bus, store: EventStore) -> None:
+    sequence = await unread_event(bus)
+    async with listening(bus, Listener()):
+        [letter] = await until(lambda: letters(bus))
+        with pytest.raises(Failure, match="schema version 9.*upgrade"):
+            await resend(bus, letter)
+    with pytest.raises(Failure, match=f"no node that runs has the handler {NAME}.*--since {sequence}"):
+        await resend(bus, letter)
+    assert await letters(bus) == [letter]
+
+
+async def test_a_node_consumer_does_not_stay_for_ever(bus: Bus) -> None:
+    for begin, limit in (("new", module._INACTIVE_THRESHOLD), ("all", None)):
+        async with listening(bus, Listener(), begin):  # type: ignore[arg-type]
+            info = await until(lambda: consumer_info(bus, EVENTS_STREAM, NAME))
+        assert info["config"].get("inactive_threshold") == limit
+        await bus.jetstream.delete_consumer(EVENTS_STREAM, NAME)
+
+
+async def test_a_consumer_that_is_gone_is_made_again_where_it_was(bus: Bus, store: EventStore) -> None:
+    listener = Listener()
+    async with listening(bus, listener, "new"):
+        await until(lambda: consumer_info(bus, EVENTS_STREAM, NAME))
+        await add(store, "a1")
+        await until(lambda: listener.heard == ["a1"])
+        await bus.jetstream.delete_consumer(EVENTS_STREAM, NAME)
+        await add(store, "a2")
+        await until(lambda: listener.heard == ["a1", "a2"])
+    async with listening(bus, listener, "new"):  # begun elsewhere than it would begin now: nothing to complain about
+        await add(store, "a3")
+        await until(lambda: listener.heard == ["a1", "a2", "a3"])

@@ -1,0 +1,136 @@
+"""What a node says of itself on /metrics, over HTTP, while it works."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from domain.errors import Failure
+from l02.client import Client
+from l02.node import Node, running_node
+from l02.settings import Settings
+from tests.runtime.conftest import fetch, pid_of, worker
+
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+@asynccontextmanager
+async def own_node(data_dir: Path, *, agent_labels: bool = True) -> AsyncIterator[tuple[Node, Client]]:
+    """A node that has counted nothing yet."""
+    async with (
+        running_node(Settings(data_dir=data_dir, metrics_agent_labels=agent_labels)) as node,
+        Client.connect(nats_url=node.runtime["nats_url"], actor="tests") as client,
+    ):
+        yield node, client
+
+
+async def samples(node: Node) -> Samples:
+    """By name, and the values of the labels in the order of their names."""
+    status, text = await fetch(node, "/metrics")
+    assert status == 200
+    return {
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def until(node: Node, fits: Callable[[Samples], bool]) -> Samples:
+    """The metrics, once they fit: some follow a little behind."""
+    async with asyncio.timeout(20):
+        while True:
+            seen = await samples(node)
+            if fits(seen):
+                return seen
+            await asyncio.sleep(0.05)
+
+
+async def test_what_became_of_agents(tmp_path: Path) -> None:
+    async with own_node(tmp_path / "data") as (node, client):
+        await client.spawn(worker(), id="a1")
+        await client.spawn(worker(trust_level="trusted"), id="a2")
+        with pytest.raises(Failure, match="E2020"):
+            await client.spawn(worker(entrypoint="/no/such/agent.py"), id="a3")
+        await client.execute("a1", {"steps": [["count"]]})
+        await client.execute("a2", {"steps": [["count"]]})
+        tokens = "agent_runtime_tokens_consumed_total"
+        active = "agent_runtime_active_agents"
+        wanted = {
+            (active, ("running", "standard")),
+            (active, ("running", "trusted")),
+            (tokens, ("a1",)),
+            (tokens, ("a2",)),
+        }
+        seen = await until(node, lambda seen: wanted <= seen.keys())
+        assert seen[active, ("running", "standard")] == 1
+        assert seen["agent_runtime_spawns_total", ("landlock", "success", "standard")] == 1
+        assert seen["agent_runtime_spawns_total", ("process", "success", "trusted")] == 1
+        assert seen["agent_runtime_spawns_total", ("landlock", "failure", "standard")] == 1
+        assert seen["agent_runtime_spawn_duration_seconds_count", ("cold",)] == 2
+        assert seen["agent_runtime_terminations_total", ("failed",)] == 1
+        assert seen[tokens, ("a1",)] == (await client.get("a1")).tokens > 0
+        assert seen[active, ("running", "trusted")] == 1
+        assert not any(name == active and "failed" in labels for name, labels in seen)
+        await client.terminate("a1")
+        seen = await until(node, lambda seen: (active, ("running", "standard")) not in seen)
+        assert seen["agent_runtime_terminations_total", ("user_request",)] == 1
+        assert (tokens, ("a1",)) not in seen, "an agent's series goes with it"
+        assert (tokens, ("a2",)) in seen
+
+
+async def test_agents_need_not_be_told_apart(tmp_path: Path) -> None:
+    async with own_node(tmp_path / "data", agent_labels=False) as (node, client):
+        await client.spawn(worker(), id="a1")
+        await client.execute("a1", {"steps": [["count"]]})
+        used = (await client.get("a1")).tokens
+        await client.terminate("a1")
+        assert (await samples(node))["agent_runtime_tokens_consumed_total", ()] == used
+
+
+async def test_commands_handlers_and_projections(node: Node, client: Client) -> None:
+    """The shared node, so only what these commands add is known."""
+    before = await samples(node)
+    with pytest.raises(Failure, match="E2111"):
+        await client.execute("nobody", 1)
+    await node.parts.bus.publish("l02.cmd.agent.nobody.signal", b"not JSON", {"Nats-Msg-Id": "unreadable"})
+    seen = await until(
+        node, lambda seen: seen["agent_runtime_dead_letters_kept", ()] > before["agent_runtime_dead_letters_kept", ()]
+    )
+
+    def added(name: str, *labels: str) -> float:
+        return seen[name, labels] - before.get((name, labels), 0)
+
+    assert added("agent_runtime_command_outcomes_total", "E2111") == 1
+    assert added("agent_runtime_dead_letters_total", "commands") == 1
+    seen = await until(
+        node,
+        lambda seen: all(value == 0 for (name, _), value in seen.items() if name.endswith(("_lag", "_halted"))),
+    )
+    of = {name: {labels[0] for found, labels in seen if found == name and labels} for name, _ in seen}
+    assert of["agent_runtime_consumer_lag"] == {"commands", "outcomes", "lifecycle", "executor"}
+    assert of["agent_runtime_projection_lag"] == {"agents", "executions", "nodes", "views"}
+    assert of["agent_runtime_projection_halted"] == {"agents", "executions", "nodes", "views"}
+    assert seen["agent_runtime_command_outcomes_total", ("E2110",)] >= 1
+
+
+async def test_two_nodes_in_one_process_count_apart(node: Node, client: Client, tmp_path: Path) -> None:
+    async with own_node(tmp_path / "data") as (other, other_client):
+        await other_client.spawn(worker(), id="a1")
+        assert await pid_of(other_client, "a1")
+        seen = await samples(other)
+        assert seen["agent_runtime_command_outcomes_total", ("ok",)] == 1
+        assert ("process_cpu_seconds_total", ()) in seen
+
+
+async def test_every_metric_is_described(node: Node) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    described = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
+    _, text = await fetch(node, "/metrics")
+    shown = set(re.findall(r"^# HELP (agent_runtime_\w+)", text, re.MULTILINE))
+    assert shown - {name for name in shown if name.endswith("_created")} == described

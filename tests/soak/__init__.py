@@ -1,0 +1,1 @@
+"""Long randomized fault runs over a whole system: `make soak`."""

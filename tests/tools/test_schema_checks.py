@@ -1,0 +1,166 @@
+"""Arguments against schemas that somebody else has written: right or wrong, and never long on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.errors import ErrorCode, Failure
+from domain.specification import AgentSpecification
+from handlers.executor import schemas
+from handlers.executor.checks import SchemaChecks
+from handlers.executor.schemas import Question, is_plain, misfit
+from handlers.executor.tools import ToolBox
+from handlers.tool_servers import ToolServers
+
+from .conftest import ROGUE, landlock_only, running
+
+HOSTILE = {"properties": {"text": {"type": "string", "pattern": "^(a+)+$"}}}
+ENDLESS = {"text": "a" * 60 + "!"}
+# Each definition is looked at twice by the one before: 2 to the power of 40.
+BOMB = {
+    "$ref": "#/$defs/n0",
+    "$defs": {f"n{n}": {"allOf": [{"$ref": f"#/$defs/n{n + 1}"}] * 2} for n in range(40)} | {"n40": {}},
+}
+PLAIN = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}, "required": ["n"]}
+
+
+@pytest_asyncio.fixture
+async def checks() -> AsyncIterator[SchemaChecks]:
+    made = SchemaChecks()
+    yield made
+    await made.close()
+    assert not running("handlers.executor.schemas")
+
+
+async def refusal(checks: SchemaChecks, schema: Any, arguments: dict[str, Any]) -> Failure:
+    with pytest.raises(Failure) as caught:
+        await checks.require_fit("tool", schema, arguments)
+    assert caught.value.code is ErrorCode.TOOL_INVOCATION_FAILED
+    return caught.value
+
+
+async def longest_pause(work: Any) -> float:
+    """The longest time for which the event loop did nothing else while the work was done."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(work)
+    longest, before = 0.0, loop.time()
+    while not task.done():
+        await asyncio.sleep(0.005)
+        longest, before = max(longest, loop.time() - before), loop.time()
+    await task
+    return longest
+
+
+@pytest.mark.parametrize(("schema", "arguments"), [(HOSTILE, ENDLESS), (BOMB, {})], ids=["pattern", "references"])
+async def test_a_check_that_would_take_for_ever(
+    checks: SchemaChecks, schema: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    async def others() -> None:
+        for _ in range(20):
+            await checks.require_fit("good", HOSTILE, {"text": "aaa"})
+
+    async def both() -> None:
+        failure, _ = await asyncio.gather(refusal(checks, schema, arguments), others())
+        assert "takes more than 1 s" in failure.message
+
+    assert await longest_pause(both()) < 0.5
+
+
+async def test_what_fits_and_what_does_not(checks: SchemaChecks) -> None:
+    for schema in (PLAIN, {"$ref": "#/$defs/plain", "$defs": {"plain": PLAIN}}):
+        await checks.require_fit("tool", schema, {"n": 1})
+        failure = await refusal(checks, schema, {"n": 0})
+        assert (failure.path, "0 is less than the minimum of 1" in failure.message) == ("$.n", True)
+        assert "'n' is a required property" in (await refusal(checks, schema, {})).message
+    failure = await refusal(checks, HOSTILE, {"text": "b"})
+    assert (failure.path, "'b' does not match '^(a+)+$'" in failure.message) == ("$.text", True)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"properties": 5}, {"type": 7}, {"type": "object", "required": 1}, {"propertyNames": {"pattern": "("}}, 1, None],
+    ids=str,
+)
+async def test_broken_schemas(checks: SchemaChecks, schema: Any) -> None:
+    assert "schema of tool 'tool' is broken" in (await refusal(checks, schema, {"a": 1})).message
+
+
+async def test_a_schema_cannot_make_the_node_fetch_anything(checks: SchemaChecks) -> None:
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        failure = await refusal(checks, {"$ref": f"http://127.0.0.1:{port}/schema"}, {})
+    assert "broken" in failure.message
+    assert asked == []
+
+
+async def test_a_check_ends_by_itself_when_the_node_is_gone() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", schemas.__name__), stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    assert process.stdin
+    process.stdin.write(msgspec.json.encode(Question(HOSTILE, ENDLESS)) + b"\n")
+    process.stdin.close()
+    async with asyncio.timeout(60):
+        assert await process.wait() == -signal.SIGPROF
+
+
+async def test_a_process_is_kept_for_the_next_check(checks: SchemaChecks) -> None:
+    await checks.require_fit("tool", HOSTILE, {"text": "a"})
+    [kept] = running("handlers.executor.schemas")
+    await checks.require_fit("tool", HOSTILE, {"text": "aa"})
+    assert running("handlers.executor.schemas") == [kept]
+    kept.kill()
+    psutil.wait_procs([kept])
+    await checks.require_fit("tool", HOSTILE, {"text": "a"})
+
+
+@landlock_only
+async def test_the_schema_of_a_hostile_server(checks: SchemaChecks, shared_servers: ToolServers) -> None:
+    specification = AgentSpecification(name="a", command=("a",), tools={"rogue": ROGUE})
+    tools = ToolBox(specification, [], shared_servers, checks)
+    strict = await tools.find("strict")
+
+    async def check() -> None:
+        with pytest.raises(Failure, match="the schema of tool 'strict' takes more than"):
+            await tools.check(strict, ENDLESS)
+
+    assert await longest_pause(check()) < 0.5
+    await tools.check(strict, {"text": "aa"})
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "type", "items"]), inner),
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["type", "properties", "items", "required", "allOf", "not", "enum", "minimum", "if", "$ref"]),
+        values,
+        max_size=4,
+    ),
+    values,
+)
+def test_no_schema_makes_a_check_raise(schema: dict[str, Any], arguments: Any) -> None:
+    is_plain(schema)
+    misfit(Question(schema, arguments))
