@@ -32,6 +32,11 @@ class ErrorCode(Enum):
     RUNTIME_CLASS_UNAVAILABLE = "E2040"
     SANDBOX_CREATION_FAILED = "E2041"
     SECURITY_POLICY_VIOLATION = "E2042"
+    SESSION_START_FAILED = "E2050"
+    HEARTBEAT_FAILED = "E2051"
+    SNAPSHOT_SAVE_FAILED = "E2052"
+    RECOVERY_CHECK_FAILED = "E2053"
+    SESSION_NOT_FOUND = "E2054"
     CPU_LIMIT_EXCEEDED = "E2070"
     MEMORY_LIMIT_EXCEEDED = "E2071"
     COMMAND_INVALID = "E2110"
@@ -139,6 +144,26 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
     ErrorCode.SECURITY_POLICY_VIOLATION: Explanation(
         "The agent tried what its sandbox forbids, and was ended.",
         "If it is right to do that, say so in the specification (`files`, `trust_level`); if not, look at the agent.",
+    ),
+    ErrorCode.SESSION_START_FAILED: Explanation(
+        "The context-orchestrator could not be told that the agent has begun; the agent works, and it is tried again.",
+        "The message says what the server did. See `L02_SESSION_SERVER` and the server's log in the data directory.",
+    ),
+    ErrorCode.HEARTBEAT_FAILED: Explanation(
+        "A warning: the context-orchestrator did not answer a session's heartbeat in time; the agent works on.",
+        "It is asked again by itself. If it stays away, look at the server's log in the data directory.",
+    ),
+    ErrorCode.SNAPSHOT_SAVE_FAILED: Explanation(
+        "The context-orchestrator did not take what belongs to a checkpoint; the checkpoint itself is safe.",
+        "It is sent when the server is back, unless the event says that the server refused it.",
+    ),
+    ErrorCode.RECOVERY_CHECK_FAILED: Explanation(
+        "The context-orchestrator did not say which sessions were interrupted; the agents are recovered all the same.",
+        "It is asked again by itself. Turn the question off with `L02_SESSION_RECOVERY_CHECK=0`.",
+    ),
+    ErrorCode.SESSION_NOT_FOUND: Explanation(
+        "The context-orchestrator does not know the task of the agent's session, or the session is another agent's.",
+        "Make the task known there, or name one it knows in the specification: `session: {task_id: …}`.",
     ),
     ErrorCode.CPU_LIMIT_EXCEEDED: Explanation(
         "The agent used more CPU than `resource_limits.cpu` allows.",

@@ -19,6 +19,7 @@ __all__ = [
     "LifecycleLimits",
     "ResourceLimits",
     "RuntimeClass",
+    "SessionSettings",
     "ToolServer",
     "TrustLevel",
     "cpu_millis",
@@ -124,6 +125,12 @@ class LifecycleLimits(_Strict, frozen=True, kw_only=True):
     suspend_idle_after_seconds: Annotated[float, Meta(ge=0, le=86_400 * 365)] | None = 300.0
 
 
+class SessionSettings(_Strict, frozen=True, kw_only=True):
+    """What the agent's session is about: a task of the context-orchestrator, by default that of the agent's id."""
+
+    task_id: Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00]*$")] | None = None
+
+
 class AgentSpecification(_Strict, frozen=True, kw_only=True):
     """Exactly one of `entrypoint` (a Python file or `module:object`) and `command` (any program) is given."""
 
@@ -138,6 +145,7 @@ class AgentSpecification(_Strict, frozen=True, kw_only=True):
     fleet: str | None = None
     executor: ExecutorLimits = ExecutorLimits()
     lifecycle: LifecycleLimits = LifecycleLimits()
+    session: SessionSettings = SessionSettings()
 
 
 def validate_specification(specification: AgentSpecification, path: str = "$.spec") -> None:

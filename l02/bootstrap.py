@@ -26,6 +26,7 @@ from handlers.lifecycle import Lifecycle
 from handlers.nodes import Nodes
 from handlers.processes import Processes
 from handlers.sandbox.sandboxes import Sandboxes
+from handlers.sessions import SessionBridge
 from handlers.state.forking import Forking
 from handlers.state.hot import open_hot_state
 from handlers.state.manager import StateManager
@@ -34,6 +35,7 @@ from handlers.state.stores import open_checkpoints
 from handlers.tool_servers import ToolServers
 from l02.placements import Placements
 from l02.queries import query_table
+from l02.session_server import SessionSettings, open_session_bridge
 from projections.halting import keep_projecting
 from projections.progress import Progress
 from projections.queries import ReadModel, open_read_model
@@ -58,6 +60,7 @@ class Parts:
     executor: Executor
     lifecycle: Lifecycle
     state: StateManager
+    sessions: SessionBridge | None
     nodes: Nodes
     placements: Placements
     tables: TableProjector
@@ -98,6 +101,7 @@ async def wire(
     partitions: Partitions,
     tasks: asyncio.TaskGroup,
     state: StateSettings,
+    sessions: SessionSettings,
     replicas: int,
 ) -> AsyncIterator[Parts]:
     """Build a node's parts; what they hold is given back when the context ends."""
@@ -117,6 +121,9 @@ async def wire(
         checkpoints = await stack.enter_async_context(open_checkpoints(state, bus, postgres_url, replicas))
         executor = Executor(bus, agents, tool_servers, node_id)
         lifecycle = Lifecycle(bus, agents, Processes(sandboxes, data_dir), executor, node_id)
+        bridge = await stack.enter_async_context(
+            open_session_bridge(bus, agents, sessions, postgres_url, data_dir, node_id)
+        )
         placements = Placements(bus, read_model, progress)
         yield Parts(
             node_id=node_id,
@@ -127,6 +134,7 @@ async def wire(
             executor=executor,
             lifecycle=lifecycle,
             state=StateManager(bus, agents, checkpoints, hot, state, node_id),
+            sessions=bridge,
             nodes=Nodes(leases, partitions, Repository(NODE, store), placements, lifecycle.take_over),
             placements=placements,
             tables=TableProjector(bus, postgres_url, progress),

@@ -87,7 +87,17 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     leases = await stack.enter_async_context(hold_lease(bus, directory.node_id, place, tasks))
     partitions = await stack.enter_async_context(open_partitions(bus, leases, tasks))
     parts = await stack.enter_async_context(
-        wire(bus, postgres_url, directory.path, leases, partitions, tasks, settings.state, settings.replicas)
+        wire(
+            bus,
+            postgres_url,
+            directory.path,
+            leases,
+            partitions,
+            tasks,
+            settings.state,
+            settings.sessions,
+            settings.replicas,
+        )
     )
     stack.push_async_callback(_leave, parts)
     metrics = NodeMetrics(parts, agent_labels=settings.metrics_agent_labels)
@@ -105,6 +115,9 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     to_recover = await parts.placements.agents_of(directory.node_id)
     await _run_until_ready(run, parts.state.run)
     await _run_until_ready(run, parts.executor.run)
+    if parts.sessions is not None:
+        bridge, open_sessions = parts.sessions, await parts.read_model.open_sessions_of_node(directory.node_id)
+        await _run_until_ready(run, lambda ready: bridge.run(open_sessions, ready))
     await _run_until_ready(run, lambda ready: parts.lifecycle.run(to_recover, ready))
     run(parts.announcer.run())
     run(parts.commands.run())

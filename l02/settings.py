@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, get_args
 
+from handlers.sessions import BridgeSettings
 from handlers.state.settings import Compression, HotStorage, StateSettings, Storage
 from l02.data_dir import default_data_dir
+from l02.session_server import SessionSettings
 
 __all__ = ["NodeFailed", "Settings", "SettingsError"]
 
@@ -32,6 +35,7 @@ class Settings:
     replicas: int = 1
     metrics_agent_labels: bool = True
     state: StateSettings = field(default_factory=StateSettings)
+    sessions: SessionSettings = field(default_factory=SessionSettings)
 
     @classmethod
     def from_environment(cls, *, data_dir: Path | None = None, http_port: int | None = None) -> Self:
@@ -40,7 +44,13 @@ class Settings:
 
         Of agents' state: L02_CHECKPOINT_STORAGE (postgres, objects), L02_CHECKPOINT_COMPRESSION (gzip, zstd),
         L02_MAX_CHECKPOINT_SIZE_MB, L02_CHECKPOINT_RETENTION_DAYS, L02_CHECKPOINT_KEEP_LAST,
-        L02_AUTO_CHECKPOINT_INTERVAL_SECONDS, L02_HOT_STORAGE (nats, redis), L02_REDIS_URL. Raises SettingsError.
+        L02_AUTO_CHECKPOINT_INTERVAL_SECONDS, L02_HOT_STORAGE (nats, redis), L02_REDIS_URL.
+
+        Of the session bridge: L02_SESSION_SERVER (a command line, or `off`), L02_SESSION_ENVIRONMENT (names of the
+        variables that it is given, with commas), L02_SESSION_HEARTBEAT_INTERVAL_SECONDS,
+        L02_SESSION_HEARTBEAT_TIMEOUT_SECONDS, L02_SESSION_MAX_RETRIES, L02_SESSION_RECOVERY_CHECK (0 or 1).
+
+        Raises SettingsError.
         """
         return cls(
             data_dir=(data_dir or default_data_dir()).absolute(),
@@ -49,6 +59,7 @@ class Settings:
             http_port=http_port if http_port is not None else _number("L02_HTTP_PORT", 0, 65535),
             replicas=_number("L02_REPLICAS", 1, 5),
             state=_state(),
+            sessions=_sessions(),
             metrics_agent_labels=_number("L02_METRICS_AGENT_LABELS", 1, 1) == 1,
         )
 
@@ -67,6 +78,30 @@ def _state() -> StateSettings:
     if settings.hot_storage == "redis" and settings.redis_url is None:
         raise SettingsError("L02_HOT_STORAGE is 'redis'; L02_REDIS_URL must say where it is (redis://host:6379)")
     return settings
+
+
+def _sessions() -> SessionSettings:
+    server = os.environ.get("L02_SESSION_SERVER") or None
+    try:
+        empty = server is not None and not shlex.split(server)
+    except ValueError as error:
+        raise SettingsError(f"L02_SESSION_SERVER is no command line: {error}") from error
+    if empty:
+        raise SettingsError("L02_SESSION_SERVER is blank; it takes a command line, or `off`")
+    names = [name.strip() for name in os.environ.get("L02_SESSION_ENVIRONMENT", "").split(",") if name.strip()]
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise SettingsError(f"L02_SESSION_ENVIRONMENT names {missing[0]}, which is not set")
+    return SessionSettings(
+        server=server,
+        environment={name: os.environ[name] for name in names},
+        bridge=BridgeSettings(
+            heartbeat_interval_seconds=_number("L02_SESSION_HEARTBEAT_INTERVAL_SECONDS", 30, 86_400, lowest=1),
+            heartbeat_timeout_seconds=_number("L02_SESSION_HEARTBEAT_TIMEOUT_SECONDS", 5, 3600, lowest=1),
+            max_retries=_number("L02_SESSION_MAX_RETRIES", 3, 100),
+            enable_recovery_check=_number("L02_SESSION_RECOVERY_CHECK", 1, 1) == 1,
+        ),
+    )
 
 
 def _number(name: str, default: int, highest: int, *, lowest: int = 0) -> int:

@@ -16,10 +16,22 @@ from domain.message import Event
 from domain.specification import AgentSpecification, ResourceLimits
 from projections.fold import Fold, Key, ViewOutOfStep, utc
 
-__all__ = ["AGENT_FOLD", "AgentView", "project_agent"]
+__all__ = ["AGENT_FOLD", "AgentView", "SessionView", "project_agent"]
 
 # A live view travels in one message, which has to fit beside a large specification.
 _MAX_MESSAGE_CHARACTERS = 2000
+
+
+class SessionView(Struct, frozen=True, kw_only=True):
+    """The agent's session as the context-orchestrator knows it; `owed` if it has not heard of the newest checkpoint.
+
+    `error` is what has failed last and not been put right since.
+    """
+
+    task_id: str
+    is_open: bool
+    owed: bool = False
+    error: e.ErrorDetail | None = None
 
 
 class AgentView(Struct, frozen=True, kw_only=True):
@@ -58,6 +70,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     terminating: bool = False
     terminate_reason: str | None = None
     usage: e.ResourceUsage = e.ResourceUsage()
+    session: SessionView | None = None
     checkpoint_id: str | None = None
     forked_from: str | None = None
     created_at: datetime
@@ -79,6 +92,8 @@ def project_agent(view: AgentView | None, recorded: RecordedEvent) -> AgentView:
         return _new(event, recorded, time)
     change = _CHANGES.get(type(event))
     changes = change(view, event, time) if change is not None else {}
+    if view.session is not None and isinstance(event, e.CheckpointCreated | e.CheckpointKept | e.CheckpointRestored):
+        changes["session"] = replace(view.session, owed=True)
     return replace(view, **changes, updated_at=time, version=recorded.version, sequence=recorded.sequence)
 
 
@@ -246,6 +261,28 @@ def _without(executions: dict[str, datetime], execution_id: str) -> dict[str, da
     return {key: time for key, time in executions.items() if key != execution_id}
 
 
+def _session_started(view: AgentView, event: e.SessionStarted, time: datetime) -> Changes:
+    owed = view.session is not None and view.session.owed
+    return {"session": SessionView(task_id=event.task_id, is_open=True, owed=owed)}
+
+
+def _session_told(view: AgentView, event: e.SessionSnapshotSaved | e.SessionRolledBack, time: datetime) -> Changes:
+    return {"session": SessionView(task_id=event.task_id, is_open=True, owed=event.unsent > 0)}
+
+
+def _session_ended(view: AgentView, event: e.SessionEnded, time: datetime) -> Changes:
+    return {"session": SessionView(task_id=event.task_id, is_open=False, error=event.error)}
+
+
+def _session_degraded(view: AgentView, event: e.SessionDegraded, time: datetime) -> Changes:
+    session = view.session or SessionView(task_id=event.task_id, is_open=False)
+    return {"session": replace(session, error=_error(event.code, event.message))}
+
+
+def _session_restored(view: AgentView, event: e.SessionRestored, time: datetime) -> Changes:
+    return {} if view.session is None else {"session": replace(view.session, error=None)}
+
+
 _CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
     e.SpawnRequested: _spawn_requested,
     e.AgentSpawned: _spawned,
@@ -264,4 +301,10 @@ _CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
     e.ToolCalled: _tool_called,
     e.ExecutionCompleted: _execution_completed,
     e.ExecutionFailed: _execution_failed,
+    e.SessionStarted: _session_started,
+    e.SessionSnapshotSaved: _session_told,
+    e.SessionRolledBack: _session_told,
+    e.SessionEnded: _session_ended,
+    e.SessionDegraded: _session_degraded,
+    e.SessionRestored: _session_restored,
 }

@@ -88,6 +88,15 @@ class ReadModel:
         )
         return [row["id"] for row in rows]
 
+    async def open_sessions_of_node(self, node_id: str) -> list[str]:
+        """The ids of the node's agents whose session is open and may have something to be told, or to be ended."""
+        rows = await self._pool.fetch(
+            "SELECT id FROM agents WHERE node_id = $1 AND view #>> '{session,is_open}' = 'true' "
+            "AND (state <> 'suspended' OR view #>> '{session,owed}' = 'true') ORDER BY id",
+            node_id,
+        )
+        return [row["id"] for row in rows]
+
     async def count_agents(self, node_id: str) -> dict[tuple[str, str], int]:
         """How many agents of this node there are by trust level and state, but for those that are gone for good."""
         rows = await self._pool.fetch(

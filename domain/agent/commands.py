@@ -16,6 +16,15 @@ from domain.agent.checkpoint_reports import (
 )
 from domain.agent.events import ResourceUsage, StateChange
 from domain.agent.forks import Past
+from domain.agent.session_reports import (
+    ReportRolledBack,
+    ReportSessionDegraded,
+    ReportSessionEnded,
+    ReportSessionRecovered,
+    ReportSessionRestored,
+    ReportSessionStarted,
+    ReportSnapshotSaved,
+)
 from domain.message import Command
 from domain.specification import AgentSpecification, ResourceLimits
 
@@ -39,6 +48,13 @@ __all__ = [
     "ReportExit",
     "ReportRestoreFailed",
     "ReportRestored",
+    "ReportRolledBack",
+    "ReportSessionDegraded",
+    "ReportSessionEnded",
+    "ReportSessionRecovered",
+    "ReportSessionRestored",
+    "ReportSessionStarted",
+    "ReportSnapshotSaved",
     "ReportSpawnFailed",
     "ReportSpawned",
     "ReportTerminated",
@@ -342,6 +358,13 @@ AgentCommand = (
     | ReportRestored
     | ReportRestoreFailed
     | SuspendIdle
+    | ReportRolledBack
+    | ReportSessionDegraded
+    | ReportSessionEnded
+    | ReportSessionRecovered
+    | ReportSessionRestored
+    | ReportSessionStarted
+    | ReportSnapshotSaved
 )
 
 WIRE_COMMANDS: tuple[type[WireCommand], ...] = (

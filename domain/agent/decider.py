@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from domain.agent import checkpoints, executions, held
+from domain.agent import checkpoints, executions, held, sessions
 from domain.agent import commands as c
 from domain.agent import events as e
 from domain.agent.executions import fail_open_executions
@@ -276,4 +276,11 @@ _DECIDE: dict[type[Command], Callable[[AgentState, Any], list[Event]]] = {
     c.ReportRestored: checkpoints.report_restored,
     c.ReportRestoreFailed: checkpoints.report_restore_failed,
     c.SuspendIdle: _suspend_idle,
+    c.ReportSessionStarted: sessions.report_started,
+    c.ReportSnapshotSaved: sessions.report_snapshot_saved,
+    c.ReportRolledBack: sessions.report_rolled_back,
+    c.ReportSessionRecovered: sessions.report_recovered,
+    c.ReportSessionEnded: sessions.report_ended,
+    c.ReportSessionDegraded: sessions.report_degraded,
+    c.ReportSessionRestored: sessions.report_restored,
 }

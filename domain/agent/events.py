@@ -24,6 +24,15 @@ from domain.agent.checkpoint_events import (
     RestoreRequested,
 )
 from domain.agent.event_parts import Completing, ErrorDetail, JournalEntry, PendingSignal, ResourceUsage, StateChange
+from domain.agent.session_events import (
+    SessionDegraded,
+    SessionEnded,
+    SessionRecovered,
+    SessionRestored,
+    SessionRolledBack,
+    SessionSnapshotSaved,
+    SessionStarted,
+)
 from domain.message import Event
 from domain.specification import AgentSpecification, ResourceLimits
 
@@ -56,6 +65,13 @@ __all__ = [
     "ResourceUsage",
     "RestoreFailed",
     "RestoreRequested",
+    "SessionDegraded",
+    "SessionEnded",
+    "SessionRecovered",
+    "SessionRestored",
+    "SessionRolledBack",
+    "SessionSnapshotSaved",
+    "SessionStarted",
     "SignalReceived",
     "SpawnFailed",
     "SpawnRequested",
@@ -288,6 +304,13 @@ AgentEvent = (
     | RestoreFailed
     | AgentForked
     | ExecutionInherited
+    | SessionStarted
+    | SessionSnapshotSaved
+    | SessionRolledBack
+    | SessionRecovered
+    | SessionDegraded
+    | SessionRestored
+    | SessionEnded
 )
 
 AGENT_EVENTS: tuple[type[Event], ...] = AgentEvent.__args__

@@ -9,6 +9,8 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from domain.agent import events as e
+from domain.agent.evolve_session import evolve_session
+from domain.agent.session_events import SESSION_EVENTS
 from domain.agent.state import (
     AgentState,
     Execution,
@@ -30,7 +32,7 @@ MAX_HELD_EXECUTIONS = 100
 
 def evolve(state: AgentState, event: Event) -> AgentState:
     """The state after `event`. Never fails on an event that `decide` made."""
-    return _EVOLVE[type(event)](state, event)
+    return evolve_session(state, _EVOLVE[type(event)](state, event), event)
 
 
 def changed(data: dict[str, Any], change: e.StateChange) -> dict[str, Any]:
@@ -314,6 +316,11 @@ def _execution_inherited(state: AgentState, event: e.ExecutionInherited) -> Agen
     return _with_execution(state, Execution(execution_id=event.execution_id, input=event.input, journal=event.journal))
 
 
+def _unchanged(state: AgentState, event: Event) -> AgentState:
+    """Nothing but the session changes."""
+    return state
+
+
 _EVOLVE: dict[type[Event], Callable[[AgentState, Any], AgentState]] = {
     e.SpawnRequested: _spawn_requested,
     e.AgentSpawned: _spawned,
@@ -342,4 +349,5 @@ _EVOLVE: dict[type[Event], Callable[[AgentState, Any], AgentState]] = {
     e.RestoreFailed: _restore_failed,
     e.AgentForked: _forked,
     e.ExecutionInherited: _execution_inherited,
+    **dict.fromkeys(SESSION_EVENTS, _unchanged),
 }

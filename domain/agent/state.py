@@ -10,6 +10,7 @@ from msgspec import Struct
 from domain.agent import events as e
 from domain.agent.checkpoint_events import CheckpointType
 from domain.agent.event_parts import JournalEntry, PendingSignal
+from domain.agent.session import Session
 from domain.specification import AgentSpecification
 
 __all__ = [
@@ -138,6 +139,7 @@ class AgentState(Struct, frozen=True, kw_only=True):
     checkpoints: dict[str, KeptCheckpoint] = {}
     pending_checkpoints: dict[str, PendingCheckpoint] = {}
     restoring: PendingRestore | None = None
+    session: Session | None = None
 
     @property
     def specification(self) -> AgentSpecification:

@@ -4,7 +4,7 @@ The package `mcp` takes half a second and 50 MB to import, so only `connection` 
 wanted.
 """
 
-from handlers.tool_servers.model import ToolFailed, ToolInfo, ToolNotRun
+from handlers.tool_servers.model import ToolFailed, ToolInfo, ToolNotRun, ToolRefused
 from handlers.tool_servers.servers import ToolServers
 
-__all__ = ["ToolFailed", "ToolInfo", "ToolNotRun", "ToolServers"]
+__all__ = ["ToolFailed", "ToolInfo", "ToolNotRun", "ToolRefused", "ToolServers"]

@@ -26,7 +26,7 @@ from mcp.shared.message import SessionMessage
 
 from domain.specification import RuntimeClass, ToolServer
 from handlers.tool_servers.launch import CHUNK_BYTES, start, stop
-from handlers.tool_servers.model import Request, ToolFailed, ToolInfo, ToolNotRun
+from handlers.tool_servers.model import Request, ToolFailed, ToolInfo, ToolNotRun, ToolRefused
 
 __all__ = ["LINE_BYTES", "START_SECONDS", "Connection", "serve"]
 
@@ -172,7 +172,7 @@ class Connection:
         """Call a tool; `request.sent` tells also a caller who gives up waiting whether it may have run.
 
         The result is not checked against the tool's output schema: a schema can make a check arbitrarily slow, and
-        this runs on the node's event loop. Raises ToolNotRun and ToolFailed.
+        this runs on the node's event loop. Raises ToolNotRun and ToolFailed; ToolRefused if the server is well.
         """
         message = mcp.CallToolRequest(params=mcp.CallToolRequestParams(name=tool, arguments=arguments))
         token = _request.set(request)
@@ -183,7 +183,7 @@ class Connection:
                 raise ToolNotRun(f"{self._name} {self._incoming.lost or 'closed its standard input'}") from error
             if error.code == mcp.CONNECTION_CLOSED and self._incoming.lost is not None:
                 raise ToolFailed(f"{self._name} {self._incoming.lost} before it answered") from error
-            raise ToolFailed(error.message) from error
+            raise ToolRefused(error.message) from error
         except ValueError as error:
             if not request.sent:
                 raise ToolFailed(f"the arguments cannot be written as JSON: {error}") from error
@@ -192,7 +192,7 @@ class Connection:
             _request.reset(token)
         if result.is_error:
             texts = [block.text for block in result.content if isinstance(block, mcp.TextContent)]
-            raise ToolFailed("\n".join(texts) or "the tool failed without a message")
+            raise ToolRefused("\n".join(texts) or "the tool failed without a message")
         return _value(result)
 
 

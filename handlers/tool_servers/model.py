@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-__all__ = ["Request", "ToolFailed", "ToolInfo", "ToolNotRun"]
+__all__ = ["Request", "ToolFailed", "ToolInfo", "ToolNotRun", "ToolRefused"]
 
 
 class ToolInfo(Struct, frozen=True):
@@ -23,6 +23,10 @@ class ToolNotRun(Exception):
 
 class ToolFailed(Exception):
     """The call reached the server and came to no result: the tool has run, or may have."""
+
+
+class ToolRefused(ToolFailed):
+    """The server is well, and answered the call with an error."""
 
 
 class Request:

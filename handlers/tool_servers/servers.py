@@ -39,6 +39,11 @@ class _Instance:
         self.over = False
         self.task: asyncio.Task[None] | None = None
 
+    def settle(self, outcome: Connection | ToolNotRun) -> None:
+        """Let those who wait for the process go on, if they still do."""
+        if not self.ready.done():
+            self.ready.set_result(outcome)
+
 
 class _Shared:
     """What this node knows of one specification's server."""
@@ -125,6 +130,13 @@ class ToolServers:
         """Undo one `acquire`; raises KeyError if there was none."""
         self._release(self._shared[specification_key(server)])
 
+    def replace(self, server: ToolServer) -> None:
+        """Stop a server's process that is of no use, such as one that never answers; the next call starts another."""
+        shared = self._shared.get(specification_key(server))
+        if shared is not None and shared.instance is not None and not shared.instance.over:
+            shared.stop()
+            shared.failed(shared.instance)
+
     async def tools(self, server: ToolServer) -> dict[str, ToolInfo]:
         """The tools by name, as the server listed them when it started; it is started if it does not run.
 
@@ -141,7 +153,8 @@ class ToolServers:
 
         Raises ToolNotRun if the server cannot be started or was lost before the request went out (also when the time
         ran out by then), ToolFailed if the tool failed or the server broke down while it ran, TimeoutError if there
-        was no answer in time; then the server is asked to cancel the call.
+        was no answer in time; then the server is asked to cancel the call. A ToolFailed is ToolRefused if the server is
+        well and answered with an error.
         """
         with self._using(server) as shared:
             request = Request()
@@ -195,13 +208,15 @@ class ToolServers:
         if instance is None or instance.over:
             instance = shared.instance = _Instance()
             instance.task = self._tasks.create_task(self._run(shared, instance), name=f"tool server {shared.name}")
+            stopped = _stopped(shared.server)  # for a task that is cancelled before its first step
+            instance.task.add_done_callback(lambda _: instance.settle(stopped))
         outcome = await asyncio.shield(instance.ready)
         if isinstance(outcome, ToolNotRun):
             raise ToolNotRun(str(outcome))  # one for each caller: an exception keeps its traceback
         return outcome
 
     async def _run(self, shared: _Shared, instance: _Instance) -> None:
-        outcome = ToolNotRun(f"the tool server {shared.server.command[0]!r} was stopped")
+        outcome = _stopped(shared.server)
         scratch: Path | None = None
         try:
             await asyncio.sleep(shared.delay)
@@ -217,10 +232,13 @@ class ToolServers:
             if not instance.over:
                 shared.failed(instance)
         finally:
-            if not instance.ready.done():
-                instance.ready.set_result(outcome)
+            instance.settle(outcome)
             if scratch is not None:
                 await asyncio.to_thread(_remove, scratch)
+
+
+def _stopped(server: ToolServer) -> ToolNotRun:
+    return ToolNotRun(f"the tool server {server.command[0]!r} was stopped")
 
 
 def _empty(directory: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from l02.cli import agents, checkpoints, dead, events, maintenance, node, replay
+from l02.cli import agents, checkpoints, dead, events, maintenance, mcp, node, replay
 
 __all__ = ["app", "main"]
 
@@ -41,6 +41,7 @@ events.add_to(app)
 replay.add_to(app)
 dead.add_to(app)
 maintenance.add_to(app)
+mcp.add_to(app)
 
 
 def _show_version(wanted: bool) -> None:

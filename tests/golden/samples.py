@@ -18,6 +18,7 @@ from domain.specification import (
     FileAccess,
     LifecycleLimits,
     ResourceLimits,
+    SessionSettings,
     ToolServer,
     TrustLevel,
 )
@@ -59,6 +60,7 @@ _SPECIFICATION = AgentSpecification(
         restart_delay_seconds=(0.5, 1.5),
         suspend_idle_after_seconds=600.0,
     ),
+    session=SessionSettings(task_id="T-7"),
 )
 _USAGE = e.ResourceUsage(cpu_seconds=12.5, memory_peak_bytes=104_857_600, tokens_consumed=4321)
 _CAPACITY = n.Capacity(cpu=2, memory_bytes=25_769_803_776, runtime_classes=("process", "landlock"))
@@ -205,6 +207,42 @@ _EVENTS: tuple[Event, ...] = (
     n.NodeLeft(node_id="n1", capacity=_CAPACITY),
     n.NodeLost(node_id="n1", capacity=_CAPACITY, reported_by="n2"),
 )
+_SESSION_EVENTS: tuple[Event, ...] = (
+    e.SessionStarted(session_id="s1", task_id="T-7", node_id="n1", version=1),
+    e.SessionSnapshotSaved(
+        session_id="s1",
+        task_id="T-7",
+        checkpoint_id="k1",
+        label="before the move",
+        version=2,
+        context_checkpoint_id="c-5",
+        number=1,
+        unsent=3,
+    ),
+    e.SessionRolledBack(
+        session_id="s1",
+        task_id="T-7",
+        checkpoint_id="k1",
+        target="checkpoint c-5",
+        backup_checkpoint_id="c-6",
+        number=2,
+        unsent=1,
+    ),
+    e.SessionRecovered(
+        session_id="s1", task_id="T-7", node_id="n2", recovery_type="crash", last_activity="2026-01-01T12:30:00Z"
+    ),
+    e.SessionEnded(
+        session_id="s1",
+        task_id="T-7",
+        reason="user_request",
+        unsent=1,
+        error=e.ErrorDetail(code="E2052", message="the session server did not answer"),
+    ),
+    e.SessionDegraded(
+        session_id="s1", task_id="T-7", operation="snapshot", code="E2052", message="out of order", gave_up=1
+    ),
+    e.SessionRestored(session_id="s1", task_id="T-7"),
+)
 _IDS = {"agent": "a1", "node": "n1"}
 
 SAMPLES = {
@@ -223,7 +261,7 @@ SAMPLES = {
             command_hash="0123456789abcdef0123456789abcdef",
         ),
     )
-    for event in _EVENTS
+    for event in (*_EVENTS, *_SESSION_EVENTS)
 }
 
 

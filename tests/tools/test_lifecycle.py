@@ -189,3 +189,22 @@ async def test_a_large_log_gives_way(tmp_path: Path, servers: ToolServers) -> No
     await servers.tools(ROGUE)
     assert log.stat().st_size < 1000
     assert log.with_suffix(".log.1").stat().st_size >= 100 << 20
+
+
+async def test_a_process_of_no_use_is_replaced(servers: ToolServers) -> None:
+    server = specification("rogue", "", "replaced-one")
+    await servers.tools(server)
+    deaf = asyncio.create_task(servers.call(server, "deaf", {}, timeout=60))
+    await asyncio.sleep(0)
+    servers.replace(server)
+    with pytest.raises((ToolFailed, ToolNotRun), match="was stopped"):
+        await deaf
+    assert await echo(servers, server) == "x"
+
+
+async def test_who_waits_for_a_process_that_is_stopped_before_it_begins_is_told(servers: ToolServers) -> None:
+    waiting = asyncio.create_task(servers.tools(ROGUE))
+    await asyncio.sleep(0)  # the task of the process exists now, and has not taken its first step
+    servers.replace(ROGUE)
+    with pytest.raises(ToolNotRun, match="was stopped"):
+        await waiting

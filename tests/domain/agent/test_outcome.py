@@ -8,6 +8,15 @@ from domain.agent import events as e
 from domain.agent.outcome import failure_of, result_of
 from domain.errors import ErrorCode
 from domain.message import Event
+from tests.domain.agent.session_story import (
+    RECOVERED,
+    RESTORED,
+    ROLLED_BACK,
+    SESSION_ENDED,
+    degraded,
+    saved,
+    session_started,
+)
 from tests.domain.agent.story import (
     checkpoint_created,
     checkpoint_expired,
@@ -84,6 +93,13 @@ WITHOUT: list[Event] = [
     checkpoint_expired(),
     restore_requested(),
     e.ExecutionInherited(execution_id="x1", input=1, journal=()),
+    session_started(),
+    saved(),
+    ROLLED_BACK,
+    RECOVERED,
+    SESSION_ENDED,
+    degraded(),
+    RESTORED,
 ]
 
 

@@ -7,6 +7,15 @@ import pytest
 from domain.agent import commands as c
 from domain.errors import ErrorCode
 from domain.message import Command
+from tests.domain.agent.session_story import (
+    report_degraded,
+    report_ended,
+    report_recovered,
+    report_restored,
+    report_rolled_back,
+    report_saved,
+    report_started,
+)
 from tests.domain.agent.story import (
     complete_execution,
     given,
@@ -46,6 +55,13 @@ TO_AN_EXISTING_AGENT: list[Command] = [
     c.ReportRestored(checkpoint_id="k1", restore_seconds=0.1, state={}),
     c.ReportRestoreFailed(checkpoint_id="k1", code="E2032", message="no"),
     c.SuspendIdle(revision=0, checkpoint_id="k1", node_id="n1"),
+    report_started(),
+    report_saved(),
+    report_rolled_back(),
+    report_recovered(),
+    report_ended(),
+    report_degraded(),
+    report_restored(),
 ]
 
 

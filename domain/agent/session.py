@@ -1,0 +1,105 @@
+"""An agent's session with the context-orchestrator, as it follows from the agent's events.
+
+What the other side has yet to be told is derived from here and nowhere else, so it outlives the node. The entries are
+numbered in order; saying that one has arrived says so of all before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+__all__ = ["MAX_SAVED", "MAX_UNSENT", "SavedSnapshot", "Session", "SessionContext", "Unsent"]
+
+MAX_UNSENT = 100
+MAX_SAVED = 500
+_SHOWN_CHARACTERS = 200
+
+
+class SessionContext(Struct, frozen=True, kw_only=True):
+    """What the agent was doing, in words for whoever takes its task up."""
+
+    working_on: str | None = None
+    last_action: str | None = None
+    next_step: str | None = None
+    blockers: tuple[str, ...] = ()
+
+    @classmethod
+    def shortened(cls, value: Any) -> str:
+        """As much of a JSON value as is shown."""
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+
+
+class Unsent(Struct, frozen=True, kw_only=True):
+    """A checkpoint that was created or restored, which the other side has yet to be told."""
+
+    number: int
+    kind: Literal["snapshot", "rollback"]
+    checkpoint_id: str
+    label: str | None
+    context: SessionContext
+
+    @property
+    def is_superseded_by_a_newer(self) -> bool:
+        """Whether nothing is lost when a newer entry takes its place."""
+        return self.kind == "snapshot" and self.label is None
+
+
+class SavedSnapshot(Struct, frozen=True, kw_only=True):
+    """How the other side calls what it has of a checkpoint: a version of the task, a checkpoint of its own."""
+
+    version: int | str | None
+    context_checkpoint_id: str | None
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """`node_id` is the node that started or recovered it last, `incarnation` the agent's process at that time.
+
+    `failures` holds, by operation, the code with which it fails at present.
+    """
+
+    task_id: str
+    is_started: bool = False
+    is_ended: bool = False
+    node_id: str | None = None
+    incarnation: int = 0
+    queued: int = 0
+    sent: int = 0
+    unsent: tuple[Unsent, ...] = ()
+    saved: dict[str, SavedSnapshot] = {}
+    failures: dict[str, str] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the other side believes that the agent is at work."""
+        return self.is_started and not self.is_ended
+
+    def queue(
+        self, kind: Literal["snapshot", "rollback"], checkpoint_id: str, label: str | None, context: SessionContext
+    ) -> Session:
+        """With one more to be sent, in order. The newest wins over one before it that has no label.
+
+        Of more than a hundred the oldest are dropped.
+        """
+        entry = Unsent(number=self.queued + 1, kind=kind, checkpoint_id=checkpoint_id, label=label, context=context)
+        kept = self.unsent[:-1] if self.unsent and self.unsent[-1].is_superseded_by_a_newer else self.unsent
+        return replace(self, queued=entry.number, unsent=(*kept, entry)[-MAX_UNSENT:])
+
+    def arrived(self, number: int) -> Session:
+        """Without the entries up to this one."""
+        return replace(self, sent=number, unsent=tuple(entry for entry in self.unsent if entry.number > number))
+
+    def with_saved(self, checkpoint_id: str, saved: SavedSnapshot) -> Session:
+        """Knowing how the other side calls a checkpoint; only the newest are remembered."""
+        kept = {key: value for key, value in self.saved.items() if key != checkpoint_id} | {checkpoint_id: saved}
+        if len(kept) > MAX_SAVED:
+            del kept[next(iter(kept))]
+        return replace(self, saved=kept)
+
+    def works(self, operation: str) -> Session:
+        """With an operation that has just succeeded."""
+        return replace(self, failures={key: code for key, code in self.failures.items() if key != operation})

@@ -1,0 +1,118 @@
+"""The session bridge of a node: a keeper for each agent whose session has something to tell, or to be kept alive.
+
+Events only wake keepers. One that is lost, late or doubled does no harm; a node that begins anew looks at the sessions
+that were open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from bus.codec import RecordedEvent
+from bus.connection import Bus
+from bus.follow import follow_events
+from bus.repository import Repository
+from domain.agent import events as e
+from domain.agent.state import AgentState
+from domain.specification import ToolServer
+from handlers.sessions.calls import Calls
+from handlers.sessions.keeper import SessionKeeper, Shared
+from handlers.sessions.orchestrator import Orchestrator
+from handlers.sessions.recovery import Recovery
+from handlers.sessions.settings import BridgeSettings
+from handlers.tool_servers import ToolServers
+
+__all__ = ["SessionBridge"]
+
+_log = structlog.get_logger()
+_RETRY_SECONDS = 1.0
+_ENDINGS = (e.AgentTerminated, e.AgentFailed)
+_WAKING_EVENTS = (
+    e.AgentSpawned,
+    e.CheckpointCreated,
+    e.CheckpointKept,
+    e.CheckpointRestored,
+    *_ENDINGS,
+)
+
+
+class SessionBridge:
+    """One per node. `servers` is for the session server alone: its sandbox is that of the runtime's own programs."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        agents: Repository[AgentState],
+        servers: ToolServers,
+        server: ToolServer,
+        settings: BridgeSettings,
+        node_id: str,
+    ) -> None:
+        self._bus = bus
+        self._agents = agents
+        orchestrator = Orchestrator(Calls(servers, server, settings.heartbeat_timeout_seconds))
+        self._shared = Shared(agents, orchestrator, Recovery(orchestrator), settings, node_id)
+        self._keepers: dict[str, SessionKeeper] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        agents.on_recorded(self._recorded)
+
+    async def run(self, open_sessions: list[str], ready: Callable[[], None]) -> None:
+        """Take up the sessions of these agents, which were open when the node began; keep all until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                tasks.create_task(self._shared.orchestrator.calls.keep_running())
+                for agent_id in open_sessions:
+                    self._keeper(agent_id, was_at_work=True)
+                await follow_events(
+                    self._bus,
+                    f"sessions-{self._shared.node_id}",
+                    _WAKING_EVENTS,
+                    self._heard,
+                    begin="new",
+                    ready=ready,
+                )
+        finally:
+            self._tasks = None
+            self._keepers.clear()
+
+    async def _heard(self, events: Sequence[RecordedEvent]) -> None:
+        for recorded in events:
+            self._take_note(recorded, recorded_here=False)
+
+    def _recorded(self, recorded: RecordedEvent) -> None:
+        self._take_note(recorded, recorded_here=True)
+
+    def _take_note(self, recorded: RecordedEvent, *, recorded_here: bool) -> None:
+        event = recorded.event
+        if not isinstance(event, _WAKING_EVENTS) or self._tasks is None:
+            return
+        has_process = isinstance(event, e.AgentSpawned)
+        if isinstance(event, e.AgentSpawned) and event.node_id != self._shared.node_id:
+            return
+        over = isinstance(event, _ENDINGS)
+        # The node that ends an agent of a lost one ends its session too.
+        self._keeper(recorded.aggregate.id).wake(has_process=has_process, over=over, over_here=over and recorded_here)
+
+    def _keeper(self, agent_id: str, *, was_at_work: bool = False) -> SessionKeeper:
+        assert self._tasks is not None, "only a bridge that runs has keepers"
+        keeper = self._keepers.get(agent_id)
+        if keeper is None:
+            keeper = self._keepers[agent_id] = SessionKeeper(self._shared, agent_id, was_at_work=was_at_work)
+            self._tasks.create_task(self._keep(agent_id, keeper), name=f"session of {agent_id}")
+        return keeper
+
+    async def _keep(self, agent_id: str, keeper: SessionKeeper) -> None:
+        while True:
+            try:
+                await keeper.run()
+            except Exception:
+                _log.exception("keeping a session failed; trying again", agent_id=agent_id)
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if not keeper.is_woken:
+                del self._keepers[agent_id]
+                return

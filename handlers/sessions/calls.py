@@ -1,0 +1,126 @@
+"""One call to the context-orchestrator: made within a time, measured, and its answer read or its failure named.
+
+A server that has stopped answering must not cost each session its own wait: then one call at a time finds out, the
+others fail at once. One that lives and never answers is replaced by a new process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+from prometheus_client import Histogram
+
+from domain.specification import ToolServer
+from handlers.tool_servers import ToolFailed, ToolNotRun, ToolRefused, ToolServers
+
+__all__ = ["CallFailed", "Calls", "Refused", "Unreachable"]
+
+A = TypeVar("A", bound=Struct)
+
+SILENT_AFTER = 3
+"""So many calls in a row without an answer mean that the server does not answer."""
+_IN_FLIGHT = 16
+_SHOWN_CHARACTERS = 500
+
+_latency = Histogram(
+    "agent_runtime_session_bridge_latency_seconds",
+    "Seconds that a call to the context-orchestrator took, whatever came of it",
+    ["operation"],
+)
+
+
+class CallFailed(Exception):
+    """The other side was not told; the message is one line."""
+
+
+class Unreachable(CallFailed):
+    """The server is missing, silent, gone or makes no sense."""
+
+
+class Refused(CallFailed):
+    """The server is well, and answered with an error."""
+
+
+class Calls:
+    """The calls of one node to its context-orchestrator."""
+
+    def __init__(self, servers: ToolServers, server: ToolServer, timeout_seconds: float) -> None:
+        self._servers = servers
+        self._server = server
+        self._timeout = timeout_seconds
+        self._slots = asyncio.Semaphore(_IN_FLIGHT)
+        self._probe = asyncio.Lock()
+        self._unanswered = 0
+
+    async def keep_running(self) -> None:
+        """Start the server before it is first called, and keep it from being stopped as idle, until cancelled.
+
+        If it cannot be started, the first call says so, and each call tries again.
+        """
+        self._servers.acquire(self._server)
+        try:
+            with suppress(ToolNotRun):
+                await self._servers.tools(self._server)
+            await asyncio.Event().wait()
+        finally:
+            self._servers.release(self._server)
+
+    async def call(
+        self, operation: str, tool: str, arguments: dict[str, Any], answer: type[A], *, may_start: bool = True
+    ) -> A:
+        """What the tool answers. The time counts from when the server runs, unless it is not to be waited for.
+
+        Raises Unreachable or Refused.
+        """
+        async with self._slots:
+            if self._unanswered < SILENT_AFTER:
+                return await self._call(operation, tool, arguments, answer, may_start)
+        if self._probe.locked():
+            raise Unreachable("the session server does not answer; another call finds out when it does again")
+        async with self._probe:
+            return await self._call(operation, tool, arguments, answer, may_start)
+
+    async def _call(self, operation: str, tool: str, arguments: dict[str, Any], answer: type[A], may_start: bool) -> A:
+        begun = time.perf_counter()
+        try:
+            if may_start:
+                await self._servers.tools(self._server)
+            result = await self._servers.call(self._server, tool, arguments, timeout=self._timeout)
+        except ToolRefused as error:
+            self._unanswered = 0
+            raise Refused(_line(f"{tool}: {error}")) from error
+        except TimeoutError as error:
+            self._no_answer()
+            raise Unreachable(_line(str(error))) from error
+        except (ToolNotRun, ToolFailed) as error:
+            raise Unreachable(_line(str(error))) from error
+        finally:
+            _latency.labels(operation).observe(time.perf_counter() - begun)
+        self._unanswered = 0
+        return _read(tool, result, answer)
+
+    def _no_answer(self) -> None:
+        self._unanswered += 1
+        if self._unanswered % SILENT_AFTER == 0:
+            self._servers.replace(self._server)
+
+
+def _read(tool: str, result: Any, answer: type[A]) -> A:
+    """An answer from the tool's text, which is JSON; `success`, where there is such a field, has to be true."""
+    try:
+        value = msgspec.json.decode(result) if isinstance(result, str) else result
+        if isinstance(value, dict) and value.get("success") is False:
+            raise Refused(_line(f"{tool} did not succeed: {result}"))
+        return msgspec.convert(value, answer)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise Unreachable(_line(f"{tool} answered with what is no answer: {error}; it was {result!r}")) from error
+
+
+def _line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"

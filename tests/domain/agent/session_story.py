@@ -1,0 +1,111 @@
+"""The session of the agent that the decider tests are about, and the words to tell it with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from domain.agent import commands as c
+from domain.agent import events as e
+from domain.agent.checkpoint_events import CheckpointCreated, CheckpointRestored
+from tests.domain.agent.story import RUNNING, TERMINATED, TERMINATING, spawn_requested, spawned, terminated
+
+
+def session_started(**fields: Any) -> e.SessionStarted:
+    return replace(e.SessionStarted(session_id="s1", task_id="a1", node_id="n1", version=1), **fields)
+
+
+def created(checkpoint_id: str = "k1", label: str | None = None) -> CheckpointCreated:
+    return CheckpointCreated(
+        checkpoint_id=checkpoint_id,
+        checkpoint_type="manual",
+        label=label,
+        storage_location="postgresql:k1",
+        size_bytes=10,
+        compressed_bytes=8,
+        sha256="0" * 64,
+        version=3,
+        revision=1,
+        created_at=1_767_225_600.0,
+        duration_seconds=0.1,
+    )
+
+
+def restored(checkpoint_id: str = "k1") -> CheckpointRestored:
+    return CheckpointRestored(checkpoint_id=checkpoint_id, restore_seconds=0.1, state={})
+
+
+def saved(number: int = 1, checkpoint_id: str = "k1", **fields: Any) -> e.SessionSnapshotSaved:
+    event = e.SessionSnapshotSaved(
+        session_id="s1",
+        task_id="a1",
+        checkpoint_id=checkpoint_id,
+        label=None,
+        version=2,
+        context_checkpoint_id=None,
+        number=number,
+        unsent=0,
+    )
+    return replace(event, **fields)
+
+
+def degraded(operation: str = "snapshot", code: str = "E2052", gave_up: int | None = None) -> e.SessionDegraded:
+    return e.SessionDegraded(
+        session_id="s1", task_id="a1", operation=operation, code=code, message="it is away", gave_up=gave_up
+    )
+
+
+def report_started() -> c.ReportSessionStarted:
+    return c.ReportSessionStarted(session_id="s1", node_id="n1", version=1)
+
+
+def report_saved(number: int = 1, checkpoint_id: str = "k1", **fields: Any) -> c.ReportSnapshotSaved:
+    return c.ReportSnapshotSaved(session_id="s1", checkpoint_id=checkpoint_id, number=number, version=2, **fields)
+
+
+def report_rolled_back(number: int = 2) -> c.ReportRolledBack:
+    return c.ReportRolledBack(session_id="s1", checkpoint_id="k1", number=number, target="version 2")
+
+
+def report_recovered() -> c.ReportSessionRecovered:
+    return c.ReportSessionRecovered(session_id="s1", node_id="n2", recovery_type="crash", last_activity="yesterday")
+
+
+def report_ended(error: e.ErrorDetail | None = None) -> c.ReportSessionEnded:
+    return c.ReportSessionEnded(session_id="s1", error=error)
+
+
+def report_degraded(
+    operation: str = "snapshot", code: str = "E2052", gave_up: int | None = None
+) -> c.ReportSessionDegraded:
+    return c.ReportSessionDegraded(
+        session_id="s1", operation=operation, code=code, message="it is away", gave_up=gave_up
+    )
+
+
+def report_restored() -> c.ReportSessionRestored:
+    return c.ReportSessionRestored(session_id="s1")
+
+
+OPEN = (*RUNNING, session_started())
+WITH_CHECKPOINT = (*OPEN, created())
+SAVED = (*WITH_CHECKPOINT, saved())
+RECOVERED_PROCESS = (*OPEN, spawn_requested(2), spawned(2))
+AGENT_ENDED = (*OPEN, TERMINATING[-1], terminated())
+NEVER_STARTED = TERMINATED
+
+ROLLED_BACK = e.SessionRolledBack(
+    session_id="s1",
+    task_id="a1",
+    checkpoint_id="k1",
+    target="version 2",
+    backup_checkpoint_id=None,
+    number=2,
+    unsent=0,
+)
+RECOVERED = e.SessionRecovered(
+    session_id="s1", task_id="a1", node_id="n2", recovery_type="crash", last_activity="yesterday"
+)
+SESSION_ENDED = e.SessionEnded(session_id="s1", task_id="a1", reason="user_request", unsent=0, error=None)
+RESTORED = e.SessionRestored(session_id="s1", task_id="a1")

@@ -1,0 +1,26 @@
+from msgspec.structs import replace
+
+from domain.errors import ErrorCode
+from tests.domain.agent.session_story import ROLLED_BACK, SAVED, created, degraded, report_rolled_back, restored
+from tests.domain.agent.story import given
+
+
+def test_happened() -> None:
+    past = (*SAVED, restored(), degraded("rollback"))
+    after = given(*past).when(report_rolled_back()).then(ROLLED_BACK)
+    assert after.state.session is not None
+    assert after.state.session.unsent == ()
+    assert after.state.session.failures == {}
+
+
+def test_what_came_after_is_left_to_be_sent() -> None:
+    given(*SAVED, restored(), created("k2")).when(report_rolled_back()).then(replace(ROLLED_BACK, unsent=1))
+
+
+def test_ignored_when_it_is_known() -> None:
+    given(*SAVED, restored(), ROLLED_BACK).when(report_rolled_back()).ignored()
+
+
+def test_refused_for_another_session() -> None:
+    command = replace(report_rolled_back(), session_id="s2")
+    given(*SAVED, restored()).when(command).fails(ErrorCode.SESSION_NOT_FOUND, "'s2'")

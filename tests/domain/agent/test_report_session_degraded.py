@@ -1,0 +1,56 @@
+from msgspec.structs import replace
+
+from domain.errors import ErrorCode
+from tests.domain.agent.session_story import (
+    AGENT_ENDED,
+    OPEN,
+    SAVED,
+    SESSION_ENDED,
+    WITH_CHECKPOINT,
+    created,
+    degraded,
+    report_degraded,
+    saved,
+)
+from tests.domain.agent.story import RUNNING, given
+
+
+def test_happened() -> None:
+    after = given(*WITH_CHECKPOINT).when(report_degraded()).then(degraded())
+    assert after.state.session is not None
+    assert after.state.session.failures == {"snapshot": "E2052"}
+    assert len(after.state.session.unsent) == 1, "it is sent later"
+
+
+def test_a_session_that_cannot_start() -> None:
+    given(*RUNNING).when(report_degraded("start", "E2050")).then(degraded("start", "E2050"))
+
+
+def test_another_code_is_news() -> None:
+    given(*WITH_CHECKPOINT, degraded()).when(report_degraded(code="E2054")).then(degraded(code="E2054"))
+
+
+def test_a_second_outage_is_news() -> None:
+    past = (*WITH_CHECKPOINT, degraded(), saved(), created("k2"))
+    given(*past).when(report_degraded()).then(degraded())
+
+
+def test_what_is_given_up_is_not_sent_any_more() -> None:
+    past = (*WITH_CHECKPOINT, degraded())
+    after = given(*past).when(report_degraded(gave_up=1)).then(degraded(gave_up=1))
+    assert after.state.session is not None
+    assert after.state.session.unsent == ()
+    after.when(report_degraded(gave_up=1)).ignored()
+
+
+def test_ignored_when_it_is_known() -> None:
+    given(*WITH_CHECKPOINT, degraded()).when(report_degraded()).ignored()
+    given(*SAVED).when(report_degraded(gave_up=1)).ignored()
+
+
+def test_ignored_when_the_session_has_ended() -> None:
+    given(*AGENT_ENDED, SESSION_ENDED).when(report_degraded()).ignored()
+
+
+def test_refused_for_another_session() -> None:
+    given(*OPEN).when(replace(report_degraded(), session_id="s2")).fails(ErrorCode.SESSION_NOT_FOUND, "'s2'")

@@ -1,0 +1,37 @@
+from domain.agent import events as e
+from domain.agent.session import Session
+from domain.errors import ErrorCode
+from tests.domain.agent.session_story import (
+    AGENT_ENDED,
+    NEVER_STARTED,
+    OPEN,
+    SESSION_ENDED,
+    WITH_CHECKPOINT,
+    report_ended,
+)
+from tests.domain.agent.story import FAILED, TERMINATING, given, terminated
+
+
+def test_happened() -> None:
+    after = given(*AGENT_ENDED).when(report_ended()).then(SESSION_ENDED)
+    assert after.state.session == Session(task_id="a1", is_started=True, is_ended=True)
+
+
+def test_what_could_not_be_said_is_on_record() -> None:
+    error = e.ErrorDetail(code="E2052", message="it is away")
+    told = e.SessionEnded(session_id="s1", task_id="a1", reason="user_request", unsent=1, error=error)
+    given(*WITH_CHECKPOINT, TERMINATING[-1], terminated()).when(report_ended(error)).then(told)
+
+
+def test_an_agent_that_was_given_up_ends_its_session_too() -> None:
+    told = e.SessionEnded(session_id="s1", task_id="a1", reason="failed", unsent=0, error=None)
+    given(*OPEN, FAILED[-1]).when(report_ended()).then(told)
+
+
+def test_ignored_when_it_has_ended_or_never_started() -> None:
+    given(*AGENT_ENDED, SESSION_ENDED).when(report_ended()).ignored()
+    given(*NEVER_STARTED).when(report_ended()).ignored()
+
+
+def test_refused_while_the_agent_lives() -> None:
+    given(*OPEN).when(report_ended()).fails(ErrorCode.INVALID_STATE, "its session ends with it")

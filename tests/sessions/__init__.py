@@ -1,0 +1,1 @@
+"""Tests of the session bridge, with real servers in processes of their own."""

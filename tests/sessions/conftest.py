@@ -1,0 +1,244 @@
+"""A session bridge on a bus of the test's own, and agents whose life the test tells as commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bus.cancelling import end
+from bus.codec import Metadata, RecordedEvent
+from bus.connection import Bus, connect
+from bus.embedded import EmbeddedNats
+from bus.event_store import open_event_store
+from bus.repository import Repository
+from bus.streams import ensure_streams
+from domain.agent import commands as c
+from domain.agent import events as e
+from domain.agent.session import Session
+from domain.agent.state import AgentState
+from domain.aggregates import AGENT
+from domain.message import Command, Event
+from domain.specification import AgentSpecification, RuntimeClass, SessionSettings, ToolServer
+from handlers.sessions import BridgeSettings, SessionBridge
+from handlers.tool_servers import ToolServers, connection, servers
+
+ORCHESTRATOR = Path(__file__).with_name("servers") / "orchestrator.py"
+QUICK = BridgeSettings(
+    heartbeat_interval_seconds=0.2, heartbeat_timeout_seconds=1.0, max_retries=2, first_retry_seconds=0.02
+)
+
+
+@pytest.fixture(autouse=True)
+def servers_come_back_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who fails is started anew at once, and who says nothing is given up soon."""
+    monkeypatch.setattr(servers, "FIRST_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr(servers, "LONGEST_DELAY_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "START_SECONDS", 3.0)
+
+
+class Server:
+    """The orchestrator beside this file: how it is to behave, and what it was asked."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.specification = ToolServer(command=(sys.executable, str(ORCHESTRATOR), str(directory)))
+        self.behave("good")
+
+    def behave(self, mode: str) -> None:
+        draft = self.directory / "mode.new"
+        draft.write_text(mode)
+        draft.rename(self.directory / "mode")
+
+    def names_as_lost(self, *session_ids: str) -> None:
+        (self.directory / "lost").write_text(json.dumps(session_ids))
+
+    def calls(self, *tools: str) -> list[tuple[str, dict[str, Any]]]:
+        """What it was asked, of these tools or of all but those that only look."""
+        path = self.directory / "calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        asked = [tuple(json.loads(line)) for line in lines]
+        wanted = tools or ("save_context_snapshot", "create_checkpoint", "rollback_to")
+        return [(tool, arguments) for tool, arguments in asked if tool in wanted]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    (tmp_path / "orchestrator").mkdir()
+    return Server(tmp_path / "orchestrator")
+
+
+class Agents:
+    """Agents without processes: what would happen to them is recorded as their node would."""
+
+    def __init__(self, repository: Repository[AgentState]) -> None:
+        self.repository = repository
+        self._news = asyncio.Event()
+        self.recorded: list[RecordedEvent] = []
+        repository.on_recorded(self._heard)
+
+    def _heard(self, recorded: RecordedEvent) -> None:
+        self.recorded.append(recorded)
+        self._news.set()
+
+    async def tell(self, agent_id: str, command: Command) -> None:
+        metadata = Metadata(causation_id=uuid.uuid4().hex, correlation_id="test", actor="test")
+        await self.repository.decide(agent_id, command, metadata)
+
+    async def spawn(self, agent_id: str = "a1", node_id: str = "n1", task_id: str | None = None) -> None:
+        spec = AgentSpecification(
+            name="historian", entrypoint="/agents/historian.py", session=SessionSettings(task_id=task_id)
+        )
+        await self.tell(agent_id, c.Spawn(spec=spec, origin=_origin(node_id)))
+        await self.has_process(agent_id, node_id)
+
+    async def has_process(self, agent_id: str = "a1", node_id: str = "n1") -> None:
+        state = (await self.repository.load(agent_id)).state
+        report = c.ReportSpawned(
+            agent_id=agent_id,
+            session_id=f"session-of-{agent_id}",
+            node_id=node_id,
+            sandbox_type="landlock",
+            trust_level="standard",
+            resource_limits=state.specification.resource_limits,
+            source="cold",
+            spawn_seconds=0.1,
+            incarnation=state.incarnation,
+            pid=4711,
+        )
+        await self.tell(agent_id, report)
+
+    async def begins_anew(self, agent_id: str = "a1", node_id: str = "n1") -> None:
+        """Its node was killed: it is given another process, here or elsewhere."""
+        lost = (await self.repository.load(agent_id)).state.node_id or ""
+        await self.tell(agent_id, c.RecoverProcess(node_id=node_id, lost_node_id=lost, cause="the node began anew"))
+        await self.has_process(agent_id, node_id)
+
+    async def checkpoint(self, checkpoint_id: str, label: str | None = None, agent_id: str = "a1") -> None:
+        """Something has changed, and a checkpoint of it is stored."""
+        await self.tell(agent_id, c.Signal(name="change", origin=_origin()))
+        await self.tell(agent_id, c.Checkpoint(label=label, origin=_origin(command_id=checkpoint_id)))
+        loaded = await self.repository.load(agent_id)
+        report = c.ReportCheckpointStored(
+            checkpoint_id=checkpoint_id,
+            storage_location=f"postgresql:{checkpoint_id}",
+            size_bytes=10,
+            compressed_bytes=8,
+            sha256="0" * 64,
+            version=loaded.version,
+            revision=loaded.state.revision,
+            created_at=1_767_225_600.0,
+            duration_seconds=0.1,
+        )
+        await self.tell(agent_id, report)
+
+    async def restore(self, checkpoint_id: str, agent_id: str = "a1") -> None:
+        await self.tell(agent_id, c.Restore(checkpoint_id=checkpoint_id, origin=_origin()))
+        report = c.ReportRestored(checkpoint_id=checkpoint_id, restore_seconds=0.1, state={})
+        await self.tell(agent_id, report)
+        await self.has_process(agent_id)
+
+    async def terminate(self, agent_id: str = "a1", reason: Any = "user_request") -> None:
+        await self.tell(agent_id, c.Terminate(reason=reason, origin=_origin()))
+        await self.tell(agent_id, c.ReportTerminated(usage=e.ResourceUsage(), duration_seconds=1.0))
+
+    async def session(self, agent_id: str = "a1") -> Session:
+        session = (await self.repository.load(agent_id)).state.session
+        assert session is not None
+        return session
+
+    def events(self, agent_id: str = "a1") -> list[Event]:
+        """What has happened to its session."""
+        return [
+            item.event
+            for item in self.recorded
+            if item.aggregate.id == agent_id and item.event.type.startswith("agent.session.")
+        ]
+
+    async def until(self, fits: Callable[[Any], object], agent_id: str = "a1", seconds: float = 20) -> Any:
+        """The first event of its session that fits, whether it has been or is to come."""
+        async with asyncio.timeout(seconds):
+            while True:
+                self._news.clear()
+                for event in self.events(agent_id):
+                    if fits(event):
+                        return event
+                await self._news.wait()
+
+    async def until_type(self, event_type: type[Event], agent_id: str = "a1") -> Any:
+        return await self.until(lambda event: isinstance(event, event_type), agent_id)
+
+    async def until_degraded(self, operation: str, agent_id: str = "a1") -> e.SessionDegraded:
+        found: e.SessionDegraded = await self.until(
+            lambda event: isinstance(event, e.SessionDegraded) and event.operation == operation, agent_id
+        )
+        return found
+
+    async def until_rolled_back(self, checkpoint_id: str) -> None:
+        await self.until(lambda event: isinstance(event, e.SessionRolledBack) and event.checkpoint_id == checkpoint_id)
+
+
+async def until(fact: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for a fact that nothing announces."""
+    async with asyncio.timeout(seconds):
+        while not fact():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+def _origin(node_id: str = "n1", command_id: str = "") -> c.Origin:
+    return c.Origin(agent_id="a1", command_id=command_id or uuid.uuid4().hex, node_id=node_id, actor="alice")
+
+
+@pytest_asyncio.fixture
+async def bus(fresh_nats: EmbeddedNats) -> AsyncIterator[Bus]:
+    async with connect(fresh_nats.url, name="test") as connected:
+        await ensure_streams(connected)
+        yield connected
+
+
+@pytest_asyncio.fixture
+async def agents(bus: Bus) -> AsyncIterator[Agents]:
+    async with open_event_store(bus) as store:
+        yield Agents(Repository(AGENT, store))
+
+
+class Node:
+    """Starts bridges on the test's bus, as a node would."""
+
+    def __init__(self, bus: Bus, agents: Agents, directory: Path) -> None:
+        self.bus = bus
+        self._agents = agents
+        self._directory = directory
+
+    @asynccontextmanager
+    async def bridge(
+        self,
+        server: ToolServer,
+        *open_sessions: str,
+        node_id: str = "n1",
+        settings: BridgeSettings = QUICK,
+        runtime_class: RuntimeClass = RuntimeClass.PROCESS,
+    ) -> AsyncIterator[ToolServers]:
+        directory = self._directory / node_id
+        async with ToolServers(directory / "session", directory / "logs", runtime_class) as tool_servers:
+            bridge = SessionBridge(self.bus, self._agents.repository, tool_servers, server, settings, node_id)
+            ready = asyncio.Event()
+            task = asyncio.create_task(bridge.run(list(open_sessions), ready.set))
+            try:
+                await ready.wait()
+                yield tool_servers
+            finally:
+                await end(task)
+
+
+@pytest.fixture
+def node(bus: Bus, agents: Agents, tmp_path: Path) -> Node:
+    return Node(bus, agents, tmp_path / "nodes")

@@ -1,0 +1,231 @@
+"""Whatever the context-orchestrator does, the agent works on, and what is on record is true."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client import REGISTRY
+
+from domain.agent import commands as c
+from domain.agent import events as e
+from domain.specification import ToolServer
+
+from .conftest import QUICK, Agents, Node, Server, until
+
+STUBBORN = msgspec.structs.replace(QUICK, max_retries=1_000)
+"""Nothing is given up, however often it is refused."""
+
+
+async def test_a_program_that_is_not_there(agents: Agents, node: Node) -> None:
+    async with node.bridge(ToolServer(command=("no-such-program",))):
+        await agents.spawn()
+        degraded = await agents.until_degraded("start")
+        assert degraded.code == "E2050"
+        assert "no-such-program" in degraded.message
+        await agents.terminate()
+        await until(lambda: not _keepers())
+    assert {type(event) for event in agents.events()} == {e.SessionDegraded}, "what never started does not end"
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("exit", "exited with code 3"),
+        ("silent", "did not answer the MCP handshake"),
+        ("die", "exited with code 7 before it answered"),
+        ("noise", "wrote on its standard output what is no MCP message"),
+        ("hang", "did not answer within 1 s"),
+        ("deaf", "did not answer within 1 s"),
+        ("garbage", "answered with what is no answer"),
+        ("odd", "answered with what is no answer"),
+        ("failed", "the disk is full"),
+        ("error", "out of order"),
+        ("rpc error", "out of order"),
+    ],
+)
+async def test_a_session_that_cannot_start(agents: Agents, node: Node, server: Server, mode: str, message: str) -> None:
+    """The agent works on; when the server is well, the session starts and hears of the newest checkpoint."""
+    server.behave(mode)
+    async with node.bridge(server.specification):
+        await agents.spawn()
+        degraded = await agents.until_degraded("start")
+        assert degraded.code == "E2050"
+        assert message in degraded.message
+        await agents.checkpoint("k1")
+        await agents.checkpoint("k2")
+        assert [type(event) for event in agents.events()] == [e.SessionDegraded], "nothing is claimed, nothing repeated"
+        server.behave("good")
+        await agents.until_type(e.SessionStarted)
+        assert (await agents.until_type(e.SessionSnapshotSaved)).checkpoint_id == "k2"
+    session = await agents.session()
+    assert session.unsent == ()
+
+
+@pytest.mark.parametrize("mode", ["exit", "die", "noise", "deaf", "garbage", "odd", "failed"])
+async def test_what_cannot_be_said_waits_and_the_newest_wins(
+    agents: Agents, node: Node, server: Server, mode: str
+) -> None:
+    async with node.bridge(server.specification, settings=STUBBORN) as servers:
+        await agents.spawn()
+        await agents.until_type(e.SessionStarted)
+        server.behave(mode)
+        if mode == "exit":
+            servers.replace(server.specification)
+        for number in range(1, 4):
+            await agents.checkpoint(f"k{number}")
+        assert (await agents.until_degraded("snapshot")).code == "E2052"
+        await agents.checkpoint("k4", "before the storm")
+        await agents.checkpoint("k5")
+        await agents.restore("k4")
+        await agents.checkpoint("k6")
+        server.behave("good")
+        await agents.until(lambda event: getattr(event, "checkpoint_id", None) == "k6")
+    told = [event for event in agents.events() if isinstance(event, e.SessionSnapshotSaved | e.SessionRolledBack)]
+    if told[0].checkpoint_id in ("k1", "k2", "k3"):
+        del told[0]  # it was on its way to a server that was still starting
+    assert [(event.checkpoint_id, event.type.rpartition(".")[2]) for event in told] == [
+        ("k4", "saved"),
+        ("k4", "rolled_back"),
+        ("k6", "saved"),
+    ]
+    assert [event.unsent for event in told] == [2, 1, 0]
+    degraded = [event for event in agents.events() if isinstance(event, e.SessionDegraded)]
+    assert len([event for event in degraded if event.operation == "snapshot"]) == 1
+
+
+async def test_a_task_that_the_server_does_not_know(agents: Agents, node: Node, server: Server) -> None:
+    server.behave("unknown")
+    async with node.bridge(server.specification):
+        await agents.spawn()
+        degraded = await agents.until_degraded("start")
+        assert degraded.code == "E2054"
+        assert "Task not found" in degraded.message
+        server.behave("good")
+        await agents.until_type(e.SessionStarted)
+        server.behave("unknown")
+        await agents.checkpoint("k1")
+        assert (await agents.until_degraded("snapshot")).code == "E2054"
+        asked = len(server.calls())
+        await until(lambda: len(server.calls()) > asked + QUICK.max_retries)  # what is refused would be given up by now
+        server.behave("good")
+        await agents.until_type(e.SessionSnapshotSaved)
+
+
+async def test_what_a_server_in_good_health_refuses_is_given_up(agents: Agents, node: Node, server: Server) -> None:
+    server.behave("no create_checkpoint")
+    async with node.bridge(server.specification):
+        await agents.spawn()
+        await agents.checkpoint("k1", "taken already")
+        given_up = await agents.until(lambda event: getattr(event, "gave_up", None) == 1)
+        assert given_up.code == "E2052"
+        assert "not this one" in given_up.message
+        await agents.checkpoint("k2")
+        saved = await agents.until_type(e.SessionSnapshotSaved)
+        assert (saved.checkpoint_id, saved.number) == ("k2", 2)
+
+
+@pytest.mark.parametrize("mode", ["die", "deaf", "error"])
+async def test_a_heartbeat_that_fails_is_a_warning(agents: Agents, node: Node, server: Server, mode: str) -> None:
+    async with node.bridge(server.specification):
+        await agents.spawn()
+        await agents.until_type(e.SessionStarted)
+        server.behave(mode)
+        assert (await agents.until_degraded("heartbeat")).code == "E2051"
+        server.behave("good")
+        await agents.until_type(e.SessionRestored)
+    assert [type(event) for event in agents.events()] == [e.SessionStarted, e.SessionDegraded, e.SessionRestored]
+    assert (await agents.session()).failures == {}
+
+
+async def test_a_server_that_hangs_for_good_is_replaced(agents: Agents, node: Node, server: Server) -> None:
+    async with node.bridge(server.specification):
+        await agents.spawn()
+        await agents.until_type(e.SessionStarted)
+        server.behave("hang")
+        assert (await agents.until_degraded("heartbeat")).code == "E2051"
+        server.behave("good")  # of no use to the process that sleeps
+        await agents.until_type(e.SessionRestored)
+
+
+async def test_a_silent_server_costs_one_session_its_time_not_each(agents: Agents, node: Node, server: Server) -> None:
+    server.behave("deaf")
+    async with node.bridge(server.specification):
+        for number in range(100):
+            await agents.spawn(f"a{number}")
+        began = time.monotonic()
+        for number in range(100):
+            await agents.until_degraded("start", f"a{number}")
+        assert time.monotonic() - began < 10, "one after another they would wait for a hundred seconds"
+        server.behave("good")
+        for number in range(100):
+            await agents.until_type(e.SessionStarted, f"a{number}")
+
+
+@pytest.mark.parametrize("mode", ["exit", "deaf", "error", "odd"])
+async def test_recovery_that_cannot_be_asked_for(agents: Agents, node: Node, server: Server, mode: str) -> None:
+    async with node.bridge(server.specification):
+        await agents.spawn()
+        await agents.until_type(e.SessionStarted)
+    server.names_as_lost("session-of-a1")
+    server.behave(mode)
+    async with node.bridge(server.specification, "a1"):
+        await agents.begins_anew()
+        assert (await agents.until_degraded("recovery")).code == "E2053"
+        await agents.checkpoint("k1")
+        server.behave("good")
+        await agents.until_type(e.SessionRecovered)
+        await agents.until_type(e.SessionSnapshotSaved)
+
+
+@pytest.mark.parametrize(("mode", "code"), [("die", "E2052"), ("error", "E2052"), ("unknown", "E2054")])
+async def test_an_end_that_cannot_be_told_is_no_secret(
+    agents: Agents, node: Node, server: Server, mode: str, code: str
+) -> None:
+    async with node.bridge(server.specification):
+        await agents.spawn()
+        await agents.until_type(e.SessionStarted)
+        server.behave(mode)
+        await agents.checkpoint("k1")
+        await agents.terminate()
+        ended = await agents.until_type(e.SessionEnded)
+        assert ended.error is not None
+        assert ended.error.code == code
+        await until(lambda: not _keepers())
+
+
+async def test_a_failed_agent_leaves_its_task_blocked(agents: Agents, node: Node, server: Server) -> None:
+    async with node.bridge(server.specification):
+        await agents.spawn()
+        await agents.until_type(e.SessionStarted)
+        incarnation = (await agents.repository.load("a1")).state.incarnation + 1
+        await agents.tell("a1", c.RecoverProcess(node_id="n1", lost_node_id="n1", cause="the node began anew"))
+        await agents.tell(
+            "a1", c.ReportSpawnFailed(incarnation=incarnation, code="E2040", message="no such class", permanent=True)
+        )
+        assert (await agents.until_type(e.SessionEnded)).reason == "failed"
+    last = server.calls("save_context_snapshot")[-1][1]["updates"]
+    assert last["status"] == "blocked"
+    assert last["immediateContext"]["blockers"] == ["the agent has failed"]
+
+
+async def test_latency_is_measured(agents: Agents, node: Node, server: Server) -> None:
+    def count(operation: str) -> float:
+        name = "agent_runtime_session_bridge_latency_seconds_count"
+        return REGISTRY.get_sample_value(name, {"operation": operation}) or 0.0
+
+    before = {operation: count(operation) for operation in ("start", "snapshot", "end")}
+    async with node.bridge(server.specification):
+        await agents.spawn()
+        await agents.checkpoint("k1")
+        await agents.until_type(e.SessionSnapshotSaved)
+        await agents.terminate()
+        await agents.until_type(e.SessionEnded)
+    assert {operation: count(operation) - number for operation, number in before.items()} == dict.fromkeys(before, 1.0)
+
+
+def _keepers() -> list[Any]:
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith("session of ")]
