@@ -39,6 +39,7 @@ class ErrorCode(Enum):
     SESSION_NOT_FOUND = "E2054"
     CPU_LIMIT_EXCEEDED = "E2070"
     MEMORY_LIMIT_EXCEEDED = "E2071"
+    LIVENESS_CHECK_FAILED = "E2080"
     COMMAND_INVALID = "E2110"
     AGGREGATE_NOT_FOUND = "E2111"
     INVALID_STATE = "E2112"
@@ -172,6 +173,10 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
     ErrorCode.MEMORY_LIMIT_EXCEEDED: Explanation(
         "The agent needed more memory than `resource_limits.memory`, and was ended.",
         "Raise the limit or give it smaller input.",
+    ),
+    ErrorCode.LIVENESS_CHECK_FAILED: Explanation(
+        "The agent's process said nothing for `lifecycle.hung_after_seconds` (60 by default), and was killed.",
+        "Let long computations await now and then, or put them into a tool; or raise the limit (`null`: none).",
     ),
     ErrorCode.COMMAND_INVALID: Explanation(
         "A command or a specification cannot be read: an unknown verb or field, a wrong type, a value out of range.",

@@ -122,6 +122,7 @@ class LifecycleLimits(_Strict, frozen=True, kw_only=True):
     graceful_shutdown_seconds: Seconds = 30.0
     max_restart_count: Annotated[int, Meta(ge=0, le=1000)] = 5
     restart_delay_seconds: Annotated[tuple[Seconds, ...], Meta(min_length=1)] = (1.0, 2.0, 4.0, 8.0, 16.0)
+    hung_after_seconds: Seconds | None = 60.0
     suspend_idle_after_seconds: Annotated[float, Meta(ge=0, le=86_400 * 365)] | None = 300.0
 
 

@@ -16,10 +16,11 @@ __all__ = ["UPCASTERS", "Step", "Upcasters"]
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def _with_idle_limit(data: dict[str, Any]) -> dict[str, Any]:
-    """Agents of before were never suspended for idleness, and their owners do not expect it."""
+def _without_new_limits(data: dict[str, Any]) -> dict[str, Any]:
+    """Agents of before were never suspended for idleness or killed for silence, and their owners do not expect it."""
     spec = data["spec"]
-    return data | {"spec": spec | {"lifecycle": spec["lifecycle"] | {"suspend_idle_after_seconds": None}}}
+    none = {"suspend_idle_after_seconds": None, "hung_after_seconds": None}
+    return data | {"spec": spec | {"lifecycle": spec["lifecycle"] | none}}
 
 
 def _never_held(data: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def _never_held(data: dict[str, Any]) -> dict[str, Any]:
 
 
 UPCASTERS: dict[tuple[str, int], Step] = {
-    ("agent.spawn.requested", 1): _with_idle_limit,
+    ("agent.spawn.requested", 1): _without_new_limits,
     ("agent.execution.failed", 1): _never_held,
 }
 """By event type and the schema version that the step starts from."""

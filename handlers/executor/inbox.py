@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from handlers.channel import AgentChannel, ChannelClosed, ProtocolError
-from l02.agent.protocol import AgentMessage
+from l02.agent.protocol import AgentMessage, Pong
 
 __all__ = ["Inbox", "Pulse"]
 
@@ -17,12 +17,22 @@ class Inbox:
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[AgentMessage | Exception] = asyncio.Queue(_MESSAGES_AHEAD)
+        self.heard_at = 0.0
+        """When the last message came, by the loop's clock."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more is read for now, because what was read waits here."""
+        return self._queue.full()
 
     async def fill(self, channel: AgentChannel) -> None:
         """Read until the channel ends or breaks the protocol; whoever receives is told."""
         try:
             while True:
-                await self._queue.put(await channel.receive())
+                message = await channel.receive()
+                self.heard_at = asyncio.get_running_loop().time()
+                if not isinstance(message, Pong):
+                    await self._queue.put(message)
         except (ProtocolError, ChannelClosed) as error:
             await self._queue.put(error)
 

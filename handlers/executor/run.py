@@ -217,6 +217,11 @@ class Run:
 
         return run
 
+    @property
+    def runs_own_tool(self) -> bool:
+        """Whether the process has been told to run a tool of its own, and has not answered yet."""
+        return any(not future.done() for future in self._local.values())
+
     def _on_tool_result(self, message: ToolResult) -> None:
         future = self._local.get(message.call)
         if future is None:

@@ -22,6 +22,7 @@ from domain.values import require_shallow
 from handlers.channel import ChannelClosed, ProtocolError
 from handlers.executor.checks import SchemaChecks
 from handlers.executor.effects import Effects
+from handlers.executor.heartbeat import watch_heartbeat
 from handlers.executor.inbox import Inbox, Pulse
 from handlers.executor.meter import ContextMeter
 from handlers.executor.run import LiveCalls, Run
@@ -76,6 +77,7 @@ class AgentRunner:
         self._work: dict[str, _Work] = {}
         self._task: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._current: Run | None = None
 
     def attach(self, process: AgentProcess) -> None:
         """Work on this process from now on."""
@@ -106,8 +108,11 @@ class AgentRunner:
 
     async def _serve(self, process: AgentProcess) -> None:
         inbox = Inbox()
-        reader = asyncio.create_task(inbox.fill(process.channel))
+        helpers = [asyncio.create_task(inbox.fill(process.channel))]
         try:
+            limit = (await self._agents.known(self._agent_id, 0)).state.specification.lifecycle.hung_after_seconds
+            if process.hello.answers_pings and limit is not None:
+                helpers.append(asyncio.create_task(watch_heartbeat(process, inbox, limit, self._runs_own_tool)))
             while True:
                 execution, state = await self._next_execution(inbox)
                 await self._run(process, execution, state, inbox)
@@ -120,7 +125,12 @@ class AgentRunner:
             _log.exception("running an agent failed", agent_id=self._agent_id)
             process.condemn(f"{ErrorCode.HANDLER_FAILED.value}: the node failed while running it: {error!r}")
         finally:
-            await end(reader)
+            self._current = None
+            for helper in helpers:
+                await end(helper)
+
+    def _runs_own_tool(self) -> bool:
+        return self._current is not None and self._current.runs_own_tool
 
     async def _next_execution(self, inbox: Inbox) -> tuple[Execution, AgentState]:
         """The oldest open execution, once there is one."""
@@ -150,7 +160,9 @@ class AgentRunner:
     ) -> None:
         work = self._work_of(execution, state)
         tools = ToolBox(state.specification, process.hello.tools, self._tool_servers, self._checks)
-        run = Run(execution.execution_id, execution.journal, process, tools, work.effects, work.stream, work.live)
+        run = self._current = Run(
+            execution.execution_id, execution.journal, process, tools, work.effects, work.stream, work.live
+        )
         try:
             _require_no_doubtful_call(self._agent_id, execution, work.live)
             work.meter.tokens = 0

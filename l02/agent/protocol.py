@@ -28,6 +28,8 @@ __all__ = [
     "LineBuffer",
     "LoadFailed",
     "NodeMessage",
+    "Ping",
+    "Pong",
     "ProtocolError",
     "RunTool",
     "Shutdown",
@@ -74,6 +76,7 @@ class Hello(_Message, frozen=True, tag="hello"):
     protocol: int
     name: str
     tools: list[ToolDescription] = []
+    answers_pings: bool = False
 
 
 class LoadFailed(_Message, frozen=True, tag="load_failed"):
@@ -206,10 +209,18 @@ class Shutdown(_Message, frozen=True, tag="shutdown"):
     """End yourself."""
 
 
-AgentMessage = Hello | LoadFailed | Call | ToolResult | Emit | Complete | Fail
+class Ping(_Message, frozen=True, tag="ping"):
+    """Say that you are alive. Only for one who has promised to answer."""
+
+
+class Pong(_Message, frozen=True, tag="pong"):
+    """The answer to `Ping`."""
+
+
+AgentMessage = Hello | LoadFailed | Call | ToolResult | Emit | Complete | Fail | Pong
 """What an agent sends."""
 
-NodeMessage = Execute | Answer | RunTool | Shutdown
+NodeMessage = Execute | Answer | RunTool | Shutdown | Ping
 """What a node sends."""
 
 

@@ -29,6 +29,8 @@ from l02.agent.protocol import (
     Hello,
     LineBuffer,
     LoadFailed,
+    Ping,
+    Pong,
     ProtocolError,
     RunTool,
     Shutdown,
@@ -120,7 +122,7 @@ class _Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._send(Hello(PROTOCOL, self._agent.name, self._agent.descriptions()))
+        self._send(Hello(PROTOCOL, self._agent.name, self._agent.descriptions(), answers_pings=True))
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -172,6 +174,8 @@ class _Session(asyncio.Protocol):
                 self._start(message.execution_id, self._execute(self._execution))
             case RunTool() as message:
                 self._start(message.execution_id, self._run_tool(message))
+            case Ping():
+                self._send(Pong())
             case Shutdown():
                 self._stop()
 

@@ -58,6 +58,7 @@ _SPECIFICATION = AgentSpecification(
         graceful_shutdown_seconds=5.0,
         max_restart_count=3,
         restart_delay_seconds=(0.5, 1.5),
+        hung_after_seconds=120.0,
         suspend_idle_after_seconds=600.0,
     ),
     session=SessionSettings(task_id="T-7"),

@@ -72,6 +72,7 @@ def test_what_an_earlier_version_did_not_say() -> None:
     assert isinstance(spawn, e.SpawnRequested)
     assert isinstance(failed, e.ExecutionFailed)
     assert spawn.spec.lifecycle.suspend_idle_after_seconds is None
+    assert spawn.spec.lifecycle.hung_after_seconds is None
     assert not failed.held
 
 

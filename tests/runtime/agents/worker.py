@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 from l02.agent import Agent, ToolError
@@ -42,6 +43,13 @@ async def hanging() -> None:
     await asyncio.sleep(3600)
 
 
+@agent.tool
+def blocking(seconds: float) -> str:
+    """Lets nothing else run meanwhile."""
+    time.sleep(seconds)
+    return "done"
+
+
 @agent.tool(idempotent=True)
 def large(size: int) -> str:
     """A text of that many characters."""
@@ -76,6 +84,10 @@ async def steps(ctx, message):
                 ctx.emit(text)
             case ["pid"]:
                 results.append(os.getpid())  # differs from run to run: only for what is not compared
+            case ["block once", seconds]:
+                if not Path("blocked").exists():
+                    Path("blocked").touch()
+                    time.sleep(seconds)  # noqa: ASYNC251
             case ["fail", text]:
                 raise RuntimeError(text)
             case ["state", key, value]:
