@@ -21,6 +21,8 @@ from l02.agent.protocol import (
     LineBuffer,
     LoadFailed,
     NodeMessage,
+    Ping,
+    Pong,
     ProtocolError,
     RunTool,
     Shutdown,
@@ -35,9 +37,9 @@ from l02.agent.protocol import (
 
 FROM_AGENT: list[tuple[AgentMessage, bytes]] = [
     (
-        Hello(1, "a", [ToolDescription("t", "does", {"type": "object"}, idempotent=True)]),
+        Hello(1, "a", [ToolDescription("t", "does", {"type": "object"}, idempotent=True)], answers_pings=True),
         b'{"type":"hello","protocol":1,"name":"a","tools":[{"name":"t","description":"does",'
-        b'"schema":{"type":"object"},"idempotent":true}]}',
+        b'"schema":{"type":"object"},"idempotent":true}],"answers_pings":true}',
     ),
     (LoadFailed("why"), b'{"type":"load_failed","message":"why"}'),
     (
@@ -81,6 +83,7 @@ FROM_AGENT: list[tuple[AgentMessage, bytes]] = [
         Fail("x", "why", "E2002"),
         b'{"type":"fail","execution_id":"x","message":"why","code":"E2002"}',
     ),
+    (Pong(), b'{"type":"pong"}'),
 ]
 FROM_NODE: list[tuple[NodeMessage, bytes]] = [
     (
@@ -101,6 +104,7 @@ FROM_NODE: list[tuple[NodeMessage, bytes]] = [
         b'{"type":"run_tool","execution_id":"x","call":1,"tool":"t","arguments":{"a":1}}',
     ),
     (Shutdown(), b'{"type":"shutdown"}'),
+    (Ping(), b'{"type":"ping"}'),
 ]
 
 

@@ -277,4 +277,4 @@ class AgentLife(CheckpointedLife):
 
 
 TestAgentLife = AgentLife.TestCase
-TestAgentLife.settings = settings(max_examples=250, stateful_step_count=60)
+TestAgentLife.settings = settings(max_examples=100, stateful_step_count=50)
