@@ -112,6 +112,7 @@ def _failed(state: AgentState, event: e.AgentFailed) -> AgentState:
         usage=event.usage,
         signals=(),
         held={},
+        revision=state.revision + 1,
     )
 
 
@@ -130,6 +131,7 @@ def _terminated(state: AgentState, event: e.AgentTerminated) -> AgentState:
         usage=event.resource_usage,
         signals=(),
         held={},
+        revision=state.revision + 1,
     )
 
 
