@@ -180,7 +180,7 @@ def _effect_recorded(state: AgentState, event: e.EffectRecorded) -> AgentState:
     still_waiting = {call: wait for call, wait in execution.waiting.items() if call != event.call}
     revision = state.revision
     state = _with_execution(state, replace(execution, journal=(*execution.journal, entry), waiting=still_waiting))
-    if event.kind == "checkpoint":  # that one was taken is nothing to take another one for
+    if event.kind == "checkpoint" and event.call not in execution.waiting:  # nothing to take another one for
         return replace(state, revision=revision)
     if event.kind == "signal" and event.result is not None:
         return replace(state, signals=_without_first_signal(state.signals, event.request["name"]))
