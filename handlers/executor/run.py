@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from domain.agent.state import JournalEntry
 from domain.errors import ErrorCode, Failure
 from domain.values import require_shallow
-from handlers.channel import ProtocolError
+from handlers.channel import ChannelClosed, ProtocolError
 from handlers.executor.effects import Effects, Result, request_of
 from handlers.executor.inbox import Inbox
 from handlers.executor.streaming import TokenStream
@@ -210,9 +210,11 @@ class Run:
         async def run(tool: str, arguments: dict[str, Any]) -> Any:
             future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             self._local[call.call] = future
-            await self._process.channel.send(
-                RunTool(execution_id=self._execution_id, call=call.call, tool=tool, arguments=arguments)
-            )
+            message = RunTool(execution_id=self._execution_id, call=call.call, tool=tool, arguments=arguments)
+            try:
+                await self._process.channel.send(message)
+            except ChannelClosed as error:
+                raise LocalToolLost from error
             return await future
 
         return run

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -184,3 +186,20 @@ async def test_killed_at_any_instant(
     calls = Counter(event.call for event in await history(client, agent_id) if isinstance(event, e.ToolCalled))
     assert set(calls.values()) <= {1}
     assert marks == list(range(1, len(marks) + 1))
+
+
+async def test_killed_while_it_is_told_to_run_a_tool_of_its_own(client: Client, spawn: Spawn) -> None:
+    """The order may be on its way, or already lost; each time the work ends, one way or the other."""
+    chance = random.Random(5)
+    steps = [["tool", "add", {"a": 2, "b": 3}], ["tool", "mark", {"name": "m"}], ["tool", "mark", {"name": "m"}]]
+    for _ in range(40):
+        agent_id = await spawn(lifecycle={"restart_delay_seconds": [0.01], "max_restart_count": 100})
+        work = asyncio.create_task(client.execute(agent_id, {"steps": steps}))
+        await asyncio.sleep(chance.uniform(0.0, 0.03))
+        with suppress(ProcessLookupError):
+            os.kill(await pid_of(client, agent_id), signal.SIGKILL)
+        async with asyncio.timeout(20):
+            try:
+                assert (await work).output == [5, 1, 2]
+            except Failure as failure:
+                assert "not declared idempotent" in failure.message
