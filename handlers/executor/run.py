@@ -214,6 +214,7 @@ class Run:
             try:
                 await self._process.channel.send(message)
             except ChannelClosed as error:
+                future.cancel()
                 raise LocalToolLost from error
             return await future
 

@@ -44,7 +44,7 @@ class Follower:
     async def have(self, number: int) -> float:
         """Seconds until both have seen the payload `number`."""
         began = time.monotonic()
-        await until(lambda: number in self.read and number in self.followed, seconds=30)
+        await until(lambda: number in self.read and number in self.followed, seconds=60)
         return time.monotonic() - began
 
 
@@ -139,7 +139,7 @@ async def test_commands_are_decided_once_when_the_leader_is_killed(cluster: Clus
 
         async def send_up_to(first: int, last: int) -> None:
             for number in range(first, last + 1):
-                await until(partial(stored, client, number), seconds=30)
+                await until(partial(stored, client, number), seconds=60)
 
         await send_up_to(1, 50)
         await until(partial(is_said, client, 50))
