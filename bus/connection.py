@@ -16,6 +16,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoServersError
 from nats.js import JetStreamContext
 
+from bus.cancelling import end
 from bus.group_commit import GroupCommit
 from bus.headers import LazyHeaders, parse_header_lines
 from bus.requests import PubAck, Requests
@@ -205,7 +206,7 @@ async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator
             )
             await bus.requests.start()
     except (NoServersError, OSError, TimeoutError) as error:
-        await client.close()
+        await _close(client)
         raise BusUnreachable(
             f"no NATS server answers at {_without_credentials(url)}; "
             "start one, or unset L02_NATS_URL for an embedded one"
@@ -215,9 +216,16 @@ async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator
     finally:
         for commit in bus._group_commits.values():
             commit.abandon()
-        # nats-py flushes what is left into a connection that may be gone; uvloop says so with a RuntimeError.
-        with suppress(OSError, RuntimeError):
-            await client.close()
+        await _close(client)
+
+
+async def _close(client: Client) -> None:
+    """Close for certain. nats-py cancels its reconnecting once, which Python 3.11 may lose; it would go on for ever."""
+    # It flushes what is left into a connection that may be gone; uvloop says so with a RuntimeError.
+    with suppress(OSError, RuntimeError):
+        await client.close()
+    if client._reconnection_task is not None:
+        await end(client._reconnection_task)
 
 
 def _without_credentials(urls: str) -> str:
