@@ -64,7 +64,7 @@ class SessionBridge:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                tasks.create_task(self._shared.orchestrator.calls.keep_running())
+                tasks.create_task(self._shared.orchestrator.calls.start_when_held())
                 for agent_id in open_sessions:
                     self._keeper(agent_id, was_at_work=True)
                 await follow_events(
@@ -102,7 +102,8 @@ class SessionBridge:
         keeper = self._keepers.get(agent_id)
         if keeper is None:
             keeper = self._keepers[agent_id] = SessionKeeper(self._shared, agent_id, was_at_work=was_at_work)
-            self._tasks.create_task(self._keep(agent_id, keeper), name=f"session of {agent_id}")
+            name = f"session of {agent_id} on {self._shared.node_id}"
+            self._tasks.create_task(self._keep(agent_id, keeper), name=name)
         return keeper
 
     async def _keep(self, agent_id: str, keeper: SessionKeeper) -> None:

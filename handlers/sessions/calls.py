@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -56,19 +57,28 @@ class Calls:
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._probe = asyncio.Lock()
         self._unanswered = 0
+        self._wanted = asyncio.Event()
 
-    async def keep_running(self) -> None:
-        """Start the server before it is first called, and keep it from being stopped as idle, until cancelled.
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the server from being stopped as idle; without a session to be told of, a node needs none."""
+        self._servers.acquire(self._server)
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self._servers.release(self._server)
+
+    async def start_when_held(self) -> None:
+        """Start the server when it is held, before it is first called, until cancelled.
 
         If it cannot be started, the first call says so, and each call tries again.
         """
-        self._servers.acquire(self._server)
-        try:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
             with suppress(ToolNotRun):
                 await self._servers.tools(self._server)
-            await asyncio.Event().wait()
-        finally:
-            self._servers.release(self._server)
 
     async def call(
         self, operation: str, tool: str, arguments: dict[str, Any], answer: type[A], *, may_start: bool = True

@@ -57,6 +57,15 @@ class _Step:
     entry: Unsent | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The agent as a look has found it; without a step there is nothing to be told at present."""
+
+    state: AgentState
+    session: Session
+    step: _Step | None
+
+
 class SessionKeeper:
     """Use `run` as a task. `was_at_work` if the agent was so before this node began."""
 
@@ -67,6 +76,7 @@ class SessionKeeper:
         self._has_process = False
         self._has_looked = False
         self._is_over_here = False
+        self._was_over = False
         self._wake = asyncio.Event()
         self._over = asyncio.Event()
         self._failures = 0
@@ -88,26 +98,34 @@ class SessionKeeper:
         return self._wake.is_set()
 
     async def run(self) -> None:
-        """Until the session needs no keeper."""
-        was_over = False
-        while True:
-            self._wake.clear()
-            state = (await self._shared.agents.load(self._agent_id)).state
-            session = state.session
-            if session is None or not self._is_needed(state, session):
-                return
-            if state.status in ENDED and not was_over:
-                was_over, self._failures = True, 0
-            if not self._has_looked:
-                self._has_looked = True
-                self._may_be_lost |= session.is_open and session.node_id != self._shared.node_id
-            step = self._next(state, session)
-            if step is not None:
-                await self._try(step, state, session)
-            elif state.status is Status.SUSPENDED:
-                return
-            else:
-                await self._rest()
+        """Until the session needs no keeper. Only one that is needed makes the session server run."""
+        found = await self._look()
+        if found is None:
+            return
+        with self._shared.orchestrator.calls.hold():
+            while found is not None:
+                if found.step is not None:
+                    await self._try(found.step, found.state, found.session)
+                else:
+                    await self._rest()
+                found = await self._look()
+
+    async def _look(self) -> _Found | None:
+        """How things are and what is to be done; None if the session needs no keeper."""
+        self._wake.clear()
+        state = (await self._shared.agents.load(self._agent_id)).state
+        session = state.session
+        if session is None or not self._is_needed(state, session):
+            return None
+        if state.status in ENDED and not self._was_over:
+            self._was_over, self._failures = True, 0
+        if not self._has_looked:
+            self._has_looked = True
+            self._may_be_lost |= session.is_open and session.node_id != self._shared.node_id
+        step = self._next(state, session)
+        if step is None and state.status is Status.SUSPENDED:
+            return None
+        return _Found(state, session, step)
 
     def _is_needed(self, state: AgentState, session: Session) -> bool:
         if session.is_ended or (state.node_id != self._shared.node_id and not self._is_over_here):

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -57,6 +58,11 @@ class Server:
         draft = self.directory / "mode.new"
         draft.write_text(mode)
         draft.rename(self.directory / "mode")
+
+    def processes(self) -> list[psutil.Process]:
+        """Those of it that run, whichever node has started them."""
+        family = psutil.Process().children(recursive=True)
+        return [process for process in family if str(self.directory) in _words(process)]
 
     def names_as_lost(self, *session_ids: str) -> None:
         (self.directory / "lost").write_text(json.dumps(session_ids))
@@ -186,11 +192,24 @@ class Agents:
         await self.until(lambda event: isinstance(event, e.SessionRolledBack) and event.checkpoint_id == checkpoint_id)
 
 
+def keepers(node_id: str = "n1") -> list[str]:
+    """The tasks that keep sessions at this node. Other tests' nodes may be at work in the same process."""
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    return [name for name in names if name.startswith("session of ") and name.endswith(f" on {node_id}")]
+
+
 async def until(fact: Callable[[], object], seconds: float = 20) -> None:
     """Wait for a fact that nothing announces."""
     async with asyncio.timeout(seconds):
         while not fact():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # it has ended since it was listed
+        return []
 
 
 def _origin(node_id: str = "n1", command_id: str = "") -> c.Origin:
@@ -226,9 +245,11 @@ class Node:
         node_id: str = "n1",
         settings: BridgeSettings = QUICK,
         runtime_class: RuntimeClass = RuntimeClass.PROCESS,
+        idle_seconds: float = 60,
     ) -> AsyncIterator[ToolServers]:
         directory = self._directory / node_id
-        async with ToolServers(directory / "session", directory / "logs", runtime_class) as tool_servers:
+        scratch, logs = directory / "session", directory / "logs"
+        async with ToolServers(scratch, logs, runtime_class, idle_seconds=idle_seconds) as tool_servers:
             bridge = SessionBridge(self.bus, self._agents.repository, tool_servers, server, settings, node_id)
             ready = asyncio.Event()
             task = asyncio.create_task(bridge.run(list(open_sessions), ready.set))

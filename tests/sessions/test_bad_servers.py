@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +12,7 @@ from domain.agent import commands as c
 from domain.agent import events as e
 from domain.specification import ToolServer
 
-from .conftest import QUICK, Agents, Node, Server, until
+from .conftest import QUICK, Agents, Node, Server, keepers, until
 
 STUBBORN = msgspec.structs.replace(QUICK, max_retries=1_000)
 """Nothing is given up, however often it is refused."""
@@ -27,7 +25,7 @@ async def test_a_program_that_is_not_there(agents: Agents, node: Node) -> None:
         assert degraded.code == "E2050"
         assert "no-such-program" in degraded.message
         await agents.terminate()
-        await until(lambda: not _keepers())
+        await until(lambda: not keepers())
     assert {type(event) for event in agents.events()} == {e.SessionDegraded}, "what never started does not end"
 
 
@@ -194,7 +192,7 @@ async def test_an_end_that_cannot_be_told_is_no_secret(
         ended = await agents.until_type(e.SessionEnded)
         assert ended.error is not None
         assert ended.error.code == code
-        await until(lambda: not _keepers())
+        await until(lambda: not keepers())
 
 
 async def test_a_failed_agent_leaves_its_task_blocked(agents: Agents, node: Node, server: Server) -> None:
@@ -225,7 +223,3 @@ async def test_latency_is_measured(agents: Agents, node: Node, server: Server) -
         await agents.terminate()
         await agents.until_type(e.SessionEnded)
     assert {operation: count(operation) - number for operation, number in before.items()} == dict.fromkeys(before, 1.0)
-
-
-def _keepers() -> list[Any]:
-    return [task for task in asyncio.all_tasks() if task.get_name().startswith("session of ")]

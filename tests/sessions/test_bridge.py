@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import psutil
 
 from bus.event_store import open_event_store
@@ -13,7 +11,7 @@ from domain.agent import events as e
 from domain.aggregates import AGENT
 from handlers.sessions import BridgeSettings
 
-from .conftest import Agents, Node, Server, until
+from .conftest import Agents, Node, Server, keepers, until
 
 SELDOM = BridgeSettings(heartbeat_interval_seconds=600, first_retry_seconds=0.02)
 
@@ -93,7 +91,7 @@ async def test_a_suspended_agent_needs_no_keeper(agents: Agents, node: Node, ser
         await agents.spawn()
         await agents.until_type(e.SessionStarted)
         await agents.tell("a1", c.Suspend(origin=c.Origin(command_id="k1", node_id="n1")))
-        await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name() == "session of a1"])
+        await until(lambda: not keepers())
 
 
 async def test_a_heartbeat_asks_for_the_task(agents: Agents, node: Node, server: Server) -> None:
@@ -111,6 +109,23 @@ async def test_agents_of_other_nodes_are_left_alone(agents: Agents, node: Node, 
         await agents.spawn()
         await agents.until_type(e.SessionStarted)
     assert agents.events("a2") == []
+
+
+async def test_a_node_runs_no_server_without_an_agent_of_its_own(agents: Agents, node: Node, server: Server) -> None:
+    async with (
+        node.bridge(server.specification, idle_seconds=0.1),
+        node.bridge(server.specification, node_id="n2", idle_seconds=0.1),
+    ):
+        await agents.spawn("a2", node_id="n2")
+        await agents.until_type(e.SessionStarted, "a2")
+        await agents.checkpoint("k1", agent_id="a2")
+        await agents.until_type(e.SessionSnapshotSaved, "a2")
+        assert len(server.processes()) == 1, "only the agent's node has one"
+        await agents.terminate("a2")
+        assert (await agents.until_type(e.SessionEnded, "a2")).error is None
+        await until(lambda: not server.processes())
+        await agents.spawn("a3", node_id="n2")
+        await agents.until_type(e.SessionStarted, "a3")
 
 
 async def test_what_another_process_records_is_told_too(agents: Agents, node: Node, server: Server) -> None:
