@@ -135,6 +135,9 @@ class SupervisedServer(ABC):
         process = await ServerProcess.spawn(self._command())
         try:
             await process.wait_ready(self._is_ready, self.ready_seconds)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # which the last look at the server has swallowed
+                raise asyncio.CancelledError
         except BaseException:
             await process.stop()
             raise

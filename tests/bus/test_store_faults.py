@@ -8,6 +8,7 @@ import random
 import signal
 import time
 
+import psutil
 import pytest
 
 from bus.connection import Bus
@@ -71,6 +72,7 @@ async def test_a_decision_whose_acknowledgement_was_lost_is_not_made_twice(
     repository = Repository(TOY, store)
     await repository.record("a1", toy.signal(0), metadata())
     os.kill(fresh_nats.pid, signal.SIGSTOP)
+    await until(lambda: psutil.Process(fresh_nats.pid).status() == psutil.STATUS_STOPPED)
     decisions = [
         asyncio.create_task(repository.record(f"a{number}", toy.signal(number), metadata())) for number in range(30)
     ]
