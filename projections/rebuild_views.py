@@ -54,6 +54,8 @@ class _Rebuilding:
         self._reader = reader
         self._bucket = ViewBucket(bus)
         self._views: dict[str, Any] = {}
+        self._reached = 0
+        """What all replaced views reflect at least: a view may be behind the reader, which others have moved on."""
         self._folding = asyncio.Lock()
         self._in_flight = asyncio.Semaphore(_KEYS_IN_FLIGHT)
 
@@ -65,6 +67,7 @@ class _Rebuilding:
                     self._views[key] = fold.project(self._views.get(key), item)
 
     async def replace_all(self) -> None:
+        self._reached = self._reader.position
         keys = set(self._views)
         for kind in LIVE_VIEWS:
             keys.update(await until_it_works(lambda kind=kind: self._bucket.keys(kind)))  # type: ignore[misc]
@@ -74,11 +77,11 @@ class _Rebuilding:
                 tasks.create_task(self._replace(key)).add_done_callback(lambda _: self._in_flight.release())
 
     async def move_position(self) -> None:
-        """Let projectors begin where the folding ended, unless they are further."""
+        """Let projectors begin where the replaced views are, unless they are further."""
         position, revision = await stored_position(self._bucket)
-        if self._reader.position > position or position > await last_sequence(self._bus):
+        if self._reached > position or position > await last_sequence(self._bus):
             try:
-                await self._bucket.store(POSITION_KEY, str(self._reader.position).encode(), revision)
+                await self._bucket.store(POSITION_KEY, str(self._reached).encode(), revision)
             except Overtaken:
                 await self.move_position()
 
