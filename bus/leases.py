@@ -21,6 +21,7 @@ from nats.js.errors import APIError
 
 from bus.cancelling import end
 from bus.connection import Bus
+from bus.group_commit import UNEXPECTED_CODES
 from bus.leader import message_from_leader
 from bus.streams import LEASES_STREAM
 from bus.subjects import lease_filter, lease_subject
@@ -30,7 +31,6 @@ __all__ = ["LEASE_SECONDS", "LeaseTaken", "Leases", "hold_lease"]
 LEASE_SECONDS = 3
 """How long a lease lasts without being renewed. The server takes whole seconds and looks once a second."""
 _RENEW_SECONDS = 0.5
-_EXISTS_CODES = (10071, 10164)
 _log = structlog.get_logger()
 
 
@@ -119,7 +119,7 @@ class Leases:
                 {"Nats-TTL": f"{LEASE_SECONDS}s", "Nats-Expected-Last-Subject-Sequence": str(self._revision)},
             )
         except APIError as error:
-            if error.err_code not in _EXISTS_CODES:
+            if error.err_code not in UNEXPECTED_CODES:
                 raise
             await self._after_conflict()
             return

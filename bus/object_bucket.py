@@ -20,6 +20,7 @@ from nats.js.api import ObjectStoreConfig, StorageType
 from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
 
 from bus.connection import Bus
+from bus.group_commit import UNEXPECTED_CODES
 from bus.history import read_stored, sequence_of
 from bus.leader import message_from_leader
 
@@ -29,7 +30,6 @@ _PIECE_BYTES = 128 * 1024
 _TIMEOUT_SECONDS = 10.0
 _ROLLUP = {"Nats-Rollup": "sub"}
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
-_WRONG_LAST_SEQUENCE = (10071, 10164)
 
 
 class ObjectDamaged(Exception):
@@ -151,7 +151,7 @@ class ObjectBucket:
         try:
             await self._publish(self._name_of(found.name), msgspec.json.encode(found.info), headers)
         except APIError as error:
-            if error.err_code in _WRONG_LAST_SEQUENCE:
+            if error.err_code in UNEXPECTED_CODES:
                 return False
             raise
         return True

@@ -22,6 +22,7 @@ from nats.js.errors import APIError
 
 from bus.cancelling import end
 from bus.connection import Bus
+from bus.group_commit import UNEXPECTED_CODES
 from bus.leader import message_from_leader
 from bus.leases import Leases
 from bus.reader import last_sequence
@@ -42,7 +43,6 @@ _COMMAND_PARTITIONS = 16
 COMMAND_PARTITIONS = tuple(f"commands-{number:02}" for number in range(_COMMAND_PARTITIONS))
 # Of which stream each is a share.
 _STREAMS = {**dict.fromkeys(COMMAND_PARTITIONS, COMMANDS_STREAM), OUTCOMES_PARTITION: EVENTS_STREAM}
-_EXISTS_CODES = (10071, 10164)
 _STORE_SECONDS = 1.0
 _RELEASE_SECONDS = 2.0
 # A partition without work of its own is not written at each step of the stream; this is what a start may read in vain.
@@ -228,7 +228,7 @@ class Partitions:
                 {"Nats-Expected-Last-Subject-Sequence": str(partition._stored.revision)},
             )
         except APIError as error:
-            if error.err_code not in _EXISTS_CODES:
+            if error.err_code not in UNEXPECTED_CODES:
                 raise
             _log.warning("a partition has changed hands", partition=partition.name)
             return False

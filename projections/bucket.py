@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from nats.js.errors import APIError
 
 from bus.connection import Bus
+from bus.group_commit import UNEXPECTED_CODES
 from bus.streams import VIEWS_BUCKET
 
 __all__ = ["Overtaken", "StoredValue", "ViewBucket"]
 
 # Short: a leader that has gone never answers. What it has stored nevertheless shows at the next attempt as Overtaken.
 _ACK_SECONDS = 2.0
-_WRONG_LAST_SEQUENCE = (10071, 10164)
 _NO_MESSAGE = 10037
 _OPERATION = b"KV-Operation"
 _EXPECTED_REVISION = "Nats-Expected-Last-Subject-Sequence"
@@ -73,7 +73,7 @@ class ViewBucket:
         try:
             ack = await self._bus.requests.publish(f"{self._prefix}{key}", value, timeout=_ACK_SECONDS, headers=headers)
         except APIError as error:
-            if error.err_code in _WRONG_LAST_SEQUENCE:
+            if error.err_code in UNEXPECTED_CODES:
                 raise Overtaken(key) from error
             raise
         return ack.seq

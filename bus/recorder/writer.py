@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from bus.connection import Bus
+from bus.group_commit import UNEXPECTED_CODES
 from bus.recorder.layout import HIGHEST_HEADER, EventLayout, NewMessage
 from bus.recorder.log import NOTHING, EventLog, Position
 
@@ -33,7 +34,6 @@ _HEADER_BYTES = 4096
 _ACK_SECONDS = 2.0
 _RETRY_SECONDS = 0.02
 _STREAM_EXISTS = 10058
-_CONFLICT_CODES = (10071, 10164)
 # Not yet; or the batch was not complete, or one too many in flight: in each case nothing was stored.
 _AGAIN_CODES = (10163, 10175, 10176, 10210)
 
@@ -131,7 +131,7 @@ class EventWriter(EventLog):
             try:
                 last = await self._publish(placed)
             except APIError as error:
-                if error.err_code not in (*_CONFLICT_CODES, *_AGAIN_CODES) and error.code != 503:
+                if error.err_code not in (*UNEXPECTED_CODES, *_AGAIN_CODES) and error.code != 503:
                     raise OperationalError(f"stream {self.stream}: {error.description}") from error
             except (NatsError, TimeoutError):
                 if self._bus.client.is_closed:

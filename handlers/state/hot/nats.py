@@ -13,6 +13,7 @@ from nats.errors import NoRespondersError
 from nats.js.errors import APIError, NoStreamResponseError
 
 from bus.connection import Bus
+from bus.group_commit import UNEXPECTED_CODES
 from bus.history import sequence_of
 from bus.streams import HOT_STREAM, ensure_hot_bucket
 from bus.subjects import hot_subject
@@ -23,7 +24,6 @@ _log = structlog.get_logger()
 # A server that is away is not waited for.
 _TIMEOUT_SECONDS = 1.0
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
-_WRONG_LAST_SEQUENCE = (10071, 10164)
 _VERSION = struct.Struct(">Q")
 # What a message has beside its payload: subject and headers.
 _ROOM_BYTES = 1024
@@ -78,7 +78,7 @@ class NatsHotState:
                     hot_subject(agent_id), payload, timeout=_TIMEOUT_SECONDS, headers={_EXPECTED: str(sequence)}
                 )
             except APIError as error:
-                if error.err_code not in _WRONG_LAST_SEQUENCE:
+                if error.err_code not in UNEXPECTED_CODES:
                     raise
             else:
                 return
