@@ -284,8 +284,11 @@ class Lifecycle:
         """The timer is for when this node is gone by then, and comes up to a second late; so it is not waited for."""
         incarnation, attempt = timer
         await asyncio.sleep(delay)
-        if (await self._agents.load(agent_id)).state.incarnation == incarnation:
-            await self._decide(agent_id, Restart(attempt=attempt), correlation_id)
+        try:
+            if (await self._agents.load(agent_id)).state.incarnation == incarnation:
+                await self._decide(agent_id, Restart(attempt=attempt), correlation_id)
+        except UnreadableEvent:  # its keeper says so, again and again; other agents must not suffer
+            _log.exception("an agent cannot be restarted", agent_id=agent_id)
 
     async def _decide(self, agent_id: str, command: Command, correlation_id: str) -> None:
         metadata = Metadata(causation_id=correlation_id, correlation_id=correlation_id, actor=f"node/{self._node_id}")
