@@ -2,7 +2,8 @@
 
 On synced storage a batch of hundreds costs as much as twenty messages that go alone. So a lone one goes alone, a few go
 side by side, and more that wait at the same time share one atomic batch, each with an expectation of its own. When a
-batch is refused because one of them did not meet its expectation, each is tried again on its own.
+batch is refused because of one of them (its expectation is not met, its id is a repeated one), each is tried again on
+its own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ __all__ = ["UNEXPECTED_CODES", "GroupCommit", "GroupCommitClosed"]
 
 UNEXPECTED_CODES = (10071, 10164)
 """JetStream's error codes for an expectation that does not hold."""
+_REPEATED_ID_CODE = 10201
+"""JetStream's for a batch with a message whose id it has seen within the stream's window; alone it is acknowledged."""
 MAX_BATCH_MESSAGES = 500
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 # Measured, synced, 2 cores: a message alone costs the server 0.1 ms of CPU, an atomic batch 1.8 ms and 0.02 ms for each
@@ -180,5 +183,5 @@ class GroupCommit:
 
 def _is_one_units_fault(error: Exception) -> bool:
     if isinstance(error, APIError):
-        return error.err_code in UNEXPECTED_CODES
+        return error.err_code in (*UNEXPECTED_CODES, _REPEATED_ID_CODE)
     return isinstance(error, MaxPayloadError)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from bus.connection import Bus
 from bus.outcomes import Outcome, outcome_waiter
+from bus.streams import COMMANDS_STREAM
 from bus.subjects import CommandAddress, command_subject
 from bus.wire import COMMAND_ID_HEADER
 
@@ -17,7 +18,7 @@ async def send_command(
 ) -> Outcome:
     """Store the command and wait for its outcome, however long that takes; sending it again is harmless."""
     async with outcome_waiter(bus, command_id) as outcome:
-        ack = await bus.publish(
-            command_subject(address.aggregate, address.verb), body, {**headers, COMMAND_ID_HEADER: command_id}
-        )
-        return await outcome.wait(ack.seq)
+        subject = command_subject(address.aggregate, address.verb)
+        message = (subject, body, {**headers, COMMAND_ID_HEADER: command_id})
+        sequence = await bus.together(COMMANDS_STREAM).store(command_id, [message])
+        return await outcome.wait(sequence)

@@ -77,6 +77,7 @@ def stream_configs(replicas: int) -> list[dict[str, Any]]:
         | {
             "name": COMMANDS_STREAM,
             "subjects": [f"{subjects.COMMANDS}.>", f"{subjects.TIMERS}.>"],
+            "allow_atomic": True,
             "max_age": 7 * _DAY,
             "duplicate_window": _SECOND // 10,
             "allow_msg_schedules": True,

@@ -13,8 +13,9 @@ from bus.embedded import EmbeddedNats
 from bus.group_commit import _SINGLES_IN_FLIGHT, GroupCommitClosed
 from bus.outcomes import Outcome, publish_outcome
 from bus.requests import Message
-from bus.streams import OUTCOMES_STREAM
+from bus.streams import COMMANDS_STREAM, OUTCOMES_STREAM
 from bus.subjects import outcome_subject
+from bus.wire import COMMAND_ID_HEADER
 from tests.bus.toy import another_process, outcomes
 
 MANY = 4 * _SINGLES_IN_FLIGHT
@@ -53,6 +54,18 @@ async def test_an_outcome_said_before_is_not_said_again_and_those_beside_it_are(
     await asyncio.gather(*(publish_outcome(bus, said(number)) for number in range(MANY)))
     for number in range(MANY):
         assert await outcomes(bus, f"c{number}") == [said(number)]
+
+
+async def test_a_command_stored_a_moment_ago_is_not_stored_again_and_those_beside_it_are(bus: Bus) -> None:
+    commit = bus.together(COMMANDS_STREAM)
+
+    def command(number: int) -> list[Message]:
+        return [("l02.cmd.toy.a.note", b"{}", {COMMAND_ID_HEADER: f"c{number}"})]
+
+    first = await commit.store("c5", command(5))
+    answers = await asyncio.gather(*(commit.store(f"c{number}", command(number)) for number in range(MANY)))
+    assert answers[5] == first
+    assert sorted(answers) == list(range(1, MANY + 1))
 
 
 async def test_one_that_is_too_large_fails_alone(bus: Bus) -> None:
