@@ -13,8 +13,10 @@ from benchmarks.ours.contender import median_ms, opened, run
 from benchmarks.ours.filling import fill, fill_one
 from bus.event_store import EventStore
 from bus.repository import Repository
+from bus.snapshots import Snapshots, open_snapshots
 from bus.subjects import AggregateId
 from bus.trail import Trail, extended
+from domain.agent.state import AgentState
 from domain.aggregates import AGENT
 
 _SHORT_EVENTS = 20
@@ -24,22 +26,29 @@ _SECONDS = 3.0
 
 
 async def measure(options: dict[str, Any]) -> dict[str, float]:
-    async with opened(options) as (_, store):
+    async with opened(options) as (bus, store), open_snapshots(bus, AGENT) as snapshots:
         run_id = uuid.uuid4().hex[:8]
         known = await fill(store, options["events"], options["agents"], f"fill-{run_id}-")
         if options["long_events"]:
-            return await _lengths(store, run_id, options["long_events"])
+            return await _lengths(store, snapshots, run_id, options["long_events"])
         return await _stream(store, known)
 
 
-async def _lengths(store: EventStore, run_id: str, long_events: int) -> dict[str, float]:
-    """Aggregates of few and of many events."""
+async def _lengths(
+    store: EventStore, snapshots: Snapshots[AgentState], run_id: str, long_events: int
+) -> dict[str, float]:
+    """Aggregates of few and of many events; of these every fifth is of a command, which is remembered for ever."""
     for number in range(_AGENTS):
         await fill_one(store, f"short-{run_id}-{number}-", _SHORT_EVENTS)
     await fill_one(store, f"long-{run_id}-", long_events)
+    short, long = [f"short-{run_id}-{number}-0" for number in range(_AGENTS)], [f"long-{run_id}-0"]
+    without = await _cold(store, long)
+    await Repository(AGENT, store, snapshots).load(long[0])
+    await snapshots.settled()
     return {
-        "short_ms": await _cold(store, [f"short-{run_id}-{number}-0" for number in range(_AGENTS)]),
-        "long_ms": await _cold(store, [f"long-{run_id}-0"]),
+        "short_ms": await _cold(store, short, snapshots),
+        "long_ms": await _cold(store, long * _AGENTS, snapshots),
+        "long_without_ms": without,
     }
 
 
@@ -63,9 +72,9 @@ async def _stream(store: EventStore, trails: dict[AggregateId, Trail]) -> dict[s
     }
 
 
-async def _cold(store: EventStore, agent_ids: list[str]) -> float:
+async def _cold(store: EventStore, agent_ids: list[str], snapshots: Snapshots[AgentState] | None = None) -> float:
     async def load(agent_id: str) -> None:
-        loaded = await Repository(AGENT, store).load(agent_id)
+        loaded = await Repository(AGENT, store, snapshots).load(agent_id)
         assert loaded.version
 
     return await median_ms([lambda agent_id=agent_id: load(agent_id) for agent_id in agent_ids])  # type: ignore[misc]

@@ -115,7 +115,8 @@ class History:
             agent_id = f"{self.prefix}{chosen.randrange(self.agents)}"
             version = self._versions.get(agent_id, 0) + 1
             self._versions[agent_id] = version
-            yield _encode(agent_id, version, _event_of(agent_id, version))
+            event = _event_of(agent_id, version)
+            yield _encode(agent_id, version, event, _command(event) or METADATA)
 
 
 def _event_of(agent_id: str, version: int) -> Event:
@@ -129,11 +130,19 @@ def _event_of(agent_id: str, version: int) -> Event:
             slept(execution_id, 1, True), last)[step]  # fmt: skip
 
 
-def _encode(agent_id: str, version: int, event: Event) -> tuple[str, bytes]:
+def _command(event: Event) -> Metadata | None:
+    """Whose effect it is, if it comes from outside: each execution has a command of its own."""
+    if not isinstance(event, e.ExecutionStarted):
+        return None
+    command_id = event.execution_id
+    return Metadata(causation_id=command_id, correlation_id=command_id, actor="test", command_hash=command_id)
+
+
+def _encode(agent_id: str, version: int, event: Event, metadata: Metadata = METADATA) -> tuple[str, bytes]:
     aggregate = AggregateId("agent", agent_id)
     time = START + timedelta(seconds=version)
     event_id = f"{agent_id}-{version}"
-    payload = encode_event(event, aggregate=aggregate, event_id=event_id, version=version, time=time, metadata=METADATA)
+    payload = encode_event(event, aggregate=aggregate, event_id=event_id, version=version, time=time, metadata=metadata)
     return event_subject(aggregate, event.type), payload
 
 
