@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -135,7 +136,8 @@ def _command(event: Event) -> Metadata | None:
     if not isinstance(event, e.ExecutionStarted):
         return None
     command_id = event.execution_id
-    return Metadata(causation_id=command_id, correlation_id=command_id, actor="test", command_hash=command_id)
+    digest = hashlib.sha256(command_id.encode()).hexdigest()[:32]
+    return Metadata(causation_id=command_id, correlation_id=command_id, actor="test", command_hash=digest)
 
 
 def _encode(agent_id: str, version: int, event: Event, metadata: Metadata = METADATA) -> tuple[str, bytes]:
