@@ -8,8 +8,8 @@ from typing import TypeVar
 import structlog
 from nats.errors import Error as NatsError
 
+from bus.backoff import Backoff
 from bus.cancelling import cancellable
-from projections.backoff import Backoff
 from projections.passing import is_passing
 
 __all__ = ["until_it_works"]
