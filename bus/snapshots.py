@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import inspect
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -22,10 +20,10 @@ from msgspec import Meta, Struct
 from nats.errors import Error as NatsError
 
 from bus.connection import Bus
+from bus.fingerprint import fingerprint
 from bus.loaded import HandledCommands, Loaded
 from bus.streams import SNAPSHOTS_STREAM
 from bus.subjects import AggregateId, snapshot_subject
-from domain import upcasting
 from domain.aggregates import Aggregate
 
 __all__ = ["MAX_SNAPSHOT_BYTES", "SnapshotOutdated", "SnapshotUnusable", "Snapshots", "open_snapshots"]
@@ -86,9 +84,8 @@ class Snapshots(Generic[S]):
     def __init__(self, bus: Bus, aggregate: Aggregate[S]) -> None:
         self._bus = bus
         self._kind = aggregate.name
-        state_type = type(aggregate.initial_state())
-        self._decoder: msgspec.json.Decoder[S] = msgspec.json.Decoder(state_type)
-        self.fingerprint = _fingerprint(aggregate, state_type)
+        self._decoder: msgspec.json.Decoder[S] = msgspec.json.Decoder(type(aggregate.initial_state()))
+        self.fingerprint = fingerprint(aggregate, _LAYOUT)
         self._writes: set[asyncio.Task[None]] = set()
         self._too_large: set[str] = set()
         self._closed = False
@@ -189,18 +186,6 @@ class Snapshots(Generic[S]):
             )
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
             raise SnapshotUnusable(f"it cannot be read: {error}") from error
-
-
-def _fingerprint(aggregate: Aggregate[S], state_type: type[Any]) -> str:
-    """Of all that a folded state depends on: the shape of states and events, and the code that folds them."""
-    parts = [
-        f"{_LAYOUT} {state_type.__module__}.{state_type.__qualname__}".encode(),
-        msgspec.json.encode(msgspec.json.schema(state_type), order="sorted"),
-        *(msgspec.json.encode(msgspec.json.schema(event), order="sorted") for event in aggregate.events),
-        inspect.getsource(sys.modules[aggregate.evolve.__module__]).encode(),
-        inspect.getsource(upcasting).encode(),
-    ]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bus.announcer import OutcomeAnnouncer
@@ -30,12 +29,12 @@ from handlers.sessions import SessionBridge
 from handlers.state.forking import Forking
 from handlers.state.hot import open_hot_state
 from handlers.state.manager import StateManager
-from handlers.state.settings import StateSettings
 from handlers.state.stores import open_checkpoints
 from handlers.tool_servers import ToolServers
 from l02.placements import Placements
 from l02.queries import query_table
-from l02.session_server import SessionSettings, open_session_bridge
+from l02.session_server import open_session_bridge
+from l02.settings import Settings
 from projections.halting import keep_projecting
 from projections.progress import Progress
 from projections.queries import ReadModel, open_read_model
@@ -94,18 +93,15 @@ class Parts:
 
 @asynccontextmanager
 async def wire(
+    settings: Settings,
     bus: Bus,
     postgres_url: str,
-    data_dir: Path,
     leases: Leases,
     partitions: Partitions,
     tasks: asyncio.TaskGroup,
-    state: StateSettings,
-    sessions: SessionSettings,
-    replicas: int,
 ) -> AsyncIterator[Parts]:
-    """Build a node's parts; what they hold is given back when the context ends."""
-    node_id = leases.node_id
+    """Build a node's parts; what they hold is given back when the context ends. `settings.data_dir` is absolute."""
+    node_id, data_dir = leases.node_id, settings.data_dir
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_event_store(bus))
         snapshots = await stack.enter_async_context(open_snapshots(bus, AGENT))
@@ -117,12 +113,14 @@ async def wire(
         tool_servers = await stack.enter_async_context(ToolServers(data_dir / "tools", log_dir=data_dir / "logs"))
         announcer = OutcomeAnnouncer(bus, partitions, tasks)
         agents.on_recorded(announcer.announce)
-        hot = await stack.enter_async_context(open_hot_state(state, bus))
-        checkpoints = await stack.enter_async_context(open_checkpoints(state, bus, postgres_url, replicas))
+        hot = await stack.enter_async_context(open_hot_state(settings.state, bus))
+        checkpoints = await stack.enter_async_context(
+            open_checkpoints(settings.state, bus, postgres_url, settings.replicas)
+        )
         executor = Executor(bus, agents, tool_servers, node_id)
         lifecycle = Lifecycle(bus, agents, Processes(sandboxes, data_dir), executor, node_id)
         bridge = await stack.enter_async_context(
-            open_session_bridge(bus, agents, sessions, postgres_url, data_dir, node_id)
+            open_session_bridge(bus, agents, settings.sessions, postgres_url, data_dir, node_id)
         )
         placements = Placements(bus, read_model, progress)
         yield Parts(
@@ -133,7 +131,7 @@ async def wire(
             announcer=announcer,
             executor=executor,
             lifecycle=lifecycle,
-            state=StateManager(bus, agents, checkpoints, hot, state, node_id),
+            state=StateManager(bus, agents, checkpoints, hot, settings.state, node_id),
             sessions=bridge,
             nodes=Nodes(leases, partitions, Repository(NODE, store), placements, lifecycle.take_over),
             placements=placements,

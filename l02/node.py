@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -75,6 +76,7 @@ async def running_node(settings: Settings) -> AsyncIterator[Node]:
 
 async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     directory = stack.enter_context(DataDirectory(settings.data_dir))
+    settings = replace(settings, data_dir=directory.path)
     servers = await stack.enter_async_context(
         EmbeddedServers(directory, nats=settings.nats_url is None, postgres=settings.postgres_url is None)
     )
@@ -86,19 +88,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     place = f"{socket.gethostname()}:{directory.path}"
     leases = await stack.enter_async_context(hold_lease(bus, directory.node_id, place, tasks))
     partitions = await stack.enter_async_context(open_partitions(bus, leases, tasks))
-    parts = await stack.enter_async_context(
-        wire(
-            bus,
-            postgres_url,
-            directory.path,
-            leases,
-            partitions,
-            tasks,
-            settings.state,
-            settings.sessions,
-            settings.replicas,
-        )
-    )
+    parts = await stack.enter_async_context(wire(settings, bus, postgres_url, leases, partitions, tasks))
     stack.push_async_callback(_leave, parts)
     metrics = NodeMetrics(parts, agent_labels=settings.metrics_agent_labels)
 

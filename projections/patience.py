@@ -1,36 +1,21 @@
-"""Requests to JetStream that outlast its absence, and that end when their task is cancelled."""
+"""Requests to JetStream that outlast its absence."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
 from nats.errors import Error as NatsError
 
-from projections.backoff import Backoff
+from bus.backoff import Backoff
+from bus.cancelling import cancellable
 from projections.passing import is_passing
 
-__all__ = ["cancellable", "until_it_works"]
+__all__ = ["until_it_works"]
 
 _log = structlog.get_logger()
 T = TypeVar("T")
-
-
-async def cancellable(request: Awaitable[T]) -> T:
-    """Await a request of nats-py so that a cancellation is never lost.
-
-    nats-py waits with `asyncio.wait_for`, which up to Python 3.11 forgets a cancellation that arrives together with
-    the answer.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    before = task.cancelling()
-    answer = await request
-    if task.cancelling() > before:
-        raise asyncio.CancelledError
-    return answer
 
 
 async def until_it_works(request: Callable[[], Awaitable[T]]) -> T:

@@ -14,14 +14,14 @@ import asyncpg
 import structlog
 from nats.errors import Error as NatsError
 
+from bus.backoff import Backoff
+from bus.cancelling import cancellable
 from bus.codec import UnreadableEvent
 from bus.connection import Bus
 from bus.reader import last_sequence
-from projections.backoff import Backoff
 from projections.database import SCHEMA, connect
 from projections.pace import gathering_seconds
 from projections.passing import is_passing
-from projections.patience import cancellable
 from projections.progress import Observer
 from projections.read_ahead import read_ahead
 from projections.table_writer import TableWriter

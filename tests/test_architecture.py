@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "bus": {"domain", "bus"},
     "handlers": {"domain", "bus", "handlers", "l02.agent"},
     "projections": {"domain", "bus", "projections"},
-    "l02": {"domain", "bus", "handlers", "projections", "l02"},
+    "l02": {"domain", "bus", "handlers", "projections", "l02", "l02.agent"},
     "l02.agent": {"l02.agent"},
 }
 # What handlers stand on: not components themselves.

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 
+from bus.cancelling import cancellable
 from bus.embedded import launcher
 from bus.embedded.errors import ServerError
 from bus.embedded.private_file import open_private_log
@@ -145,7 +146,7 @@ async def run_to_end(command: ServerCommand, timeout: float) -> None:
     """Run a program that ends by itself, within `timeout` seconds. Raises ServerError if it fails."""
     process = await ServerProcess.spawn(command)
     try:
-        status = await asyncio.wait_for(process.wait(), timeout)
+        status = await cancellable(asyncio.wait_for(process.wait(), timeout))
         if status != 0:
             raise ServerError(f"{command.name} failed with status {status}: {process.last_log_lines()}")
     except TimeoutError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from bus.cancelling import cancellable
 from bus.embedded.endpoint import Endpoint
 from bus.embedded.errors import ServerError
 from bus.embedded.private_file import make_private_directory
@@ -134,10 +135,7 @@ class SupervisedServer(ABC):
     async def _run(self) -> ServerProcess:
         process = await ServerProcess.spawn(self._command())
         try:
-            await process.wait_ready(self._is_ready, self.ready_seconds)
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # which the last look at the server has swallowed
-                raise asyncio.CancelledError
+            await cancellable(process.wait_ready(self._is_ready, self.ready_seconds))
         except BaseException:
             await process.stop()
             raise

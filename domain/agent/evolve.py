@@ -103,13 +103,17 @@ def _restarted(state: AgentState, event: e.AgentRestarted) -> AgentState:
 
 
 def _failed(state: AgentState, event: e.AgentFailed) -> AgentState:
+    return _ended(state, Status.FAILED, event.usage)
+
+
+def _ended(state: AgentState, status: Status, usage: e.ResourceUsage) -> AgentState:
     return replace(
         state,
-        status=Status.FAILED,
+        status=status,
         process_ready=False,
         restart_pending=False,
         spawn_awaited_by=None,
-        usage=event.usage,
+        usage=usage,
         signals=(),
         held={},
         revision=state.revision + 1,
@@ -121,18 +125,7 @@ def _termination_requested(state: AgentState, event: e.TerminationRequested) -> 
 
 
 def _terminated(state: AgentState, event: e.AgentTerminated) -> AgentState:
-    return replace(
-        state,
-        status=Status.TERMINATED,
-        process_ready=False,
-        restart_pending=False,
-        spawn_awaited_by=None,
-        termination_awaited_by=None,
-        usage=event.resource_usage,
-        signals=(),
-        held={},
-        revision=state.revision + 1,
-    )
+    return replace(_ended(state, Status.TERMINATED, event.resource_usage), termination_awaited_by=None)
 
 
 def _execution_started(state: AgentState, event: e.ExecutionStarted) -> AgentState:

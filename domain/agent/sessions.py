@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from msgspec.structs import asdict
+
 from domain.agent import events as e
 from domain.agent import session_reports as r
 from domain.agent.rules import ENDED, refuse
@@ -30,53 +34,33 @@ def _session(state: AgentState, report: r.SessionReport) -> Session:
     return state.session
 
 
+def _said(event: type[Event], session: Session, report: r.SessionReport, **more: Any) -> list[Event]:
+    """The event has what its report has, and the session's task."""
+    return [event(**{**asdict(report), "task_id": session.task_id, **more})]
+
+
 def report_started(state: AgentState, command: r.ReportSessionStarted) -> list[Event]:
     """A session starts once in an agent's life."""
     session = _session(state, command)
-    if session.is_started:
-        return []
-    return [
-        e.SessionStarted(
-            session_id=command.session_id, task_id=session.task_id, node_id=command.node_id, version=command.version
-        )
-    ]
+    return [] if session.is_started else _said(e.SessionStarted, session, command)
 
 
 def report_snapshot_saved(state: AgentState, command: r.ReportSnapshotSaved) -> list[Event]:
-    """Also true of one that a newer one has taken the place of meanwhile."""
-    session = _session(state, command)
-    if not session.is_open or command.number <= session.sent:
-        return []
-    return [
-        e.SessionSnapshotSaved(
-            session_id=command.session_id,
-            task_id=session.task_id,
-            checkpoint_id=command.checkpoint_id,
-            label=command.label,
-            version=command.version,
-            context_checkpoint_id=command.context_checkpoint_id,
-            number=command.number,
-            unsent=len(session.arrived(command.number).unsent),
-        )
-    ]
+    """The other side has what belongs to a checkpoint."""
+    return _arrived(e.SessionSnapshotSaved, state, command)
 
 
 def report_rolled_back(state: AgentState, command: r.ReportRolledBack) -> list[Event]:
     """The other side is where the agent is."""
+    return _arrived(e.SessionRolledBack, state, command)
+
+
+def _arrived(event: type[Event], state: AgentState, command: r.ReportSnapshotSaved | r.ReportRolledBack) -> list[Event]:
+    """Also true of an entry that a newer one has taken the place of meanwhile."""
     session = _session(state, command)
     if not session.is_open or command.number <= session.sent:
         return []
-    return [
-        e.SessionRolledBack(
-            session_id=command.session_id,
-            task_id=session.task_id,
-            checkpoint_id=command.checkpoint_id,
-            target=command.target,
-            backup_checkpoint_id=command.backup_checkpoint_id,
-            number=command.number,
-            unsent=len(session.arrived(command.number).unsent),
-        )
-    ]
+    return _said(event, session, command, unsent=len(session.arrived(command.number).unsent))
 
 
 def report_recovered(state: AgentState, command: r.ReportSessionRecovered) -> list[Event]:
@@ -84,15 +68,7 @@ def report_recovered(state: AgentState, command: r.ReportSessionRecovered) -> li
     session = _session(state, command)
     if not session.is_open or session.incarnation >= state.incarnation:
         return []
-    return [
-        e.SessionRecovered(
-            session_id=command.session_id,
-            task_id=session.task_id,
-            node_id=command.node_id,
-            recovery_type=command.recovery_type,
-            last_activity=command.last_activity,
-        )
-    ]
+    return _said(e.SessionRecovered, session, command)
 
 
 def report_ended(state: AgentState, command: r.ReportSessionEnded) -> list[Event]:
@@ -102,15 +78,8 @@ def report_ended(state: AgentState, command: r.ReportSessionEnded) -> list[Event
         refuse(state, command, "its session ends with it")
     if not session.is_open:
         return []
-    return [
-        e.SessionEnded(
-            session_id=command.session_id,
-            task_id=session.task_id,
-            reason=state.terminating or state.status.value,
-            unsent=len(session.unsent),
-            error=command.error,
-        )
-    ]
+    reason = state.terminating or state.status.value
+    return _said(e.SessionEnded, session, command, reason=reason, unsent=len(session.unsent))
 
 
 def report_degraded(state: AgentState, command: r.ReportSessionDegraded) -> list[Event]:
@@ -120,16 +89,7 @@ def report_degraded(state: AgentState, command: r.ReportSessionDegraded) -> list
     is_over = command.gave_up is not None and command.gave_up <= session.sent
     if session.is_ended or is_over or (is_known and command.gave_up is None):
         return []
-    return [
-        e.SessionDegraded(
-            session_id=command.session_id,
-            task_id=session.task_id,
-            operation=command.operation,
-            code=command.code,
-            message=command.message,
-            gave_up=command.gave_up,
-        )
-    ]
+    return _said(e.SessionDegraded, session, command)
 
 
 def report_restored(state: AgentState, command: r.ReportSessionRestored) -> list[Event]:
@@ -137,4 +97,4 @@ def report_restored(state: AgentState, command: r.ReportSessionRestored) -> list
     session = _session(state, command)
     if session.is_ended or not session.failures:
         return []
-    return [e.SessionRestored(session_id=command.session_id, task_id=session.task_id)]
+    return _said(e.SessionRestored, session, command)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from bus.backoff import Backoff
 from bus.codec import RecordedEvent
 from bus.connection import Bus
 from bus.follow import follow_events
@@ -28,7 +29,8 @@ from handlers.tool_servers import ToolServers
 __all__ = ["SessionBridge"]
 
 _log = structlog.get_logger()
-_RETRY_SECONDS = 1.0
+_FIRST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 60.0
 _ENDINGS = (e.AgentTerminated, e.AgentFailed)
 _WAKING_EVENTS = (
     e.AgentSpawned,
@@ -107,12 +109,29 @@ class SessionBridge:
         return keeper
 
     async def _keep(self, agent_id: str, keeper: SessionKeeper) -> None:
+        """Until the session needs no keeper. What fails for long, as on an agent that this node cannot read, is tried
+        seldom, and told in full only when it is news.
+        """
+        loop = asyncio.get_running_loop()
+        backoff = Backoff(_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS)
+        told: str | None = None
         while True:
+            began = loop.time()
             try:
                 await keeper.run()
-            except Exception:
-                _log.exception("keeping a session failed; trying again", agent_id=agent_id)
-                await asyncio.sleep(_RETRY_SECONDS)
+            except Exception as error:
+                reason = repr(error)
+                if loop.time() - began > _LONGEST_RETRY_SECONDS:  # it has worked meanwhile
+                    backoff.reset()
+                    told = None
+                if reason == told:
+                    _log.info(
+                        "keeping a session still fails", agent_id=agent_id, error=reason, again_in=backoff.seconds
+                    )
+                else:
+                    _log.exception("keeping a session failed", agent_id=agent_id, again_in=backoff.seconds)
+                told = reason
+                await backoff.pause()
                 continue
             if not keeper.is_woken:
                 del self._keepers[agent_id]

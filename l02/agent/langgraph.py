@@ -14,15 +14,12 @@ answered as it was.
 from __future__ import annotations
 
 import json
-import secrets
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
-    WRITES_IDX_MAP,
-    BaseCheckpointSaver,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
@@ -31,12 +28,14 @@ from langgraph.checkpoint.base import (
     get_checkpoint_metadata,
 )
 
+from l02.agent.graph_checkpoints import VersioningSaver, config_of, numbered, place_of
+
 __all__ = ["StateSaver"]
 
 _KEY = "langgraph"
 
 
-class StateSaver(BaseCheckpointSaver[str]):
+class StateSaver(VersioningSaver):
     """Keeps the latest checkpoint of each thread and namespace in `ctx.state`, each channel under a key of its own."""
 
     def __init__(self, state: MutableMapping[str, Any]) -> None:
@@ -53,8 +52,7 @@ class StateSaver(BaseCheckpointSaver[str]):
         """Takes the place of the checkpoint before. Raises ValueError for a graph that needs more than the latest."""
         if metadata.get("counters_since_delta_snapshot"):
             raise ValueError("a DeltaChannel needs checkpoints of the past, and here is only the latest: use another")
-        place = config["configurable"]
-        thread, namespace = str(place["thread_id"]), place.get("checkpoint_ns", "")
+        thread, namespace = place_of(config)
         values = checkpoint["channel_values"]
         for channel in new_versions:
             if channel in values:
@@ -68,28 +66,25 @@ class StateSaver(BaseCheckpointSaver[str]):
             "channels": sorted(values),
         }
         self._state[_key(thread, namespace, "writes")] = []
-        return _config(thread, namespace, checkpoint["id"])
+        return config_of(thread, namespace, checkpoint["id"])
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """What a task has written behind the latest checkpoint; of one that is not the latest, nothing is kept."""
-        place = config["configurable"]
-        thread, namespace = str(place["thread_id"]), place.get("checkpoint_ns", "")
+        thread, namespace = place_of(config)
         latest = self._state.get(_key(thread, namespace, "checkpoint"))
-        if latest is None or latest["id"] != place["checkpoint_id"]:
+        if latest is None or latest["id"] != config["configurable"]["checkpoint_id"]:
             return
         kept = {(task, index): rest for task, index, *rest in self._state[_key(thread, namespace, "writes")]}
-        for position, (channel, value) in enumerate(writes):
-            index = WRITES_IDX_MAP.get(channel, position)
+        for index, (channel, value) in numbered(writes).items():
             if index < 0 or (task_id, index) not in kept:
                 kept[task_id, index] = [task_path, channel, self._dump(value)]
         self._state[_key(thread, namespace, "writes")] = [[*key, *rest] for key, rest in kept.items()]
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The latest checkpoint; None if there is none, or `config` names another."""
-        place = config["configurable"]
-        thread, namespace = str(place["thread_id"]), place.get("checkpoint_ns", "")
+        thread, namespace = place_of(config)
         latest = self._state.get(_key(thread, namespace, "checkpoint"))
         if latest is None or get_checkpoint_id(config) not in (None, latest["id"]):
             return None
@@ -99,7 +94,7 @@ class StateSaver(BaseCheckpointSaver[str]):
             for channel in latest["channels"]
         }
         return CheckpointTuple(
-            config=_config(thread, namespace, latest["id"]),
+            config=config_of(thread, namespace, latest["id"]),
             checkpoint=cast(Checkpoint, self._load(latest["checkpoint"]) | {"channel_values": values}),
             metadata=self._load(latest["metadata"]),
             pending_writes=[(task_id, channel, self._load(value)) for task_id, _, _, channel, value in writes],
@@ -118,7 +113,7 @@ class StateSaver(BaseCheckpointSaver[str]):
         found: list[CheckpointTuple] = []
         for thread, namespace in self._threads():
             wanted = (place.get("thread_id", thread), place.get("checkpoint_ns", namespace))
-            latest = self.get_tuple(_config(thread, namespace, get_checkpoint_id(config) if config else None))
+            latest = self.get_tuple(config_of(thread, namespace, get_checkpoint_id(config) if config else None))
             if (thread, namespace) != wanted or latest is None:
                 continue
             limits = get_checkpoint_id(before) if before else None
@@ -133,10 +128,6 @@ class StateSaver(BaseCheckpointSaver[str]):
         """Forget a thread."""
         for key in [key for key in self._state if _parts(key)[:1] == [str(thread_id)]]:
             del self._state[key]
-
-    def get_next_version(self, current: str | None, channel: None) -> str:
-        number = 1 if current is None else int(str(current).split(".")[0]) + 1
-        return f"{number:032}.{secrets.token_hex(8)}"
 
     async def aput(
         self,
@@ -191,8 +182,3 @@ def _key(*parts: str) -> str:
 def _parts(key: str) -> Sequence[str]:
     name, _, parts = key.partition(" ")
     return cast(Sequence[str], json.loads(parts)) if name == _KEY else []
-
-
-def _config(thread: str, namespace: str, checkpoint_id: str | None) -> RunnableConfig:
-    place = {"thread_id": thread, "checkpoint_ns": namespace}
-    return {"configurable": place | ({} if checkpoint_id is None else {"checkpoint_id": checkpoint_id})}

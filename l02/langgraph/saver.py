@@ -12,7 +12,6 @@ one it was opened in.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -20,8 +19,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
-    WRITES_IDX_MAP,
-    BaseCheckpointSaver,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
@@ -33,6 +30,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from handlers.state.settings import Compression
 from handlers.state.stores.database import Database, open_database, sql
+from l02.agent.graph_checkpoints import VersioningSaver, config_of, numbered, place_of
 from l02.langgraph.packing import Packing
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ T = TypeVar("T")
 _ROWS_AT_ONCE = 20
 
 
-class L02Saver(BaseCheckpointSaver[str]):
+class L02Saver(VersioningSaver):
     """Made by `from_url`. Its methods raise asyncpg's errors if PostgreSQL is away, Failure (E2033) for damage."""
 
     def __init__(
@@ -70,38 +68,35 @@ class L02Saver(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Store a checkpoint, and the values that are new in it; where it is."""
-        place = config["configurable"]
-        thread_id, namespace = str(place["thread_id"]), place.get("checkpoint_ns", "")
+        thread_id, namespace = place_of(config)
         values = checkpoint["channel_values"]
         new = {channel: version for channel, version in new_versions.items() if channel in values}
         rest = {**checkpoint, "channel_values": {}}
         packed = await self._packing.pack(self.serde, [rest, *(values[channel] for channel in new)])
         await self._database.execute(
             sql("langgraph_put"),
-            *(thread_id, namespace, checkpoint["id"], place.get("checkpoint_id"), packed[0]),
+            *(thread_id, namespace, checkpoint["id"], get_checkpoint_id(config), packed[0]),
             _json(get_checkpoint_metadata(config, metadata)),
             _json({channel: str(version) for channel, version in checkpoint["channel_versions"].items()}),
             *([*new], [str(version) for version in new.values()], packed[1:]),
         )
-        return _config(thread_id, namespace, checkpoint["id"])
+        return config_of(thread_id, namespace, checkpoint["id"])
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Store what a task has written behind a checkpoint; once, if it is told again."""
-        place = config["configurable"]
-        numbered = {WRITES_IDX_MAP.get(channel, at): (channel, value) for at, (channel, value) in enumerate(writes)}
+        by_number = numbered(writes)
         await self._database.execute(
             sql("langgraph_put_writes"),
-            *(str(place["thread_id"]), place.get("checkpoint_ns", ""), place["checkpoint_id"], task_id, task_path),
-            *([*numbered], [channel for channel, _ in numbered.values()]),
-            await self._packing.pack(self.serde, [value for _, value in numbered.values()]),
+            *(*place_of(config), config["configurable"]["checkpoint_id"], task_id, task_path),
+            *([*by_number], [channel for channel, _ in by_number.values()]),
+            await self._packing.pack(self.serde, [value for _, value in by_number.values()]),
         )
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The checkpoint that `config` names, or the latest of its thread and namespace; None if there is none."""
-        place = config["configurable"]
-        key = [str(place["thread_id"]), place.get("checkpoint_ns", "")]
+        key = [*place_of(config)]
         condition = "WHERE thread_id = $1 AND checkpoint_ns = $2"
         if checkpoint_id := get_checkpoint_id(config):
             condition, key = f"{condition} AND checkpoint_id = $3", [*key, checkpoint_id]
@@ -172,11 +167,6 @@ class L02Saver(BaseCheckpointSaver[str]):
         else:
             raise ValueError(f"{strategy!r} is no strategy; there are 'keep_latest' and 'delete'")
 
-    def get_next_version(self, current: str | None, channel: None) -> str:
-        """Above `current`, and never the same in two branches of a thread that begin at one checkpoint."""
-        number = 1 if current is None else int(str(current).split(".")[0]) + 1
-        return f"{number:032}.{secrets.token_hex(8)}"
-
     def put(
         self,
         config: RunnableConfig,
@@ -229,10 +219,10 @@ class L02Saver(BaseCheckpointSaver[str]):
         names, written = [channel for channel, _ in channels], values[len(channels) :]
         parent_id = row["parent_id"]
         return CheckpointTuple(
-            config=_config(row["thread_id"], row["checkpoint_ns"], row["checkpoint_id"]),
+            config=config_of(row["thread_id"], row["checkpoint_ns"], row["checkpoint_id"]),
             checkpoint=cast(Checkpoint, checkpoint | {"channel_values": dict(zip(names, values, strict=False))}),
             metadata=cast(CheckpointMetadata, msgspec.json.decode(row["metadata"])),
-            parent_config=_config(row["thread_id"], row["checkpoint_ns"], parent_id) if parent_id else None,
+            parent_config=config_of(row["thread_id"], row["checkpoint_ns"], parent_id) if parent_id else None,
             pending_writes=[
                 (task_id, channel, value) for (task_id, channel, _), value in zip(row["writes"], written, strict=True)
             ],
@@ -247,10 +237,6 @@ class L02Saver(BaseCheckpointSaver[str]):
             coroutine.close()
             raise RuntimeError("this would wait for itself: in the thread of its event loop, use the async methods")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-
-def _config(thread_id: str, namespace: str, checkpoint_id: str) -> RunnableConfig:
-    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}}
 
 
 def _json(value: Any) -> str:

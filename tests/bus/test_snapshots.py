@@ -25,12 +25,11 @@ from bus.repository import CommandIdReused, Repository
 from bus.snapshots import Snapshots, open_snapshots
 from bus.streams import SNAPSHOTS_STREAM
 from bus.subjects import AggregateId, event_subject, snapshot_subject
-from domain.agent import events as e
 from domain.agent.state import AgentState
 from domain.aggregates import AGENT, Aggregate
 from domain.message import Event
+from tests.bus.agent_life import agent_life
 from tests.bus.toy import TOY, State, agent, another_process, append_many, message, metadata, payloads, signal
-from tests.golden.samples import SAMPLES
 
 EVERY = module.EVENTS_PER_SNAPSHOT
 
@@ -325,28 +324,6 @@ async def test_an_agent_is_the_same_at_every_point_of_its_life(
             assert restored is not None
             assert seen(restored) == seen(await Repository(AGENT, store).load("a1"))
             assert restored.version == version
-
-
-def agent_life() -> list[Event]:
-    """One event of each type, in an order in which they can happen, on values that are hard to keep."""
-    samples = {name: sample.event for name, sample in SAMPLES.items() if name.startswith("agent.")}
-    execution_id = getattr(samples["agent.execution.started"], "execution_id")  # noqa: B009
-    hard = {"large": 2**80, "tiny": 5e-324, "text": "\u2028\x00é😀", "nested": [[{}], None, -0.0, 1e300], "": ""}
-    done = e.EffectRecorded(execution_id=execution_id, call=1, kind="random", request=hard, done=True, result=hard)
-    waiting = e.EffectRecorded(
-        execution_id=execution_id, call=2, kind="sleep", request={}, done=False, result=None, deadline=1.5
-    )
-    names = ["agent.spawn.requested", "agent.spawned", "agent.execution.started", "agent.tool.requested"]
-    rest = [name for name in samples if name not in (*names, "agent.effect.recorded")]
-    rest.sort(key=lambda name: ("terminated" in name, "reopened" in name, "execution" in name, "failed" in name))
-    last = [e.ExecutionStarted(execution_id="z", input=hard), e.SignalReceived(name="s", payload=hard)]
-    begin = [replace_execution(samples[name], execution_id) for name in names]
-    return [*begin, done, waiting, *(replace_execution(samples[name], execution_id) for name in rest), *last]
-
-
-def replace_execution(event: Event, execution_id: str) -> Event:
-    has_one = "execution_id" in event.__struct_fields__
-    return msgspec.structs.replace(event, execution_id=execution_id) if has_one else event
 
 
 def message_of(event: Event, version: int) -> tuple[str, bytes]:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -138,6 +139,28 @@ async def test_cancelled_start_leaves_nothing(tmp_path: Path) -> None:
     start.cancel()
     await asyncio.wait([start])
     assert not alive(pid)
+
+
+class _Forgetful(EmbeddedNats):
+    """The look at it that succeeds loses a cancellation, as those of nats-py and asyncpg can on Python 3.11."""
+
+    async def _is_ready(self) -> bool:
+        if not await super()._is_ready():
+            return False
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return True
+
+
+async def test_a_start_that_is_cancelled_in_its_last_look_leaves_nothing(tmp_path: Path) -> None:
+    server = _Forgetful(tmp_path)
+    start = asyncio.create_task(server.start())
+    await asyncio.wait([start])
+    assert start.cancelled()
+    assert not (tmp_path / "server.pid").exists()
 
 
 async def test_server_left_by_a_killed_node_is_stopped_first(tmp_path: Path) -> None:

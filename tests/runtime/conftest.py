@@ -18,6 +18,7 @@ from bus.codec import RecordedEvent
 from bus.outcomes import Outcome
 from domain.agent import events as e
 from domain.message import Event
+from handlers.state.settings import StateSettings
 from l02.client import Client
 from l02.node import Node, running_node
 from l02.settings import Settings
@@ -47,7 +48,11 @@ def misbehaving(how: str, **lifecycle: Any) -> Specification:
 
 @pytest_asyncio.fixture(scope="session")
 async def node(tmp_path_factory: Any) -> AsyncIterator[Node]:
-    async with running_node(Settings(data_dir=tmp_path_factory.mktemp("node") / "data")) as running:
+    settings = Settings(
+        data_dir=tmp_path_factory.mktemp("node") / "data",
+        state=StateSettings(auto_checkpoint_interval_seconds=0),  # so that all checkpoints are those a test asks for
+    )
+    async with running_node(settings) as running:
         yield running
 
 
@@ -121,6 +126,13 @@ async def until(
             if fits(recorded):
                 return recorded
     raise AssertionError("unreachable")
+
+
+async def settled(client: Client, agent_id: str) -> RecordedEvent:
+    """The newest event of an agent that was spawned and has nothing to do. Its session starts a while after it, sooner
+    if the session server runs already; from then on nothing happens by itself.
+    """
+    return await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.SessionStarted))
 
 
 async def pid_of(client: Client, agent_id: str) -> int:

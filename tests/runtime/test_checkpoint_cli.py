@@ -12,7 +12,6 @@ from typing import Any
 
 from l02.client import Client
 from l02.node import Node
-from tests.runtime.conftest import history
 from tests.runtime.test_checkpoints import COUNT, killed_in_mid_call
 
 Spawn = Callable[..., Awaitable[str]]
@@ -79,9 +78,9 @@ async def test_fork(node: Node, client: Client, spawn: Spawn) -> None:
 
 async def test_a_person_says_what_became_of_a_call(node: Node, client: Client, spawn: Spawn) -> None:
     agent_id = await spawn()
-    await killed_in_mid_call(client, agent_id)
+    execution_id = await killed_in_mid_call(client, agent_id)
     assert await as_json(node, "resume", agent_id, "--assume", "done", "--result", '{"sent": true}') == {
-        "execution_id": (await history(client, agent_id))[2].execution_id,  # type: ignore[attr-defined]
+        "execution_id": execution_id,
         "output": [{"sent": True}, 1],
     }
     await killed_in_mid_call(client, agent_id)

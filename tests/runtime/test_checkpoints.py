@@ -15,7 +15,7 @@ from domain.agent import events as e
 from domain.errors import Failure
 from l02.client import Client
 from l02.node import Node
-from tests.runtime.conftest import Raw, history, pid_of, until
+from tests.runtime.conftest import Raw, history, pid_of, settled, until
 
 Spawn = Callable[..., Awaitable[str]]
 COUNT = {"steps": [["count"]]}
@@ -192,6 +192,7 @@ async def test_an_agent_is_told_of_the_newest_if_nothing_has_changed(client: Cli
 
 async def test_a_fork_goes_on_from_recorded_answers(client: Client, spawn: Spawn, raw: Raw) -> None:
     agent_id = await spawn()
+    await settled(client, agent_id)
     await client.execute(agent_id, COUNT)
     steps = [["random"], ["tool", "mark", {"name": "m"}], ["signal", "go", None], ["random"], ["count"]]
     work = await client.execute(agent_id, {"steps": steps}, wait="accepted")
@@ -253,8 +254,8 @@ async def test_a_fork_from_a_checkpoint_a_version_or_now(client: Client, spawn: 
         await client.fork(agent_id, agent_id)
 
 
-async def killed_in_mid_call(client: Client, agent_id: str) -> None:
-    """Give work whose tool must not be called twice, and kill the process while it is."""
+async def killed_in_mid_call(client: Client, agent_id: str) -> str | None:
+    """Give work whose tool must not be called twice, and kill the process while it is; the execution."""
     steps = [["tool", "slow_mark", {"name": "m", "seconds": 1.0}], ["count"]]
     work = await client.execute(agent_id, {"steps": steps}, wait="accepted")
 
@@ -267,6 +268,7 @@ async def killed_in_mid_call(client: Client, agent_id: str) -> None:
     assert isinstance(failed.event, e.ExecutionFailed)
     assert failed.event.held
     assert f"`l02 resume {agent_id} --assume done`" in failed.event.message
+    return work.execution_id
 
 
 async def test_work_goes_on_when_a_person_has_said_how(client: Client, spawn: Spawn) -> None:

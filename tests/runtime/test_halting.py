@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from bus.dead_letters import DeadLetter
+from domain.agent import events as e
 from domain.errors import Failure
 from l02.client import Client
 from l02.node import Node, running_node
 from l02.settings import NodeFailed, Settings
 from projections.tables import TABLES
-from tests.runtime.conftest import fetch, worker
+from tests.runtime.conftest import fetch, settled, until, worker
 
 
 async def until_halted(node: Node, why: str) -> None:
@@ -32,10 +33,11 @@ async def until_halted(node: Node, why: str) -> None:
 
 async def publish_unreadable(node: Node, client: Client) -> int:
     """An event of a2 that comes from a newer version of the runtime."""
-    event = [recorded async for recorded in client.events("a2")][-1]
-    stored = await node.parts.bus.stored("L02_EVENTS", sequence=event.sequence)
+    newest = await settled(client, "a2")
+    spawned = await until(client, "a2", lambda recorded: isinstance(recorded.event, e.AgentSpawned))
+    stored = await node.parts.bus.stored("L02_EVENTS", sequence=spawned.sequence)
     assert stored is not None
-    raw = json.loads(stored.data) | {"version": event.version + 1, "schemaversion": 9}
+    raw = json.loads(stored.data) | {"version": newest.version + 1, "schemaversion": 9}
     ack = await node.parts.bus.publish((stored.headers or {})["Nats-Subject"], json.dumps(raw).encode())
     return ack.seq
 

@@ -11,7 +11,7 @@ import msgspec
 from domain.agent import events as e
 from l02.client import Client, ExecutionResult
 from l02.node import Node
-from tests.runtime.conftest import Raw, history, until
+from tests.runtime.conftest import Raw, history, settled, until
 
 Spawn = Callable[..., Awaitable[str]]
 
@@ -50,6 +50,7 @@ async def test_streamed_output_is_not_doubled_by_a_crash(client: Client, spawn: 
 
 async def test_views_are_the_tables(client: Client, node: Node, spawn: Spawn) -> None:
     agent_id = await spawn()
+    await settled(client, agent_id)
     await client.execute(agent_id, {"steps": [["count"], ["tool", "add", {"a": 1, "b": 1}]]})
     newest = [recorded.sequence async for recorded in client.events(agent_id)][-1]
     for name in ("agents", "executions", "views"):

@@ -179,16 +179,19 @@ async def test_a_changed_agent_has_a_checkpoint_at_an_interval_and_an_unchanged_
     often = StateSettings(auto_checkpoint_interval_seconds=0.2)
     async with Client.connect(nats_url=site.nats_url) as client, site.node(often) as node:
         await client.spawn(worker(), id="a1")
-        for number in range(2):
+
+        async def is_kept() -> bool:
+            return (await node.parts.agents.load("a1")).state.unchanged_since is not None
+
+        for _ in range(2):
             await client.execute("a1", COUNT)
-            await until_count(client, "a1", e.CheckpointCreated, number + 1)
+            await until_true(is_kept, True)
         views = await client.checkpoints("a1")
-        assert [view.checkpoint_type for view in views] == ["auto", "auto"]
-        state = (await node.parts.agents.load("a1")).state
-        assert state.unchanged_since is not None
+        # One more for each look of the watch that has met an execution in its middle.
+        assert 2 <= len(views) <= 4 and {view.checkpoint_type for view in views} == {"auto"}
         # What is asked for now is decided after any look of the watch before it: that has found nothing to take.
         assert await client.checkpoint("a1") == views[0].checkpoint_id
-        assert await count_of(client, "a1", e.CheckpointCreated) == 2
+        assert await count_of(client, "a1", e.CheckpointCreated) == len(views)
 
 
 async def test_a_state_that_is_too_large_is_an_error_with_a_code(site: Site) -> None:
@@ -230,12 +233,3 @@ async def test_the_hot_copy_is_there_while_the_agent_runs(site: Site) -> None:
             await until_true(found, None)
             await client.resume("a1")
             await until_true(found, {"count": 1})
-
-
-async def until_count(client: Client, agent_id: str, kind: type[Any], count: int) -> None:
-    async with asyncio.timeout(20):
-        seen = 0
-        async for recorded in client.events(agent_id, follow=True):
-            seen += isinstance(recorded.event, kind)
-            if seen == count:
-                return
