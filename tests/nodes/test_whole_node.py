@@ -64,7 +64,10 @@ async def ready(process: Process, data_dir: Path) -> dict[str, Any]:
 
     def facts() -> dict[str, Any] | None:
         assert process.returncode is None, data_dir.with_suffix(".log").read_text()
-        found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        try:
+            found: dict[str, Any] = json.loads(file.read_text())
+        except FileNotFoundError:  # its predecessor's goes at any moment
+            return None
         return found if found.get("pid") == process.pid else None
 
     found: dict[str, Any] = await until(facts, seconds=60)
