@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 import structlog
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
 from nats.aio.msg import Msg
+from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 from nats.errors import NoServersError
 from nats.js import JetStreamContext
@@ -30,6 +31,8 @@ API_SECONDS = 20.0
 _API_RETRY_SECONDS = 0.1
 # How often it is asked again soon, as a leader would answer, before a slow answer is waited for.
 _SOON_SECONDS, _SOON_TIMES = 1.0, 10
+# How long a server may take what it was sent last, before the connection is ended without that.
+_CLOSE_SECONDS = 2.0
 _NOT_READY = 503
 _PLAIN_HEADERS = b"NATS/1.0\r\n"  # without a status
 
@@ -145,11 +148,50 @@ def _member(listeners: set[Callable[[], None]], listener: Callable[[], None]) ->
         listeners.discard(listener)
 
 
+class _Transport(TcpTransport):
+    """nats-py waits for the end of a connection in two tasks, on one future, and without an end if the server hangs.
+
+    Its closing cancels its reconnecting, and with that the future both may wait for, and so itself. And from a server
+    that hangs and does not take what it was sent, it would neither go to another nor away.
+    """
+
+    def __bool__(self) -> bool:
+        return True  # nats-py asks whether it has to make one
+
+    def abort(self) -> None:
+        """End the connection without sending what is left."""
+        if self._io_writer is not None:
+            self._io_writer.transport.abort()
+
+    async def wait_closed(self) -> None:
+        with _after_seconds(self.abort):
+            await asyncio.shield(super().wait_closed())  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _after_seconds(abort: Callable[[], None]) -> Iterator[None]:
+    timer = asyncio.get_running_loop().call_later(_CLOSE_SECONDS, abort)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 class _Client(Client):
     """nats-py stops reading for good at a message whose headers or subject it cannot decode, and anyone may send one.
 
     Its reading of headers, letter by letter, is also the half of what receiving an event costs.
     """
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._transport is None and s.uri.scheme in ("nats", "tls"):
+            self._transport = _Transport()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(s)
+
+    def abort(self) -> None:
+        """End the connection without sending what is left."""
+        if isinstance(self._transport, _Transport):
+            self._transport.abort()
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         if headers and headers.startswith(_PLAIN_HEADERS):
@@ -219,10 +261,10 @@ async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator
         await _close(client)
 
 
-async def _close(client: Client) -> None:
+async def _close(client: _Client) -> None:
     """Close for certain. nats-py cancels its reconnecting once, which Python 3.11 may lose; it would go on for ever."""
     # It flushes what is left into a connection that may be gone; uvloop says so with a RuntimeError.
-    with suppress(OSError, RuntimeError):
+    with suppress(OSError, RuntimeError), _after_seconds(client.abort):
         await client.close()
     if client._reconnection_task is not None:
         await end(client._reconnection_task)

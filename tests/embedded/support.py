@@ -77,11 +77,21 @@ async def node(
     )
     assert process.stdout is not None
     try:
-        line = await asyncio.wait_for(process.stdout.readline(), 60)
-        if not line.startswith(b"{"):
-            raise AssertionError((line + await process.stdout.read()).decode())
-        yield process, json.loads(line)
+        async with asyncio.timeout(60):
+            facts = await _facts(process.stdout)
+        yield process, facts
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+async def _facts(said: asyncio.StreamReader) -> dict[str, Any]:
+    """The first line that is an object: others before it are the log, as of what a killed node has left behind."""
+    log = b""
+    async for line in said:
+        if line.startswith(b"{"):
+            facts: dict[str, Any] = json.loads(line)
+            return facts
+        log += line
+    raise AssertionError(f"the node ended: {log.decode()}")
