@@ -44,9 +44,12 @@ class PostgresCheckpoints:
 
     async def load(self, storage_location: str, sha256: str) -> dict[str, bytes]:
         location = Location.parse(storage_location, _STORE)
-        reader, position = ContentReader(storage_location), 0
+        key, reader, position = _key(location), ContentReader(storage_location), 0
         with _answered(ErrorCode.RESTORE_FAILED, f"{storage_location} cannot be read"):
-            while rows := await self._database.fetch(sql("load"), *_key(location), position, CHUNKS_AT_ONCE):
+            if chunk := await self._database.fetchval(sql("load_small"), *key):
+                await reader.take([chunk])
+                return reader.parts(sha256)
+            while rows := await self._database.fetch(sql("load"), *key, position, CHUNKS_AT_ONCE):
                 position = rows[-1]["position"]
                 # A chunk that is gone is missing in the content's hash.
                 await reader.take([row["data"] for row in rows if row["data"] is not None])
