@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
 
+from handlers.state.stores.memory import keep_freed_memory
+
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
 
@@ -124,6 +126,7 @@ class _Lent:
 @asynccontextmanager
 async def open_database(url: str, tables: Literal["state", "langgraph"]) -> AsyncIterator[Database]:
     """The database at `url`, in which the tables are made if they are not there. Raises what is in `UNANSWERED`."""
+    keep_freed_memory()
     database = Database(url)
     try:
         async with database.connection() as connection, connection.transaction():

@@ -26,6 +26,7 @@ from handlers.state.settings import Compression
 from handlers.state.stores.compression import Damaged, pack, unpack
 from handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
 from handlers.state.stores.location import Location
+from handlers.state.stores.memory import keep_freed_memory
 
 __all__ = ["ObjectCheckpoints", "open_object_checkpoints"]
 
@@ -158,6 +159,7 @@ async def open_object_checkpoints(
     bus: Bus, *, compression: Compression, limit: int, replicas: int = 1
 ) -> AsyncIterator[ObjectCheckpoints]:
     """The checkpoints in the bucket, none larger than `limit` bytes; it is made if need be. Raises NATS' errors."""
+    keep_freed_memory()
     store = ObjectCheckpoints(bus, compression, limit)
     await ObjectBucket(bus, CHECKPOINTS_BUCKET).ensure(replicas)
     yield store
