@@ -15,7 +15,8 @@ class Saved(msgspec.Struct, frozen=True):
     """Where a checkpoint is, and how to know it again.
 
     `size_bytes` is its whole content, `compressed_bytes` what that takes when nothing of it is shared with other
-    checkpoints, `sha256` (hexadecimal) the hash of the whole content, the same in every store and compression.
+    checkpoints, `sha256` (hexadecimal) the hash of what is stored, or of the content if it is stored in several chunks;
+    the same in every store.
     """
 
     storage_location: str

@@ -113,6 +113,22 @@ async def test_every_flipped_byte_is_refused(servers: Servers, store: Checkpoint
     assert await store.load(saved.storage_location, saved.sha256) == parts
 
 
+@pytest.mark.parametrize("size", [20_000, 200_000, 2_000_000])
+async def test_another_content_is_refused_however_whole_it_is(
+    servers: Servers, store: CheckpointStore, name: str, size: int
+) -> None:
+    """Its checksum is right, so this is for the hash that the agent's events know."""
+    saved = await store.save("a1", "c1", {"conversation": conversation(size), "seen": b"3"})
+    content = {"conversation": conversation(size, seed=2), "seen": b"3"}
+    other = pack(pieces_of(content), "gzip")
+    assert unpacked(other) == b"".join(pieces_of(content))
+    chunk = max((piece for piece in await servers.pieces(name) if piece.where == "chunk"), key=lambda it: len(it.raw))
+    await chunk.replace(other)
+    assert await refusal(store, saved) is ErrorCode.CHECKPOINT_CORRUPTED
+    await chunk.replace(chunk.raw)
+    assert (await store.load(saved.storage_location, saved.sha256))["seen"] == b"3"
+
+
 async def test_a_flipped_byte_of_an_objects_description_gives_no_other_content(servers: Servers) -> None:
     """It has fields that do not matter (a time), so what matters is that nothing wrong comes out."""
     async with servers.opened("objects") as store:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
+import weakref
 
 import pytest
 
+from handlers.state.stores.content import PartsReader, pieces_of
 from tests.state.conftest import LIMIT, Servers
 from tests.state.test_kills import ROOT
 
@@ -25,3 +28,18 @@ async def test_memory_is_bounded(servers: Servers, name: str) -> None:
     saving, loading = map(int, output.splitlines()[-1].split())
     assert saving < 48 * MIB
     assert loading < LIMIT + 64 * MIB
+
+
+def test_what_was_read_is_gone_with_its_reader() -> None:
+    """Without waiting for the garbage collector: a few loads would else hold as many states."""
+    gc.disable()
+    try:
+        reader = PartsReader()
+        for piece in pieces_of({"conversation": bytes(MIB), "seen": b"3"}):
+            reader.feed(piece)
+        assert reader.parts()["seen"] == b"3"
+        gone = weakref.ref(reader)
+        del reader
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable
 from datetime import timedelta
 
@@ -44,7 +45,7 @@ async def test_the_parts_come_back(store: CheckpointStore, parts: dict[str, byte
     assert saved.size_bytes >= sum(map(len, parts.values()))
 
 
-async def test_a_content_has_one_hash_and_any_compression_is_read(servers: Servers) -> None:
+async def test_a_large_content_has_one_hash_and_any_compression_is_read(servers: Servers) -> None:
     parts = CONTENTS["many chunks"]
     hashes = set()
     for name in STORES:
@@ -54,6 +55,15 @@ async def test_a_content_has_one_hash_and_any_compression_is_read(servers: Serve
             assert one.compressed_bytes != other.compressed_bytes
             hashes |= {one.sha256, other.sha256}
     assert len(hashes) == 1
+
+
+async def test_a_small_content_has_the_hash_of_what_is_stored(
+    store: CheckpointStore, servers: Servers, name: str
+) -> None:
+    saved = await store.save("a1", "c1", CONTENTS["one chunk"])
+    stored = {hashlib.sha256(piece.raw).hexdigest() for piece in await servers.pieces(name) if piece.where == "chunk"}
+    assert saved.sha256 in stored
+    assert await restored(store, saved) == CONTENTS["one chunk"]
 
 
 async def test_sizes_say_what_compression_gave(store: CheckpointStore, servers: Servers, name: str) -> None:

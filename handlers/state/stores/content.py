@@ -7,7 +7,7 @@ written and read a piece at a time: a large state is in memory once, as its part
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from io import BytesIO
 
 from domain.errors import ErrorCode, Failure
@@ -40,8 +40,11 @@ class PartsReader:
 
     def __init__(self) -> None:
         self._parts: dict[str, bytes] = {}
-        self._name, self._part_length = "", 0
-        self._expect(_LENGTHS.size, self._take_lengths)
+        # Not methods that call each other: an object that holds its own method would keep the parts until Python's
+        # garbage collector comes by, and every load would find memory that the processor has not in its caches.
+        self._reading = _reading(self._parts)
+        self._taken = BytesIO()
+        self._missing, self._between = next(self._reading)
 
     def feed(self, piece: bytes | memoryview) -> None:
         """The next piece. Raises ValueError if it cannot belong to a content."""
@@ -53,32 +56,28 @@ class PartsReader:
                 self._taken.write(taken)
             elif self._taken.tell():
                 self._taken.write(taken)
-                self._then(self._taken.getvalue())
+                # Unlike joining or slicing, this gives its bytes away without a copy of them.
+                whole, self._taken = self._taken.getvalue(), BytesIO()
+                self._go_on(whole)
             else:
                 # A piece that is a whole part is that part.
-                self._then(piece if isinstance(piece, bytes) and len(taken) == len(piece) else bytes(taken))
+                self._go_on(piece if isinstance(piece, bytes) and len(taken) == len(piece) else bytes(taken))
 
     def parts(self) -> dict[str, bytes]:
         """All parts. Raises ValueError if the content is not at its end."""
-        if self._missing != _LENGTHS.size or self._then != self._take_lengths:
+        if not self._between or self._missing != _LENGTHS.size:
             raise ValueError("the content ends in the middle of a part")
         return self._parts
 
-    def _expect(self, count: int, then: Callable[[bytes], None]) -> None:
-        # Unlike joining or slicing, this gives its bytes away without a copy of them.
-        self._taken = BytesIO()
-        self._missing, self._then = count, then
-        if not count:
-            then(b"")
+    def _go_on(self, read: bytes) -> None:
+        self._missing, self._between = self._reading.send(read)
+        while not self._missing:
+            self._missing, self._between = self._reading.send(b"")
 
-    def _take_lengths(self, raw: bytes) -> None:
-        name_length, self._part_length = _LENGTHS.unpack(raw)
-        self._expect(name_length, self._take_name)
 
-    def _take_name(self, raw: bytes) -> None:
-        self._name = raw.decode()
-        self._expect(self._part_length, self._take_part)
-
-    def _take_part(self, raw: bytes) -> None:
-        self._parts[self._name] = raw
-        self._expect(_LENGTHS.size, self._take_lengths)
+def _reading(parts: dict[str, bytes]) -> Generator[tuple[int, bool], bytes, None]:
+    """Puts parts into `parts`; asks for so many bytes, and says whether it is between two parts."""
+    while True:
+        name_length, part_length = _LENGTHS.unpack((yield _LENGTHS.size, True))
+        name = (yield name_length, False).decode()
+        parts[name] = yield part_length, False

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
+
+from handlers.state.stores.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
@@ -46,23 +48,9 @@ class Database:
         self._idle: list[PgConnection] = []
         self._lent = asyncio.Semaphore(_CONNECTIONS)
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[PgConnection]:
+    def connection(self) -> _Lent:
         """One for the caller alone, as long as the context lasts; the one that was used last, if it lives."""
-        async with self._lent:
-            connection = None
-            while self._idle and (connection is None or connection.is_closed()):
-                connection = self._idle.pop()
-            if connection is None or connection.is_closed():
-                connection = await self._connect()
-            try:
-                yield connection
-            finally:
-                # A transaction that was cut off by a cancellation ends with its connection.
-                if connection.is_closed() or connection.is_in_transaction():
-                    connection.terminate()
-                else:
-                    self._idle.append(connection)
+        return _Lent(self._idle, self._lent, self._connect)
 
     async def execute(self, statement: str, *arguments: object) -> None:
         """Carry out a statement."""
@@ -103,9 +91,42 @@ class Database:
         )
 
 
+class _Lent:
+    """A connection while it is lent. Not a generator as elsewhere: to a small load, its 10 microseconds would count."""
+
+    def __init__(
+        self, idle: list[PgConnection], lent: asyncio.Semaphore, connect: Callable[[], Awaitable[PgConnection]]
+    ) -> None:
+        self._idle, self._lent, self._connect = idle, lent, connect
+
+    async def __aenter__(self) -> PgConnection:
+        await self._lent.acquire()
+        try:
+            self._connection = await self._living()
+        except BaseException:
+            self._lent.release()
+            raise
+        return self._connection
+
+    async def __aexit__(self, *raised: object) -> None:
+        # A transaction that was cut off by a cancellation ends with its connection.
+        if self._connection.is_closed() or self._connection.is_in_transaction():
+            self._connection.terminate()
+        else:
+            self._idle.append(self._connection)
+        self._lent.release()
+
+    async def _living(self) -> PgConnection:
+        while self._idle:
+            if not (connection := self._idle.pop()).is_closed():
+                return connection
+        return await self._connect()
+
+
 @asynccontextmanager
 async def open_database(url: str, tables: Literal["state", "langgraph"]) -> AsyncIterator[Database]:
     """The database at `url`, in which the tables are made if they are not there. Raises what is in `UNANSWERED`."""
+    keep_freed_memory()
     database = Database(url)
     try:
         async with database.connection() as connection, connection.transaction():

@@ -30,10 +30,11 @@ T = TypeVar("T")
 
 
 class Chunk(NamedTuple):
-    """A piece of content, and its hash, by which it is stored."""
+    """A piece of content, and the hash by which it is stored: of the piece, or of its packed form if it is that."""
 
     sha256: bytes
     content: bytes
+    is_packed: bool = False
 
 
 class HashedContent:
@@ -52,23 +53,26 @@ class HashedContent:
 
     @property
     def sha256(self) -> bytes:
-        """Of all that `groups` has given."""
+        """Of all that `groups` has given, or of the one chunk as it is stored."""
         return self._whole.digest()
 
-    async def packed(self, compression: Compression) -> bytes:
+    async def only_chunk(self, compression: Compression) -> Chunk:
         """The one chunk, packed; `sha256` is then its hash too."""
         return await in_thread(self.size, self._pack, compression)
 
-    async def groups(self) -> AsyncIterator[list[Chunk]]:
+    async def groups(self, compression: Compression) -> AsyncIterator[list[Chunk]]:
         """Its chunks in their order, at most CHUNKS_AT_ONCE at a time, and at least one."""
-        chunks = iter([b"".join(pieces_of(self._parts))]) if self.is_one_chunk else chunks_of(pieces_of(self._parts))
+        if self.is_one_chunk:
+            yield [await self.only_chunk(compression)]
+            return
+        chunks = chunks_of(pieces_of(self._parts))
         while group := await in_thread(self.size, self._hash, islice(chunks, CHUNKS_AT_ONCE)):
             yield group
 
-    def _pack(self, compression: Compression) -> bytes:
-        for piece in pieces_of(self._parts):
-            self._whole.update(piece)
-        return pack(pieces_of(self._parts), compression)
+    def _pack(self, compression: Compression) -> Chunk:
+        packed = pack(pieces_of(self._parts), compression)
+        self._whole.update(packed)
+        return Chunk(self.sha256, packed, is_packed=True)
 
     def _hash(self, chunks: Iterable[bytes]) -> list[Chunk]:
         group = []
@@ -80,7 +84,11 @@ class HashedContent:
 
 async def pack_all(chunks: list[Chunk], compression: Compression) -> list[bytes]:
     """The chunks as they are stored."""
-    return await in_thread(_NO_THREAD_BYTES + 1, lambda: [pack([chunk.content], compression) for chunk in chunks])
+
+    def pack_each() -> list[bytes]:
+        return [chunk.content if chunk.is_packed else pack([chunk.content], compression) for chunk in chunks]
+
+    return await in_thread(_NO_THREAD_BYTES + 1, pack_each)
 
 
 class ContentReader:
@@ -98,10 +106,22 @@ class ContentReader:
         except (Damaged, ValueError) as error:
             raise self.damaged(str(error)) from error
 
+    async def take_only(self, stored: bytes) -> None:
+        """The one chunk, whose hash as it is stored is the content's. Raises Failure (E2033)."""
+        size = len(stored)
+        try:
+            if size <= _NO_THREAD_BYTES:
+                self._whole.update(stored)
+                self._unpack(stored)
+            else:
+                await asyncio.gather(in_thread(size, self._whole.update, stored), in_thread(size, self._unpack, stored))
+        except (Damaged, ValueError) as error:
+            raise self.damaged(str(error)) from error
+
     def parts(self, sha256: str) -> dict[str, bytes]:
         """The parts, if their content has the hash it is to have. Raises Failure (E2033)."""
         if self._whole.hexdigest() != sha256:
-            raise self.damaged("its content does not fit its hash")
+            raise self.damaged("it does not fit its hash")
         try:
             return self._reader.parts()
         except ValueError as error:
@@ -110,6 +130,10 @@ class ContentReader:
     def damaged(self, what: str) -> Failure:
         """A Failure (E2033) that says so."""
         return Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"the checkpoint at {self._location} is damaged: {what}")
+
+    def _unpack(self, stored: bytes) -> None:
+        for piece in unpack(stored):
+            self._reader.feed(piece)
 
     def _take(self, stored: list[bytes]) -> None:
         for packed in stored:

@@ -10,7 +10,7 @@ __all__ = ["Location"]
 
 
 class Location(NamedTuple):
-    """A location, taken apart; `sha256` is the hash of the whole content, hexadecimal."""
+    """A location, taken apart; `sha256` is the hash that `Saved` has, hexadecimal."""
 
     store: str
     agent_id: str

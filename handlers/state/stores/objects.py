@@ -26,6 +26,7 @@ from handlers.state.settings import Compression
 from handlers.state.stores.compression import Damaged, pack, unpack
 from handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
 from handlers.state.stores.location import Location
+from handlers.state.stores.memory import keep_freed_memory
 
 __all__ = ["ObjectCheckpoints", "open_object_checkpoints"]
 
@@ -57,7 +58,7 @@ class ObjectCheckpoints:
         content = HashedContent(parts, self._limit)
         order, compressed = [], 0
         with _answered(ErrorCode.CHECKPOINT_FAILED, f"checkpoint {checkpoint_id} of {agent_id} is not stored"):
-            async for chunks in content.groups():
+            async for chunks in content.groups(self._compression):
                 order += [chunk.sha256 for chunk in chunks]
                 compressed += await self._store(agent_id, chunks)
             location = Location(_STORE, agent_id, checkpoint_id, content.sha256.hex())
@@ -73,6 +74,10 @@ class ObjectCheckpoints:
                 manifest = await self._manifest(_manifest_name(location))
                 if manifest is None:
                     raise Failure(ErrorCode.RESTORE_FAILED, f"there is no checkpoint at {storage_location}")
+                if [chunk.hex() for chunk in manifest.chunks] == [location.sha256]:
+                    if (only := await self._bucket.get(_chunk_name(location.agent_id, manifest.chunks[0]))) is not None:
+                        await reader.take_only(only)
+                    return reader.parts(sha256)
                 for first in range(0, len(manifest.chunks), CHUNKS_AT_ONCE):
                     names = [_chunk_name(location.agent_id, sha) for sha in manifest.chunks[first:][:CHUNKS_AT_ONCE]]
                     stored = await asyncio.gather(*map(self._bucket.get, names))
@@ -154,6 +159,7 @@ async def open_object_checkpoints(
     bus: Bus, *, compression: Compression, limit: int, replicas: int = 1
 ) -> AsyncIterator[ObjectCheckpoints]:
     """The checkpoints in the bucket, none larger than `limit` bytes; it is made if need be. Raises NATS' errors."""
+    keep_freed_memory()
     store = ObjectCheckpoints(bus, compression, limit)
     await ObjectBucket(bus, CHECKPOINTS_BUCKET).ensure(replicas)
     yield store

@@ -44,9 +44,12 @@ class PostgresCheckpoints:
 
     async def load(self, storage_location: str, sha256: str) -> dict[str, bytes]:
         location = Location.parse(storage_location, _STORE)
-        reader, position = ContentReader(storage_location), 0
+        key, reader, position = _key(location), ContentReader(storage_location), 0
         with _answered(ErrorCode.RESTORE_FAILED, f"{storage_location} cannot be read"):
-            while rows := await self._database.fetch(sql("load"), *_key(location), position, CHUNKS_AT_ONCE):
+            if chunk := await self._database.fetchval(sql("load_small"), *key):
+                await reader.take_only(chunk)
+                return reader.parts(sha256)
+            while rows := await self._database.fetch(sql("load"), *key, position, CHUNKS_AT_ONCE):
                 position = rows[-1]["position"]
                 # A chunk that is gone is missing in the content's hash.
                 await reader.take([row["data"] for row in rows if row["data"] is not None])
@@ -87,12 +90,12 @@ class PostgresCheckpoints:
     async def _save(self, agent_id: str, checkpoint_id: str, parts: Mapping[str, bytes]) -> Saved:
         content = HashedContent(parts, self._limit)
         if content.is_one_chunk:
-            packed = await content.packed(self._compression)
-            await self._database.execute(sql("save_small"), agent_id, checkpoint_id, content.sha256, packed)
-            compressed = len(packed)
+            chunk = await content.only_chunk(self._compression)
+            await self._database.execute(sql("save_small"), agent_id, checkpoint_id, chunk.sha256, chunk.content)
+            compressed = len(chunk.content)
         else:
             order, compressed = [], 0
-            async for chunks in content.groups():
+            async for chunks in content.groups(self._compression):
                 order += [chunk.sha256 for chunk in chunks]
                 compressed += await self._store(agent_id, chunks)
             await self._database.execute(sql("save_large"), agent_id, checkpoint_id, content.sha256, order)
