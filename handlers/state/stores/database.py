@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
 
+from bus.postgres import connect_to_primary
+
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
 
@@ -22,7 +24,6 @@ SCHEMA = "l02"
 
 _MIGRATION_LOCK = 0x6C3032  # "l02" in ASCII; whoever makes tables in the schema takes it
 _CONNECTIONS = 4
-_CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 30.0
 
 UNANSWERED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -57,6 +58,10 @@ class Database:
                 connection = await self._connect()
             try:
                 yield connection
+            except (asyncpg.ReadOnlySQLTransactionError, asyncpg.InternalClientError):
+                # It leads to no primary any more, or to a server that has said its last word and not yet hung up.
+                connection.terminate()
+                raise
             finally:
                 # A transaction that was cut off by a cancellation ends with its connection.
                 if connection.is_closed() or connection.is_in_transaction():
@@ -90,9 +95,8 @@ class Database:
             connection.terminate()
 
     async def _connect(self) -> PgConnection:
-        return await asyncpg.connect(
+        return await connect_to_primary(
             self._url,
-            timeout=_CONNECT_SECONDS,
             command_timeout=_COMMAND_SECONDS,
             server_settings={
                 "search_path": SCHEMA,
