@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "DatabaseUnreachable", "SchemaMismatch", "connect", "create_tables", "migrate"]
 
 SCHEMA = "l02"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _MIGRATION_LOCK = 0x6C3032  # "l02" in ASCII
 _COMMAND_SECONDS = 30.0

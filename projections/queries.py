@@ -108,7 +108,7 @@ class ReadModel:
         return {(row["trust_level"], row["state"]): row["agents"] for row in rows}
 
     async def agents_missing(self, live: Collection[str]) -> list[tuple[str, str]]:
-        """Agents that need a node, each with the one it was on, which is not among `live`."""
+        """Agents that need a node which is not among `live`, each with that."""
         rows = await self._pool.fetch(sql("agents_missing"), list(live))
         return [(row["id"], row["node_id"]) for row in rows]
 
