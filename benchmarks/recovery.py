@@ -35,6 +35,8 @@ __all__ = ["measure_recovery"]
 _KILLS = 20
 _AGENTS_OF_A_NODE = 200
 _SUSPENDED = 10_000
+# A node looks for what others have left at its start and every 30 s; and PostgreSQL counts rows it has just been given.
+_SETTLE_SECONDS, _IDLE_SECONDS = 20.0, 120.0
 _RESTART_DELAY = 0.01
 
 
@@ -114,12 +116,12 @@ def _suspended() -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="l02-bench-") as directory:
         data_dir = Path(directory) / "data"
         with node_process(data_dir) as process:
-            none = idle_figures(process)
+            none = idle_figures(process, settle=_SETTLE_SECONDS, seconds=_IDLE_SECONDS)
         uvloop.run(_fill(data_dir))
         with node_process(data_dir):
             uvloop.run(_all_projected(data_dir))
         with node_process(data_dir) as process:
-            many = idle_figures(process)
+            many = idle_figures(process, settle=_SETTLE_SECONDS, seconds=_IDLE_SECONDS)
     cpu, memory = (many[index].value - none[index].value for index in (0, 1))
     return [
         Figure(f"{_SUSPENDED:,} suspended agents, CPU more than with none", cpu, "% of a core", "< 1"),

@@ -38,7 +38,7 @@ class Placements(Protocol):
         """Nodes that joined, have not left, and are not among `live`."""
 
     async def agents_missing(self, live: Collection[str]) -> list[tuple[str, str]]:
-        """Agents that need a node, each with the one it was on, which is not among `live`."""
+        """Agents that need a node which is not among `live`, each with that."""
 
 
 class Nodes:
@@ -52,7 +52,7 @@ class Nodes:
         placements: Placements,
         take_over: Callable[[str, str], Awaitable[None]],
     ) -> None:
-        """`take_over` is given an agent and the node it was on."""
+        """`take_over` is given an agent and the node that had something to do for it."""
         self._leases = leases
         self._partitions = partitions
         self._nodes = nodes

@@ -28,7 +28,7 @@ class Placements:
         return await self._read_model.agents_of_node(node_id, [Status.PENDING, Status.RUNNING])
 
     async def agents_missing(self, live: Collection[str]) -> list[tuple[str, str]]:
-        """Agents that need a node, each with the one it was on, which is not among `live`."""
+        """Agents that need a node which is not among `live`, each with that."""
         await self._catch_up("agents")
         return await self._read_model.agents_missing(live)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -40,7 +40,8 @@ class AgentView(Struct, frozen=True, kw_only=True):
     `pid` is that of the process on its node, while it has one. `restarts` counts all restarts, `restart_attempt` those
     since the agent last got something done. `open_executions` holds the ids of accepted work that has not ended, with
     the time of acceptance. `tokens` is the sum over ended executions. `last_error` is the most recent failure of
-    the agent, of a spawn or of an execution. `checkpoint_id` is the checkpoint stored last.
+    the agent, of a spawn or of an execution. `checkpoint_id` is the checkpoint stored last. `checkpoints_under_way` has
+    the ids of those to be stored or to be gone back to, each with the node that is to do it.
     """
 
     id: str
@@ -72,6 +73,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     usage: e.ResourceUsage = e.ResourceUsage()
     session: SessionView | None = None
     checkpoint_id: str | None = None
+    checkpoints_under_way: dict[str, str] = {}
     forked_from: str | None = None
     created_at: datetime
     updated_at: datetime
@@ -104,6 +106,7 @@ def _key(recorded: RecordedEvent) -> Key | None:
 AGENT_FOLD = Fold(view=AgentView, key=_key, project=project_agent)
 
 Changes = dict[str, Any]
+V = TypeVar("V")
 
 
 def _new(event: e.SpawnRequested, recorded: RecordedEvent, time: datetime) -> AgentView:
@@ -222,8 +225,20 @@ def _execution_reopened(view: AgentView, event: e.ExecutionReopened, time: datet
     return {"open_executions": {**view.open_executions, event.execution_id: time}}
 
 
+def _under_way(view: AgentView, event: e.CheckpointRequested | e.RestoreRequested, time: datetime) -> Changes:
+    return {"checkpoints_under_way": {**view.checkpoints_under_way, event.checkpoint_id: event.node_id}}
+
+
 def _checkpoint_created(view: AgentView, event: e.CheckpointCreated, time: datetime) -> Changes:
-    return {"checkpoint_id": event.checkpoint_id}
+    return {"checkpoint_id": event.checkpoint_id, **_over(view, event, time)}
+
+
+def _over(
+    view: AgentView,
+    event: e.CheckpointCreated | e.CheckpointFailed | e.CheckpointRestored | e.RestoreFailed,
+    time: datetime,
+) -> Changes:
+    return {"checkpoints_under_way": _without(view.checkpoints_under_way, event.checkpoint_id)}
 
 
 def _forked(view: AgentView, event: e.AgentForked, time: datetime) -> Changes:
@@ -257,8 +272,8 @@ def _spent(view: AgentView, tokens: int) -> Changes:
     return {"tokens": view.tokens + tokens, "usage": usage}
 
 
-def _without(executions: dict[str, datetime], execution_id: str) -> dict[str, datetime]:
-    return {key: time for key, time in executions.items() if key != execution_id}
+def _without(entries: dict[str, V], name: str) -> dict[str, V]:
+    return {key: value for key, value in entries.items() if key != name}
 
 
 def _session_started(view: AgentView, event: e.SessionStarted, time: datetime) -> Changes:
@@ -296,7 +311,12 @@ _CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
     e.ExecutionStarted: _execution_started,
     e.ExecutionInherited: _execution_inherited,
     e.ExecutionReopened: _execution_reopened,
+    e.CheckpointRequested: _under_way,
     e.CheckpointCreated: _checkpoint_created,
+    e.CheckpointFailed: _over,
+    e.RestoreRequested: _under_way,
+    e.CheckpointRestored: _over,
+    e.RestoreFailed: _over,
     e.AgentForked: _forked,
     e.ToolCalled: _tool_called,
     e.ExecutionCompleted: _execution_completed,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from bus.postgres import connect_to_primary
 from projections.tables import TABLES, sql
 
 if TYPE_CHECKING:
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "DatabaseUnreachable", "SchemaMismatch", "connect", "create_tables", "migrate"]
 
 SCHEMA = "l02"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _MIGRATION_LOCK = 0x6C3032  # "l02" in ASCII
-_CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 30.0
 # A node that is stopped inside a transaction gives up its locks after this time.
 _IDLE_IN_TRANSACTION = "3s"
@@ -46,9 +46,8 @@ async def connect(url: str, schema: str = SCHEMA, *, synchronous: bool = True) -
     If not `synchronous`, a commit does not wait for the disk. That is right for a projector: rows and position survive
     a crash of PostgreSQL together or not at all, and what it takes back is read from the stream again.
     """
-    connection = await asyncpg.connect(
+    connection = await connect_to_primary(
         url,
-        timeout=_CONNECT_SECONDS,
         command_timeout=_COMMAND_SECONDS,
         server_settings={
             "search_path": schema,

@@ -38,7 +38,9 @@ def is_passing(error: Exception, connection: PgConnection | None = None) -> bool
     """Whether the error is the state of a server or of the network. `connection` is where it came from, if made."""
     if isinstance(error, APIError):
         return error.code is not None and error.code >= 500
-    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+    if isinstance(error, asyncpg.InternalClientError):
+        return True  # a server that has said its last word and not yet hung up; the next connection is as good as new
+    if isinstance(error, asyncpg.InterfaceError):
         gone = connection is None or connection.is_closed()
         return gone and not isinstance(error, ValueError)
     return isinstance(error, _PASSING)

@@ -22,12 +22,16 @@ class Observer(Protocol):
     def reached(self, name: str, position: int) -> None:
         """The projection `name` reflects all events up to the stream sequence `position`."""
 
+    def lost_sight(self, names: Iterable[str]) -> None:
+        """The server of these projections is away, and may come back, or be replaced by one, with less in it."""
+
 
 class Progress:
     """The positions (stream sequences) that projections have reached. One per process, shared by its projectors."""
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
+        self._out_of_sight: set[str] = set()
         self._halted: dict[str, tuple[int, str]] = {}
         self._waiting: dict[str, set[tuple[int, asyncio.Future[None]]]] = {}
         self._hurry = asyncio.Event()
@@ -50,6 +54,7 @@ class Progress:
     def reached(self, name: str, position: int) -> None:
         """The projector says where it is. It may have to go back, when PostgreSQL has lost what was not on disk."""
         self._positions[name] = position
+        self._out_of_sight.discard(name)
         if name in self._halted and position > self._halted[name][0]:
             del self._halted[name]
         waiting = self._waiting.get(name, set())
@@ -57,6 +62,10 @@ class Progress:
             waiting.discard(entry)
             if not entry[1].done():
                 entry[1].set_result(None)
+
+    def lost_sight(self, names: Iterable[str]) -> None:
+        """Nobody who waits for these projections is told that they are there before they have been seen again."""
+        self._out_of_sight.update(names)
 
     @property
     def positions(self) -> dict[str, int]:
@@ -83,7 +92,7 @@ class Progress:
 
     async def wait_for(self, name: str, sequence: int) -> None:
         """Return when the projection of this process has reached `sequence`. Raises ProjectionHalted."""
-        if self.position(name) >= sequence:
+        if self.position(name) >= sequence and name not in self._out_of_sight:
             return
         if name in self._halted:
             raise ProjectionHalted(self._halted[name][1])

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import asyncpg
 import msgspec
 
 from bus.connection import Bus
+from bus.postgres import pool_of_primary
 from domain.agent.state import Status
 from projections.agents import AgentView
 from projections.bucket import ViewBucket
@@ -108,7 +108,7 @@ class ReadModel:
         return {(row["trust_level"], row["state"]): row["agents"] for row in rows}
 
     async def agents_missing(self, live: Collection[str]) -> list[tuple[str, str]]:
-        """Agents that need a node, each with the one it was on, which is not among `live`."""
+        """Agents that need a node which is not among `live`, each with that."""
         rows = await self._pool.fetch(sql("agents_missing"), list(live))
         return [(row["id"], row["node_id"]) for row in rows]
 
@@ -156,10 +156,9 @@ async def open_read_model(bus: Bus, postgres_url: str, progress: Progress | None
     `progress` is that of this process's projectors, if it has any.
     """
     await migrate(postgres_url)
-    async with asyncpg.create_pool(
+    async with pool_of_primary(
         postgres_url,
-        min_size=1,
-        max_size=_POOL_SIZE,
+        size=_POOL_SIZE,
         command_timeout=_QUERY_SECONDS,
         server_settings={"search_path": SCHEMA, "application_name": "l02-queries"},
     ) as pool:

@@ -6,7 +6,7 @@ views are folded in memory and replace, key by key, what they differ from.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -106,3 +106,6 @@ class _Reporter:
     def reached(self, name: str, position: int) -> None:
         self._total = max(self._total, position)
         self._on_progress(position, self._total)
+
+    def lost_sight(self, names: Iterable[str]) -> None:
+        """Nobody waits for the tables aside."""

@@ -6,7 +6,9 @@ they find done.
 
 from __future__ import annotations
 
+import asyncio
 import time
+from asyncio import FIRST_COMPLETED
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +17,15 @@ import structlog
 from nats.errors import Error as NatsError
 
 from bus.backoff import Backoff
-from bus.cancelling import cancellable
-from bus.codec import UnreadableEvent
+from bus.cancelling import cancellable, end
+from bus.codec import RecordedEvent, UnreadableEvent
 from bus.connection import Bus
 from bus.reader import last_sequence
 from projections.database import SCHEMA, connect
 from projections.pace import gathering_seconds
 from projections.passing import is_passing
 from projections.progress import Observer
-from projections.read_ahead import read_ahead
+from projections.read_ahead import ReadAhead, read_ahead
 from projections.table_writer import TableWriter
 from projections.tables import TABLES, TableProjection
 
@@ -35,6 +37,7 @@ __all__ = ["ProjectionAhead", "TableProjector"]
 _TRANSACTION_EVENTS = 4_000
 _TRICKLE_EVENTS = 200
 _GATHER_SECONDS = 0.05
+_LOOK_SECONDS = 5.0
 _EXPECTED = (
     NatsError,
     OSError,
@@ -90,6 +93,7 @@ class TableProjector:
             except _EXPECTED as error:
                 if not is_passing(error, connection):
                     raise
+                self._progress.lost_sight(self._tables)
                 _log.warning("projections wait for a server", projections=list(self._tables), error=repr(error))
                 await self._backoff.pause()
 
@@ -106,7 +110,9 @@ class TableProjector:
         self._report(writer)
         async with read_ahead(self._bus, after=writer.position) as events:
             while until is None or writer.position < until:
-                batch = await events.next_batch()
+                batch = await self._next_batch(events, writer)
+                if batch is None:
+                    return False
                 began = time.monotonic()
                 if not await writer.begin():
                     return False
@@ -126,6 +132,24 @@ class TableProjector:
                 if folded < _TRICKLE_EVENTS:
                     await self._progress.pause(gathering_seconds(_GATHER_SECONDS, time.monotonic() - began))
         return True
+
+    async def _next_batch(self, events: ReadAhead, writer: TableWriter) -> list[RecordedEvent] | None:
+        """The next events; None if there are none and the tables have gone back meanwhile.
+
+        Without events nothing is written, and nobody would notice that the server is gone, and what had not reached its
+        standby with it. One that vanishes without a word ends no connection, so it is asked now and then.
+        """
+        if events.ready:
+            return await events.next_batch()
+        waiting = asyncio.create_task(events.next_batch())
+        try:
+            while not waiting.done():
+                await asyncio.wait({waiting, writer.gone}, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+                if not waiting.done() and await writer.have_gone_back():
+                    return None
+            return await waiting
+        finally:
+            await end(waiting)
 
     def _report(self, writer: TableWriter) -> None:
         for name, position in writer.positions.items():

@@ -6,6 +6,7 @@ kept of the rows from its last transaction is still true if the positions are wh
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,9 @@ class TableWriter:
         self._caches: dict[str, BoundedCache[Key, Any]] = {name: BoundedCache(_CACHE_BYTES) for name in tables}
         self._changed: dict[str, dict[Key, Any]] = {}
         self._last = 0
+        self.gone = asyncio.get_running_loop().create_future()
+        """Done when the connection has ended."""
+        connection.add_termination_listener(self._connection_ended)
         self.positions: dict[str, int] = {}
 
     @property
@@ -53,6 +57,11 @@ class TableWriter:
                 cache.clear()
         self._changed = {name: {} for name in self._tables}
         return all(position >= before.get(name, 0) for name, position in found.items())
+
+    async def have_gone_back(self) -> bool:
+        """Whether the tables are further back than this writer has been, seen without a transaction."""
+        rows = await self._connection.fetch(sql("positions_seen"), list(self._tables))
+        return any(row["position"] < self.positions[row["name"]] for row in rows)
 
     async def fold(self, events: Sequence[RecordedEvent]) -> None:
         """Change the views by `events`, which follow on those folded before; left out is what the tables have."""
@@ -79,6 +88,10 @@ class TableWriter:
     async def rollback(self) -> None:
         """End the transaction without a change."""
         await self._connection.execute("ROLLBACK")
+
+    def _connection_ended(self, _: object) -> None:
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     async def _fold_into(self, table: TableProjection[Any], events: Sequence[RecordedEvent]) -> None:
         position = self.positions[table.name]

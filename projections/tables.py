@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from domain.agent.state import Status
 from projections.agents import AGENT_FOLD, AgentView
 from projections.checkpoints import CHECKPOINT_FOLD, CheckpointView
 from projections.executions import EXECUTION_FOLD, ExecutionView
@@ -74,7 +75,17 @@ def _agent_columns(view: AgentView) -> Row:
         view.updated_at,
         view.version,
         view.sequence,
+        _nodes_needed(view),
     )
+
+
+def _nodes_needed(view: AgentView) -> str | None:
+    """The nodes that have something to do for the agent, as JSON: the one it runs or is to end on, and who stores."""
+    nodes = {*view.checkpoints_under_way.values()}
+    has_process = view.state in (Status.PENDING, Status.RUNNING)
+    if view.node_id is not None and (has_process or (view.state is Status.SUSPENDED and view.terminating)):
+        nodes.add(view.node_id)
+    return msgspec.json.encode(sorted(map(str, map(_text, nodes)))).decode() if nodes else None
 
 
 def _execution_columns(view: ExecutionView) -> Row:

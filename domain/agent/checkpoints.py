@@ -291,8 +291,14 @@ def report_restore_failed(state: AgentState, command: c.ReportRestoreFailed) -> 
     return _restore_failed(state, command.code, command.message)
 
 
-def taken_over(state: AgentState, node_id: str) -> list[Event]:
-    """Another node keeps the agent from now on: what its former one was to store or bring back is asked of that."""
+def taken_over(state: AgentState, node_id: str, lost_node_id: str | None = None) -> list[Event]:
+    """What the lost node, or any other one, was to store for the agent or to bring it back to, is asked of this."""
+    if not is_live(state):
+        return []
+
+    def moves(asked_of: str) -> bool:
+        return asked_of != node_id and lost_node_id in (None, asked_of)
+
     asked: list[Event] = [
         e.CheckpointRequested(
             checkpoint_id=pending.checkpoint_id,
@@ -305,12 +311,15 @@ def taken_over(state: AgentState, node_id: str) -> list[Event]:
             awaited_by=pending.awaited_by,
         )
         for pending in state.pending_checkpoints.values()
-        if pending.node_id != node_id
+        if moves(pending.node_id)
     ]
     restoring = state.restoring
-    kept = None if restoring is None else state.checkpoints.get(restoring.checkpoint_id)
-    if restoring is None or restoring.node_id == node_id or kept is None:
+    if restoring is None or not moves(restoring.node_id):
         return asked
+    kept = state.checkpoints.get(restoring.checkpoint_id)
+    if kept is None:
+        message = f"checkpoint {restoring.checkpoint_id} has expired before it was read"
+        return [*asked, *_restore_failed(state, ErrorCode.RESTORE_FAILED.value, message)]
     return [
         *asked,
         e.RestoreRequested(

@@ -244,7 +244,7 @@ class ReportExit(Command, frozen=True, kw_only=True):
 
 
 class RecoverProcess(Command, frozen=True, kw_only=True):
-    """The node: it takes the agent over from `lost_node_id`, whose process of it is gone through no fault of the agent.
+    """The node: it does from now on what `lost_node_id` had to do for the agent, and no fault of the agent's it is.
 
     That is itself when it has begun anew.
     """

@@ -204,15 +204,16 @@ def _recover_process(state: AgentState, command: c.RecoverProcess) -> list[Event
     wanted = state.status in (Status.PENDING, Status.RUNNING) and is_live(state)
     # A node that has begun anew sets the timer of a restart that is due; one that takes over does not wait for that.
     waits_for_timer = state.restart_pending and command.node_id == command.lost_node_id
+    asked_anew = checkpoints.taken_over(state, command.node_id, command.lost_node_id)
     if not wanted or waits_for_timer or state.node_id != command.lost_node_id:
-        return []
+        return asked_anew
     restarted = e.AgentRestarted(
         attempt=state.restart_attempt, delay_seconds=0.0, cause=command.cause, usage=state.usage
     )
     return [
         restarted,
         another_process(state, command.node_id, "recovery"),
-        *checkpoints.taken_over(state, command.node_id),
+        *asked_anew,
     ]
 
 

@@ -248,6 +248,7 @@ def _checkpoint_requested(state: AgentState, event: e.CheckpointRequested) -> Ag
         call=event.call,
         state=None if event.state is UNSET else event.state,
         awaited_by=event.awaited_by,
+        asked_before=event.checkpoint_id in state.pending_checkpoints,
     )
     return replace(state, pending_checkpoints={**state.pending_checkpoints, event.checkpoint_id: pending})
 

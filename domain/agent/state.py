@@ -92,7 +92,10 @@ class KeptCheckpoint(Struct, frozen=True, kw_only=True):
 
 
 class PendingCheckpoint(Struct, frozen=True, kw_only=True):
-    """A checkpoint that is to be stored; the fields as in the event that asks for it."""
+    """A checkpoint that is to be stored; the fields as in the event that asks for it.
+
+    `asked_before` of another node, which is lost and may have stored it without saying so.
+    """
 
     checkpoint_id: str
     checkpoint_type: CheckpointType
@@ -102,6 +105,7 @@ class PendingCheckpoint(Struct, frozen=True, kw_only=True):
     call: int | None = None
     state: e.StateChange | None = None
     awaited_by: str | None = None
+    asked_before: bool = False
 
 
 class PendingRestore(Struct, frozen=True, kw_only=True):

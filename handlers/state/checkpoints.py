@@ -48,7 +48,10 @@ class Checkpoints:
         self._node_id = node_id
 
     async def take(self, recorded: RecordedEvent, event: e.CheckpointRequested, *, perhaps_again: bool) -> None:
-        """Store the checkpoint that `event` asks for, unless that is done; `perhaps_again` after a crash."""
+        """Store the checkpoint that `event` asks for, unless that is done or another node is to by now.
+
+        `perhaps_again` after a crash.
+        """
         agent_id = recorded.aggregate.id
         began = time.monotonic()
         try:
@@ -62,7 +65,8 @@ class Checkpoints:
             )
             return
         if taken is not None:
-            saved, version, revision = taken
+            saved, version, revision, asked_before = taken
+            perhaps_again = perhaps_again or asked_before
             await self._report(
                 recorded,
                 ReportCheckpointStored(
@@ -80,14 +84,15 @@ class Checkpoints:
         if perhaps_again:
             await self._remove_leftovers(agent_id, event.checkpoint_id)
 
-    async def _save(self, agent_id: str, checkpoint_id: str) -> tuple[Saved, int, int] | None:
+    async def _save(self, agent_id: str, checkpoint_id: str) -> tuple[Saved, int, int, bool] | None:
         loaded = await self._agents.load(agent_id)
         state, version = loaded.state, loaded.version
         pending = state.pending_checkpoints.get(checkpoint_id)
-        if pending is None:
+        if pending is None or pending.node_id != self._node_id:
             return None
         parts = await parts_of(self._bus, state, version, pending)
-        return await self._store.save(agent_id, checkpoint_id, parts), version, state.revision
+        saved = await self._store.save(agent_id, checkpoint_id, parts)
+        return saved, version, state.revision, pending.asked_before
 
     async def _remove_leftovers(self, agent_id: str, checkpoint_id: str) -> None:
         """What a save stored of this checkpoint that nobody has heard of, as its node died before it could say so."""
@@ -97,11 +102,11 @@ class Checkpoints:
                 await self._store.delete(location)
 
     async def restore(self, recorded: RecordedEvent, event: e.RestoreRequested) -> None:
-        """Bring the agent back as `event` asks, unless that is done."""
+        """Bring the agent back as `event` asks, unless that is done or another node is to by now."""
         agent_id = recorded.aggregate.id
         began = time.monotonic()
         restoring = (await self._agents.load(agent_id)).state.restoring
-        if restoring is None or restoring.checkpoint_id != event.checkpoint_id:
+        if restoring is None or (restoring.checkpoint_id, restoring.node_id) != (event.checkpoint_id, self._node_id):
             return
         try:
             parts = await _patiently(

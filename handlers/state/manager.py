@@ -145,5 +145,5 @@ class StateManager:
                     await action()
                     return
                 except Exception:
-                    _log.exception("the state manager failed; trying again", event=recorded.event.type)
+                    _log.exception("the state manager failed; trying again", cause=recorded.event.type)
                     await asyncio.sleep(_RETRY_SECONDS)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import msgspec
 
+from bus.postgres import pool_of_primary
 from l02.context.model import TaskContext, ToolRefused
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ KEPT_VERSIONS = 1000
 """Of each task; older ones go when a new one comes, but for those that a checkpoint holds."""
 
 _MIGRATION_LOCK = 0x6C303263  # "l02c" in ASCII
-_CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 10.0
 _POOL_SIZE = 4
 _context = msgspec.json.Decoder(TaskContext)
@@ -48,8 +48,12 @@ class Store:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PgConnection]:
         """All of a tool's work, or none of it."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            yield connection
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                yield connection
+        except asyncpg.ReadOnlySQLTransactionError:
+            await self._pool.expire_connections()  # they lead to no primary any more: another server may be
+            raise
 
     async def lock(self, connection: PgConnection, task_id: str) -> tuple[int, TaskContext]:
         """A task's version and context, which nobody else changes before the transaction ends. Raises ToolRefused."""
@@ -129,11 +133,9 @@ def _encode(context: TaskContext) -> str:
 async def open_store(url: str) -> AsyncIterator[Store]:
     """Make the tables if need be, and connect; any number of servers may do so at once. Raises StoreUnusable."""
     try:
-        pool = asyncpg.create_pool(
+        pool = pool_of_primary(
             url,
-            min_size=1,
-            max_size=_POOL_SIZE,
-            timeout=_CONNECT_SECONDS,
+            size=_POOL_SIZE,
             command_timeout=_COMMAND_SECONDS,
             server_settings={"search_path": SCHEMA, "application_name": "l02-context"},
         )

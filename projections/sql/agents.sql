@@ -10,8 +10,10 @@ CREATE TABLE IF NOT EXISTS agents (
     updated_at  timestamptz NOT NULL,
     version     bigint NOT NULL,
     sequence    bigint NOT NULL,
+    nodes       json, -- those that have something to do for it
     view        json NOT NULL
 ) WITH (fillfactor = 50);
 CREATE INDEX IF NOT EXISTS agents_by_state ON agents (state, id);
 CREATE INDEX IF NOT EXISTS agents_by_fleet ON agents (fleet_id, id) WHERE fleet_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS agents_with_nodes ON agents (id) WHERE nodes IS NOT NULL;
 CREATE INDEX IF NOT EXISTS agents_by_node ON agents (node_id, state);

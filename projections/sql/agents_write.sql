@@ -1,8 +1,8 @@
-INSERT INTO agents (id, name, state, fleet_id, node_id, trust_level, created_at, updated_at, version, sequence, view)
+INSERT INTO agents (id, name, state, fleet_id, node_id, trust_level, created_at, updated_at, version, sequence, nodes, view)
 SELECT *
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-    $7::timestamptz[], $8::timestamptz[], $9::bigint[], $10::bigint[], $11::json[]
+    $7::timestamptz[], $8::timestamptz[], $9::bigint[], $10::bigint[], $11::json[], $12::json[]
 )
 ON CONFLICT (id) DO UPDATE
 SET
@@ -12,4 +12,5 @@ SET
     updated_at = excluded.updated_at,
     version = excluded.version,
     sequence = excluded.sequence,
+    nodes = excluded.nodes,
     view = excluded.view

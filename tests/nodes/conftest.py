@@ -59,13 +59,21 @@ class Cluster:
         self._root = root
 
     @asynccontextmanager
-    async def node(self, name: str) -> AsyncIterator[RunningNode]:
-        """Start a node in the data directory `name`, and wait until it is ready."""
+    async def node(self, name: str, *, dies: str | None = None) -> AsyncIterator[RunningNode]:
+        """Start a node in the data directory `name`, and wait until it is ready.
+
+        `dies`: it will kill itself at this place (`tests.state.dying_node`).
+        """
         data_dir = self._root / name
         runtime_file = data_dir / "l02.json"
+        program = (
+            ("l02.cli", "up", "--data-dir", str(data_dir))
+            if dies is None
+            else ("tests.state.dying_node", dies, str(data_dir))
+        )
         with (self._root / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "l02.cli", "up", "--data-dir", str(data_dir)),
+                *(sys.executable, "-m", *program),
                 env=os.environ | {"L02_NATS_URL": self.nats_url, "L02_POSTGRES_URL": self.postgres_url},
                 stderr=log,
             )

@@ -13,9 +13,12 @@ import pytest
 
 from bus.embedded import EmbeddedNats, EmbeddedPostgres
 from domain.agent import events as e
+from domain.errors import ErrorCode, Failure
 from l02.client import Client
 from l02.verify import verify
+from tests.conftest import in_containers
 from tests.nodes.conftest import Cluster, events_of, has_called, until
+from tests.replication import replicated
 
 LONG = pytest.param(30.0, marks=pytest.mark.soak, id="30 s")
 SHORT = pytest.param(5.0, id="5 s")
@@ -80,8 +83,66 @@ async def test_postgres_is_away(fresh_nats: EmbeddedNats, tmp_path: Path, second
         await postgres.stop()
 
 
+@pytest.mark.skipif(in_containers(), reason="the standby is a copy of the embedded server")
+@pytest.mark.parametrize("loses", [False, True], ids=["standby has it all", "standby lacks the last transactions"])
+async def test_postgres_fails_over(fresh_nats: EmbeddedNats, tmp_path: Path, loses: bool) -> None:
+    """Its machine is gone for good; another takes its place."""
+    async with replicated(tmp_path) as pair:
+        cluster = Cluster(fresh_nats.url, pair.url, tmp_path)
+
+        async def outage() -> None:
+            await pair.caught_up()
+            if loses:
+                await pair.cut_off()
+                async with Client.connect(nats_url=fresh_nats.url) as client:
+                    assert (await client.execute("a1", "lost")).output == "lost"
+                    assert (await client.get("a1")).executions_completed
+            await pair.kill_primary()
+            async with Client.connect(nats_url=fresh_nats.url) as client:
+                assert (await client.execute("a1", "meanwhile")).output == "meanwhile"
+            await pair.promote()
+
+        async with cluster.node("one"), Client.connect(nats_url=fresh_nats.url, actor="tests") as client:
+            await work_through(client, cluster, outage)
+
+
+@pytest.mark.skipif(in_containers(), reason="the standby is a copy of the embedded server")
+async def test_a_checkpoint_that_postgres_has_lost_is_said_to_be_lost(fresh_nats: EmbeddedNats, tmp_path: Path) -> None:
+    """The events know of it, the standby had not got it: an older one is offered, and the next ones are good."""
+    count = {"steps": [["count"]]}
+    async with replicated(tmp_path) as pair:
+        cluster = Cluster(fresh_nats.url, pair.url, tmp_path)
+        async with cluster.node("one"), Client.connect(nats_url=fresh_nats.url, actor="tests") as client:
+            await client.spawn(cluster.agent(), id="a1")
+            await client.execute("a1", {"steps": [["bytes", "raw", 1 << 20], ["count"]]})
+            kept = await client.checkpoint("a1")
+            await pair.caught_up()
+            await pair.cut_off()
+            await client.execute("a1", {"steps": [["bytes", "more", 1 << 21], ["count"]]})
+            lost = await client.checkpoint("a1")
+            await pair.kill_primary()
+            await pair.promote()
+            assert (await client.execute("a1", count)).output == [3]
+            with pytest.raises(Failure, match=f"the next older good one is {kept}") as caught:
+                await client.restore("a1", lost)
+            assert caught.value.code is ErrorCode.RESTORE_FAILED
+            again = await client.checkpoint("a1")
+            await client.restore("a1", kept)
+            assert (await client.execute("a1", count)).output == [2]
+            await client.restore("a1", again)
+            assert (await client.execute("a1", count)).output == [4]
+            differences: list[object] = []
+            await verify(client._bus, pair.url, differences.append, patience=30)
+            assert differences == []
+
+
 def test_it_is_said_where_it_is_tested() -> None:
     """The page on operations names these tests: a change here is a change there."""
     page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-    for name in ("tests/nodes/test_outages.py", "tests/embedded/test_disk_full.py", "tests/nodes/test_takeover.py"):
+    for name in (
+        "tests/nodes/test_outages.py",
+        "tests/embedded/test_disk_full.py",
+        "tests/nodes/test_takeover.py",
+        "tests/projections/test_failover.py",
+    ):
         assert name in page and os.path.exists(Path(__file__).parents[2] / name)  # noqa: PTH110

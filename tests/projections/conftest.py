@@ -13,6 +13,12 @@ from bus.connection import Bus, connect
 from bus.embedded import EmbeddedNats
 from bus.streams import ensure_streams
 from projections.database import migrate
+from projections.progress import Progress
+from projections.tables import TABLES
+from projections.views import VIEWS
+from tests.projections import history as h
+
+CATCHING_UP_SECONDS = 60
 
 
 @pytest_asyncio.fixture
@@ -27,6 +33,30 @@ async def tables(database: str) -> str:
     """The URL of a database that has the tables."""
     await migrate(database)
     return database
+
+
+async def caught_up(progress: Progress, sequence: int) -> None:
+    async with asyncio.timeout(CATCHING_UP_SECONDS):
+        for name in (*TABLES, VIEWS):
+            await progress.wait_for(name, sequence)
+
+
+@asynccontextmanager
+async def load(bus: Bus) -> AsyncIterator[None]:
+    """Events all the time, by a writer that repeats what was not acknowledged."""
+
+    async def write() -> None:
+        history = h.History(agents=30)
+        while True:
+            await h.append(bus, [*history.events(20)])
+
+    writing = asyncio.create_task(write())
+    try:
+        yield
+    finally:
+        writing.cancel()
+        await asyncio.wait({writing})
+    assert writing.cancelled(), "the writer has failed"
 
 
 @asynccontextmanager

@@ -79,6 +79,21 @@ def failed(execution_id: str) -> e.ExecutionFailed:
     return e.ExecutionFailed(execution_id=execution_id, code="E2002", message="git_log took too long")
 
 
+def checkpoint_requested(checkpoint_id: str, node_id: str) -> e.CheckpointRequested:
+    return e.CheckpointRequested(checkpoint_id=checkpoint_id, checkpoint_type="manual", node_id=node_id)
+
+
+def restore_requested(checkpoint_id: str, node_id: str) -> e.RestoreRequested:
+    return e.RestoreRequested(
+        checkpoint_id=checkpoint_id,
+        storage_location="x",
+        sha256="x",
+        node_id=node_id,
+        resume=False,
+        requested_by="test",
+    )
+
+
 def terminated() -> e.AgentTerminated:
     usage = e.ResourceUsage(cpu_seconds=1.5, memory_peak_bytes=1 << 20, tokens_consumed=60)
     return e.AgentTerminated(session_id="s-a1", reason="user_request", resource_usage=usage, duration_seconds=9.0)

@@ -7,8 +7,6 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -21,9 +19,9 @@ from projections.database import migrate
 from projections.progress import Progress
 from projections.table_projector import TableProjector
 from projections.tables import TABLES
-from projections.views import VIEWS, ViewProjector
+from projections.views import ViewProjector
 from tests.projections import history as h
-from tests.projections.conftest import running
+from tests.projections.conftest import CATCHING_UP_SECONDS, caught_up, load, running
 from tests.projections.replay import (
     assert_tables_equal_replay,
     assert_views_equal_replay,
@@ -31,35 +29,10 @@ from tests.projections.replay import (
 )
 
 ROOT = Path(__file__).parents[2]
-CATCHING_UP_SECONDS = 60
 CUT = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE application_name = 'l02-projections' AND datname = current_database() AND backend_xid IS NOT NULL
 """
-
-
-async def caught_up(progress: Progress, sequence: int) -> None:
-    async with asyncio.timeout(CATCHING_UP_SECONDS):
-        for name in (*TABLES, VIEWS):
-            await progress.wait_for(name, sequence)
-
-
-@asynccontextmanager
-async def load(bus: Bus) -> AsyncIterator[None]:
-    """Events all the time, by a writer that repeats what was not acknowledged."""
-
-    async def write() -> None:
-        history = h.History(agents=30)
-        while True:
-            await h.append(bus, [*history.events(20)])
-
-    writing = asyncio.create_task(write())
-    try:
-        yield
-    finally:
-        writing.cancel()
-        await asyncio.wait({writing})
-    assert writing.cancelled(), "the writer has failed"
 
 
 async def started_again(server: EmbeddedPostgres, killed: int) -> None:

@@ -72,6 +72,28 @@ async def test_agents_of_node(model: ReadModel) -> None:
     assert await model.agents_of_node("n3", [Status.RUNNING]) == []
 
 
+async def test_agents_missing(model: ReadModel, bus: Bus, database: str) -> None:
+    assert await model.agents_missing(["n1", "n2"]) == []
+    assert await model.agents_missing(["n1"]) == [("a3", "n2")]
+    assert await model.agents_missing([]) == [("a1", "n1"), ("a2", "n1"), ("a3", "n2")]
+    asked = [h.checkpoint_requested("k1", "n3"), h.checkpoint_requested("k2", "n1")]
+    await h.append_events(bus, asked, "a4", first_version=4)
+    bring_back = h.restore_requested("k0", "n4")
+    newest = await h.append_events(bus, [bring_back], "a3", first_version=3)
+    await TableProjector(bus, database, Progress()).run(until=newest)
+    assert await model.agents_missing(["n1", "n2"]) == [("a3", "n4"), ("a4", "n3")]
+    failed = e.CheckpointFailed(checkpoint_id="k1", checkpoint_type="manual", code="E2030", message="no")
+    await h.append_events(bus, [failed], "a4", first_version=6)
+    not_found = e.RestoreFailed(checkpoint_id="k0", code="E2032", message="no")
+    newest = await h.append_events(bus, [not_found], "a3", first_version=4)
+    await TableProjector(bus, database, Progress()).run(until=newest)
+    assert await model.agents_missing(["n1", "n2"]) == []
+    ending = e.TerminationRequested(reason="user_request", requested_by="test")
+    newest = await h.append_events(bus, [ending], "a4", first_version=7)
+    await TableProjector(bus, database, Progress()).run(until=newest)
+    assert await model.agents_missing(["n2"]) == [("a1", "n1"), ("a2", "n1"), ("a4", "n1")]
+
+
 async def test_waiting_for_a_projector_of_this_process(bus: Bus, database: str) -> None:
     progress, history = Progress(), h.History(agents=3)
     async with (

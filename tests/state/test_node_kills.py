@@ -19,6 +19,7 @@ from bus.connection import Bus, connect
 from bus.embedded import EmbeddedNats
 from domain.agent import events as e
 from domain.errors import Failure
+from handlers.state.checkpoints import Checkpoints
 from handlers.state.hot import open_hot_state
 from handlers.state.settings import StateSettings
 from handlers.state.stores import open_checkpoints
@@ -173,6 +174,22 @@ async def test_what_nobody_has_heard_of_is_removed(site: Site) -> None:
 
 def open_store(bus: Bus, postgres_url: str) -> Any:
     return open_checkpoints(MORTAL, bus, postgres_url)
+
+
+async def test_what_fails_though_it_should_not_is_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = iter([RuntimeError("at first")])
+    take = Checkpoints.take
+
+    async def fail_first(self: Checkpoints, *arguments: Any, **more: Any) -> None:
+        for failure in failures:
+            raise failure
+        await take(self, *arguments, **more)
+
+    monkeypatch.setattr(Checkpoints, "take", fail_first)
+    async with Client.connect(nats_url=site.nats_url) as client, site.node():
+        await client.spawn(worker(), id="a1")
+        assert await client.checkpoint("a1", command_id="k1") == "k1"
+        assert not [*failures]
 
 
 async def test_a_changed_agent_has_a_checkpoint_at_an_interval_and_an_unchanged_one_none(site: Site) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
 
+from bus.postgres import connect_to_primary
 from handlers.state.stores.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ SCHEMA = "l02"
 
 _MIGRATION_LOCK = 0x6C3032  # "l02" in ASCII; whoever makes tables in the schema takes it
 _CONNECTIONS = 4
-_CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 30.0
 
 UNANSWERED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -78,9 +78,8 @@ class Database:
             connection.terminate()
 
     async def _connect(self) -> PgConnection:
-        return await asyncpg.connect(
+        return await connect_to_primary(
             self._url,
-            timeout=_CONNECT_SECONDS,
             command_timeout=_COMMAND_SECONDS,
             server_settings={
                 "search_path": SCHEMA,
@@ -108,9 +107,11 @@ class _Lent:
             raise
         return self._connection
 
-    async def __aexit__(self, *raised: object) -> None:
+    async def __aexit__(self, kind: object, raised: BaseException | None, traceback: object) -> None:
+        # One leads to no primary any more, or to a server that has said its last word and not yet hung up.
+        is_spent = isinstance(raised, asyncpg.ReadOnlySQLTransactionError | asyncpg.InternalClientError)
         # A transaction that was cut off by a cancellation ends with its connection.
-        if self._connection.is_closed() or self._connection.is_in_transaction():
+        if is_spent or self._connection.is_closed() or self._connection.is_in_transaction():
             self._connection.terminate()
         else:
             self._idle.append(self._connection)

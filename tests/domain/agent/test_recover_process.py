@@ -3,6 +3,7 @@ from msgspec.structs import replace
 
 from domain.agent import commands as c
 from domain.agent import events as e
+from domain.agent.state import Status
 from domain.message import Event
 from tests.domain.agent.story import (
     EXECUTING,
@@ -15,6 +16,7 @@ from tests.domain.agent.story import (
     TERMINATED,
     TERMINATING,
     USAGE,
+    checkpoint_expired,
     checkpoint_requested,
     given,
     report_spawned,
@@ -54,9 +56,49 @@ def test_another_node_stores_and_brings_back_what_the_lost_one_was_to() -> None:
             replace(restore_requested(node_id="n2", awaited_by="c8"), requested_by="recovery"),
         )
     )
-    assert [pending.node_id for pending in after.state.pending_checkpoints.values()] == ["n2"]
+    (pending,) = after.state.pending_checkpoints.values()
+    assert (pending.node_id, pending.asked_before) == ("n2", True)
     own = replace(RECOVER, node_id="n1")
     given(*past).when(own).then(recovered(usage=used), replace(AGAIN, node_id="n1"))
+
+
+def test_a_suspended_agent_has_only_that_done() -> None:
+    asked = checkpoint_requested("k2", "pre_suspend")
+    past = (*MOVED_ON, asked, e.AgentSuspended(session_id="s1", reason="user_request", checkpoint_id="k2"))
+    bring_back = restore_requested(resume=True, awaited_by="c8")
+    asked_anew = (
+        replace(asked, node_id="n2"),
+        replace(bring_back, node_id="n2", requested_by="recovery"),
+    )
+    after = given(*past, bring_back).when(RECOVER).then(*asked_anew)
+    assert after.state.status is Status.SUSPENDED
+    after.when(RECOVER).ignored()
+    given(*past, bring_back).when(BEGIN_ANEW).ignored()
+
+
+def test_an_agent_that_runs_elsewhere_goes_on_there() -> None:
+    asked = replace(checkpoint_requested("k2"), node_id="n3")
+    of_another = replace(checkpoint_requested("k3"), node_id="n4")
+    lost = replace(RECOVER, lost_node_id="n3", cause="node n3 is lost")
+    after = given(*MOVED_ON, asked, of_another).when(lost).then(replace(asked, node_id="n2"))
+    assert after.state.node_id == "n1"
+    assert after.state.pending_checkpoints["k3"].node_id == "n4"
+
+
+def test_a_checkpoint_that_has_expired_meanwhile_cannot_be_gone_back_to() -> None:
+    past = (*MOVED_ON, e.AgentSuspended(session_id="s1", reason="user_request"), restore_requested(awaited_by="c8"))
+    given(*past, checkpoint_expired()).when(RECOVER).then(
+        e.RestoreFailed(
+            checkpoint_id="k1",
+            code="E2032",
+            message="checkpoint k1 has expired before it was read",
+            completes=("c8",),
+        )
+    )
+
+
+def test_an_agent_that_is_to_end_needs_no_checkpoint() -> None:
+    given(*TERMINATING[:-1], checkpoint_requested("k2"), TERMINATING[-1]).when(RECOVER).ignored()
 
 
 def test_it_is_not_counted_against_the_agent() -> None:

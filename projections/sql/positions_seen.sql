@@ -1,0 +1,1 @@
+SELECT name, position FROM positions WHERE name = ANY ($1::text[])
