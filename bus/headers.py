@@ -1,13 +1,17 @@
-"""Headers of a message that are taken apart when somebody asks for one.
+"""Headers of a message, written at once, and taken apart only when somebody asks for one.
 
 An event carries half a dozen of them, and whoever only folds it needs none.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
-__all__ = ["LazyHeaders", "parse_header_lines"]
+__all__ = ["LazyHeaders", "header_block", "parse_header_lines"]
+
+_NAME = re.compile(r"[A-Za-z0-9-]+")
 
 
 class LazyHeaders(Mapping[str, str]):
@@ -42,3 +46,17 @@ def parse_header_lines(raw: bytes) -> dict[str, str]:
         if separator:
             headers[name.strip()] = value.strip()
     return headers
+
+
+def header_block(headers: Mapping[str, str]) -> bytes | None:
+    """The headers as they go over the wire; None if one is not of the plain kind and is to be looked at closely."""
+    block = "NATS/1.0\r\n" + "".join([f"{name}: {value}\r\n" for name, value in headers.items()]) + "\r\n"
+    lines = len(headers) + 2
+    # A line break in a value would be a header that nobody has written.
+    is_plain = block.count("\r") == block.count("\n") == lines and all(map(_is_plain_name, headers))
+    return block.encode() if is_plain else None
+
+
+@lru_cache(maxsize=256)
+def _is_plain_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None

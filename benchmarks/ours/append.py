@@ -17,6 +17,8 @@ from domain.aggregates import AGENT
 from domain.message import Command
 from tests.projections.history import specification
 
+_NODE = "n1"
+
 
 async def measure(options: dict[str, Any]) -> dict[str, float]:
     async with opened(options) as (_, store):
@@ -74,11 +76,14 @@ async def _decided(store: EventStore, options: dict[str, Any]) -> float:
             metadata = Metadata(causation_id=uuid.uuid4().hex, correlation_id=agent_id, actor="bench")
             return len((await repository.decide(agent_id, command, metadata)).events)
 
-        count = await decide(Spawn(spec=specification()))
+        count = await decide(Spawn(spec=specification(), origin=Origin(node_id=_NODE)))
         while time.perf_counter() < end:
             execution_id = uuid.uuid4().hex
-            count += await decide(Execute(input="x" * options["payload"], origin=Origin(command_id=execution_id)))
-            count += await decide(FailExecution(node_id="n1", execution_id=execution_id, code="E2002", message="bench"))
+            origin = Origin(command_id=execution_id, node_id=_NODE)
+            count += await decide(Execute(input="x" * options["payload"], origin=origin))
+            count += await decide(
+                FailExecution(node_id=_NODE, execution_id=execution_id, code="E2002", message="bench")
+            )
         return count
 
     began = time.perf_counter()

@@ -41,6 +41,16 @@ async def test_a_few_outcomes_go_side_by_side(bus: Bus) -> None:
     assert await batches(bus) == [None] * _SINGLES_IN_FLIGHT
 
 
+async def test_a_few_more_wait_for_their_turn_and_make_no_batch(bus: Bus) -> None:
+    async def say(begin: int) -> None:
+        for _ in range(begin):
+            await asyncio.sleep(0)  # one in each round of the loop: never many wait at once
+        await publish_outcome(bus, said(begin))
+
+    await asyncio.gather(*(say(number) for number in range(_SINGLES_IN_FLIGHT + 4)))
+    assert await batches(bus) == [None] * (_SINGLES_IN_FLIGHT + 4)
+
+
 async def test_many_outcomes_share_a_batch(bus: Bus) -> None:
     await asyncio.gather(*(publish_outcome(bus, said(number)) for number in range(MANY)))
     found = await batches(bus)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.msg import Msg
 
 from bus.connection import Bus
-from bus.headers import LazyHeaders, parse_header_lines
+from bus.headers import LazyHeaders, header_block, parse_header_lines
 from bus.listening import listen
 from bus.pull import delivery_of
 
@@ -24,6 +25,27 @@ def test_what_was_sent_is_read(sent: dict[str, str]) -> None:
     assert dict(headers) == sent and len(headers) == len(sent) and bool(headers) == bool(sent)
     assert all(headers.get(name) == value and name in headers for name, value in sent.items())
     assert headers.get("Absent") is None and "Absent" not in headers
+
+
+@given(st.dictionaries(st.text(max_size=5) | NAMES, st.text(max_size=9), max_size=4))
+def test_what_is_written_at_once_is_what_was_to_be_sent(sent: dict[str, str]) -> None:
+    try:
+        block = header_block(sent)
+    except UnicodeEncodeError:
+        return
+    if block is not None:
+        assert block.startswith(b"NATS/1.0\r\n") and block.endswith(b"\r\n\r\n")
+        assert parse_header_lines(block) == {name: value.strip() for name, value in sent.items()}
+    plain = all(re.fullmatch("[A-Za-z0-9-]+", name) for name in sent)
+    broken = any(set("\r\n") & set(value) for value in sent.values())
+    assert (block is not None) == (plain and not broken)
+
+
+async def test_a_line_break_in_a_value_makes_no_header(bus: Bus) -> None:
+    received: asyncio.Queue[Msg] = asyncio.Queue()
+    await listen(bus.client, "somewhere", received.put_nowait)
+    await bus.client.publish("somewhere", b"1", headers={"A": "b\r\nNats-Rollup: all"})
+    assert "Nats-Rollup" not in ((await received.get()).headers or {})
 
 
 @given(st.binary(max_size=60))
