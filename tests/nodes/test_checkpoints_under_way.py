@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
 import pytest
 
 from domain.agent import events as e
@@ -18,6 +17,7 @@ from domain.agent.state import Status
 from l02.client import Client
 from l02.verify import verify
 from tests.nodes.conftest import Cluster, RunningNode, _falls_to, both_share, events_of, until
+from tests.stored_checkpoints import stored_checkpoints
 
 Spawn = Callable[[int], Awaitable[dict[str, str]]]
 COUNT: dict[str, Any] = {"steps": [["count"]]}
@@ -54,12 +54,7 @@ async def settled(client: Client, agent_id: str, state: Status, node_id: str | N
 
 async def stored(cluster: Cluster, agent_id: str) -> list[str]:
     """What PostgreSQL has of the agent's checkpoints, each version of each."""
-    connection = await asyncpg.connect(cluster.postgres_url, server_settings={"search_path": "l02"})
-    try:
-        query = "SELECT checkpoint_id FROM state_checkpoints WHERE agent_id = $1 ORDER BY stored_at"
-        return [row["checkpoint_id"] for row in await connection.fetch(query, agent_id)]
-    finally:
-        await connection.close()
+    return await stored_checkpoints(cluster.postgres_url, agent_id)
 
 
 @STORING

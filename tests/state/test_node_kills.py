@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import msgspec
 import pytest
 
@@ -27,6 +26,7 @@ from l02.client import Client
 from l02.node import Node, running_node
 from l02.settings import Settings
 from tests.runtime.conftest import history, until, worker
+from tests.stored_checkpoints import stored_checkpoints
 
 COUNT = {"steps": [["count"]]}
 MORTAL = StateSettings(retention_days=0, keep_last=1, auto_checkpoint_interval_seconds=0)
@@ -74,12 +74,7 @@ class Site:
 
     async def stored(self, agent_id: str) -> list[str]:
         """The ids of the checkpoints that PostgreSQL has."""
-        connection = await asyncpg.connect(self.postgres_url, server_settings={"search_path": "l02"})
-        try:
-            query = "SELECT checkpoint_id FROM state_checkpoints WHERE agent_id = $1 ORDER BY stored_at"
-            return [row["checkpoint_id"] for row in await connection.fetch(query, agent_id)]
-        finally:
-            await connection.close()
+        return await stored_checkpoints(self.postgres_url, agent_id)
 
 
 @pytest.fixture
