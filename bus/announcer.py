@@ -12,20 +12,21 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 from bus.codec import RecordedEvent, UnreadableEvent, decode_event
 from bus.connection import Bus
 from bus.dead_letters import park
 from bus.outcomes import completed, publish_outcome
 from bus.partitions import OUTCOMES_PARTITION, Partition, Partitions
+from bus.passing import is_passing
 from bus.pull import delivery_of
 from bus.reader import read_stream
 from bus.retries import answer_retries
 from bus.streams import EVENTS_STREAM
 from bus.subjects import events_filter
 from domain.aggregates import EVENT_TYPES
-from domain.errors import ErrorCode
+from domain.errors import ErrorCode, Failure
+from domain.identifiers import is_id
 
 __all__ = ["CONSUMER", "OutcomeAnnouncer"]
 
@@ -36,6 +37,13 @@ _BEHIND_SECONDS = 0.05
 _log = structlog.get_logger()
 
 
+class OutcomeUnsaid(Failure):
+    """An outcome that cannot be said, whatever one waits for (E2117)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorCode.HANDLER_FAILED, message)
+
+
 class OutcomeAnnouncer:
     """Give `announce` to the repositories' `on_recorded`, and `run` to a task."""
 
@@ -43,18 +51,20 @@ class OutcomeAnnouncer:
         self._bus = bus
         self._partitions = partitions
         self._tasks = tasks
-        self._announced: OrderedDict[str, asyncio.Task[None]] = OrderedDict()
+        self._announced: OrderedDict[str, asyncio.Task[str | None]] = OrderedDict()
 
     def announce(self, recorded: RecordedEvent) -> None:
         """Say the outcome of the commands that this event completes."""
         self._begin(recorded)
 
-    def _begin(self, recorded: RecordedEvent) -> list[asyncio.Task[None]]:
+    def _begin(self, recorded: RecordedEvent) -> list[asyncio.Task[str | None]]:
         saying = []
-        for command_id in getattr(recorded.event, "completes", ()):
-            if command_id not in self._announced:
-                self._announced[command_id] = self._tasks.create_task(self._say(recorded, command_id))
-            saying.append(self._announced[command_id])
+        # What is no id is no command's, so nobody waits for it.
+        for command_id in filter(is_id, getattr(recorded.event, "completes", ())):
+            said = self._announced.get(command_id)
+            if said is None or (said.done() and not said.cancelled() and said.result() is not None):
+                said = self._announced[command_id] = self._tasks.create_task(self._say(recorded, command_id))
+            saying.append(said)
         while len(self._announced) > _REMEMBERED and next(iter(self._announced.values())).done():
             self._announced.popitem(last=False)
         return saying
@@ -87,29 +97,35 @@ class OutcomeAnnouncer:
 
     async def _see(self, message: Msg) -> None:
         try:
-            recorded = decode_event(message.data, delivery_of(message).stream_sequence)
-        except UnreadableEvent as error:
-            code, reason = ErrorCode.HANDLER_FAILED.value, str(error)
+            await self._announced_all(decode_event(message.data, delivery_of(message).stream_sequence, message.subject))
+        except (UnreadableEvent, OutcomeUnsaid) as error:
+            code, reason = ErrorCode.HANDLER_FAILED.value, error.message
             await _patiently(lambda: park(self._bus, message, consumer=CONSUMER, code=code, reason=reason))
-            return
-        await self._announced_all(recorded)
 
     async def _announced_all(self, recorded: RecordedEvent) -> None:
         for said in self._begin(recorded):
-            await asyncio.shield(said)
+            reason = await asyncio.shield(said)
+            if reason is not None:
+                raise OutcomeUnsaid(f"sequence {recorded.sequence}: an outcome cannot be said: {reason}")
 
-    async def _say(self, recorded: RecordedEvent, command_id: str) -> None:
+    async def _say(self, recorded: RecordedEvent, command_id: str) -> str | None:
+        """Why it cannot be said, if it cannot. It is one command's matter, and so raises nothing."""
+
         async def say() -> None:
             await publish_outcome(self._bus, await completed(self._bus, recorded, command_id))
 
-        await _patiently(say)
+        return await _patiently(say)
 
 
-async def _patiently(act: Callable[[], Awaitable[None]]) -> None:
+async def _patiently(act: Callable[[], Awaitable[None]]) -> str | None:
+    """Repeat what fails because JetStream is away; what else it fails with, if it does, is logged and given back."""
     while True:
         try:
             await act()
-            return
-        except (NatsError, TimeoutError) as error:
+            return None
+        except Exception as error:
+            if not is_passing(error):
+                _log.exception("an outcome cannot be said")
+                return repr(error)
             _log.info("waiting for JetStream to say an outcome", error=repr(error))
             await asyncio.sleep(_RETRY_SECONDS)

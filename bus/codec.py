@@ -1,36 +1,54 @@
-"""Events as CloudEvents 1.0 in structured JSON, and back. Unknown types and versions are refused, never imported."""
+"""Events as CloudEvents 1.0 in structured JSON, and back. Unknown types and versions are refused, never imported.
+
+Whoever may publish below `l02.evt` may put anything there, and nothing is ever taken out. So what is no event for this
+version, and what stands where it does not belong, is set aside: it halts the aggregate on whose subject it is, and
+nothing else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from bus.subjects import AggregateId
-from domain.aggregates import EVENT_TYPES
+from bus.subjects import AggregateId, aggregate_of, event_subject
+from domain.aggregates import AGGREGATES, EVENT_TYPES
+from domain.errors import ErrorCode, Failure
+from domain.identifiers import is_id
 from domain.message import Event
 from domain.upcasting import UPCASTERS, Step, Upcasters
+from domain.values import nests_deeper
 
 __all__ = [
     "SOURCE",
     "CloudEvent",
     "EventDecoder",
+    "LogEntry",
     "Metadata",
     "RecordedEvent",
+    "SetAside",
     "UnreadableEvent",
     "cloud_event",
     "decode_event",
     "encode_event",
+    "misplaced",
+    "read_entry",
 ]
 
 SOURCE = "l02-agent-runtime"
 
 
-class UnreadableEvent(Exception):
-    """The stream holds something this version does not know. Upgrade before going on: skipping it would be a lie."""
+class UnreadableEvent(Failure):
+    """The log holds something of an aggregate that this version cannot take in (E2117).
+
+    Nobody can say how the aggregate is, so nothing of it is decided: to leave that out would be a lie.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorCode.HANDLER_FAILED, message)
 
 
 class Metadata(Struct, frozen=True, kw_only=True):
@@ -59,6 +77,22 @@ class RecordedEvent(Struct, frozen=True, kw_only=True):
     metadata: Metadata
 
 
+class SetAside(Struct, frozen=True, kw_only=True):
+    """What stands in the event stream and cannot be taken in, and why."""
+
+    sequence: int
+    subject: str
+    reason: str
+
+    @property
+    def aggregate(self) -> AggregateId | None:
+        """The aggregate that it halts."""
+        return aggregate_of(self.subject)
+
+
+LogEntry = RecordedEvent | SetAside
+
+
 class CloudEvent(Struct, frozen=True, kw_only=True):
     """The envelope on the wire, with the event in `data`."""
 
@@ -84,6 +118,10 @@ class _ReadCloudEvent(CloudEvent, frozen=True, kw_only=True):
 
 
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+# Deeper than any value that is taken from outside (`domain.values`), with what events put around it.
+_MAX_DEPTH = 200
+_SHOWN_CHARACTERS = 200
+_KINDS = {event.type: aggregate.name for aggregate in AGGREGATES.values() for event in aggregate.events}
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_ReadCloudEvent)
 
@@ -135,20 +173,25 @@ class EventDecoder:
         self._decoders = {name: msgspec.json.Decoder(event_type) for name, event_type in event_types.items()}
         self._upcasters = Upcasters(event_types, steps)
 
-    def decode(self, raw: bytes, sequence: int) -> RecordedEvent:
-        """The event behind stored bytes; UnreadableEvent if this version of the runtime does not know it."""
+    def decode(self, raw: bytes, sequence: int, subject: str | None = None) -> RecordedEvent:
+        """The event behind stored bytes; UnreadableEvent if this version of the runtime does not know it, or if it does
+        not belong on the `subject` it is stored on.
+        """
         try:
+            if nests_deeper(raw, _MAX_DEPTH):
+                raise UnreadableEvent(f"sequence {sequence} is nested more than {_MAX_DEPTH} levels deep")
             envelope = _decoder.decode(raw)
-        except _UNDECODABLE as error:
+            time = envelope.time if envelope.time.tzinfo is UTC else envelope.time.astimezone(UTC)
+        except (*_UNDECODABLE, OverflowError) as error:
             raise UnreadableEvent(f"sequence {sequence} is not a CloudEvent of this runtime: {error}") from error
         kind, _, aggregate_id = envelope.subject.partition("/")
-        return RecordedEvent(
+        recorded = RecordedEvent(
             event=self._event(envelope, sequence),
             aggregate=AggregateId(kind, aggregate_id),
             event_id=envelope.id,
             version=envelope.version,
             sequence=sequence,
-            time=envelope.time,
+            time=time,
             metadata=Metadata(
                 causation_id=envelope.causationid,
                 correlation_id=envelope.correlationid,
@@ -157,6 +200,9 @@ class EventDecoder:
                 command_hash=envelope.commandhash or None,
             ),
         )
+        if subject is not None and (reason := misplaced(recorded, subject)) is not None:
+            raise UnreadableEvent(f"sequence {sequence}: {reason}")
+        return recorded
 
     def _event(self, envelope: _ReadCloudEvent, sequence: int) -> Event:
         event_type = self._event_types.get(envelope.type)
@@ -185,9 +231,28 @@ class EventDecoder:
             ) from error
 
 
+def misplaced(recorded: RecordedEvent, subject: str) -> str | None:
+    """Why an event does not belong on the subject that it is stored on, if it does not."""
+    aggregate, event_type = recorded.aggregate, recorded.event.type
+    if _KINDS.get(event_type) != aggregate.kind or not is_id(aggregate.id):
+        return f"{event_type} is no event of {str(aggregate)[:_SHOWN_CHARACTERS]!r}"
+    expected = event_subject(aggregate, event_type)
+    return None if subject == expected else f"it is stored on {subject[:_SHOWN_CHARACTERS]!r}, not on {expected}"
+
+
 _events = EventDecoder(EVENT_TYPES, UPCASTERS)
 
 
-def decode_event(raw: bytes, sequence: int) -> RecordedEvent:
-    """The event behind stored bytes, in today's shape; UnreadableEvent if this version does not know it."""
-    return _events.decode(raw, sequence)
+def decode_event(raw: bytes, sequence: int, subject: str | None) -> RecordedEvent:
+    """The event behind stored bytes, in today's shape; UnreadableEvent if this version does not know it, or if it does
+    not belong on `subject` (None: it is from no stream).
+    """
+    return _events.decode(raw, sequence, subject)
+
+
+def read_entry(raw: bytes, sequence: int, subject: str) -> LogEntry:
+    """The same, with what is unreadable set aside."""
+    try:
+        return _events.decode(raw, sequence, subject)
+    except UnreadableEvent as error:
+        return SetAside(sequence=sequence, subject=subject, reason=error.message)

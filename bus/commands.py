@@ -130,7 +130,7 @@ class CommandProcessor:
         """Whether this very message was: a refusal must not be decided again when it is delivered again."""
         with suppress(Failure):
             said = await said_outcome(self._bus, command_id_of(message.headers or {}, _made_up_id(sequence)))
-            return said is not None and said.command_sequence == sequence
+            return said is not None and said.outcome is not None and said.command_sequence == sequence
         return False
 
     async def _process(self, message: Msg, sequence: int) -> None:

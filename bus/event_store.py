@@ -12,7 +12,7 @@ from nats.js.errors import APIError
 from bus.codec import RecordedEvent, decode_event
 from bus.connection import Bus
 from bus.group_commit import UNEXPECTED_CODES, GroupCommit, GroupCommitClosed
-from bus.history import HistoryUnreadable
+from bus.history import HistoryUnreadable, subject_of
 from bus.leader import message_from_leader, standing_of
 from bus.past import read_past
 from bus.requests import Message
@@ -102,11 +102,11 @@ class EventStore:
         """The event with this stream sequence."""
         message = await self._bus.stored(EVENTS_STREAM, sequence=sequence)
         if message is not None:
-            return decode_event(message.data, sequence)
+            return decode_event(message.data, sequence, subject_of(message))
         # A copy of the stream that lags.
         found = await message_from_leader(self._bus, EVENTS_STREAM, {"seq": sequence})
         assert found is not None, "nothing is ever taken out of the event stream"
-        return decode_event(found.data, sequence)
+        return decode_event(found.data, sequence, found.subject)
 
     async def _version_at_leader(self, aggregate: AggregateId) -> int | None:
         """The aggregate's version; None if there is but one copy of the stream, which cannot lag."""
@@ -124,7 +124,7 @@ class EventStore:
         message = await message_from_leader(self._bus, EVENTS_STREAM, wanted, within=_LEADER_SECONDS)
         if message is None:
             raise HistoryUnreadable(f"{aggregate}: there must be an event above sequence {after}; the leader changes")
-        return decode_event(message.data, message.sequence)
+        return decode_event(message.data, message.sequence, message.subject)
 
     async def close(self) -> None:
         """Take no more, and wait for what is under way; if cancelled, leave it."""

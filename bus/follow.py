@@ -117,9 +117,9 @@ class _Handler:
                 sequence = delivery_of(message).stream_sequence
                 self._seen = max(self._seen, sequence)
                 try:
-                    item = message, decode_event(message.data, sequence)
+                    item = message, decode_event(message.data, sequence, message.subject)
                 except UnreadableEvent as error:
-                    await self._park(message, str(error))
+                    await self._park(message, error.message)
                     continue
                 if _deliveries(message) == 1:
                     new.append(item)

@@ -16,7 +16,7 @@ from bus.listening import listen
 from bus.requests import AnswerLost
 from bus.streams import EVENTS_STREAM
 
-__all__ = ["HistoryUnreadable", "read_history", "read_stored", "sequence_of"]
+__all__ = ["HistoryUnreadable", "read_history", "read_stored", "sequence_of", "subject_of"]
 
 _SILENCE_SECONDS = 5.0
 _MAX_BYTES = 16 * 1024 * 1024
@@ -63,7 +63,7 @@ async def read_history(
     `since` begins at a time instead. Raises TimeoutError if the server does not answer, or the connection goes.
     """
     messages, more = await read_stored(bus, EVENTS_STREAM, subject_filter, after=after, since=since, limit=limit)
-    return [decode_event(message.data, sequence_of(message)) for message in messages], more
+    return [decode_event(message.data, sequence_of(message), subject_of(message)) for message in messages], more
 
 
 async def read_stored(
@@ -96,3 +96,9 @@ def sequence_of(message: Msg) -> int:
     """The stream sequence of what `read_stored` gave."""
     assert message.headers is not None
     return int(message.headers["Nats-Sequence"])
+
+
+def subject_of(message: Msg) -> str:
+    """The subject on which what `read_stored` gave is stored."""
+    assert message.headers is not None
+    return message.headers["Nats-Subject"]

@@ -148,12 +148,18 @@ class Loaded(Generic[S]):
         return (item.sequence, item.version, item.event_id) == (self.sequence, self.version, self.event_id)
 
     def apply(self, evolve: Callable[[S, Event], S], item: RecordedEvent) -> None:
-        """Take in the aggregate's next event; UnreadableEvent if one is missing before it."""
+        """Take in the aggregate's next event; UnreadableEvent if one is missing before it, or it cannot be."""
         if item.version != self.version + 1:
             raise UnreadableEvent(
                 f"sequence {item.sequence}: {item.aggregate} goes from version {self.version} to {item.version}"
             )
-        self.state = evolve(self.state, item.event)
+        try:
+            state = evolve(self.state, item.event)
+        except Exception as error:
+            raise UnreadableEvent(
+                f"sequence {item.sequence}: {item.event.type} cannot be applied to the state before it: {error!r}"
+            ) from error
+        self.state = state
         self.version = item.version
         self.sequence = item.sequence
         self.trail = extended(self.trail, item.sequence)

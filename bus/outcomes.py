@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
@@ -24,7 +25,7 @@ from bus.objects import inline
 from bus.streams import OUTCOMES_STREAM
 from bus.subjects import outcome_subject
 from domain.agent.outcome import failure_of, result_of
-from domain.errors import ErrorCode, Failure
+from domain.errors import ErrorCode, Failure, OwnError, error_code
 from domain.values import as_reference
 
 __all__ = [
@@ -41,18 +42,20 @@ __all__ = [
 
 _INLINE_OUTPUT_BYTES = 1024 * 1024
 _COMMAND_SEQUENCE_HEADER = "L02-Command-Sequence"
+_SEQUENCE = re.compile("[0-9]{1,20}")
 # How long an outcome is listened for before the stream is asked; a repeated command's has long been said.
 _LISTEN_SECONDS = (0.25, 0.5, 1.0, 2.0)
 _LISTEN_ON_SECONDS = 5.0
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):
-    """A failure on the wire."""
+    """A failure on the wire. Beside E2005, `detail` has the agent's own code for it."""
 
     code: str
     name: str
     message: str
     path: str | UnsetType = UNSET
+    detail: OwnError | UnsetType = UNSET
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -73,9 +76,12 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Said(NamedTuple):
-    """An outcome, the stream sequence of the command it was said for (0: of no certain one), and its own if stored."""
+    """An outcome, the stream sequence of the command it was said for (0: of no certain one), and its own if stored.
 
-    outcome: Outcome
+    None if it is no outcome that stands in its place, which others than nodes have put there.
+    """
+
+    outcome: Outcome | None
     command_sequence: int
     sequence: int
 
@@ -124,8 +130,16 @@ async def _inline_if_it_fits(bus: Bus, output: Any) -> Any:
 
 
 def error_body(code: str, message: str, path: str | None = None) -> ErrorBody:
-    """A failure on the wire, with the name that belongs to its code."""
-    return ErrorBody(code=code, name=ErrorCode(code).name, message=message, path=path or UNSET)
+    """A failure on the wire, with the name that belongs to its code.
+
+    A code that is not in the catalogue is the agent's own, whatever text that is.
+    """
+    known = error_code(code)
+    if known is not None:
+        return ErrorBody(code=known.value, name=known.name, message=message, path=path or UNSET)
+    failed = ErrorCode.EXECUTION_FAILED
+    detail = OwnError(code=code, name=code)
+    return ErrorBody(code=failed.value, name=failed.name, message=message, path=path or UNSET, detail=detail)
 
 
 async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0) -> None:
@@ -149,9 +163,10 @@ async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0)
             if error.err_code not in UNEXPECTED_CODES:
                 raise
         said = await said_outcome(bus, outcome.command_id)
-        tried_again = not outcome.is_refusal or (said is not None and command_sequence > said.command_sequence)
-        if said is not None and not (said.outcome.is_refusal and tried_again):
-            return
+        if said is not None and said.outcome is not None:
+            tried_again = not outcome.is_refusal or command_sequence > said.command_sequence
+            if not (said.outcome.is_refusal and tried_again):
+                return
         expected = said.sequence if said is not None else 0
 
 
@@ -167,7 +182,12 @@ async def said_outcome(bus: Bus, command_id: str) -> Said | None:
 
 
 def _said(raw: bytes, headers: Mapping[str, str], sequence: int = 0) -> Said:
-    return Said(decode_outcome(raw), int(headers.get(_COMMAND_SEQUENCE_HEADER, "0")), sequence)
+    number = headers.get(_COMMAND_SEQUENCE_HEADER, "")
+    try:
+        outcome = decode_outcome(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Said(None, 0, sequence)
+    return Said(outcome, int(number) if _SEQUENCE.fullmatch(number) else 0, sequence)
 
 
 def decode_outcome(raw: bytes) -> Outcome:
@@ -200,7 +220,9 @@ class OutcomeWaiter:
                 said: Said | None = _said(message.data, message.headers or {})
             except TimeoutError:
                 said = await self._asked()
-            if said is not None and not (said.outcome.is_refusal and said.command_sequence < command_sequence):
+            if said is None or said.outcome is None:
+                continue
+            if not (said.outcome.is_refusal and said.command_sequence < command_sequence):
                 return said.outcome
 
     async def _asked(self) -> Said | None:

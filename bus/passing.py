@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from nats.errors import BadSubjectError, MaxPayloadError
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError
 from nats.js.errors import APIError
 
 from bus.repository import EventStoreSilent
@@ -15,4 +15,5 @@ def is_passing(error: Exception) -> bool:
     """Whether the error passes by itself: JetStream is away, or late, or choosing a leader."""
     if isinstance(error, APIError):
         return error.code is not None and error.code >= 500
-    return isinstance(error, NatsError | TimeoutError | EventStoreSilent) and not isinstance(error, MaxPayloadError)
+    never = isinstance(error, MaxPayloadError | BadSubjectError)
+    return isinstance(error, NatsError | TimeoutError | EventStoreSilent) and not never

@@ -82,7 +82,7 @@ class EventReader:
         for message in await self._messages.next_batch(limit):
             sequence = delivery_of(message).stream_sequence
             try:
-                events.append(decode_event(message.data, sequence))
+                events.append(decode_event(message.data, sequence, message.subject))
             except UnreadableEvent:
                 self._messages.go_back_to(sequence - 1)
                 if events:

@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 
 from bus.codec import RecordedEvent, UnreadableEvent, decode_event
 from bus.connection import Bus
+from bus.history import subject_of
 from bus.streams import EVENTS_STREAM
 from bus.subjects import retry_subject
 
@@ -38,11 +39,11 @@ async def answer_retries(
             stored = await bus.stored(EVENTS_STREAM, sequence=sequence)
             if stored is None:
                 raise ValueError(f"there is no event {sequence}")
-            await handle(decode_event(stored.data, sequence))
+            await handle(decode_event(stored.data, sequence, subject_of(stored)))
             answer = ""
         except Exception as error:
             _log.exception("a handler failed on an event it was asked to handle again", handler=handler)
-            answer = str(error) if isinstance(error, UnreadableEvent) else repr(error)
+            answer = error.message if isinstance(error, UnreadableEvent) else repr(error)
         with suppress(NatsError):  # then who asked hears nothing, and the letter stays
             await request.respond(answer.encode())
 

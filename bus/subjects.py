@@ -25,6 +25,7 @@ __all__ = [
     "AggregateId",
     "CommandAddress",
     "aggregate_filter",
+    "aggregate_of",
     "command_subject",
     "dead_subject",
     "event_subject",
@@ -83,6 +84,12 @@ def parse_event_subject(subject: str) -> tuple[AggregateId, str]:
     """The aggregate and the event type that `event_subject` made a subject of."""
     _, _, kind, aggregate_id, rest = subject.split(".", 4)
     return AggregateId(kind, aggregate_id), f"{kind}.{rest}"
+
+
+def aggregate_of(subject: str) -> AggregateId | None:
+    """The aggregate whose filter takes in the subject of an event, of whatever type."""
+    tokens = subject.removeprefix(f"{EVENTS}.").split(".", 2)
+    return AggregateId(tokens[0], tokens[1]) if len(tokens) == 3 and subject.startswith(f"{EVENTS}.") else None
 
 
 def aggregate_filter(aggregate: AggregateId) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["EXPLANATIONS", "ErrorCode", "Explanation", "Failure", "PermanentFailure"]
+from msgspec import Struct
+
+__all__ = ["EXPLANATIONS", "ErrorCode", "Explanation", "Failure", "OwnError", "PermanentFailure", "error_code"]
 
 
 class ErrorCode(Enum):
@@ -50,17 +52,34 @@ class ErrorCode(Enum):
     HANDLER_FAILED = "E2117"
 
 
+_CODES = {code.value: code for code in ErrorCode}
+
+
+def error_code(text: str) -> ErrorCode | None:
+    """The code that `text` is; None if it is not in the catalogue, as what an agent or a stored event says may be."""
+    return _CODES.get(text)
+
+
+class OwnError(Struct, frozen=True, kw_only=True):
+    """An agent's own code for its failure, and the name it gives it; it may be any text."""
+
+    code: str
+    name: str
+
+
 class Failure(Exception):
     """A failure with its code, and a message that says what to do next.
 
-    `path` names the offending field of a command or specification (`$.resource_limits.cpu`), if there is one.
+    `path` names the offending field of a command or specification (`$.resource_limits.cpu`), if there is one. `detail`
+    is what the agent itself calls its failure, if it does.
     """
 
-    def __init__(self, code: ErrorCode, message: str, path: str | None = None) -> None:
+    def __init__(self, code: ErrorCode, message: str, path: str | None = None, detail: OwnError | None = None) -> None:
         super().__init__(f"{code.value} {code.name}: {message}")
         self.code = code
         self.message = message
         self.path = path
+        self.detail = detail
 
 
 class PermanentFailure(Failure):

@@ -6,15 +6,20 @@ import re
 
 from domain.errors import ErrorCode, Failure
 
-__all__ = ["MAX_ID_LENGTH", "require_id"]
+__all__ = ["MAX_ID_LENGTH", "is_id", "require_id"]
 
 MAX_ID_LENGTH = 128
 _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}")
 
 
+def is_id(value: str) -> bool:
+    """Whether `value` can be an id."""
+    return _ID.fullmatch(value) is not None
+
+
 def require_id(value: str, path: str) -> str:
     """Return `value` if it can be an id; raise E2110 naming the field `path` if not."""
-    if _ID.fullmatch(value):
+    if is_id(value):
         return value
     shown = value if len(value) <= 40 else value[:40] + "…"
     raise Failure(

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from domain.errors import ErrorCode, Failure
 
-__all__ = ["INLINE_LIMIT_BYTES", "MAX_DEPTH", "ObjectReference", "as_reference", "require_shallow"]
+__all__ = ["INLINE_LIMIT_BYTES", "MAX_DEPTH", "ObjectReference", "as_reference", "nests_deeper", "require_shallow"]
 
 INLINE_LIMIT_BYTES = 256 * 1024
 MAX_DEPTH = 100
@@ -41,8 +42,20 @@ def require_shallow(value: Any, path: str) -> None:
     A reader's own depth counts towards the depth that Python can decode (about 1000 together): what is deep but just
     readable here would be unreadable to a later reader, for ever.
     """
+    if _is_deeper(value, MAX_DEPTH):
+        raise Failure(ErrorCode.COMMAND_INVALID, f"lists and objects are nested more than {MAX_DEPTH} deep", path)
+
+
+def nests_deeper(raw: bytes, depth: int) -> bool:
+    """Whether JSON nests lists and objects deeper than `depth`. Raises what decoding raises."""
+    if raw.count(b"[") + raw.count(b"{") <= depth:
+        return False
+    return _is_deeper(msgspec.json.decode(raw), depth)
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(depth):
         level = [
             child
             for item in level
@@ -51,5 +64,5 @@ def require_shallow(value: Any, path: str) -> None:
             if isinstance(child, (dict, list))
         ]
         if not level:
-            return
-    raise Failure(ErrorCode.COMMAND_INVALID, f"lists and objects are nested more than {MAX_DEPTH} deep", path)
+            return False
+    return True

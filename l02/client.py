@@ -33,7 +33,7 @@ from bus.sender import send_command
 from bus.subjects import API, AggregateId, CommandAddress
 from bus.wire import ACTOR_HEADER, MAX_COMMAND_BYTES, wire_failure
 from domain.agent.state import Status
-from domain.errors import ErrorCode, Failure
+from domain.errors import ErrorCode, Failure, error_code
 from domain.identifiers import require_id
 from domain.specification import AgentSpecification, validate_specification
 from l02.discovery import NodeUnreachable, find_nats_url, no_streams, reaching
@@ -364,11 +364,11 @@ def _encode(fields: dict[str, Any]) -> bytes:
 
 def _failure(error: ErrorBody) -> Failure:
     path = error.path or None
-    try:
-        return Failure(ErrorCode(error.code), error.message, path)
-    except ValueError:
-        message = f"{error.message} ({error.code} {error.name}, which this client is too old to know)"
-        return Failure(ErrorCode.HANDLER_FAILED, message, path)
+    code = error_code(error.code)
+    if code is not None:
+        return Failure(code, error.message, path, error.detail or None)
+    message = f"{error.message} ({error.code} {error.name}, which this client is too old to know)"
+    return Failure(ErrorCode.HANDLER_FAILED, message, path)
 
 
 async def _specification(given: Specification) -> AgentSpecification:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from bus.codec import RecordedEvent, UnreadableEvent, decode_event
 from bus.connection import Bus
-from bus.history import sequence_of
+from bus.history import sequence_of, subject_of
 from bus.reader import last_sequence
 from domain.errors import ErrorCode, Failure
 from l02.discovery import reaching
@@ -67,7 +67,7 @@ async def _last_event(bus: Bus, to: int | datetime) -> int:
 async def _decoded(bus: Bus, last: int) -> AsyncGenerator[RecordedEvent, None]:
     async with aclosing(stored_events(bus, last)) as messages:
         async for message in messages:
-            yield decode_event(message.data, sequence_of(message))
+            yield decode_event(message.data, sequence_of(message), subject_of(message))
 
 
 async def _fold(

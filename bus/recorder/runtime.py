@@ -109,7 +109,7 @@ class RuntimeMapper(Mapper[str]):
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[str]:
         sequence = stored_event.id if isinstance(stored_event, Notification) else 0
         try:
-            recorded = decode_event(stored_event.state, sequence)
+            recorded = decode_event(stored_event.state, sequence, None)
         except UnreadableEvent as error:
             raise MapperDeserialisationError(
                 f"version {stored_event.originator_version} of {stored_event.originator_id}: {error}"

@@ -18,7 +18,7 @@ from bus.repository import Repository
 from domain.agent.commands import RecordEffect, RecordTool, RequestCheckpoint, RequestTool
 from domain.agent.events import StateChange
 from domain.agent.state import AgentState, JournalEntry, PendingSignal
-from domain.errors import ErrorCode, Failure
+from domain.errors import ErrorCode, Failure, error_code
 from domain.message import Command
 from domain.values import require_shallow
 from handlers.executor.inbox import Pulse
@@ -41,8 +41,9 @@ class Result(Struct, frozen=True):
         """The message to the agent."""
         if self.ok:
             return Answer(execution_id=execution_id, call=call, ok=True, result=self.value)
-        code = ErrorCode(self.value["code"])
-        error = CallError(code=code.value, name=code.name, message=self.value["message"])
+        said = self.value if isinstance(self.value, dict) else {"message": self.value}
+        code = error_code(str(said.get("code"))) or ErrorCode.TOOL_INVOCATION_FAILED
+        error = CallError(code=code.value, name=code.name, message=str(said.get("message", "")))
         return Answer(execution_id=execution_id, call=call, ok=False, error=error)
 
 

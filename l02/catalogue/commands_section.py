@@ -112,7 +112,8 @@ there is one; for `restore` and `resume` from a checkpoint `restore_seconds`; fo
 
 {code_block(examples.completed_outcome())}
 
-Not `ok`: `error` has one of the [codes](errors.md), and `path` if one field is to blame.
+Not `ok`: `error` has one of the [codes](errors.md), `path` if one field is to blame, and beside E2005
+`detail {{code, name}}` if the agent has a code of its own for its failure.
 
 {code_block(examples.refused_outcome())}
 

@@ -141,7 +141,7 @@ class Replayed:
         self.events += 1
         subject = (message.headers or {})["Nats-Subject"]
         try:
-            recorded = decode_event(message.data, sequence)
+            recorded = decode_event(message.data, sequence, None)
         except UnreadableEvent as error:
             self._report(Difference(place="events", key=subject, sequence=sequence, message=str(error)))
             self._block(sequence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -12,21 +12,26 @@ import pytest
 
 from bus.announcer import OutcomeAnnouncer
 from bus.codec import Metadata
+from bus.commands import CommandProcessor
 from bus.connection import Bus
+from bus.dead_letters import dead_letters
 from bus.event_store import EventStore
 from bus.objects import outline
-from bus.outcomes import Outcome
+from bus.outcomes import ErrorBody, Outcome
 from bus.repository import Repository
 from bus.sender import send_command
 from bus.streams import OBJECTS_BUCKET
 from bus.subjects import CommandAddress
-from domain.agent.commands import CompleteExecution, ReportSpawned
+from domain.agent import events as e
+from domain.agent.commands import CompleteExecution, FailExecution, ReportSpawned
 from domain.agent.events import StateChange
 from domain.agent.state import AgentState
 from domain.aggregates import AGENT
+from domain.errors import OwnError
 from domain.specification import ResourceLimits
 from tests.bus.toy import (
     agent,
+    append,
     metadata,
     outcome,
     outcomes,
@@ -60,9 +65,13 @@ def agents(store: EventStore) -> Repository[AgentState]:
 
 
 @asynccontextmanager
-async def announcing(bus: Bus, repository: Repository[Any] | None = None) -> AsyncIterator[None]:
-    """An announcer that follows the stream, and hears `repository` at once if that is given."""
-    async with partitions_of(bus) as partitions, asyncio.TaskGroup() as tasks:
+async def announcing(
+    bus: Bus, repository: Repository[Any] | None = None, node: CommandProcessor | None = None
+) -> AsyncIterator[None]:
+    """An announcer of `node` that follows the stream, and hears `repository` at once if that is given."""
+    async with AsyncExitStack() as stack:
+        partitions = await stack.enter_async_context(partitions_of(bus)) if node is None else node._partitions
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
         announcer = OutcomeAnnouncer(bus, partitions, tasks)
         if repository is not None:
             repository.on_recorded(announcer.announce)
@@ -98,7 +107,7 @@ async def complete(
 
 
 async def test_an_outcome_comes_when_the_effect_is_complete(bus: Bus, agents: Repository[AgentState]) -> None:
-    async with processing(bus, agents), announcing(bus, agents):
+    async with processing(bus, agents) as node, announcing(bus, agents, node):
         await send_to(bus, "spawn", SPAWN, "c1")
         await until(lambda: agents._loaded.get("a1"))
         # An outcome said too early would be there before that of a later command.
@@ -114,7 +123,7 @@ async def test_an_outcome_comes_when_the_effect_is_complete(bus: Bus, agents: Re
 async def test_wait_accepted_is_answered_at_the_decision_and_not_again(
     bus: Bus, agents: Repository[AgentState]
 ) -> None:
-    async with processing(bus, agents), announcing(bus, agents):
+    async with processing(bus, agents) as node, announcing(bus, agents, node):
         await send_to(bus, "spawn", msgspec.json.encode(msgspec.json.decode(SPAWN) | {"wait": "accepted"}), "c1")
         said = await outcome(bus, "c1")
         assert said.ok and said.events == ["agent.spawn.requested"]
@@ -174,7 +183,7 @@ async def test_a_repeated_command_gets_the_outcome_of_the_first(bus: Bus, agents
     async def execute() -> Outcome:
         return await send_command(bus, address, b'{"input":1}', command_id="c1", headers={})
 
-    async with processing(bus, agents), announcing(bus, agents), asyncio.TaskGroup() as tasks:
+    async with processing(bus, agents) as node, announcing(bus, agents, node), asyncio.TaskGroup() as tasks:
         await spawn(bus, agents)
         first = tasks.create_task(execute())
         await until(lambda: agents._loaded["a1"].state.executions)
@@ -191,7 +200,7 @@ async def test_a_repeated_command_gets_the_outcome_of_the_first(bus: Bus, agents
 async def test_an_output_that_cannot_be_had_does_not_silence_the_announcer(
     bus: Bus, agents: Repository[AgentState], damage: str
 ) -> None:
-    async with processing(bus, agents), announcing(bus, agents):
+    async with processing(bus, agents) as node, announcing(bus, agents, node):
         await spawn(bus, agents)
         for command_id in ("c1", "c2"):
             await send_to(bus, "execute", b'{"input":1}', command_id)
@@ -215,7 +224,7 @@ async def test_what_was_said_is_remembered_only_so_long(
     bus: Bus, agents: Repository[AgentState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bus.announcer._REMEMBERED", 2)
-    async with processing(bus, agents), announcing(bus, agents):
+    async with processing(bus, agents) as node, announcing(bus, agents, node):
         await spawn(bus, agents)
         for number in range(10):
             await send_to(bus, "execute", b'{"input":1}', f"c{number}")
@@ -223,3 +232,45 @@ async def test_what_was_said_is_remembered_only_so_long(
         await asyncio.gather(*(complete(agents, f"c{number}", number) for number in range(10)))
         for number in range(10):
             assert (await outcome(bus, f"c{number}")).result == {"execution_id": f"c{number}", "output": number}
+
+
+@pytest.mark.parametrize("code", ["PAYMENT_REFUSED", "", "E9999", "E2112 ", "\0", "\n* l02.>", "é" * 10_000])
+async def test_an_agents_own_code_stands_beside_ours(bus: Bus, agents: Repository[AgentState], code: str) -> None:
+    async with processing(bus, agents) as node, announcing(bus, agents, node):
+        await spawn(bus, agents)
+        await send_to(bus, "execute", b'{"input":1}', "c1")
+        await until(lambda: agents._loaded["a1"].state.executions)
+        failed = FailExecution(node_id="n1", execution_id="c1", code=code, message="no", tokens=0)
+        await agents.record("a1", failed, metadata())
+        error = (await outcome(bus, "c1")).error
+    assert error == ErrorBody(
+        code="E2005", name="EXECUTION_FAILED", message="no", detail=OwnError(code=code, name=code)
+    )
+
+
+async def test_what_a_hostile_event_completes_silences_nobody(bus: Bus, agents: Repository[AgentState]) -> None:
+    """Ids that no command can have are nobody's; an outcome that no server takes is parked."""
+    nobodys = ("", "a b", "a.b", "*", ">", "\0", "\r\nPUB l02.evt.agent.a2.spawned 2", "x" * 100_000)
+    huge = e.ExecutionFailed(execution_id="x", code="x" * 5_000_000, message="no", completes=("huge",))
+    async with processing(bus, agents) as node, announcing(bus, None, node):
+        await send_to(bus, "spawn", SPAWN, "spawn")
+        await append(bus, "h1", huge)
+        await append(bus, "h2", e.ExecutionFailed(execution_id="x", code="?", message="", completes=nobodys))
+        await until(lambda: agents._loaded.get("a1"))
+        await agents.record("a1", reported(), metadata())
+        assert (await outcome(bus, "spawn")).ok
+        letters = [letter async for letter in dead_letters(bus)]
+    assert [(letter.consumer, letter.subject) for letter in letters] == [
+        ("outcomes", "l02.evt.agent.h1.execution.failed")
+    ]
+    assert "cannot be said" in letters[0].reason
+
+
+@pytest.mark.parametrize("put", [b"", b"\xff", b"[]", b'{"ok": 1}', b"[" * 5000])
+async def test_what_others_put_in_the_place_of_an_outcome_gives_way(
+    bus: Bus, agents: Repository[AgentState], put: bytes
+) -> None:
+    await bus.publish("l02.out.c1", put, {"L02-Command-Sequence": "many"})
+    async with processing(bus, agents) as node, announcing(bus, agents, node), asyncio.timeout(20):
+        said = await send_command(bus, CommandAddress(agent("a1"), "signal"), b"{}", command_id="c1", headers={})
+    assert said.error and said.error.code == "E2110"

@@ -93,6 +93,19 @@ def message(aggregate_id: str, version: int, payload: Any = None) -> tuple[str, 
     return event_subject(agent(aggregate_id), event.type), raw
 
 
+async def append(bus: Bus, aggregate_id: str, event: Event, version: int = 1, subject: str | None = None) -> int:
+    """Store an event as one who may publish below `l02.evt` can, whatever was before it; its sequence."""
+    raw = encode_event(
+        event,
+        aggregate=agent(aggregate_id),
+        event_id=uuid.uuid4().hex,
+        version=version,
+        time=datetime.now(UTC),
+        metadata=metadata(),
+    )
+    return (await bus.publish(subject or event_subject(agent(aggregate_id), event.type), raw)).seq
+
+
 def payloads(events: Sequence[RecordedEvent]) -> list[Any]:
     return [item.event.payload for item in events if isinstance(item.event, e.SignalReceived)]
 

@@ -125,7 +125,7 @@ async def is_said(bus: Bus, number: int) -> bool:
         said = await said_outcome(bus, f"command-{number}")
     except (NatsError, TimeoutError):
         return False
-    return said is not None and said.outcome.ok
+    return said is not None and said.outcome is not None and said.outcome.ok
 
 
 async def test_commands_are_decided_once_when_the_leader_is_killed(cluster: Cluster) -> None:

@@ -28,6 +28,6 @@ def read_back(event: Event) -> Event:
         time=recorded.time,
         metadata=recorded.metadata,
     )
-    read = decode_event(raw, recorded.sequence)
+    read = decode_event(raw, recorded.sequence, None)
     assert read == recorded
     return read.event
