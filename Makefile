@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests wait more than they work, so there are twice as many workers as cores; each has servers of its own.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+PURE_TESTS := tests/domain tests/golden tests/sdk tests/test_architecture.py tests/test_catalogue.py
 
 .PHONY: demo up test check soak bench docs lock clean
 
@@ -18,8 +21,8 @@ demo: $(VENV)/.installed  ## the main job, end to end, in under 30 seconds
 up: $(VENV)/.installed  ## a node in the foreground, with its embedded servers
 	$(BIN)/l02 up
 
-test: $(VENV)/.installed  ## every test but the long ones, against real servers
-	$(BIN)/python -m pytest -m "not soak"
+test: $(VENV)/.installed  ## every test but the long ones, against real servers; FAST=1: those that need none
+	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist worksteal $(if $(FAST),$(PURE_TESTS))
 
 check: $(VENV)/.installed  ## linter, formatter, types
 	$(BIN)/ruff check .

@@ -48,7 +48,7 @@ async def started_again(server: EmbeddedPostgres, killed: int) -> None:
 
 async def test_a_projector_killed_again_and_again(bus: Bus, fresh_nats: EmbeddedNats, tables: str) -> None:
     chance = random.Random(1)
-    newest = await h.append(bus, [*h.History(agents=30).events(12_000)])
+    newest = await h.append(bus, [*h.History(agents=30).events(6_000)])
     kills = 0
     while min((await stored_positions(tables)).values()) < newest:
         began = set((await stored_positions(tables)).values())

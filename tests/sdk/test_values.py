@@ -87,11 +87,11 @@ def _plain(changes: StateChanges) -> tuple[dict[str, Any], list[str]]:
         datetime.datetime(2026, 1, 1),
         float("nan"),
         [float("inf")],
-        object(),
+        pytest.param(object(), id="object"),
         "\ud800",
         {"$bytes": "Ynl0ZXM="},
         [b"bytes"],
-        lambda: None,
+        pytest.param(lambda: None, id="function"),
     ],
     ids=repr,
 )
