@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from bus.codec import Metadata
 from bus.connection import Bus
@@ -26,7 +27,7 @@ from handlers.executor.meter import ContextMeter
 from handlers.executor.tools import RunLocal, ToolBox, ToolOutcome
 from l02.agent.protocol import Answer, Call, CallError
 
-__all__ = ["Effects", "Result", "request_of"]
+__all__ = ["Effects", "Result", "is_counted", "request_of"]
 
 _random = random.SystemRandom()
 
@@ -43,8 +44,14 @@ class Result(Struct, frozen=True):
             return Answer(execution_id=execution_id, call=call, ok=True, result=self.value)
         said = self.value if isinstance(self.value, dict) else {"message": self.value}
         code = error_code(str(said.get("code"))) or ErrorCode.TOOL_INVOCATION_FAILED
-        error = CallError(code=code.value, name=code.name, message=str(said.get("message", "")))
+        message, content = str(said.get("message", "")), said.get("content", UNSET)
+        error = CallError(code=code.value, name=code.name, message=message, content=content)
         return Answer(execution_id=execution_id, call=call, ok=False, error=error)
+
+
+def is_counted(ok: bool, result: Any) -> bool:
+    """Whether a recorded result counts towards the agent's context: the message of a failure alone does not."""
+    return ok or (isinstance(result, dict) and "content" in result)
 
 
 def request_of(call: Call) -> Any:
@@ -130,9 +137,7 @@ class Effects:
                 )
             outcome = await tools.call(tool, call.arguments, run_local)
             attempts = outcome.attempts
-            if outcome.ok:
-                require_shallow(outcome.result, "$.result")
-                self._meter.add(outcome.result)
+            outcome = self._fitting(outcome)
         except Failure as failure:
             if failure.code is ErrorCode.INVALID_STATE:
                 raise
@@ -151,6 +156,19 @@ class Effects:
             )
         )
         return Result(outcome.ok, outcome.result)
+
+    def _fitting(self, outcome: ToolOutcome) -> ToolOutcome:
+        """The outcome, if it can be kept; a failure without its content, if that is what cannot. Failure otherwise."""
+        if not is_counted(outcome.ok, outcome.result):
+            return outcome
+        try:
+            require_shallow(outcome.result, "$.result")
+            self._meter.add(outcome.result)
+        except Failure:
+            if outcome.ok:
+                raise
+            return replace(outcome, result={key: outcome.result[key] for key in ("code", "message")})
+        return outcome
 
     async def _value(self, call: Call, value: float) -> Result:
         await self._effect(call, result=value)

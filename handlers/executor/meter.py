@@ -8,6 +8,7 @@ import msgspec
 
 from domain.errors import ErrorCode, Failure
 from domain.values import as_reference
+from handlers.tool_servers.results import without_binary
 
 __all__ = ["ContextMeter"]
 
@@ -17,6 +18,8 @@ _MAX_VALUE_BYTES = 8 * 1024 * 1024
 
 class ContextMeter:
     """Counts tokens as a quarter of the JSON's bytes: the usual rule of thumb for English text and code.
+
+    The bytes of images, sound and other blobs in the content of an MCP result are not counted: they are no text.
 
     A model's own count replaces it where a model was asked; this one needs no model.
     """
@@ -33,7 +36,9 @@ class ContextMeter:
             raise Failure(
                 ErrorCode.PAYLOAD_TOO_LARGE, f"the value has {size} bytes, at most {_MAX_VALUE_BYTES} can be passed on"
             )
-        tokens = -(-size // _BYTES_PER_TOKEN)
+        text = without_binary(value)
+        text_size = size if text is value else len(msgspec.json.encode(text))
+        tokens = -(-text_size // _BYTES_PER_TOKEN)
         if self.tokens + tokens > self._window:
             raise Failure(
                 ErrorCode.CONTEXT_OVERFLOW,

@@ -21,7 +21,7 @@ from domain.errors import ErrorCode, Failure
 from domain.values import require_shallow
 from handlers.channel import ChannelClosed, ProtocolError
 from handlers.executor.checks import SchemaChecks
-from handlers.executor.effects import Effects
+from handlers.executor.effects import Effects, is_counted
 from handlers.executor.heartbeat import watch_heartbeat
 from handlers.executor.inbox import Inbox, Pulse
 from handlers.executor.meter import ContextMeter
@@ -166,8 +166,11 @@ class AgentRunner:
         try:
             _require_no_doubtful_call(self._agent_id, execution, work.live)
             work.meter.tokens = 0
-            for value in (execution.input, *(entry.result for entry in execution.journal)):
-                work.meter.add(value)
+            work.meter.add(execution.input)
+            for entry in execution.journal:
+                result = await inline(self._bus, entry.result)
+                if is_counted(entry.ok, result):
+                    work.meter.add(result)
             data = {key: await inline(self._bus, value) for key, value in state.data.items()}
         except Failure as failure:
             await self._fail(execution, failure.code.value, failure.message, held=isinstance(failure, _DoubtfulCall))

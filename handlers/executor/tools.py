@@ -7,18 +7,21 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import stamina
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from domain.errors import ErrorCode, Failure
 from domain.specification import AgentSpecification, ToolServer
 from handlers.executor.checks import SchemaChecks
-from handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers
+from handlers.tool_servers import ToolFailed, ToolInfo, ToolNotRun, ToolRefused, ToolServers
 from l02.agent.protocol import ToolDescription
 
 __all__ = ["LocalToolLost", "Tool", "ToolBox", "ToolOutcome"]
 
 _FIRST_RETRY_SECONDS = 0.2
 _LONGEST_RETRY_SECONDS = 30.0
+_OTHERS_SECONDS = 5.0
+"""Once a server has the tool, the others that are starting get so long to say that they have one of that name too."""
+_SHOWN_NAMES = 50
 
 RunLocal = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
@@ -62,51 +65,68 @@ class ToolBox:
         self._slots = asyncio.Semaphore(specification.executor.max_concurrent_tools)
 
     async def find(self, name: str) -> Tool:
-        """The tool called `name`, or `server.name` where two servers have one of that name; Failure E2001 if none."""
+        """The tool of this name; Failure E2001 if there is none, or more than one.
+
+        `server.tool` asks that server alone, and one of its tools that is called just so comes first. Another name is
+        looked for at all servers side by side: one that cannot be started matters only if no other has the tool.
+        """
         if name in self._local:
             return self._local[name]
-        found: dict[str, Tool] = {}
-        known: set[str] = set(self._local)
-        for server_name, server in self._specification.tools.items():
+        servers = self._specification.tools
+        named = sorted((server for server in servers if name.startswith(f"{server}.")), key=len, reverse=True)
+        for server_name in named:
             try:
-                offered = await self._servers.tools(server)
+                offered = await self._servers.tools(servers[server_name])
             except ToolNotRun as error:
-                raise Failure(
-                    ErrorCode.TOOL_INVOCATION_FAILED, f"the tool server {server_name!r} cannot be started: {error}"
-                ) from error
-            known |= offered.keys()
+                raise _not_found(f"the tool server {server_name!r} cannot be started: {error}") from error
             for tool_name in (name, name.removeprefix(f"{server_name}.")):
                 if tool_name in offered:
-                    info = offered[tool_name]
-                    found[server_name] = Tool(tool_name, info.schema, tool_name in server.idempotent, server)
+                    return _tool(offered[tool_name], servers[server_name])
+        return await self._find_anywhere(name)
+
+    async def _find_anywhere(self, name: str) -> Tool:
+        servers = self._specification.tools
+        looks = {server: asyncio.create_task(self._servers.offered(servers[server])) for server in servers}
+        try:
+            found = await _first_found(name, looks, lambda server: self._servers.is_failing(servers[server]))
+        finally:
+            for look in looks.values():
+                look.cancel()
         if len(found) == 1:
-            return next(iter(found.values()))
+            [(server_name, info)] = found.items()
+            return _tool(info, servers[server_name])
         if found:
-            raise Failure(
-                ErrorCode.TOOL_INVOCATION_FAILED,
-                f"several servers have a tool {name!r}; say which: "
-                + ", ".join(f"{server}.{name}" for server in sorted(found)),
-            )
-        raise Failure(
-            ErrorCode.TOOL_INVOCATION_FAILED,
-            f"there is no tool {name!r}; the agent has: {', '.join(sorted(known)) or 'none'}",
-        )
+            choice = ", ".join(f"{server}.{name}" for server in sorted(found))
+            raise _not_found(f"several servers have a tool {name!r}; say which: {choice}")
+        known, failures = set(self._local), []
+        for server_name, look in looks.items():
+            if error := look.exception():
+                failures.append(f"; the tool server {server_name!r} cannot be started: {error}")
+            else:
+                known |= look.result().keys()
+        raise _not_found(f"there is no tool {name!r}; the agent has: {_listed(known)}{''.join(failures)}")
 
     async def check(self, tool: Tool, arguments: dict[str, Any]) -> None:
         """Failure E2001 if the arguments do not fit the tool's schema."""
         await self._checks.require_fit(tool.name, tool.schema, arguments)
 
     async def call(self, tool: Tool, arguments: dict[str, Any], run_local: RunLocal) -> ToolOutcome:
-        """Call it; tried again if it is idempotent, or if it did not get to run. Never raises for a tool's failure.
+        """Call it; tried again if it did not get to run, or is idempotent and its server did not answer.
 
+        Never raises for a tool's failure.
         LocalToolLost passes through: what then is to be done depends on the agent's next process.
         """
         retries = self._limits.max_tool_retries if self._limits.retry_on_tool_failure else 0
-        repeatable = (ToolFailed, ToolNotRun, TimeoutError) if tool.idempotent else (ToolNotRun,)
+
+        def is_repeatable(error: Exception) -> bool:
+            if isinstance(error, ToolRefused):  # the server is well: it would say the same again
+                return False
+            return isinstance(error, ToolNotRun) or (tool.idempotent and isinstance(error, ToolFailed | TimeoutError))
+
         attempts = 0
         try:
             async for attempt in stamina.retry_context(
-                on=repeatable,
+                on=is_repeatable,
                 attempts=retries + 1,
                 timeout=None,
                 wait_initial=_FIRST_RETRY_SECONDS,
@@ -125,7 +145,8 @@ class ToolBox:
                 attempts,
             )
         except (ToolFailed, ToolNotRun) as error:
-            return _failed(ErrorCode.TOOL_INVOCATION_FAILED, f"tool {tool.name!r} failed: {error}", attempts)
+            content = error.content if isinstance(error, ToolRefused) else UNSET
+            return _failed(ErrorCode.TOOL_INVOCATION_FAILED, f"tool {tool.name!r} failed: {error}", attempts, content)
 
     async def _call_once(self, tool: Tool, arguments: dict[str, Any], run_local: RunLocal) -> Any:
         timeout = self._limits.tool_timeout_seconds
@@ -135,5 +156,40 @@ class ToolBox:
             return await run_local(tool.name, arguments)
 
 
-def _failed(code: ErrorCode, message: str, attempts: int) -> ToolOutcome:
-    return ToolOutcome(False, {"code": code.value, "message": message}, attempts)
+async def _first_found(
+    name: str, looks: dict[str, asyncio.Task[dict[str, ToolInfo]]], is_failing: Callable[[str], bool]
+) -> dict[str, ToolInfo]:
+    """Those servers that have the tool. Once one has, the others get a moment, and those that keep failing none."""
+    deadline: float | None = None
+    loop = asyncio.get_running_loop()
+    while True:
+        found = {
+            server: look.result()[name]
+            for server, look in looks.items()
+            if look.done() and not look.exception() and name in look.result()
+        }
+        waiting = {look for server, look in looks.items() if not look.done() and not (found and is_failing(server))}
+        if found and deadline is None:
+            deadline = loop.time() + _OTHERS_SECONDS
+        if not waiting or (deadline is not None and loop.time() >= deadline):
+            return found
+        patience = None if deadline is None else deadline - loop.time()
+        await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _tool(info: ToolInfo, server: ToolServer) -> Tool:
+    return Tool(info.name, info.schema, info.name in server.idempotent, server)
+
+
+def _listed(names: set[str]) -> str:
+    shown = ", ".join(sorted(names)[:_SHOWN_NAMES]) or "none"
+    return shown if len(names) <= _SHOWN_NAMES else f"{shown} and {len(names) - _SHOWN_NAMES:,} more"
+
+
+def _not_found(message: str) -> Failure:
+    return Failure(ErrorCode.TOOL_INVOCATION_FAILED, message)
+
+
+def _failed(code: ErrorCode, message: str, attempts: int, content: Any = UNSET) -> ToolOutcome:
+    failure = {"code": code.value, "message": message}
+    return ToolOutcome(False, failure if content is UNSET else {**failure, "content": content}, attempts)

@@ -1,8 +1,4 @@
-"""Tools outside of agents: MCP servers over stdio, each in a sandbox of its own and shared by all agents of a node.
-
-The package `mcp` takes half a second and 50 MB to import, so only `connection` imports it, and only once a server is
-wanted.
-"""
+"""Tools outside of agents: MCP servers over stdio, each in a sandbox of its own and shared by all agents of a node."""
 
 from handlers.tool_servers.model import ToolFailed, ToolInfo, ToolNotRun, ToolRefused
 from handlers.tool_servers.servers import ToolServers

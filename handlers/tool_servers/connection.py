@@ -1,172 +1,100 @@
-"""One running tool server and the MCP session with it.
-
-The only file that imports `mcp`; others import this file when the first server is wanted, in a thread. The package's
-own stdio transport is not used: it gathers a line without bound, in time quadratic to its length, and cannot tell
-whether a request went out before the connection was lost.
-"""
+"""One running tool server: its process, the MCP handshake, its tools and calls of them."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
-from asyncio.subprocess import Process
-from collections import deque
 from collections.abc import Callable
-from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import anyio
-import mcp_types as mcp
-from mcp.client.session import ClientSession
-from mcp.shared.exceptions import MCPError
-from mcp.shared.message import SessionMessage
+import msgspec
+import structlog
+from msgspec import Raw, Struct
 
+from bus.cancelling import end
 from domain.specification import RuntimeClass, ToolServer
-from handlers.tool_servers.launch import CHUNK_BYTES, start, stop
-from handlers.tool_servers.model import Request, ToolFailed, ToolInfo, ToolNotRun, ToolRefused
+from handlers.tool_servers.launch import start, stop
+from handlers.tool_servers.messages import LINE_BYTES, read
+from handlers.tool_servers.model import Request, ToolFailed, ToolInfo, ToolNotRun
+from handlers.tool_servers.results import read_result
+from handlers.tool_servers.rpc import METHOD_NOT_FOUND, RequestRefused, Rpc
 
-__all__ = ["LINE_BYTES", "START_SECONDS", "Connection", "serve"]
+__all__ = ["START_SECONDS", "Connection", "serve"]
 
 START_SECONDS = 30.0
 """From the process's start to the list of its tools."""
-LINE_BYTES = 8 * 1024 * 1024
-"""The longest message of a server: half of what an agent's socket takes, as JSON may grow when it is written again."""
-UNREAD_BYTES = 1024 * 1024
-"""Answers and cancellations that a server leaves unread in its pipe beyond this are dropped; requests wait instead."""
+LIST_SECONDS = 5.0
+"""For the list of tools once more, when it has changed."""
 MAX_PAGES = 100
-_SHOWN_CHARACTERS = 100
+MAX_TOOLS = 10_000
+MAX_LIST_BYTES = 2 * LINE_BYTES
+PROTOCOL_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+"""The revisions of MCP that begin with a handshake. What they differ in is not used here."""
+
+_ANY_OBJECT = {"type": "object"}
+_FAILURES = (RequestRefused, ToolFailed, ToolNotRun, ValueError)
+_log = structlog.get_logger()
 
 
-_request: ContextVar[Request | None] = ContextVar("tool request", default=None)
+class _Initialized(Struct, frozen=True):
+    version: Any = msgspec.field(name="protocolVersion", default=None)
 
 
-class _Stream:
-    """What the MCP session expects of a stream besides its messages."""
-
-    async def aclose(self) -> None:
-        """Nothing: the process's owner closes the pipes."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
+class _Page(Struct, frozen=True):
+    tools: list[Raw] | None = None
+    next_cursor: Any = msgspec.field(name="nextCursor", default=None)
 
 
-class _Incoming(_Stream):
-    """The server's messages, until the connection is lost; `lost` then says why, and `on_lost` has been called."""
-
-    def __init__(self, process: Process, on_lost: Callable[[], None]) -> None:
-        assert process.stdout is not None
-        self.lost: str | None = None
-        self._process = process
-        self._stdout = process.stdout
-        self._on_lost = on_lost
-        self._begun = bytearray()
-        self._lines: deque[bytes] = deque()
-
-    def lose(self, reason: str) -> None:
-        """Give the connection up. The first reason counts."""
-        if self.lost is None:
-            self.lost = reason
-            self._on_lost()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def receive(self) -> SessionMessage:
-        """The next request or response. Notifications are passed over: nothing here depends on one."""
-        while self.lost is None:
-            line = await self._line()
-            if not line or line.isspace():
-                continue
-            try:
-                message = mcp.jsonrpc_message_adapter.validate_json(line, by_name=False)
-            except ValueError:
-                shown = line[: 4 * _SHOWN_CHARACTERS].decode(errors="replace")[:_SHOWN_CHARACTERS]
-                self.lose(f"wrote on its standard output what is no MCP message: {shown!r}")
-            else:
-                if not isinstance(message, mcp.JSONRPCNotification):
-                    return SessionMessage(message)
-        raise anyio.EndOfStream
-
-    async def _line(self) -> bytes:
-        """The next line without its newline; empty when the connection is lost."""
-        while not self._lines:
-            chunk = await self._stdout.read(CHUNK_BYTES)
-            if not chunk:
-                self.lose(await self._ending())
-                return b""
-            first, *others = chunk.split(b"\n")
-            self._begun += first
-            if len(self._begun) > LINE_BYTES:
-                self._begun.clear()
-                self.lose(f"wrote a message of more than {LINE_BYTES:,} bytes")
-                return b""
-            if others:
-                self._lines.append(bytes(self._begun))
-                self._lines.extend(others[:-1])
-                self._begun = bytearray(others[-1])
-        return self._lines.popleft()
-
-    async def _ending(self) -> str:
-        code = await self._process.wait()
-        return f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
-
-
-class _Outgoing(_Stream):
-    """Messages to the server. Requests wait until it has read what was written before; others never wait."""
-
-    def __init__(self, process: Process) -> None:
-        assert process.stdin is not None
-        self._stdin = process.stdin
-        self._turn = asyncio.Lock()
-
-    async def send(self, message: SessionMessage, /) -> None:
-        """Write a message; raises BrokenResourceError, as the session expects, if that is not possible any more."""
-        if isinstance(message.message, mcp.JSONRPCRequest):
-            async with self._turn:
-                try:
-                    await self._stdin.drain()
-                except OSError as error:
-                    raise anyio.BrokenResourceError from error
-                self._write(message)
-                request = _request.get()
-                if request is not None:
-                    request.sent = True
-        elif self._stdin.transport.get_write_buffer_size() <= UNREAD_BYTES:
-            self._write(message)
-
-    def _write(self, message: SessionMessage) -> None:
-        if self._stdin.is_closing():
-            raise anyio.BrokenResourceError
-        self._stdin.write(message.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+class _Listed(Struct, frozen=True):
+    name: str
+    description: Any = None
+    schema: Any = msgspec.field(name="inputSchema", default=None)
 
 
 class Connection:
-    """A server that answers. `tools` is what it offered when it started."""
+    """A server that answers."""
 
-    def __init__(self, name: str, session: ClientSession, incoming: _Incoming, tools: dict[str, ToolInfo]) -> None:
-        self.tools = tools
-        self._name = name
-        self._session = session
-        self._incoming = incoming
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+        self._tools: dict[str, ToolInfo] = {}
+        self._listed_at = -1
+        self._turn = asyncio.Lock()
 
     @property
     def lost(self) -> bool:
         """Whether the connection is of no use any more."""
-        return self._incoming.lost is not None
+        return self._rpc.lost is not None
+
+    @property
+    def noise(self) -> str:
+        """What the server wrote first that is no message, as an addition to a sentence; empty if nothing."""
+        return "" if self._rpc.noise is None else f"; it {self._rpc.noise}"
+
+    async def open(self) -> None:
+        """The handshake, and the first list of tools. Raises one of `_FAILURES`."""
+        client = {"name": "l02", "version": version("l02")}
+        offer = {"protocolVersion": PROTOCOL_VERSIONS[-1], "capabilities": {}, "clientInfo": client}
+        answer = read(await self._rpc.request("initialize", offer), _Initialized)
+        if answer.version not in PROTOCOL_VERSIONS:
+            raise ValueError(f"Unsupported protocol version from the server: {str(answer.version)[:40]}")
+        self._rpc.notify("notifications/initialized", {})
+        await self._list()
+
+    async def tools(self) -> dict[str, ToolInfo]:
+        """What the server offers at present; what it offered before, if it does not say."""
+        async with self._turn:
+            if self._listed_at != self._rpc.changes and not self.lost:
+                try:
+                    async with asyncio.timeout(LIST_SECONDS):
+                        await self._list()
+                except (TimeoutError, *_FAILURES) as error:
+                    _log.warning("a tool server does not list its tools anew", server=self._rpc.name, error=str(error))
+        return self._tools
+
+    async def _list(self) -> None:
+        self._listed_at = self._rpc.changes
+        self._tools = await _list_tools(self._rpc)
 
     async def call(self, tool: str, arguments: dict[str, Any], request: Request) -> Any:
         """Call a tool; `request.sent` tells also a caller who gives up waiting whether it may have run.
@@ -174,26 +102,14 @@ class Connection:
         The result is not checked against the tool's output schema: a schema can make a check arbitrarily slow, and
         this runs on the node's event loop. Raises ToolNotRun and ToolFailed; ToolRefused if the server is well.
         """
-        message = mcp.CallToolRequest(params=mcp.CallToolRequestParams(name=tool, arguments=arguments))
-        token = _request.set(request)
         try:
-            result = await self._session.send_request(message, mcp.CallToolResult)
-        except MCPError as error:
-            if not request.sent:
-                raise ToolNotRun(f"{self._name} {self._incoming.lost or 'closed its standard input'}") from error
-            if error.code == mcp.CONNECTION_CLOSED and self._incoming.lost is not None:
-                raise ToolFailed(f"{self._name} {self._incoming.lost} before it answered") from error
-            raise ToolRefused(error.message) from error
+            result = await self._rpc.request("tools/call", {"name": tool, "arguments": arguments}, request)
+        except RequestRefused as refused:
+            raise refused.refusal from refused
+        try:
+            return read_result(result)
         except ValueError as error:
-            if not request.sent:
-                raise ToolFailed(f"the arguments cannot be written as JSON: {error}") from error
-            raise ToolFailed(f"{self._name} answered with what is no result of a tool: {error}") from error
-        finally:
-            _request.reset(token)
-        if result.is_error:
-            texts = [block.text for block in result.content if isinstance(block, mcp.TextContent)]
-            raise ToolRefused("\n".join(texts) or "the tool failed without a message")
-        return _value(result)
+            raise ToolFailed(f"{self._rpc.name} answered with what is no result of a tool: {error}") from error
 
 
 async def serve(
@@ -202,72 +118,76 @@ async def serve(
     scratch: Path,
     log: Path,
     ready: asyncio.Future[Connection | ToolNotRun],
-    on_lost: Callable[[], None],
+    on_lost: Callable[[str], None],
 ) -> None:
     """Run one server until the connection with it is lost or this is cancelled; it is gone when this returns.
 
-    `ready` is given the connection, or why there is none. `on_lost` is called once if the server fails, in the
-    handshake or later. Raises ToolNotRun if there is not even a process.
+    `ready` is given the connection, or why there is none. `on_lost` is called once, with the reason, if the server
+    fails, in the handshake or later. Raises ToolNotRun if there is not even a process.
     """
     process = await start(server, runtime_class, scratch, log)
-    name = f"the tool server {server.command[0]!r}"
     over = asyncio.Event()
 
-    def lost() -> None:
-        on_lost()
+    def lost(reason: str) -> None:
+        on_lost(reason)
         over.set()
 
-    incoming = _Incoming(process, lost)
-    client = mcp.Implementation(name="l02", version=version("l02"))
+    rpc = Rpc(process, f"the tool server {server.command[0]!r}", lost)
     try:
-        async with ClientSession(incoming, _Outgoing(process), client_info=client) as session:
-            try:
-                tools = await _handshake(session, incoming)
-                if incoming.lost is None:
-                    ready.set_result(Connection(name, session, incoming, tools))
-                else:
-                    ready.set_result(ToolNotRun(f"{name} {incoming.lost}; it logs to {log}"))
-                await over.wait()
-            finally:
-                incoming.lost = incoming.lost or "was stopped"
+        reading = asyncio.create_task(rpc.read())
+        try:
+            ready.set_result(await _open(rpc, log))
+            await over.wait()
+        finally:
+            rpc.close("was stopped")
+            await end(reading)
     finally:
         await stop(process, at_once=over.is_set())
 
 
-async def _handshake(session: ClientSession, incoming: _Incoming) -> dict[str, ToolInfo]:
+async def _open(rpc: Rpc, log: Path) -> Connection | ToolNotRun:
+    connection = Connection(rpc)
     try:
         async with asyncio.timeout(START_SECONDS):
-            await session.initialize()
-            return await _list_tools(session)
+            await connection.open()
     except TimeoutError:
-        incoming.lose(f"did not answer the MCP handshake within {START_SECONDS:g} s")
-    except (MCPError, RuntimeError, ValueError) as error:
-        incoming.lose(f"failed in the MCP handshake: {error}")
-    return {}
+        rpc.lose(f"did not answer the MCP handshake within {START_SECONDS:g} s{connection.noise}")
+    except _FAILURES as error:
+        rpc.lose(f"failed in the MCP handshake: {error}")
+    return connection if rpc.lost is None else ToolNotRun(f"{rpc.name} {rpc.lost}; it logs to {log}")
 
 
-async def _list_tools(session: ClientSession) -> dict[str, ToolInfo]:
+async def _list_tools(rpc: Rpc) -> dict[str, ToolInfo]:
     tools: dict[str, ToolInfo] = {}
     cursor: str | None = None
+    size = 0
     for _ in range(MAX_PAGES):
-        page = await session.list_tools(params=mcp.PaginatedRequestParams(cursor=cursor) if cursor else None)
-        for tool in page.tools:
-            tools[tool.name] = ToolInfo(tool.name, tool.description or "", tool.input_schema)
-        cursor = page.next_cursor
+        try:
+            raw = await rpc.request("tools/list", {} if cursor is None else {"cursor": cursor})
+        except RequestRefused as refused:
+            if refused.code == METHOD_NOT_FOUND:
+                return tools  # a server of other things
+            raise
+        size += len(bytes(raw))
+        page = read(raw, _Page)
+        for entry in page.tools or []:
+            tool = _tool(entry)
+            if tool is not None:
+                tools[tool.name] = tool
+        if len(tools) > MAX_TOOLS or size > MAX_LIST_BYTES:
+            raise ValueError(f"its list of tools has more than {MAX_TOOLS:,} entries or {MAX_LIST_BYTES:,} bytes")
+        cursor = page.next_cursor if isinstance(page.next_cursor, str) else None
         if not cursor:
             return tools
     raise ValueError(f"its list of tools has more than {MAX_PAGES} pages")
 
 
-def _value(result: mcp.CallToolResult) -> Any:
-    if result.structured_content is not None:
-        return result.structured_content
-    blocks = [
-        block.text
-        if isinstance(block, mcp.TextContent)
-        else block.model_dump(mode="json", by_alias=True, exclude_none=True)
-        for block in result.content
-    ]
-    if len(blocks) > 1:
-        return blocks
-    return blocks[0] if blocks else None
+def _tool(entry: Raw) -> ToolInfo | None:
+    """A tool; what is none is passed over, so that the others are there. Without a schema it takes any object."""
+    try:
+        listed = read(entry, _Listed)
+    except ValueError:
+        return None
+    description = listed.description if isinstance(listed.description, str) else ""
+    schema = listed.schema if isinstance(listed.schema, dict) and listed.schema else _ANY_OBJECT
+    return ToolInfo(listed.name, description, schema)

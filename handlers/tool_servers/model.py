@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 __all__ = ["Request", "ToolFailed", "ToolInfo", "ToolNotRun", "ToolRefused"]
 
@@ -26,7 +26,11 @@ class ToolFailed(Exception):
 
 
 class ToolRefused(ToolFailed):
-    """The server is well, and answered the call with an error."""
+    """The server is well, and answered the call with an error; `content` is all of it, if its message is not."""
+
+    def __init__(self, message: str, content: Any | UnsetType = UNSET) -> None:
+        super().__init__(message)
+        self.content = content
 
 
 class Request:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import structlog
 
 from domain.specification import RuntimeClass, ToolServer
+from handlers.tool_servers.connection import Connection, serve
 from handlers.tool_servers.launch import name_of, specification_key
 from handlers.tool_servers.model import Request, ToolInfo, ToolNotRun
-
-if TYPE_CHECKING:
-    from handlers.tool_servers.connection import Connection
 
 __all__ = ["ToolServers"]
 
@@ -27,6 +24,8 @@ IDLE_SECONDS = 60.0
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0
 """The delays before a server that has failed is started anew double from the first to this; an answer resets them."""
+SHORT_DELAY_SECONDS = 2.0
+"""A delay that somebody who only looks for a tool waits for."""
 
 _log = structlog.get_logger()
 
@@ -54,12 +53,14 @@ class _Shared:
         self.users = 0
         self.retirement: asyncio.TimerHandle | None = None
         self.instance: _Instance | None = None
+        self.failure: str | None = None
         self._failures = 0
         self._not_before = 0.0
 
-    def failed(self, instance: _Instance) -> None:
+    def failed(self, instance: _Instance, reason: str) -> None:
         """Take note that a process did not start or was lost."""
         instance.over = True
+        self.failure = reason
         self._failures += 1
         delay = min(FIRST_DELAY_SECONDS * 2 ** min(self._failures - 1, 16), LONGEST_DELAY_SECONDS)
         self._not_before = asyncio.get_running_loop().time() + delay
@@ -67,6 +68,7 @@ class _Shared:
     def answered(self) -> None:
         """Take note that the server works."""
         self._failures = 0
+        self.failure = None
 
     @property
     def delay(self) -> float:
@@ -135,21 +137,32 @@ class ToolServers:
         shared = self._shared.get(specification_key(server))
         if shared is not None and shared.instance is not None and not shared.instance.over:
             shared.stop()
-            shared.failed(shared.instance)
+            shared.failed(shared.instance, "was stopped")
 
     async def tools(self, server: ToolServer) -> dict[str, ToolInfo]:
-        """The tools by name, as the server listed them when it started; it is started if it does not run.
+        """The tools by name, as the server lists them at present; it is started if it does not run.
 
         Takes a minute at most. Raises ToolNotRun if the server cannot be started.
         """
         with self._using(server) as shared:
-            return (await self._connection(shared)).tools
+            return await (await self._connection(shared)).tools()
+
+    async def offered(self, server: ToolServer) -> dict[str, ToolInfo]:
+        """`tools`, unless the server has failed and may not be started again soon: then ToolNotRun says how."""
+        with self._using(server) as shared:
+            if shared.delay > SHORT_DELAY_SECONDS:
+                raise ToolNotRun(f"{shared.failure}; it may be started again in {shared.delay:.0f} s")
+            return await (await self._connection(shared)).tools()
+
+    def is_failing(self, server: ToolServer) -> bool:
+        """Whether the server has failed since it answered last."""
+        shared = self._shared.get(specification_key(server))
+        return shared is not None and shared.failure is not None
 
     async def call(self, server: ToolServer, tool: str, arguments: dict[str, Any], *, timeout: float) -> Any:
         """Call a tool and return its result as a JSON value, within `timeout` seconds, the server's start included.
 
-        The value is the result's structured content if there is any. Otherwise each block of text counts as its
-        string and each other block as its JSON object; one block is the value, several are a list, none is None.
+        How the result becomes a value, `results` says.
 
         Raises ToolNotRun if the server cannot be started or was lost before the request went out (also when the time
         ran out by then), ToolFailed if the tool failed or the server broke down while it ran, TimeoutError if there
@@ -158,6 +171,7 @@ class ToolServers:
         """
         with self._using(server) as shared:
             request = Request()
+            connection: Connection | None = None
             try:
                 async with asyncio.timeout(timeout):
                     connection = await self._connection(shared)
@@ -168,7 +182,8 @@ class ToolServers:
                             shared.answered()
             except TimeoutError:
                 if request.sent:
-                    raise TimeoutError(f"{tool} did not answer within {timeout:g} s") from None
+                    assert connection is not None
+                    raise TimeoutError(f"{tool} did not answer within {timeout:g} s{connection.noise}") from None
                 raise ToolNotRun(f"the tool server {server.command[0]!r} was not ready within {timeout:g} s") from None
 
     @contextmanager
@@ -218,19 +233,27 @@ class ToolServers:
     async def _run(self, shared: _Shared, instance: _Instance) -> None:
         outcome = _stopped(shared.server)
         scratch: Path | None = None
+
+        def lost(reason: str) -> None:
+            shared.failed(instance, reason)
+
         try:
             await asyncio.sleep(shared.delay)
-            connection = await asyncio.to_thread(importlib.import_module, "handlers.tool_servers.connection")
             scratch = Path(tempfile.mkdtemp(prefix=f"{shared.name}-", dir=self._scratch_root))
             log = self._log_dir / f"{shared.name}.log"
-            await connection.serve(
-                shared.server, self._runtime_class, scratch, log, instance.ready, lambda: shared.failed(instance)
+            await serve(
+                shared.server,
+                self._runtime_class,
+                scratch,
+                log,
+                instance.ready,
+                lambda reason: shared.failed(instance, reason),
             )
         except Exception as error:  # one server's failure, whatever it is, must not end the others
             _log.warning("tool server failed", server=shared.name, error=str(error))
             outcome = ToolNotRun(f"the tool server {shared.server.command[0]!r} cannot be started: {error}")
             if not instance.over:
-                shared.failed(instance)
+                shared.failed(instance, str(error))
         finally:
             instance.settle(outcome)
             if scratch is not None:

@@ -18,14 +18,15 @@ class ToolError(Exception):
     """A call failed. It can be caught; not caught, it fails the execution with its code.
 
     `code` and `name` are those of the catalogue of errors (`E2001`, `TOOL_INVOCATION_FAILED`), `message` says
-    what happened.
+    what happened. `content` is all that a tool server said, a JSON value, if that is more than the message.
     """
 
-    def __init__(self, code: str, name: str, message: str) -> None:
+    def __init__(self, code: str, name: str, message: str, content: Any = None) -> None:
         super().__init__(f"{code} {name}: {message}")
         self.code = code
         self.name = name
         self.message = message
+        self.content = content
 
 
 class Effects(Protocol):

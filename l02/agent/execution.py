@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
+from msgspec import UNSET
+
 from l02.agent.context import Context, ToolError
 from l02.agent.definition import Agent, Handler
 from l02.agent.protocol import (
@@ -170,7 +172,9 @@ class Execution:
         if waiting.done():  # the handler gave up waiting for it
             return
         if isinstance(message.error, CallError):
-            waiting.set_exception(ToolError(message.error.code, message.error.name, message.error.message))
+            error = message.error
+            content = None if error.content is UNSET else error.content
+            waiting.set_exception(ToolError(error.code, error.name, error.message, content))
         else:
             waiting.set_result(message.result)
 

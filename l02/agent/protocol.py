@@ -176,11 +176,15 @@ class Execute(_Message, frozen=True, tag="execute"):
 
 
 class CallError(msgspec.Struct, frozen=True):
-    """Why a call failed: code and name from the catalogue of errors, and a message for a person."""
+    """Why a call failed: code and name from the catalogue of errors, and a message for a person.
+
+    `content` is all that a tool server's error held, if the message does not say it (`docs/tools.md`).
+    """
 
     code: str
     name: str
     message: str
+    content: Any = UNSET
 
 
 class Answer(_Message, frozen=True, tag="answer"):

@@ -124,7 +124,7 @@ class _FakeNode:
             answer = Answer(call.execution_id, call.call, True, result=result)
         except Exception as error:
             failed = error if isinstance(error, ToolError) else _failed(f"{type(error).__name__}: {error}")
-            failure = CallError(failed.code, failed.name, failed.message)
+            failure = CallError(failed.code, failed.name, failed.message, failed.content)
             answer = Answer(call.execution_id, call.call, False, error=failure)
         self.execution.answer(answer)
 

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 NAMES = ("echo", "garbage", "huge", "wrong", "error", "leave", "chatter", "deaf", "strict")
+later: list[tuple[int, str]] = []
 
 
 def write(message: Any) -> None:
@@ -23,9 +24,20 @@ def huge() -> None:
     os.write(1, b"\n")
 
 
+def answer_later() -> None:
+    for number, text in later:
+        write({"id": number, "result": {"content": [{"type": "text", "text": text}]}})
+    later.clear()
+
+
 def call(number: int, name: str, arguments: dict[str, Any]) -> None:
-    if name == "garbage":
-        print("Traceback (most recent call last):", flush=True)
+    if name == "later":
+        later.append((number, arguments["text"]))
+    elif name == "too long":
+        answer: dict[str, Any] = {"result": {"content": [{"type": "text", "text": "x" * 9_000_000}]}, "jsonrpc": "2.0"}
+        answer = {**answer, "id": number} if arguments["order"] == "id last" else {"id": number, **answer}
+        print(json.dumps(answer), flush=True)
+        answer_later()
     elif name == "huge":
         huge()
     elif name == "wrong":
@@ -37,6 +49,11 @@ def call(number: int, name: str, arguments: dict[str, Any]) -> None:
     elif name == "deaf":
         time.sleep(600)
     else:
+        if name == "garbage":
+            print("Traceback (most recent call last):", flush=True)
+            answer_later()
+        if name == "how many wait":
+            arguments = {"text": str(len(later))}
         if name == "chatter":
             for n in range(20_000):
                 write({"method": "notifications/message", "params": {"level": "info", "data": n}})
