@@ -23,7 +23,7 @@ from bus.pull import delivery_of
 from bus.reader import read_stream
 from bus.retries import answer_retries
 from bus.streams import EVENTS_STREAM
-from bus.subjects import events_filter
+from bus.subjects import AggregateId, events_filter
 from domain.aggregates import EVENT_TYPES
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import is_id
@@ -51,7 +51,7 @@ class OutcomeAnnouncer:
         self._bus = bus
         self._partitions = partitions
         self._tasks = tasks
-        self._announced: OrderedDict[str, asyncio.Task[str | None]] = OrderedDict()
+        self._announced: OrderedDict[tuple[AggregateId, str], asyncio.Task[str | None]] = OrderedDict()
 
     def announce(self, recorded: RecordedEvent) -> None:
         """Say the outcome of the commands that this event completes."""
@@ -61,9 +61,10 @@ class OutcomeAnnouncer:
         saying = []
         # What is no id is no command's, so nobody waits for it.
         for command_id in filter(is_id, getattr(recorded.event, "completes", ())):
-            said = self._announced.get(command_id)
+            key = (recorded.aggregate, command_id)
+            said = self._announced.get(key)
             if said is None or (said.done() and not said.cancelled() and said.result() is not None):
-                said = self._announced[command_id] = self._tasks.create_task(self._say(recorded, command_id))
+                said = self._announced[key] = self._tasks.create_task(self._say(recorded, command_id))
             saying.append(said)
         while len(self._announced) > _REMEMBERED and next(iter(self._announced.values())).done():
             self._announced.popitem(last=False)
@@ -112,7 +113,8 @@ class OutcomeAnnouncer:
         """Why it cannot be said, if it cannot. It is one command's matter, and so raises nothing."""
 
         async def say() -> None:
-            await publish_outcome(self._bus, await completed(self._bus, recorded, command_id))
+            sequence = self._bus.claimed.get(command_id, 0)
+            await publish_outcome(self._bus, await completed(self._bus, recorded, command_id), sequence)
 
         return await _patiently(say)
 

@@ -15,17 +15,18 @@ from typing import Any
 import structlog
 from nats.aio.msg import Msg
 
+from bus.command_ids import CommandIdReused, claim_id
 from bus.connection import Bus
 from bus.dead_letters import park
-from bus.outcomes import Outcome, completed, failed, publish_outcome, said_outcome
+from bus.outcomes import Outcome, completed, failed, publish_outcome, said_outcome, say_beside
 from bus.partitions import COMMAND_PARTITIONS, Partition, Partitions, command_partition
 from bus.passing import is_passing
-from bus.pull import delivery_of
+from bus.pull import delivery_of, stored_at
 from bus.reader import read_stream
-from bus.repository import CommandIdReused, Decision, EventStoreSilent, Repository
+from bus.repository import Decision, EventStoreSilent, Repository
 from bus.streams import COMMANDS_STREAM
 from bus.subjects import COMMANDS, parse_command_subject
-from bus.wire import Incoming, command_id_of, read_command
+from bus.wire import Incoming, command_id_of, content_of, read_command
 from domain.agent.outcome import result_of
 from domain.errors import ErrorCode, Failure
 from domain.message import Event
@@ -129,24 +130,40 @@ class CommandProcessor:
     async def _is_answered(self, message: Msg, sequence: int) -> bool:
         """Whether this very message was: a refusal must not be decided again when it is delivered again."""
         with suppress(Failure):
-            said = await said_outcome(self._bus, command_id_of(message.headers or {}, _made_up_id(sequence)))
+            said = await said_outcome(self._bus, _id_of(message))
             return said is not None and said.outcome is not None and said.command_sequence == sequence
         return False
 
     async def _process(self, message: Msg, sequence: int) -> None:
+        try:
+            command_id = _id_of(message)
+        except Failure as failure:
+            await self._park(message, failure)  # nobody can be told
+            return
+        read = self._read_command(message, command_id)
+        try:
+            if command_id_of(message.headers or {}, ""):  # one that was made up is nobody else's
+                content = content_of(message.subject, message.data) if isinstance(read, Failure) else read.content
+                await claim_id(self._bus, command_id, content, sequence)
+            if isinstance(read, Failure):
+                await self._refuse(message, sequence, read)
+            else:
+                await self._decide(read, message, sequence)
+        except CommandIdReused as reused:
+            await self._park(message, reused)
+            await say_beside(self._bus, failed(command_id, reused, _addressee(message)), sequence)
+
+    def _read_command(self, message: Msg, command_id: str) -> Incoming | Failure:
+        address = parse_command_subject(message.subject)
+        if address is None:
+            return Failure(
+                ErrorCode.COMMAND_INVALID, "publish commands on l02.cmd.<aggregate>.<id>.<verb>; ids have no dots"
+            )
         headers = message.headers or {}
         try:
-            command_id = command_id_of(headers, _made_up_id(sequence))
-            address = parse_command_subject(message.subject)
-            if address is None:
-                raise Failure(
-                    ErrorCode.COMMAND_INVALID, "publish commands on l02.cmd.<aggregate>.<id>.<verb>; ids have no dots"
-                )
-            incoming = read_command(address, message.data, headers, command_id=command_id, node_id=self._node_id)
+            return read_command(address, message.data, headers, command_id=command_id, node_id=self._node_id)
         except Failure as failure:
-            await self._refuse(message, sequence, failure)
-            return
-        await self._decide(incoming, message, sequence)
+            return failure
 
     async def _decide(self, incoming: Incoming, message: Msg, sequence: int) -> None:
         repository = self._repositories[incoming.aggregate.kind]
@@ -157,12 +174,8 @@ class CommandProcessor:
                 incoming.metadata,
                 expected_version=incoming.command.expected_version,
             )
-        except EventStoreSilent:
+        except (EventStoreSilent, CommandIdReused):
             raise
-        except CommandIdReused as failure:
-            # The id belongs to another command, whose outcome must not be mixed up with this refusal.
-            await self._park(message, failure)
-            return
         except Failure as failure:
             await publish_outcome(self._bus, failed(incoming.command_id, failure, str(incoming.aggregate)), sequence)
             return
@@ -174,8 +187,7 @@ class CommandProcessor:
         """Park a message and say so to its sender, if it has given an id that can be answered."""
         await self._park(message, failure)
         with suppress(Failure):
-            command_id = command_id_of(message.headers or {}, _made_up_id(sequence))
-            await publish_outcome(self._bus, failed(command_id, failure), sequence)
+            await publish_outcome(self._bus, failed(_id_of(message), failure), sequence)
 
     async def _outcome(self, repository: Repository[Any], incoming: Incoming, decision: Decision) -> Outcome | None:
         """What to say now; None if an event to come completes the command."""
@@ -198,8 +210,15 @@ class CommandProcessor:
         await park(self._bus, message, consumer=CONSUMER, code=failure.code.value, reason=failure.message)
 
 
-def _made_up_id(sequence: int) -> str:
-    return f"command-{sequence}"
+def _id_of(message: Msg) -> str:
+    """Its sender's id for it; else one that comes out the same at each delivery, and that nobody can take before."""
+    made_up = f"command-{delivery_of(message).stream_sequence}-{stored_at(message)}"
+    return command_id_of(message.headers or {}, made_up)
+
+
+def _addressee(message: Msg) -> str | None:
+    address = parse_command_subject(message.subject)
+    return None if address is None else str(address.aggregate)
 
 
 def _decided(incoming: Incoming, version: int, events: Sequence[Event]) -> Outcome:

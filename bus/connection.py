@@ -53,6 +53,8 @@ class Bus:
         self.jetstream: JetStreamContext = client.jetstream(timeout=_JETSTREAM_SECONDS)
         self.requests = Requests(client)
         self.tally = Tally()
+        self.claimed: dict[str, int] = {}
+        """The newest command ids that were claimed here, with the stream sequence of their command."""
         self._group_commits: dict[str, GroupCommit] = {}
         self._on_reconnect: set[Callable[[], None]] = set()
         self._on_disconnect: set[Callable[[], None]] = {self.requests.connection_lost}

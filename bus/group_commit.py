@@ -12,11 +12,12 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine, Hashable, Sequence
 
+from msgspec.structs import replace
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 from nats.js.errors import APIError
 
-from bus.requests import Message, Requests
+from bus.requests import Message, PubAck, Requests
 
 __all__ = ["UNEXPECTED_CODES", "GroupCommit", "GroupCommitClosed"]
 
@@ -47,11 +48,11 @@ class _Unit:
         self.key = key
         self.messages = messages
         self.size = sum(len(payload) for _, payload, _ in messages)
-        self.stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.stored: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
 
-    def accept(self, sequence: int) -> None:
+    def accept(self, ack: PubAck) -> None:
         if not self.stored.done():
-            self.stored.set_result(sequence)
+            self.stored.set_result(ack)
 
     def reject(self, error: Exception) -> None:
         if not self.stored.done():
@@ -77,6 +78,10 @@ class GroupCommit:
         last message. Raises as `Requests.publish`, or GroupCommitClosed. If the caller is cancelled, they may be
         stored or not.
         """
+        return (await self.acknowledged(key, messages)).seq
+
+    async def acknowledged(self, key: Hashable, messages: Sequence[Message]) -> PubAck:
+        """The same, for who asks also whether the last message's id was repeated, so that it was not stored again."""
         if self._closed:
             raise GroupCommitClosed
         unit = _Unit(key, messages)
@@ -162,7 +167,7 @@ class GroupCommit:
     async def _settle(self, batch: list[_Unit]) -> None:
         messages = [message for unit in batch for message in unit.messages]
         try:
-            sequence = (await self._requests.publish_together(messages, timeout=_ACK_SECONDS)).seq
+            ack = await self._requests.publish_together(messages, timeout=_ACK_SECONDS)
         except Exception as error:
             if len(batch) > 1 and _is_one_units_fault(error):
                 for begin in range(0, len(batch), _SINGLES_IN_FLIGHT):
@@ -177,8 +182,8 @@ class GroupCommit:
                 unit.reject(GroupCommitClosed())
             raise
         for unit in reversed(batch):
-            unit.accept(sequence)
-            sequence -= len(unit.messages)
+            unit.accept(ack)
+            ack = replace(ack, seq=ack.seq - len(unit.messages))
 
 
 def _is_one_units_fault(error: Exception) -> bool:

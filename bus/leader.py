@@ -17,7 +17,7 @@ from nats.js.errors import APIError
 
 from bus.connection import API_SECONDS, Bus, JetStreamNotReady
 
-__all__ = ["StoredMessage", "StreamStanding", "message_from_leader", "standing_of"]
+__all__ = ["StoredMessage", "StreamStanding", "last_on", "message_from_leader", "standing_of"]
 
 _NO_MESSAGE = 10037
 _LEASE_NANOSECONDS = 3_500_000_000
@@ -83,6 +83,19 @@ async def standing_of(
             raise JetStreamNotReady(f"stream {stream}: {info['cluster'].get('leader')} has lost its followers")
     state = info["state"]
     return StreamStanding(replicas, int(state["last_seq"]), sum((state.get("subjects") or {}).values()))
+
+
+async def last_on(bus: Bus, stream: str, subject: str) -> StoredMessage | None:
+    """The last message on a subject, as the leader has it, who also says whether there must be one.
+
+    Raises APIError, JetStreamNotReady, and as `Bus.api`.
+    """
+    if not (await standing_of(bus, stream, subject)).messages:
+        return None
+    message = await message_from_leader(bus, stream, {"last_by_subj": subject})
+    if message is None:
+        raise JetStreamNotReady(f"what is on {subject} is stored; the leader changes")
+    return message
 
 
 def _parse_headers(raw: bytes) -> dict[str, str]:

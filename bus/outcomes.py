@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import chain, repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -17,18 +17,19 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from bus.codec import RecordedEvent
-from bus.connection import Bus, JetStreamNotReady
+from bus.connection import Bus
 from bus.group_commit import UNEXPECTED_CODES
-from bus.leader import message_from_leader, standing_of
+from bus.leader import last_on
 from bus.listening import listen
 from bus.objects import inline
 from bus.streams import OUTCOMES_STREAM
-from bus.subjects import outcome_subject
+from bus.subjects import outcome_subject, refusal_subject
 from domain.agent.outcome import failure_of, result_of
 from domain.errors import ErrorCode, Failure, OwnError, error_code
 from domain.values import as_reference
 
 __all__ = [
+    "COMMAND_SEQUENCE_HEADER",
     "ErrorBody",
     "Outcome",
     "OutcomeWaiter",
@@ -38,10 +39,12 @@ __all__ = [
     "outcome_waiter",
     "publish_outcome",
     "said_outcome",
+    "say_beside",
 ]
 
 _INLINE_OUTPUT_BYTES = 1024 * 1024
-_COMMAND_SEQUENCE_HEADER = "L02-Command-Sequence"
+COMMAND_SEQUENCE_HEADER = "L02-Command-Sequence"
+_EXPECTED_HEADER = "Nats-Expected-Last-Subject-Sequence"
 _SEQUENCE = re.compile("[0-9]{1,20}")
 # How long an outcome is listened for before the stream is asked; a repeated command's has long been said.
 _LISTEN_SECONDS = (0.25, 0.5, 1.0, 2.0)
@@ -85,6 +88,8 @@ class Said(NamedTuple):
     command_sequence: int
     sequence: int
 
+
+T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Outcome)
@@ -151,10 +156,7 @@ async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0)
     subject, raw = outcome_subject(outcome.command_id), _encoder.encode(outcome)
     expected = 0
     while True:
-        headers = {
-            "Nats-Expected-Last-Subject-Sequence": str(expected),
-            _COMMAND_SEQUENCE_HEADER: str(command_sequence),
-        }
+        headers = {_EXPECTED_HEADER: str(expected), COMMAND_SEQUENCE_HEADER: str(command_sequence)}
         try:
             await bus.together(OUTCOMES_STREAM).store(outcome.command_id, [(subject, raw, headers)])
             bus.tally.outcomes["ok" if outcome.error is UNSET else outcome.error.code] += 1
@@ -163,26 +165,46 @@ async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0)
             if error.err_code not in UNEXPECTED_CODES:
                 raise
         said = await said_outcome(bus, outcome.command_id)
-        if said is not None and said.outcome is not None:
-            tried_again = not outcome.is_refusal or command_sequence > said.command_sequence
-            if not (said.outcome.is_refusal and tried_again):
-                return
+        if said is not None and not _gives_way(said, outcome, command_sequence):
+            return
         expected = said.sequence if said is not None else 0
 
 
+def _gives_way(said: Said, outcome: Outcome, command_sequence: int) -> bool:
+    if said.outcome is None:
+        return True
+    if said.outcome.is_refusal:
+        return not outcome.is_refusal or command_sequence > said.command_sequence
+    # An id is claimed for an hour; a command that takes longer may find that another has had it since.
+    return not outcome.is_refusal and said.outcome.subject != outcome.subject
+
+
+async def say_beside(bus: Bus, refusal: Outcome, command_sequence: int) -> None:
+    """Say to whoever sent a command under the id of another that it is refused.
+
+    It is kept on a subject of its own. On the outcome's subject it is heard, and not kept: there stands what became of
+    the command that the id belongs to.
+    """
+    raw, headers = _encoder.encode(refusal), {COMMAND_SEQUENCE_HEADER: str(command_sequence)}
+    await bus.publish(refusal_subject(refusal.command_id, command_sequence), raw, headers)
+    await bus.client.publish(
+        outcome_subject(refusal.command_id), raw, headers=headers | {"Nats-Expected-Stream": "none: heard, not kept"}
+    )
+    bus.tally.outcomes["" if refusal.error is UNSET else refusal.error.code] += 1
+
+
 async def said_outcome(bus: Bus, command_id: str) -> Said | None:
-    """The outcome that was said, if it was in the last hour."""
-    subject = outcome_subject(command_id)
-    if not (await standing_of(bus, OUTCOMES_STREAM, subject)).messages:
-        return None
-    message = await message_from_leader(bus, OUTCOMES_STREAM, {"last_by_subj": subject})
-    if message is None:
-        raise JetStreamNotReady(f"the outcome of {command_id} is stored; the leader changes")
-    return _said(message.data, message.headers, message.sequence)
+    """The outcome of the command that the id belongs to, if it was said in the last hour."""
+    return await _said_on(bus, outcome_subject(command_id))
+
+
+async def _said_on(bus: Bus, subject: str) -> Said | None:
+    message = await last_on(bus, OUTCOMES_STREAM, subject)
+    return None if message is None else _said(message.data, message.headers, message.sequence)
 
 
 def _said(raw: bytes, headers: Mapping[str, str], sequence: int = 0) -> Said:
-    number = headers.get(_COMMAND_SEQUENCE_HEADER, "")
+    number = headers.get(COMMAND_SEQUENCE_HEADER, "")
     try:
         outcome = decode_outcome(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -207,10 +229,11 @@ class OutcomeWaiter:
         """What was heard on the outcome's subject."""
         self._heard.put_nowait(message)
 
-    async def wait(self, command_sequence: int = 0) -> Outcome:
+    async def wait(self, command_sequence: int, is_same: Callable[[Outcome, int], Awaitable[bool]]) -> Outcome:
         """The outcome, whenever it comes. A server's restart in between loses nothing: the stream is asked too.
 
-        A refusal that was said for a message before `command_sequence` is not what is waited for.
+        What was said for another command than that with the stream sequence `command_sequence` counts if `is_same` says
+        so of it and of the other's sequence (0: unknown). A refusal of an earlier one does not: it is tried again.
         """
         timeouts = chain(_LISTEN_SECONDS, repeat(_LISTEN_ON_SECONDS))
         while True:
@@ -219,19 +242,28 @@ class OutcomeWaiter:
                     message = await self._heard.get()
                 said: Said | None = _said(message.data, message.headers or {})
             except TimeoutError:
-                said = await self._asked()
+                said = await _unless_away(self._asked(command_sequence), None)
             if said is None or said.outcome is None:
                 continue
-            if not (said.outcome.is_refusal and said.command_sequence < command_sequence):
+            if said.command_sequence == command_sequence:
+                return said.outcome
+            too_early = said.outcome.is_refusal and said.command_sequence < command_sequence
+            if not too_early and await _unless_away(is_same(said.outcome, said.command_sequence), False):
                 return said.outcome
 
-    async def _asked(self) -> Said | None:
-        try:
-            return await said_outcome(self._bus, self._command_id)
-        except ConnectionClosedError:
-            raise
-        except (NatsError, TimeoutError):
-            return None
+    async def _asked(self, command_sequence: int) -> Said | None:
+        refused = await _said_on(self._bus, refusal_subject(self._command_id, command_sequence))
+        return refused or await said_outcome(self._bus, self._command_id)
+
+
+async def _unless_away(answer: Awaitable[T], otherwise: T) -> T:
+    """An answer of the server; `otherwise` while it is away: it will be asked again."""
+    try:
+        return await answer
+    except ConnectionClosedError:
+        raise
+    except (NatsError, TimeoutError):
+        return otherwise
 
 
 @asynccontextmanager

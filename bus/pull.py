@@ -33,6 +33,7 @@ __all__ = [
     "delivery_of",
     "forward_reading",
     "pull",
+    "stored_at",
 ]
 
 _log = structlog.get_logger()
@@ -230,9 +231,18 @@ async def consumer_info(bus: Bus, stream: str, name: str) -> dict[str, Any] | No
 def delivery_of(message: Msg) -> Delivery:
     """What a consumer's message says in its reply subject; nats-py's own reading of it costs five times as much."""
     # $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<times>.<stream sequence>.<consumer sequence>.<time>.<pending>
+    tokens = _tokens(message)
+    return Delivery(int(tokens[3]), tokens[1], int(tokens[4]))
+
+
+def stored_at(message: Msg) -> int:
+    """When a consumer's message was stored: nanoseconds since 1970, by the server's clock."""
+    return int(_tokens(message)[5])
+
+
+def _tokens(message: Msg) -> list[str]:
     tokens = message.reply.split(".")
-    first = 2 if len(tokens) == _SHORT_REPLY_TOKENS else 4
-    return Delivery(int(tokens[first + 3]), tokens[first + 1], int(tokens[first + 4]))
+    return tokens[2:] if len(tokens) == _SHORT_REPLY_TOKENS else tokens[4:]
 
 
 def forward_reading(after: int, filters: Sequence[str]) -> dict[str, Any]:

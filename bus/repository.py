@@ -21,6 +21,7 @@ import structlog
 from nats.errors import Error as NatsError
 
 from bus.codec import Metadata, RecordedEvent, encode_event
+from bus.command_ids import CommandIdReused
 from bus.event_store import AppendFailed, Conflict, EventStore
 from bus.history import HistoryUnreadable
 from bus.loaded import Handled, Loaded
@@ -50,10 +51,6 @@ class Decision:
     version: int
     events: tuple[RecordedEvent, ...]
     repeated: Handled | None = None
-
-
-class CommandIdReused(Failure):
-    """The id of a command was used before for another one."""
 
 
 class EventStoreSilent(Failure):
@@ -318,10 +315,7 @@ class Repository(Generic[S]):
 
 def _repeated(handled: Handled, metadata: Metadata) -> Decision:
     if metadata.command_hash is not None and not handled.is_of(metadata.command_hash):
-        raise CommandIdReused(
-            ErrorCode.COMMAND_INVALID,
-            f"command id {metadata.causation_id} was used before with another body; use a new id for a new command",
-        )
+        raise CommandIdReused(metadata.causation_id)
     return Decision(version=handled.version, events=(), repeated=handled)
 
 

@@ -17,6 +17,7 @@ from msgspec import Struct
 from nats.micro import add_service
 from nats.micro.request import Request
 
+from bus.command_ids import CommandIdReused
 from bus.connection import Bus
 from bus.outcomes import ErrorBody, Outcome, error_body, failed
 from bus.repository import Repository
@@ -126,11 +127,7 @@ class _CommandEndpoint:
         handled = loaded.handled.get(command_id)
         command_hash = incoming.metadata.command_hash
         if handled is not None and command_hash is not None and not handled.is_of(command_hash):
-            raise Failure(
-                ErrorCode.COMMAND_INVALID,
-                f"command id {command_id} was used before with another body; use a new id for a new command",
-                "$.command_id",
-            )
+            raise CommandIdReused(command_id)
         passed_on = {name: headers[name] for name in _HEADERS_PASSED_ON if name in headers}
         return await send_command(self._bus, address, body, command_id=command_id, headers=passed_on)
 

@@ -34,9 +34,11 @@ __all__ = [
     "lease_filter",
     "lease_subject",
     "outcome_subject",
+    "owner_subject",
     "parse_command_subject",
     "parse_event_subject",
     "partition_subject",
+    "refusal_subject",
     "retry_subject",
     "snapshot_subject",
     "stream_subject",
@@ -126,6 +128,16 @@ def timer_subject(aggregate: AggregateId, name: str) -> str:
 def outcome_subject(command_id: str) -> str:
     """Where the outcome of a command appears, once."""
     return f"{OUTCOMES}.{command_id}"
+
+
+def owner_subject(command_id: str) -> str:
+    """Where it stands which command an id belongs to."""
+    return f"{OUTCOMES}.{command_id}.owner"
+
+
+def refusal_subject(command_id: str, sequence: int | str) -> str:
+    """Where the refusal of a command is kept whose id belongs to another; `sequence` is its own in the stream."""
+    return f"{OUTCOMES}.{command_id}.{sequence}"
 
 
 def stream_subject(agent_id: str, execution_id: str) -> str:

@@ -7,8 +7,9 @@ crash sees it again.
 
 What is promised: a timer fires at its second or later, never before. Many that are due together take their time
 (measured, synced: 400 to 900 a second). Killed just then, the server may publish one twice: both have the same command
-id, by which the aggregate knows the second. Cancelling or replacing may come too late; so whoever decides the command
-must see in its state whether it is still wanted, as a restart is told by its attempt.
+id, by which the aggregate knows the second; nobody can guess it, and so take it before. Cancelling or replacing may
+come too late; so whoever decides the command must see in its state whether it is still wanted, as a restart is told by
+its attempt.
 """
 
 from __future__ import annotations

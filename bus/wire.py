@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -12,13 +13,21 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bus.codec import Metadata
-from bus.subjects import AggregateId, CommandAddress
+from bus.subjects import AggregateId, CommandAddress, parse_command_subject
 from domain.agent.commands import Origin, WireCommand
 from domain.aggregates import AGGREGATES
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
 
-__all__ = ["ACTOR_HEADER", "COMMAND_ID_HEADER", "MAX_COMMAND_BYTES", "Incoming", "read_command", "wire_failure"]
+__all__ = [
+    "ACTOR_HEADER",
+    "COMMAND_ID_HEADER",
+    "MAX_COMMAND_BYTES",
+    "Incoming",
+    "content_of",
+    "read_command",
+    "wire_failure",
+]
 
 MAX_COMMAND_BYTES = 1024 * 1024
 COMMAND_ID_HEADER = "Nats-Msg-Id"
@@ -37,6 +46,8 @@ class Incoming(Struct, frozen=True):
     command_id: str
     command: WireCommand
     metadata: Metadata
+    content: str
+    """See `content_of`."""
 
 
 def command_id_of(headers: Mapping[str, str], made_up: str) -> str:
@@ -69,14 +80,27 @@ def read_command(
         decoded,
         origin=Origin(agent_id=address.aggregate.id, command_id=command_id, node_id=node_id, actor=actor),
     )
+    content = _hash(address, decoded)
     metadata = Metadata(
         causation_id=command_id,
         correlation_id=command_id,
         actor=actor,
         traceparent=(headers.get("traceparent") or "")[:_MAX_HEADER_LENGTH] or None,
-        command_hash=_hash(address, decoded),
+        command_hash=content,
     )
-    return Incoming(address.aggregate, command_id, command, metadata)
+    return Incoming(address.aggregate, command_id, command, metadata, content)
+
+
+def content_of(subject: str, body: bytes) -> str:
+    """What a command says and to whom, as 32 hex digits: the same for two that say the same in other words.
+
+    One that cannot be read is the same as another only byte for byte.
+    """
+    address = parse_command_subject(subject)
+    if address is not None:
+        with suppress(Failure):
+            return read_command(address, body, {}, command_id="", node_id="").content
+    return hashlib.sha256(subject.encode() + b"\0" + body).hexdigest()[:32]
 
 
 def _decode(command_type: type[WireCommand], body: bytes) -> WireCommand:

@@ -274,7 +274,7 @@ class Lifecycle:
             due=datetime.now(UTC) + timedelta(seconds=delay),
             verb=Restart.verb,
             body=msgspec.json.encode({"attempt": state.restart_attempt, "wait": "accepted"}),
-            command_id=uuid.uuid5(uuid.NAMESPACE_OID, f"{agent_id}/{timer}").hex,
+            command_id=uuid.uuid4().hex,
         )
         keeper.timer_attempt = timer
         if self._tasks is not None:

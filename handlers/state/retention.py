@@ -50,17 +50,16 @@ class Retention:
     def __init__(self, bus: Bus, settings: StateSettings) -> None:
         self._bus = bus
         self._settings = settings
-        self._set: OrderedDict[str, str] = OrderedDict()
+        self._set: OrderedDict[str, tuple[float, list[str]]] = OrderedDict()
 
     async def look(self, agent_id: str, state: AgentState) -> None:
         """See that the agent's timer is set as it has to be."""
         expiry = next_expiry(state, self._settings)
         if expiry is None:
             return
-        due, checkpoint_ids = expiry
-        command_id = uuid.uuid5(uuid.NAMESPACE_OID, f"{agent_id}/{due}/{checkpoint_ids}").hex
-        if self._set.get(agent_id) == command_id:
+        if self._set.get(agent_id) == expiry:
             return
+        due, checkpoint_ids = expiry
         body = {"checkpoint_ids": checkpoint_ids, "keep": _kept(state, self._settings), "wait": "accepted"}
         await set_timer(
             self._bus,
@@ -69,9 +68,9 @@ class Retention:
             due=datetime.fromtimestamp(due, UTC),
             verb=ExpireCheckpoints.verb,
             body=msgspec.json.encode(body),
-            command_id=command_id,
+            command_id=uuid.uuid4().hex,
         )
-        self._set[agent_id] = command_id
+        self._set[agent_id] = expiry
         self._set.move_to_end(agent_id)
         if len(self._set) > _REMEMBERED:
             self._set.popitem(last=False)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from bus.outcomes import Outcome
+from bus.outcomes import COMMAND_SEQUENCE_HEADER, Outcome
 from bus.service import INTERNAL_VERBS, SERVICE_NAME, Answer
-from bus.subjects import API, AggregateId, command_subject, outcome_subject
+from bus.streams import COMMANDS_STREAM, stream_configs
+from bus.subjects import API, AggregateId, command_subject, outcome_subject, owner_subject, refusal_subject
 from bus.wire import ACTOR_HEADER, COMMAND_ID_HEADER, MAX_COMMAND_BYTES
 from domain.agent import events as e
 from domain.agent.commands import (
@@ -45,7 +46,7 @@ _HEADERS = (
     (
         f"`{COMMAND_ID_HEADER}`?",
         "the command's id; made up if absent. Sending a command again under its id is harmless for as long as the "
-        "aggregate is known; the same id with another body is E2110",
+        "aggregate is known. It belongs to one body, verb and address: anything else under it is E2110 (see Outcomes)",
     ),
     (f"`{ACTOR_HEADER}`?", "who asks; it stands in the events"),
     ("`traceparent`?", "W3C trace context; it stands in the events"),
@@ -88,6 +89,11 @@ def _own_fields(command: type[WireCommand]) -> str:
     return fields_words(schema | {"properties": own})
 
 
+def _window_seconds() -> float:
+    [window] = [config["duplicate_window"] for config in stream_configs(1) if config["name"] == COMMANDS_STREAM]
+    return float(window / 1e9)
+
+
 def _when(command: type[WireCommand]) -> str:
     ends = COMPLETED_BY.get(command)
     if ends:
@@ -98,9 +104,18 @@ def _when(command: type[WireCommand]) -> str:
 
 def _outcomes() -> str:
     return f"""\
-The outcome of a command is published once on `{outcome_subject("<command_id>")}` and kept for an hour; if two are
-seen, the first counts. Subscribe before sending, or read the last message of the subject later. Waiting for an
-outcome holds up no other command.
+The outcome of a command is published once on `{outcome_subject("<command_id>")}` and kept for an hour. Subscribe
+before sending, or read the last message of the subject later. Waiting for an outcome holds up no other command.
+
+An id belongs to the first command that came under it: at its aggregate for ever, anywhere else for an hour. Whoever
+sends another command under it hears E2110 on that subject too, where it is not kept, and finds it on
+`{refusal_subject("<command_id>", "<sequence>")}`, where it is. So who shares ids with others compares the header
+`{COMMAND_SEQUENCE_HEADER}`, where it is not 0, with the stream sequence in JetStream's acknowledgement of the command.
+`{owner_subject("<command_id>")}` says whose an id is.
+
+Whatever comes under an id again within {_window_seconds()} s the server itself drops, whatever it says. Its
+acknowledgement then has `"duplicate": true` and the sequence of the first: if that is the same command, its outcome
+is yours; if not, yours has been refused. Our client and the service answer E2110 then.
 
 `ok`: done. `subject` and `version` say which aggregate and its version after it, `events` what it led to. `result`
 holds for `spawn` and `fork` `agent_id`, `session_id`, `node_id`, `sandbox_type`, `spawn_seconds`; for `execute`

@@ -12,7 +12,7 @@ import pytest_asyncio
 from domain.errors import Failure
 from l02.client import Client
 from l02.node import Node
-from tests.runtime.conftest import AGENTS, Raw, worker
+from tests.runtime.conftest import AGENTS, Raw, history, worker
 
 Spawn = Callable[..., Awaitable[str]]
 SPEC = msgspec.json.encode({"name": "x", "command": ["true"]})
@@ -95,6 +95,24 @@ async def test_an_id_used_for_another_command(spawn: Spawn, raw: Raw, client: Cl
     answer = await raw.request("agent.signal", {"id": agent_id, "command_id": command_id, "name": "go", "payload": 2})
     assert answer["error"]["code"] == "E2110"
     assert "another body" in answer["error"]["message"]
+
+
+async def test_an_id_used_before_at_another_agent_or_for_another_verb(spawn: Spawn, raw: Raw, client: Client) -> None:
+    """Whichever way it comes: never as the first one's success, and without an effect."""
+    first, second = await spawn(), await spawn()
+    command_id = uuid.uuid4().hex
+    done = await client.execute(first, "hello", command_id=command_id)
+    with pytest.raises(Failure, match="E2110.*used before"):
+        await client.execute(second, "hello", command_id=command_id)
+    answer = await raw.request("agent.suspend", {"id": second, "command_id": command_id})
+    assert not answer["ok"] and answer["error"]["code"] == "E2110"
+    outside_the_window = {"Nats-Msg-Id": "", "L02-Command-Id": command_id}
+    said = await raw.publish(f"l02.cmd.agent.{first}.terminate", b"{}", command_id, outside_the_window)
+    assert said.error and said.error.code == "E2110"
+    assert await client.execute(first, "hello", command_id=command_id) == done
+    for agent_id, types in ((first, {"execution.started", "execution.completed"}), (second, set())):
+        found = {event.type.removeprefix("agent.") for event in await history(client, agent_id)}
+        assert {name for name in found if name.startswith(("execution", "suspend", "terminat"))} == types
 
 
 async def test_a_specification_that_names_a_missing_file(client: Client) -> None:
