@@ -107,12 +107,12 @@ def _ended(session: Session, event: e.SessionEnded, state: AgentState) -> Sessio
 
 
 def _degraded(session: Session, event: e.SessionDegraded, state: AgentState) -> Session:
-    failing = replace(session, failures={**session.failures, event.operation: event.code})
+    failing = session.fails(event.operation, event.code, event.message)
     return failing if event.gave_up is None else failing.arrived(event.gave_up)
 
 
 def _restored(session: Session, event: e.SessionRestored, state: AgentState) -> Session:
-    return replace(session, failures={})
+    return replace(session, failures={}, told={})
 
 
 _EVOLVE: dict[type[Event], Callable[[AgentState, Any], Session | None]] = {

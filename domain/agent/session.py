@@ -6,6 +6,7 @@ numbered in order; saying that one has arrived says so of all before it.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -16,7 +17,9 @@ __all__ = ["MAX_SAVED", "MAX_UNSENT", "SavedSnapshot", "Session", "SessionContex
 
 MAX_UNSENT = 100
 MAX_SAVED = 500
+MAX_TOLD = 5
 _SHOWN_CHARACTERS = 200
+_NUMBER = re.compile("[0-9]+")
 
 
 class SessionContext(Struct, frozen=True, kw_only=True):
@@ -55,11 +58,16 @@ class SavedSnapshot(Struct, frozen=True, kw_only=True):
     version: int | str | None
     context_checkpoint_id: str | None
 
+    @property
+    def has_name(self) -> bool:
+        """Whether the other side can be asked to go back to it."""
+        return self.version is not None or self.context_checkpoint_id is not None
+
 
 class Session(Struct, frozen=True, kw_only=True):
     """`node_id` is the node that started or recovered it last, `incarnation` the agent's process at that time.
 
-    `failures` holds, by operation, the code with which it fails at present.
+    `failures` holds, by operation, the code with which it fails at present, `told` what of that is on record.
     """
 
     task_id: str
@@ -72,6 +80,7 @@ class Session(Struct, frozen=True, kw_only=True):
     unsent: tuple[Unsent, ...] = ()
     saved: dict[str, SavedSnapshot] = {}
     failures: dict[str, str] = {}
+    told: dict[str, tuple[str, ...]] = {}
 
     @property
     def is_open(self) -> bool:
@@ -102,4 +111,26 @@ class Session(Struct, frozen=True, kw_only=True):
 
     def works(self, operation: str) -> Session:
         """With an operation that has just succeeded."""
-        return replace(self, failures={key: code for key, code in self.failures.items() if key != operation})
+        failures, told = (
+            {key: value for key, value in of.items() if key != operation} for of in (self.failures, self.told)
+        )
+        return replace(self, failures=failures, told=told)
+
+    def fails(self, operation: str, code: str, message: str) -> Session:
+        """With an operation that has just failed so."""
+        told = (*self.told.get(operation, ()), _essence(code, message))
+        return replace(
+            self, failures={**self.failures, operation: code}, told={**self.told, operation: told[-MAX_TOLD:]}
+        )
+
+    def is_news(self, operation: str, code: str, message: str) -> bool:
+        """Whether a failure is another than those on record; of one code there are only some, whatever its words."""
+        told = self.told.get(operation, ())
+        if self.failures.get(operation) != code:
+            return True
+        return _essence(code, message) not in told and len(told) < MAX_TOLD
+
+
+def _essence(code: str, message: str) -> str:
+    """What is the same when the same happens again: times, sizes and ids differ."""
+    return f"{code} {_NUMBER.sub('#', message)}"[:_SHOWN_CHARACTERS]

@@ -92,7 +92,7 @@ class SessionEnded(Event, frozen=True, kw_only=True):
 class SessionDegraded(Event, frozen=True, kw_only=True):
     """Something could not be said to the other side: start, snapshot, rollback, recovery or heartbeat.
 
-    It is tried again, and not recorded again while it fails with the same code. `gave_up` is set if it is not tried
+    It is tried again, and not recorded again while it fails in the same way. `gave_up` is set if it is not tried
     again, because the other side works and does not want it: the number of what was to be sent.
     """
 

@@ -83,11 +83,11 @@ def report_ended(state: AgentState, command: r.ReportSessionEnded) -> list[Event
 
 
 def report_degraded(state: AgentState, command: r.ReportSessionDegraded) -> list[Event]:
-    """Once for each outage, however often it is tried."""
+    """Once for each thing that goes wrong in an outage, however often it is tried."""
     session = _session(state, command)
-    is_known = session.failures.get(command.operation) == command.code
+    is_news = session.is_news(command.operation, command.code, command.message)
     is_over = command.gave_up is not None and command.gave_up <= session.sent
-    if session.is_ended or is_over or (is_known and command.gave_up is None):
+    if session.is_ended or is_over or (not is_news and command.gave_up is None):
         return []
     return _said(e.SessionDegraded, session, command)
 

@@ -57,6 +57,7 @@ class SessionBridge:
         self._agents = agents
         orchestrator = Orchestrator(Calls(servers, server, settings.heartbeat_timeout_seconds))
         self._shared = Shared(agents, orchestrator, Recovery(orchestrator), settings, node_id)
+        self.latency = orchestrator.calls.latency
         self._keepers: dict[str, SessionKeeper] = {}
         self._tasks: asyncio.TaskGroup | None = None
         agents.on_recorded(self._recorded)

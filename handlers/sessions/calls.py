@@ -18,6 +18,7 @@ from prometheus_client import Histogram
 
 from domain.specification import ToolServer
 from handlers.tool_servers import ToolFailed, ToolNotRun, ToolRefused, ToolServers
+from handlers.tool_servers.results import main_part
 
 __all__ = ["CallFailed", "Calls", "Refused", "Unreachable"]
 
@@ -27,12 +28,6 @@ SILENT_AFTER = 3
 """So many calls in a row without an answer mean that the server does not answer."""
 _IN_FLIGHT = 16
 _SHOWN_CHARACTERS = 500
-
-_latency = Histogram(
-    "agent_runtime_session_bridge_latency_seconds",
-    "Seconds that a call to the context-orchestrator took, whatever came of it",
-    ["operation"],
-)
 
 
 class CallFailed(Exception):
@@ -48,7 +43,7 @@ class Refused(CallFailed):
 
 
 class Calls:
-    """The calls of one node to its context-orchestrator."""
+    """The calls of one node to its context-orchestrator; `latency` is for the node's registry of metrics."""
 
     def __init__(self, servers: ToolServers, server: ToolServer, timeout_seconds: float) -> None:
         self._servers = servers
@@ -58,6 +53,12 @@ class Calls:
         self._probe = asyncio.Lock()
         self._unanswered = 0
         self._wanted = asyncio.Event()
+        self.latency = Histogram(
+            "agent_runtime_session_bridge_latency_seconds",
+            "Seconds that a call to the context-orchestrator took, whatever came of it.",
+            ("operation",),
+            registry=None,
+        )
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -110,7 +111,7 @@ class Calls:
         except (ToolNotRun, ToolFailed) as error:
             raise Unreachable(_line(str(error))) from error
         finally:
-            _latency.labels(operation).observe(time.perf_counter() - begun)
+            self.latency.labels(operation).observe(time.perf_counter() - begun)
         self._unanswered = 0
         return _read(tool, result, answer)
 
@@ -123,7 +124,8 @@ class Calls:
 def _read(tool: str, result: Any, answer: type[A]) -> A:
     """An answer from the tool's text, which is JSON; `success`, where there is such a field, has to be true."""
     try:
-        value = msgspec.json.decode(result) if isinstance(result, str) else result
+        said = main_part(result)
+        value = msgspec.json.decode(said) if isinstance(said, str) else said
         if isinstance(value, dict) and value.get("success") is False:
             raise Refused(_line(f"{tool} did not succeed: {result}"))
         return msgspec.convert(value, answer)

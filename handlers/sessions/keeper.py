@@ -15,7 +15,7 @@ from bus.repository import Repository
 from domain.agent import commands as c
 from domain.agent.event_parts import ErrorDetail
 from domain.agent.rules import ENDED
-from domain.agent.session import Session, Unsent
+from domain.agent.session import SavedSnapshot, Session, Unsent
 from domain.agent.session_reports import SessionReport
 from domain.agent.state import AgentState, Status
 from domain.errors import ErrorCode
@@ -210,18 +210,30 @@ class SessionKeeper:
 
     async def _send(self, state: AgentState, session: Session, entry: Unsent) -> None:
         known = session.saved.get(entry.checkpoint_id)
-        if entry.kind == "rollback" and known is not None:
-            target, backup = await self._shared.orchestrator.roll_back(session.task_id, _id(state), known)
-            report: SessionReport = c.ReportRolledBack(
-                session_id=_id(state),
-                checkpoint_id=entry.checkpoint_id,
-                number=entry.number,
-                target=target,
-                backup_checkpoint_id=backup,
-            )
+        report: SessionReport
+        if entry.kind == "rollback" and known is not None and known.has_name:
+            report = await self._roll_back(state, session, entry, known)
         else:
             report = await self._snapshot(state, session, entry)
         await self._report(report)
+
+    async def _roll_back(
+        self, state: AgentState, session: Session, entry: Unsent, known: SavedSnapshot
+    ) -> SessionReport:
+        """What an able server keeps refusing, as one that has the version no more, is saved anew instead."""
+        try:
+            target, backup = await self._shared.orchestrator.roll_back(session.task_id, _id(state), known)
+        except Refused:
+            if self._refusals < self._shared.settings.max_retries:
+                raise
+            return await self._snapshot(state, session, entry)
+        return c.ReportRolledBack(
+            session_id=_id(state),
+            checkpoint_id=entry.checkpoint_id,
+            number=entry.number,
+            target=target,
+            backup_checkpoint_id=backup,
+        )
 
     async def _snapshot(self, state: AgentState, session: Session, entry: Unsent) -> SessionReport:
         """Save what belongs to a checkpoint; also one that is restored and that the other side has never heard of."""

@@ -11,6 +11,8 @@ from handlers.sessions.calls import CallFailed, Calls, Refused
 
 __all__ = ["LostSession", "Orchestrator", "TaskUnknown"]
 
+_CONTEXT = {"includeRelationships": False}
+
 
 class TaskUnknown(CallFailed):
     """The server is well, and does not know the task."""
@@ -41,6 +43,10 @@ class LostSession(_Answer, frozen=True, rename="camel"):
     session_id: str
     recovery_type: str = "unknown"
     last_activity: Any = None
+
+
+class _Context(_Answer, frozen=True, rename="camel"):
+    task: Any = None
 
 
 class _Recovery(_Answer, frozen=True, rename="camel"):
@@ -100,8 +106,12 @@ class Orchestrator:
 
         A server that does not run is not waited for.
         """
-        arguments = {"taskId": task_id, "includeRelationships": False}
-        await self._about(task_id, "heartbeat", "get_unified_context", arguments, _Answer, may_start=False)
+        arguments = {"taskId": task_id, **_CONTEXT}
+        answer: _Context = await self._about(
+            task_id, "heartbeat", "get_unified_context", arguments, _Context, may_start=False
+        )
+        if answer.task is None:
+            raise TaskUnknown(f"get_unified_context: the server does not know task {task_id!r}")
 
     async def _about(
         self, task_id: str, operation: str, tool: str, arguments: dict[str, Any], answer: Any, *, may_start: bool = True
@@ -115,14 +125,14 @@ class Orchestrator:
             raise
 
     async def _refuses_only(self, task_id: str) -> bool:
-        """Whether the server shows its context, and only not that of the task."""
-        tool, arguments = "get_unified_context", {"includeRelationships": False}
+        """Whether the server shows its context, and only not that of the task: refuses it, or leaves it out."""
+        tool = "get_unified_context"
         try:
-            await self.calls.call("heartbeat", tool, arguments, _Answer)
+            await self.calls.call("heartbeat", tool, {**_CONTEXT}, _Context)
         except CallFailed:
             return False
         try:
-            await self.calls.call("heartbeat", tool, {"taskId": task_id, **arguments}, _Answer)
+            shown: _Context = await self.calls.call("heartbeat", tool, {"taskId": task_id, **_CONTEXT}, _Context)
         except CallFailed as failure:
             return isinstance(failure, Refused)
-        return False
+        return shown.task is None

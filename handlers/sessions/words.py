@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from domain.agent.session import SessionContext, Unsent
 from domain.agent.state import AgentState, Status
 
@@ -24,10 +26,16 @@ def at_start(agent_id: str, state: AgentState) -> dict[str, Any]:
 
 
 def at_checkpoint(agent_id: str, state: AgentState, entry: Unsent) -> dict[str, Any]:
-    """What the agent was doing when the checkpoint was created."""
+    """What the agent was doing when the checkpoint was created, or restored.
+
+    The last action names the checkpoint: a server that makes a version only of what has changed has one of each so.
+    """
+    done = f"checkpoint {entry.checkpoint_id} {'created' if entry.kind == 'snapshot' else 'restored'}"
+    before = entry.context.last_action
+    context = replace(entry.context, last_action=done if before is None else f"{done} after {before}")
     return {
         "status": "in_progress",
-        "immediateContext": _immediate(entry.context),
+        "immediateContext": _immediate(context),
         "resumePrompt": _resume_prompt(agent_id, state, entry),
     }
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw, Struct
 from handlers.tool_servers.messages import read
 from handlers.tool_servers.model import ToolRefused
 
-__all__ = ["MESSAGE_CHARACTERS", "read_error", "read_result", "without_binary"]
+__all__ = ["MESSAGE_CHARACTERS", "main_part", "read_error", "read_result", "without_binary"]
 
 MESSAGE_CHARACTERS = 8192
 """The longest message of a failed tool; what is more stands in its content."""
@@ -50,6 +50,18 @@ def read_error(raw: Raw) -> tuple[Any, ToolRefused]:
     if error.data is UNSET:
         return error.code, _refused(message, UNSET)
     return error.code, _refused(message, {"code": error.code, "message": error.message, "data": error.data})
+
+
+def main_part(value: Any) -> Any:
+    """Of a value the part that a program reads: its structured content, else its first text or block."""
+    match value:
+        case {"structuredContent": structured}:
+            return structured
+        case {"content": [first, *_]} | [first, *_]:
+            return main_part(first)
+        case {"type": "text", "text": str() as text}:
+            return text
+    return value
 
 
 def without_binary(value: Any) -> Any:

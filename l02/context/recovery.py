@@ -1,7 +1,7 @@
 """The tool check_recovery: who was at work when the lights went out.
 
-A session is at work as long as the last snapshot it sent left its task in progress. One that this process of the server
-has heard of itself is not lost: it is what came through earlier processes, and was not heard of since, that may be.
+A session is at work as long as the last snapshot it sent left its task in progress. One that a living process of the
+server has heard of is not lost: it is what came through those that are gone, and was not heard of since, that may be.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOST = """
     JOIN tasks USING (task_id)
     JOIN versions USING (task_id, version)
     WHERE
-        sessions.at_work AND sessions.server_id <> $1
+        sessions.at_work AND sessions.server_id <> $1 AND NOT is_present(sessions.server_id)
         AND (sessions.recovered_at IS NULL OR sessions.recovered_at < sessions.last_activity)
     ORDER BY sessions.last_activity
 """

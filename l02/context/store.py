@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import msgspec
 
 from bus.postgres import pool_of_primary
 from l02.context.model import TaskContext, ToolRefused
+from l02.context.presence import SCHEMA, present
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["KEPT_VERSIONS", "SCHEMA", "Store", "StoreUnusable", "open_store", "unknown_task"]
 
-SCHEMA = "l02_context"
 SCHEMA_VERSION = 1
 KEPT_VERSIONS = 1000
 """Of each task; older ones go when a new one comes, but for those that a checkpoint holds."""
@@ -145,7 +145,12 @@ async def open_store(url: str) -> AsyncIterator[Store]:
     try:
         store = Store(pool)
         await _migrate(store)
-        yield store
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(present(url, store.server_id))
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise StoreUnusable(f"PostgreSQL cannot be used: {error or type(error).__name__}") from error
+            yield store
     finally:
         # Not close(): it waits for a server that may be gone. What was committed is safe.
         pool.terminate()

@@ -28,6 +28,8 @@ class NodeMetrics:
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
+        if parts.sessions is not None:
+            self._registry.register(parts.sessions.latency)
         self._asked = Asked(parts)
         recorded = Recorded(self._registry, parts.agents, agent_labels=agent_labels)
         parts.agents.on_recorded(recorded.take)

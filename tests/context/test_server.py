@@ -224,6 +224,34 @@ async def test_recovery_names_who_was_at_work_when_the_server_ended(start: Start
         assert [session["sessionId"] for session in again["sessions"]] == ["s3"], "s1 was marked and silent since"
 
 
+async def test_sessions_of_a_process_that_lives_are_not_lost(start: Start, database: str) -> None:
+    async with start() as asking:
+        async with start() as other:
+            await other.call("save_context_snapshot", taskId="t1", sessionId="s1", updates={"status": "in_progress"})
+            assert (await asking.call("check_recovery"))["sessions"] == []
+            await terminate_backends(database)
+            connection = await asyncpg.connect(database)
+            async with asyncio.timeout(20):
+                while await connection.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") < 2:
+                    pass
+            await connection.close()
+            assert (await asking.call("check_recovery"))["sessions"] == [], "it has made itself known again"
+        async with asyncio.timeout(20):
+            while not (lost := (await asking.call("check_recovery"))["sessions"]):
+                pass
+        assert [session["sessionId"] for session in lost] == ["s1"]
+
+
+async def terminate_backends(database: str) -> None:
+    """End all connections of context servers to the test's database."""
+    connection = await asyncpg.connect(database)
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'l02-context' "
+        "AND datname = current_database()"
+    )
+    await connection.close()
+
+
 async def test_two_servers_on_one_database(start: Start) -> None:
     async with start() as one, start() as two:
         await one.call("save_context_snapshot", taskId="t1", sessionId="s1")

@@ -236,6 +236,7 @@ class Node:
         self.bus = bus
         self._agents = agents
         self._directory = directory
+        self.latest: SessionBridge | None = None
 
     @asynccontextmanager
     async def bridge(
@@ -250,7 +251,9 @@ class Node:
         directory = self._directory / node_id
         scratch, logs = directory / "session", directory / "logs"
         async with ToolServers(scratch, logs, runtime_class, idle_seconds=idle_seconds) as tool_servers:
-            bridge = SessionBridge(self.bus, self._agents.repository, tool_servers, server, settings, node_id)
+            bridge = self.latest = SessionBridge(
+                self.bus, self._agents.repository, tool_servers, server, settings, node_id
+            )
             ready = asyncio.Event()
             task = asyncio.create_task(bridge.run(list(open_sessions), ready.set))
             try:

@@ -6,7 +6,6 @@ import time
 
 import msgspec
 import pytest
-from prometheus_client import REGISTRY
 
 from domain.agent import commands as c
 from domain.agent import events as e
@@ -211,15 +210,63 @@ async def test_a_failed_agent_leaves_its_task_blocked(agents: Agents, node: Node
 
 
 async def test_latency_is_measured(agents: Agents, node: Node, server: Server) -> None:
-    def count(operation: str) -> float:
-        name = "agent_runtime_session_bridge_latency_seconds_count"
-        return REGISTRY.get_sample_value(name, {"operation": operation}) or 0.0
-
-    before = {operation: count(operation) for operation in ("start", "snapshot", "end")}
     async with node.bridge(server.specification):
         await agents.spawn()
         await agents.checkpoint("k1")
         await agents.until_type(e.SessionSnapshotSaved)
         await agents.terminate()
         await agents.until_type(e.SessionEnded)
-    assert {operation: count(operation) - number for operation, number in before.items()} == dict.fromkeys(before, 1.0)
+    assert node.latest is not None
+    (family,) = node.latest.latency.collect()
+    counted = {
+        sample.labels["operation"]: sample.value for sample in family.samples if sample.name == f"{family.name}_count"
+    }
+    assert {operation: counted[operation] for operation in ("start", "snapshot", "end")} == {
+        "start": 1.0,
+        "snapshot": 1.0,
+        "end": 1.0,
+    }
+
+
+async def test_a_task_that_a_server_leaves_out_is_one_that_it_does_not_know(
+    agents: Agents, node: Node, server: Server
+) -> None:
+    """The answer about an unknown task is a good one, but for the task: E2054, not a session in good health."""
+    async with node.bridge(server.specification):
+        await agents.spawn()
+        await agents.until_type(e.SessionStarted)
+        server.behave("forgetful")
+        degraded = await agents.until_degraded("heartbeat")
+        assert (degraded.code, "'a1'" in degraded.message) == ("E2054", True)
+        await agents.checkpoint("k1")
+        assert (await agents.until_degraded("snapshot")).code == "E2054"
+        server.behave("good")
+        await agents.until_type(e.SessionSnapshotSaved)
+
+
+async def test_after_a_refused_rollback_the_restored_state_is_saved(agents: Agents, node: Node, server: Server) -> None:
+    async with node.bridge(server.specification):
+        await agents.spawn()
+        await agents.checkpoint("k1")
+        await agents.until_type(e.SessionSnapshotSaved)
+        server.behave("no rollback_to")
+        await agents.checkpoint("k2")
+        await agents.restore("k1")
+        saved = await agents.until(
+            lambda event: isinstance(event, e.SessionSnapshotSaved) and event.checkpoint_id == "k1" and event.number > 1
+        )
+        assert (await agents.until_degraded("rollback")).gave_up is None
+        await agents.until_type(e.SessionRestored)
+    assert saved.unsent == 0
+    assert len(server.calls("rollback_to")) == QUICK.max_retries + 1
+    last = [arguments["updates"] for _, arguments in server.calls("save_context_snapshot")][-1]
+    assert last["immediateContext"]["lastAction"] == "checkpoint k1 restored"
+
+
+async def test_the_newest_failure_is_the_one_that_is_shown(agents: Agents, node: Node, server: Server) -> None:
+    server.behave("failed")
+    async with node.bridge(server.specification, settings=STUBBORN):
+        await agents.spawn()
+        assert "the disk is full" in (await agents.until_degraded("start")).message
+        server.behave("error")
+        await agents.until(lambda event: isinstance(event, e.SessionDegraded) and "out of order" in event.message)

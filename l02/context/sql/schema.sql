@@ -47,3 +47,16 @@ CREATE TABLE IF NOT EXISTS sessions (
     recovered_at  timestamptz
 );
 CREATE INDEX IF NOT EXISTS sessions_at_work ON sessions (last_activity) WHERE at_work;
+-- A process of the server that lives holds an advisory lock under this key.
+CREATE OR REPLACE FUNCTION presence_key(server_id text) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
+    SELECT ('x' || left(server_id, 16))::bit(64)::bigint
+$$;
+CREATE OR REPLACE FUNCTION is_present(server_id text) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_locks
+        WHERE
+            locktype = 'advisory' AND objsubid = 1 AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND (classid::bigint << 32 | objid::bigint) = ('x' || left(server_id, 16))::bit(64)::bigint
+    )
+$$;

@@ -43,6 +43,17 @@ def test_what_is_given_up_is_not_sent_any_more() -> None:
     after.when(report_degraded(gave_up=1)).ignored()
 
 
+def test_other_words_are_news_but_not_other_numbers_nor_without_end() -> None:
+    first = replace(degraded(), message="port 4222 is closed")
+    given(*WITH_CHECKPOINT, first).when(replace(report_degraded(), message="port 80 is closed")).ignored()
+    given(*WITH_CHECKPOINT, first).when(replace(report_degraded(), message="the disk is full")).then(
+        replace(degraded(), message="the disk is full")
+    )
+    many = [replace(degraded(), message=f"trouble with {letter}") for letter in "abcde"]
+    given(*WITH_CHECKPOINT, *many).when(replace(report_degraded(), message="trouble with f")).ignored()
+    given(*WITH_CHECKPOINT, *many, saved(), created("k2")).when(report_degraded()).then(degraded())
+
+
 def test_ignored_when_it_is_known() -> None:
     given(*WITH_CHECKPOINT, degraded()).when(report_degraded()).ignored()
     given(*SAVED).when(report_degraded(gave_up=1)).ignored()

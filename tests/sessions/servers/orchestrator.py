@@ -44,7 +44,8 @@ def good(tool: str, arguments: dict[str, Any], count: int) -> Any:
             "needsRecovery": bool(names),
             "sessions": [{"sessionId": name, "recoveryType": "crash", "lastActivity": "yesterday"} for name in names],
         }
-    return {"projectId": "p", "global": {}, "metadata": {}}
+    task = {"task": {"taskId": arguments["taskId"]}} if "taskId" in arguments and mode() != "forgetful" else {}
+    return {"projectId": "p", "global": {}, **task, "metadata": {}}
 
 
 def call(number: int, tool: str, arguments: dict[str, Any]) -> None:
@@ -66,6 +67,8 @@ def call(number: int, tool: str, arguments: dict[str, Any]) -> None:
         text(number, json.dumps({"success": True, "version": {"major": 1}, "sessions": 7, "checkpointId": 7}))
     elif now == "failed":
         text(number, json.dumps({"success": False, "reason": "the disk is full"}))
+    elif now == "forgetful" and "taskId" in arguments and tool != "get_unified_context":
+        text(number, "Task not found", is_error=True)
     elif now == "error" or (now == "unknown" and "taskId" in arguments):
         text(number, "Task not found" if now == "unknown" else "out of order", is_error=True)
     elif now == "rpc error":
