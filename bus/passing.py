@@ -10,10 +10,12 @@ from bus.repository import EventStoreSilent
 
 __all__ = ["is_passing"]
 
+_LATER_CODES = (409, 429)  # an id is just being stored; too much is under way
+
 
 def is_passing(error: Exception) -> bool:
     """Whether the error passes by itself: JetStream is away, or late, or choosing a leader."""
     if isinstance(error, APIError):
-        return error.code is not None and error.code >= 500
+        return error.code is not None and (error.code >= 500 or error.code in _LATER_CODES)
     never = isinstance(error, MaxPayloadError | BadSubjectError)
     return isinstance(error, NatsError | TimeoutError | EventStoreSilent) and not never

@@ -59,6 +59,8 @@ class EmbeddedNats(SupervisedServer):
             "jetstream": {
                 "store_dir": str(self.directory),
                 **({"sync_interval": "always"} if self._synced else {}),
+                # A batch that is begun and left takes the place of one that is not; ours take milliseconds.
+                "limits": {"batch": {"timeout": "2s"}},
             },
         }
         # Its configuration language is a superset of JSON.
