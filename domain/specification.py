@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
@@ -93,7 +93,11 @@ class FileAccess(_Strict, frozen=True, kw_only=True):
 
 
 class ToolServer(_Strict, frozen=True, kw_only=True):
-    """An MCP server over stdio. `idempotent` names its tools that may be called again after a crash."""
+    """An MCP server over stdio. `idempotent` names its tools that may be called again after a crash.
+
+    `start` says when it is started: `lazy`, the default, when it is first wanted; `eager` with the agent's process, so
+    that the first call does not wait for it, and then it runs as long as the process does.
+    """
 
     command: Command
     idempotent: tuple[str, ...] = ()
@@ -101,6 +105,7 @@ class ToolServer(_Strict, frozen=True, kw_only=True):
     write: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
     environment: dict[str, str] = {}
+    start: Literal["lazy", "eager"] | UnsetType = UNSET
 
 
 class ExecutorLimits(_Strict, frozen=True, kw_only=True):

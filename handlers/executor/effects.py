@@ -164,7 +164,9 @@ class Effects:
         try:
             require_shallow(outcome.result, "$.result")
             self._meter.add(outcome.result)
-        except Failure:
+        except Failure as failure:
+            if outcome.ok and failure.code is ErrorCode.COMMAND_INVALID:
+                raise Failure(ErrorCode.TOOL_INVOCATION_FAILED, f"the tool's result: {failure.message}") from failure
             if outcome.ok:
                 raise
             return replace(outcome, result={key: outcome.result[key] for key in ("code", "message")})

@@ -110,12 +110,15 @@ class AgentRunner:
         inbox = Inbox()
         helpers = [asyncio.create_task(inbox.fill(process.channel))]
         try:
-            limit = (await self._agents.known(self._agent_id, 0)).state.specification.lifecycle.hung_after_seconds
+            specification = (await self._agents.known(self._agent_id, 0)).state.specification
+            limit = specification.lifecycle.hung_after_seconds
             if process.hello.answers_pings and limit is not None:
                 helpers.append(asyncio.create_task(watch_heartbeat(process, inbox, limit, self._runs_own_tool)))
-            while True:
-                execution, state = await self._next_execution(inbox)
-                await self._run(process, execution, state, inbox)
+            eager = [server for server in specification.tools.values() if server.start == "eager"]
+            with self._tool_servers.running(eager):
+                while True:
+                    execution, state = await self._next_execution(inbox)
+                    await self._run(process, execution, state, inbox)
         except ProtocolError as error:
             _log.warning("an agent broke the protocol", agent_id=self._agent_id, error=str(error))
             process.condemn(f"the agent broke the protocol: {error}")

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from domain.specification import RuntimeClass, ToolServer
 from handlers.sandbox import classes
@@ -37,8 +39,8 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def specification_key(server: ToolServer) -> bytes:
-    """The same bytes for equal specifications, and only for these."""
-    return _encoder.encode(server)
+    """The same bytes for specifications of the same server, and only for these; when it starts makes no other of it."""
+    return _encoder.encode(replace(server, start=UNSET))
 
 
 def name_of(server: ToolServer) -> str:

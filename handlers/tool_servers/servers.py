@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -131,6 +131,23 @@ class ToolServers:
     def release(self, server: ToolServer) -> None:
         """Undo one `acquire`; raises KeyError if there was none."""
         self._release(self._shared[specification_key(server)])
+
+    @contextmanager
+    def running(self, servers: Iterable[ToolServer]) -> Iterator[None]:
+        """Start these servers now, without waiting for them, and keep them from being stopped as idle meanwhile.
+
+        One that cannot be started says so when it is called.
+        """
+        with ExitStack() as held:
+            for server in servers:
+                held.enter_context(self._using(server))
+                if self._open:
+                    self._tasks.create_task(self._start(server))
+            yield
+
+    async def _start(self, server: ToolServer) -> None:
+        with suppress(ToolNotRun):  # it is in the log, and whoever calls it is told
+            await self.tools(server)
 
     def replace(self, server: ToolServer) -> None:
         """Stop a server's process that is of no use, such as one that never answers; the next call starts another."""

@@ -212,3 +212,11 @@ def test_trust_chooses_the_sandbox() -> None:
         "untrusted": "gvisor",
         "confidential": "kata-cc",
     }
+
+
+def test_a_tool_server_starts_when_it_is_wanted_or_with_the_agent() -> None:
+    servers = msgspec.json.decode(b'[{"command": ["a"]}, {"command": ["a"], "start": "eager"}]', type=list[ToolServer])
+    assert [server.start for server in servers] == [msgspec.UNSET, "eager"]
+    assert b"start" not in msgspec.json.encode(servers[0]), "what was stored before is stored in the same bytes"
+    with pytest.raises(msgspec.ValidationError, match="soon"):
+        msgspec.json.decode(b'{"command": ["a"], "start": "soon"}', type=ToolServer)

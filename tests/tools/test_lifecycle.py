@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from domain.specification import ToolServer
-from handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers
+from handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers, connection
 from handlers.tool_servers import servers as module
 from handlers.tool_servers.launch import specification_key
 
@@ -95,6 +95,23 @@ async def test_an_answer_ends_the_spacing(servers: ToolServers) -> None:
         with pytest.raises(ToolFailed, match="SIGTERM"):
             await servers.call(ROGUE, "leave", {}, timeout=60)
     assert servers._shared[specification_key(ROGUE)].delay <= module.FIRST_DELAY_SECONDS
+
+
+async def test_what_runs_with_an_agent_is_there_before_it_is_called(tmp_path: Path) -> None:
+    server = specification("rogue", "", "eager-one")
+    eager = msgspec.structs.replace(server, start="eager")
+    broken = specification("rogue", "exit", "broken-one", start="eager")
+    async with ToolServers(tmp_path / "scratch", tmp_path / "logs", idle_seconds=0.1) as servers:
+        with servers.running([eager, broken]):
+            await until(lambda: servers._shared[specification_key(eager)].instance)
+            instance = servers._shared[specification_key(eager)].instance
+            assert instance is not None
+            assert isinstance(await instance.ready, connection.Connection)
+            await until(lambda: servers.is_failing(broken))
+            assert await echo(servers, server) == "x", "when it starts makes no other server of it"
+            assert servers._shared[specification_key(server)].instance is instance
+        await until(lambda: not running("eager-one"))
+        assert not servers._shared
 
 
 async def test_an_idle_server_is_stopped_and_comes_back(tmp_path: Path) -> None:

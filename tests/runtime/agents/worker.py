@@ -67,6 +67,11 @@ async def steps(ctx, message):
                     results.append(await ctx.tool(name, **arguments))
                 except ToolError as error:
                     results.append({"code": error.code, "message": error.message})
+            case ["content of", name, arguments]:
+                try:
+                    await ctx.tool(name, **arguments)
+                except ToolError as error:
+                    results.append(error.content)
             case ["gather", *calls]:
                 results.append(await asyncio.gather(*(ctx.tool(name, **arguments) for name, arguments in calls)))
             case ["sleep", seconds]:
