@@ -34,6 +34,7 @@ _SOON_SECONDS, _SOON_TIMES = 1.0, 10
 # How long a server may take what it was sent last, before the connection is ended without that.
 _CLOSE_SECONDS = 2.0
 _NOT_READY = 503
+_ANSWERED = (b"_INBOX.", b"_R_.")
 _PLAIN_HEADERS = b"NATS/1.0\r\n"  # without a status
 
 
@@ -223,12 +224,22 @@ class _Client(Client):
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
         return parse_header_lines(raw)
 
+    def _reply(self, sid: int, reply: bytes) -> str:
+        """Where a message may be answered: one that anybody may have sent, in an inbox only.
+
+        The server checks the subject of what is published, and not its reply. So the reply of a request could name what
+        only the runtime may write, the log of events first of all, and its answer would stand there.
+        """
+        subscription = self._subs.get(sid)
+        from_anybody = subscription is None or not subscription.subject.startswith("_INBOX.")
+        return "" if from_anybody and not reply.startswith(_ANSWERED) else reply.decode(errors="replace")
+
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
     ) -> Msg:
         return self.msg_class(
             subject=subject.decode(errors="replace"),
-            reply=reply.decode(errors="replace"),
+            reply=self._reply(sid, reply) if reply else "",
             data=data,
             headers=headers,
             _client=self,

@@ -1,6 +1,8 @@
 """Commands and queries as requests, for those who want the answer: the NATS micro service `l02`.
 
-A command that comes this way is stored like any other before anything happens; the reply is its outcome.
+A command that comes this way is stored like any other before anything happens; the reply is its outcome. A failure
+stands in the headers of micro services too. Only an inbox is answered (`bus.connection`); without one a command is
+carried out all the same.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from nats.micro.request import Request
 
 from bus.command_ids import CommandIdReused
 from bus.connection import Bus
+from bus.headers import one_line
 from bus.outcomes import ErrorBody, Outcome, error_body, failed
 from bus.repository import Repository
 from bus.sender import send_command
@@ -61,7 +64,7 @@ async def run_service(
         """nats-py calls one handler after another; a command that takes its time must not hold up the next."""
 
         async def start(request: Request) -> None:
-            task = asyncio.create_task(_answer_safely(handle, request))
+            task = asyncio.create_task(_handle_safely(handle, request))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
@@ -92,13 +95,24 @@ async def run_service(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _answer_safely(handle: Callable[[Request], Awaitable[None]], request: Request) -> None:
+async def _handle_safely(handle: Callable[[Request], Awaitable[None]], request: Request) -> None:
     try:
         await handle(request)
     except Exception as error:
         _log.exception("a request failed", subject=request.subject)
         failure = error_body(ErrorCode.HANDLER_FAILED.value, f"the node failed on this request: {error!r}; see its log")
-        await request.respond(msgspec.json.encode(Answer(ok=False, error=failure)))
+        await _answer(request, Answer(ok=False, error=failure))
+
+
+async def _answer(request: Request, answer: Answer | Outcome) -> None:
+    if not request._msg.reply:
+        _log.warning("a request is not answered: its reply subject is no inbox", subject=request.subject)
+        return
+    raw, error = msgspec.json.encode(answer), answer.error
+    if isinstance(error, ErrorBody):
+        await request.respond_error(error.code, one_line(f"{error.name}: {error.message}"), raw)
+    else:
+        await request.respond(raw)
 
 
 class _CommandEndpoint:
@@ -118,7 +132,7 @@ class _CommandEndpoint:
             outcome = await self._send(aggregate_id, command_id, body, headers)
         except Failure as failure:
             outcome = failed(command_id, failure)
-        await request.respond(msgspec.json.encode(outcome))
+        await _answer(request, outcome)
 
     async def _send(self, aggregate_id: str, command_id: str, body: bytes, headers: dict[str, str]) -> Outcome:
         address = CommandAddress(AggregateId(self._kind, aggregate_id), self._verb)
@@ -166,7 +180,7 @@ class _QueryEndpoint:
             answer = _refusal(failure)
         except msgspec.ValidationError as error:
             answer = _refusal(wire_failure(error))
-        await request.respond(msgspec.json.encode(answer))
+        await _answer(request, answer)
 
 
 def _refusal(failure: Failure) -> Answer:

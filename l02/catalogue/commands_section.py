@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 
 from bus.outcomes import COMMAND_SEQUENCE_HEADER, Outcome
 from bus.service import INTERNAL_VERBS, SERVICE_NAME, Answer
@@ -147,6 +148,10 @@ The NATS micro service `{SERVICE_NAME}` answers requests (`nats micro info {SERV
 **Commands**: {", ".join(served)}. The request is the command's body with the `id` of the aggregate and, if it shall be
 safe to send again, a `command_id`. It is stored like any other command; the reply is its outcome, so give the request
 as much time as the effect may take.
+
+Only inboxes are answered: reply subjects below `_INBOX.`, as any client's are unless it was told otherwise (and below
+`_R_.`, which the server makes for clients of another account). Of a failure the headers `{ERROR_HEADER}` and
+`{ERROR_CODE_HEADER}` say the text and the code.
 
 **Queries** are answered by `{{"ok": true, "result": …}}` or `{{"ok": false, "error": {{"code", "name", "message"}}}}`:
 
