@@ -135,14 +135,21 @@ class Client:
     async def stream(
         self, id: str, input: Any = None, *, command_id: str | None = None
     ) -> AsyncGenerator[str | ExecutionResult, None]:
-        """Give an agent a piece of work: what it streams, piece by piece as text, and last its ExecutionResult."""
+        """Give an agent a piece of work: what it streams, piece by piece as text, and last its ExecutionResult.
+
+        If pieces are lost (they are kept in memory only), the text ends before the first of them; the result is whole.
+        """
         command_id = command_id or uuid.uuid4().hex
         # The execution has the command's id, so its stream is known before there is an execution.
         outcome = asyncio.create_task(self._send(id, "execute", {"input": input}, command_id))
         try:
             async with aclosing(self.tokens(id, command_id, ended=outcome)) as tokens:
-                async for delta in tokens:
-                    yield delta
+                try:
+                    async for delta in tokens:
+                        yield delta
+                except Failure as failure:
+                    if failure.code is not ErrorCode.STREAMING_ERROR:
+                        raise
             yield await self._execution_result(await outcome)
         finally:
             await end(outcome)

@@ -38,6 +38,14 @@ class _Piece(Struct, frozen=True):
 _decoder = msgspec.json.Decoder(_Piece)
 
 
+def _piece(raw: bytes) -> _Piece | None:
+    """What anybody may have published there and is no piece is passed over."""
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
 async def read_tokens(
     bus: Bus, agent_id: str, execution_id: str, *, start: int = 0, ended: asyncio.Future[Any] | None = None
 ) -> AsyncGenerator[str, None]:
@@ -113,7 +121,7 @@ class _Batches:
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 self._fetch = None
-                return [_decoder.decode(message.data) for message in messages]
+                return [piece for message in messages if (piece := _piece(message.data)) is not None]
 
     async def _is_stored(self, n: int) -> bool:
         """Whether piece `n` or a later one is in the stream, or may be because the server does not answer now."""
@@ -123,7 +131,8 @@ class _Batches:
             return False
         except TimeoutError:
             return True
-        return _decoder.decode(message.data or b"").n >= n
+        last = _piece(message.data or b"")
+        return last is not None and last.n >= n
 
     async def close(self) -> None:
         if self._fetch is not None:

@@ -17,11 +17,11 @@ from bus.connection import Bus
 from bus.dead_letters import DeadLetter
 from bus.embedded import EmbeddedNats
 from bus.streams import EVENTS_STREAM, VIEWS_BUCKET, ensure_streams
-from bus.subjects import dead_subject, stream_subject
+from bus.subjects import dead_subject, outcome_subject, stream_subject
 from domain.agent import events as e
 from domain.agent.state import Status
 from domain.errors import ErrorCode, Failure
-from l02.client import Client, NodeUnreachable
+from l02.client import Client, ExecutionResult, NodeUnreachable
 from projections.agents import AgentView
 
 from .conftest import REQUESTED, SPECIFICATION, Append
@@ -115,6 +115,41 @@ async def test_the_stream_is_followed_over_a_restart_of_the_server(
     await restart(fresh_nats, bus)
     await emit(bus, delta(0), delta(1), done(2))
     assert [piece async for piece in tokens] == ["<1>"]
+
+
+async def _all(items: AsyncIterator[T]) -> list[T]:
+    return [item async for item in items]
+
+
+LOST: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], str]] = {
+    "the first": ([], [delta(3)], ""),
+    "one in the middle": ([delta(0), delta(1)], [delta(3), done(4)], "<0><1>"),
+    "all but what nobody can read": ([delta(0)], [{"n": "x"}, {"n": -(2**70)}], "<0>"),
+    "the end": ([delta(0), delta(1)], [], "<0><1>"),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+async def test_who_streams_gets_the_result_also_if_pieces_are_lost(bus: Bus, client: Client, name: str) -> None:
+    before, after, expected = LOST[name]
+    streaming = client.stream("a1", 1, command_id=EXECUTION)
+    await emit(bus, *before)
+    text = "".join([str(await anext(streaming)) for _ in before])
+    await emit(bus, *after)
+    result = {"execution_id": EXECUTION, "output": {"whole": True}}
+    outcome = {"command_id": EXECUTION, "ok": True, "subject": "agent/a1", "version": 4, "result": result}
+    rest = asyncio.create_task(_all(streaming))
+    await bus.jetstream.publish(outcome_subject(EXECUTION), msgspec.json.encode(outcome))
+    assert (text, await rest) == (expected, [ExecutionResult(execution_id=EXECUTION, output={"whole": True})])
+
+
+async def test_who_streams_is_told_if_the_work_failed_also_if_pieces_are_lost(bus: Bus, client: Client) -> None:
+    await emit(bus, delta(2))
+    error = {"code": "E2001", "name": "TOOL_EXECUTION_FAILED", "message": "no"}
+    outcome = {"command_id": EXECUTION, "ok": False, "subject": "agent/a1", "version": 4, "error": error}
+    await bus.jetstream.publish(outcome_subject(EXECUTION), msgspec.json.encode(outcome))
+    with pytest.raises(Failure, match="E2001"):
+        await anext(client.stream("a1", 1, command_id=EXECUTION))
 
 
 async def test_the_log_by_agent_type_and_sequence(client: Client, append: Append) -> None:
