@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 from bus.cancelling import end
 from domain.specification import RuntimeClass, ToolServer
 from handlers.tool_servers.launch import start, stop
+from handlers.tool_servers.log import begin_log, keep_log
 from handlers.tool_servers.messages import LINE_BYTES, read
 from handlers.tool_servers.model import Request, ToolFailed, ToolInfo, ToolNotRun
 from handlers.tool_servers.results import read_result
@@ -26,6 +27,8 @@ START_SECONDS = 30.0
 """From the process's start to the list of its tools."""
 LIST_SECONDS = 5.0
 """For the list of tools once more, when it has changed."""
+LAST_WORDS_SECONDS = 0.5
+"""For what a process that has ended left in the pipe of its log; a process of its own may hold that open."""
 MAX_PAGES = 100
 MAX_TOOLS = 10_000
 MAX_LIST_BYTES = 2 * LINE_BYTES
@@ -125,7 +128,10 @@ async def serve(
     `ready` is given the connection, or why there is none. `on_lost` is called once, with the reason, if the server
     fails, in the handshake or later. Raises ToolNotRun if there is not even a process.
     """
-    process = await start(server, runtime_class, scratch, log)
+    await asyncio.to_thread(begin_log, log)
+    process = await start(server, runtime_class, scratch)
+    assert process.stderr is not None
+    logging = asyncio.create_task(keep_log(process.stderr, log))
     over = asyncio.Event()
 
     def lost(reason: str) -> None:
@@ -142,7 +148,11 @@ async def serve(
             rpc.close("was stopped")
             await end(reading)
     finally:
-        await stop(process, at_once=over.is_set())
+        try:
+            await stop(process, at_once=over.is_set())
+            await asyncio.wait({logging}, timeout=LAST_WORDS_SECONDS)
+        finally:
+            await end(logging)
 
 
 async def _open(rpc: Rpc, log: Path) -> Connection | ToolNotRun:

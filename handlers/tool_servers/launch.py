@@ -21,17 +21,14 @@ from domain.specification import RuntimeClass, ToolServer
 from handlers.sandbox import classes
 from handlers.sandbox.policy import SandboxPolicy
 from handlers.sandbox.program import program_argv, program_environment
+from handlers.tool_servers.log import CHUNK_BYTES
 from handlers.tool_servers.model import ToolNotRun
 
-__all__ = ["CHUNK_BYTES", "name_of", "specification_key", "start", "stop"]
+__all__ = ["name_of", "specification_key", "start", "stop"]
 
 MEMORY_BYTES = 1024**3
 CPU_MILLIS = 2000
 MAX_PROCESSES = 64
-CHUNK_BYTES = 32 * 1024
-"""Read at once from a server. What it writes is parsed on the event loop: this much takes at most some milliseconds."""
-LOG_BYTES = 16 * 1024 * 1024
-"""A log that is larger when its server is started gives way to a new one, and is kept as `.log.1`."""
 GRACE_SECONDS = 2.0
 """Between two steps of stopping a server; the MCP specification's own SDK waits as long."""
 
@@ -49,8 +46,8 @@ def name_of(server: ToolServer) -> str:
     return f"{program}-{hashlib.sha256(specification_key(server)).hexdigest()[:12]}"
 
 
-async def start(server: ToolServer, runtime_class: RuntimeClass, scratch: Path, log: Path) -> Process:
-    """Start a server with pipes for its standard input and output; its standard error goes to `log`.
+async def start(server: ToolServer, runtime_class: RuntimeClass, scratch: Path) -> Process:
+    """Start a server with pipes for its standard input, output and error.
 
     Raises ToolNotRun if its specification cannot be met on this machine.
     """
@@ -75,19 +72,15 @@ async def start(server: ToolServer, runtime_class: RuntimeClass, scratch: Path, 
             raise ToolNotRun(f"its specification names {path!r}, which does not exist")
     command = (_find(server.command[0]), *server.command[1:])
     try:
-        stderr = _open_log(log)
-        try:
-            return await asyncio.create_subprocess_exec(
-                *program_argv(runtime_class, policy, command),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=stderr,
-                env=program_environment(policy),
-                limit=CHUNK_BYTES,
-                start_new_session=True,  # Ctrl-C in the node's terminal is for the node
-            )
-        finally:
-            os.close(stderr)
+        return await asyncio.create_subprocess_exec(
+            *program_argv(runtime_class, policy, command),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=program_environment(policy),
+            limit=CHUNK_BYTES,
+            start_new_session=True,  # Ctrl-C in the node's terminal is for the node
+        )
     except OSError as error:
         raise ToolNotRun(f"its process cannot be made: {error}") from error
 
@@ -122,13 +115,6 @@ def _find(program: str) -> str:
     if found is None:
         raise ToolNotRun(f"its program {program!r} is neither on PATH nor in {Path(sys.executable).parent}")
     return found
-
-
-def _open_log(log: Path) -> int:
-    with suppress(FileNotFoundError):
-        if log.stat().st_size > LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))
-    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 async def _discard(output: asyncio.StreamReader) -> None:

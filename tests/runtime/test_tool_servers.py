@@ -52,7 +52,7 @@ async def test_every_message_of_a_hostile_server(client: Client, spawn: Spawn) -
     assert len(results) == len(chosen)
     failures = [result for result in results if isinstance(result, dict) and result.keys() == {"code", "message"}]
     assert {failure["code"] for failure in failures} <= {"E2001", "E2002"}
-    assert all(len(failure["message"]) > 20 for failure in failures)
+    assert all(len(failure["message"]) > len("tool 'say' failed: ") for failure in failures)
     assert slowest < 1.0
     assert (await client.execute(victim, {"steps": [["tool", "echo", {"text": "well"}]]})).output == ["well"]
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from domain.specification import ToolServer
-from handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers, connection
+from handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers, connection, log
 from handlers.tool_servers import servers as module
 from handlers.tool_servers.launch import specification_key
 
@@ -198,14 +198,26 @@ async def test_scratch_of_a_killed_node_is_removed(tmp_path: Path) -> None:
 
 async def test_a_large_log_gives_way(tmp_path: Path, servers: ToolServers) -> None:
     await servers.tools(ROGUE)
-    (log,) = (tmp_path / "logs").iterdir()
-    with log.open("r+") as file:
+    (path,) = (tmp_path / "logs").iterdir()
+    with path.open("r+") as file:
         file.truncate(100 << 20)
     with pytest.raises(ToolFailed):
         await servers.call(ROGUE, "leave", {}, timeout=60)
     await servers.tools(ROGUE)
-    assert log.stat().st_size < 1000
-    assert log.with_suffix(".log.1").stat().st_size >= 100 << 20
+    assert path.stat().st_size < 1000
+    assert path.with_suffix(".log.1").stat().st_size >= 100 << 20
+
+
+async def test_a_log_is_bounded_while_its_server_runs(
+    tmp_path: Path, servers: ToolServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "LOG_BYTES", 1 << 20)
+    monkeypatch.setattr(log, "_PAUSE_SECONDS", 0.01)
+    assert await servers.call(WORKSHOP, "rant", {"megabytes": 20}, timeout=60) is None
+    files = list((tmp_path / "logs").iterdir())
+    assert {file.suffix for file in files} == {".log", ".1"}
+    assert all(file.stat().st_size <= (1 << 20) + log.CHUNK_BYTES for file in files)
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
 
 
 async def test_a_process_of_no_use_is_replaced(servers: ToolServers) -> None:

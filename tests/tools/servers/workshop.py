@@ -74,6 +74,12 @@ def complain(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+@server.tool(structured_output=False)
+def rant(megabytes: int) -> None:
+    for _ in range(megabytes):
+        os.write(2, b"x" * 999_999 + b"\n")
+
+
 @server.tool()
 def attempt(what: str, target: str) -> dict[str, Any]:
     """Say what came of reading or writing a file, or connecting to a port."""
