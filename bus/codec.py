@@ -24,6 +24,7 @@ from domain.values import nests_deeper
 
 __all__ = [
     "SOURCE",
+    "TIMER_ACTOR",
     "CloudEvent",
     "EventDecoder",
     "LogEntry",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 SOURCE = "l02-agent-runtime"
+TIMER_ACTOR = "timer"
 
 
 class UnreadableEvent(Failure):
@@ -63,6 +65,11 @@ class Metadata(Struct, frozen=True, kw_only=True):
     actor: str
     traceparent: str | None = None
     command_hash: str | None = None
+
+    @property
+    def is_of_runtime(self) -> bool:
+        """Whether nobody outside has asked for it: the runtime decided by itself, or set a timer to."""
+        return self.command_hash is None or self.actor == TIMER_ACTOR
 
 
 class RecordedEvent(Struct, frozen=True, kw_only=True):

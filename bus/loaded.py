@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from bus.codec import RecordedEvent, UnreadableEvent
+from bus.traces import Traces
 from bus.trail import Trail, extended
 from domain.message import Event
 
@@ -142,6 +143,7 @@ class Loaded(Generic[S]):
     snapshot_sequence: int = 0
     trail: Trail = ()
     """The sequences of the last events taken in."""
+    traces: Traces = field(default_factory=Traces)
 
     def is_at(self, item: RecordedEvent) -> bool:
         """Whether `item` is the last event taken in."""
@@ -168,6 +170,14 @@ class Loaded(Generic[S]):
             self.created_at = item.time
             self.snapshot_sequence = item.sequence
         self.handled.note(item)
+        self.traces.note(item)
+
+    def trace_of(self, correlation_id: str) -> str | None:
+        """The `traceparent` of what the runtime records of its own accord."""
+        traceparent = self.traces.newest.get(correlation_id)
+        if traceparent is None and self.traces.own is not None and self.handled.get(correlation_id) is None:
+            return self.traces.own
+        return traceparent
 
 
 def _digest(text: str) -> bytes:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-import msgspec
 import structlog
+from msgspec.structs import replace
 from nats.errors import Error as NatsError
 
 from bus.codec import Metadata, RecordedEvent, encode_event
@@ -196,6 +196,8 @@ class Repository(Generic[S]):
         """The events as they will stand in the stream, but for their sequence."""
         address = AggregateId(self.aggregate.name, aggregate_id)
         now = datetime.now(UTC)
+        if metadata.is_of_runtime and metadata.traceparent is None:
+            metadata = replace(metadata, traceparent=loaded.trace_of(metadata.correlation_id))
         later = Metadata(
             causation_id=metadata.causation_id,
             correlation_id=metadata.correlation_id,
@@ -232,8 +234,7 @@ class Repository(Generic[S]):
         ]
         last = await self.store.append(recorded[0].aggregate, messages, loaded.sequence, loaded.trail)
         stored = tuple(
-            msgspec.structs.replace(item, sequence=last - len(recorded) + offset)
-            for offset, item in enumerate(recorded, start=1)
+            replace(item, sequence=last - len(recorded) + offset) for offset, item in enumerate(recorded, start=1)
         )
         self._take_in(aggregate_id, loaded, stored)
         return self._tell(stored)

@@ -24,6 +24,7 @@ from bus.fingerprint import fingerprint
 from bus.loaded import HandledCommands, Loaded
 from bus.streams import SNAPSHOTS_STREAM
 from bus.subjects import AggregateId, snapshot_subject
+from bus.traces import Traces
 from domain.aggregates import Aggregate
 
 __all__ = ["MAX_SNAPSHOT_BYTES", "SnapshotOutdated", "SnapshotUnusable", "Snapshots", "open_snapshots"]
@@ -41,7 +42,7 @@ _READ_SECONDS = 2.0
 _CLOSING_SECONDS = 2.0
 _HEADER_BYTES = 4096
 # Of the layout below and of the fold in bus/loaded.py: to be raised when either changes.
-_LAYOUT = 1
+_LAYOUT = 2
 _log = structlog.get_logger()
 
 
@@ -63,6 +64,8 @@ class _Body(Struct, frozen=True):
     state: memoryview
     command_keys: memoryview
     command_facts: memoryview
+    own_trace: str | None
+    traces: dict[str, str]
 
 
 class SnapshotUnusable(Exception):
@@ -116,8 +119,15 @@ class Snapshots(Generic[S]):
         if not is_due or self._closed or len(self._writes) >= _WRITES_IN_FLIGHT:
             return
         loaded.snapshot_version, loaded.snapshot_sequence = loaded.version, loaded.sequence
-        # States are never changed, only replaced, so they can be encoded later; the commands are changed in place.
-        still = Loaded(loaded.state, loaded.version, loaded.sequence, loaded.event_id, loaded.created_at)
+        # States are never changed, only replaced, so they can be encoded later; the rest is changed in place.
+        still = Loaded(
+            loaded.state,
+            loaded.version,
+            loaded.sequence,
+            loaded.event_id,
+            loaded.created_at,
+            traces=loaded.traces.copy(),
+        )
         task = asyncio.create_task(self._write(aggregate_id, still, loaded.handled.packed()))
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
@@ -161,6 +171,8 @@ class Snapshots(Generic[S]):
                 state=memoryview(msgspec.json.encode(still.state)),
                 command_keys=memoryview(commands[0]),
                 command_facts=memoryview(commands[1]),
+                own_trace=still.traces.own,
+                traces=still.traces.newest,
             )
         )
         return _encoder.encode(_Envelope(self.fingerprint, hashlib.sha256(body).digest(), memoryview(body)))
@@ -183,6 +195,7 @@ class Snapshots(Generic[S]):
                 snapshot_version=body.version,
                 snapshot_sequence=body.sequence,
                 trail=(body.sequence,),
+                traces=Traces(body.own_trace, body.traces),
             )
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
             raise SnapshotUnusable(f"it cannot be read: {error}") from error

@@ -19,9 +19,11 @@ from datetime import UTC, datetime
 
 from nats.js.errors import APIError
 
+from bus.codec import TIMER_ACTOR
 from bus.connection import Bus
 from bus.streams import COMMANDS_STREAM
 from bus.subjects import AggregateId, command_subject, timer_subject
+from bus.wire import ACTOR_HEADER
 
 __all__ = ["cancel_timer", "set_timer"]
 
@@ -42,7 +44,7 @@ async def set_timer(
             "Nats-Schedule-Target": command_subject(aggregate, verb),
             "Nats-TTL": "never",
             "L02-Command-Id": command_id,
-            "L02-Actor": "timer",
+            ACTOR_HEADER: TIMER_ACTOR,
         },
     )
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from bus.codec import Metadata
 from bus.subjects import AggregateId, CommandAddress, parse_command_subject
+from bus.traces import valid_traceparent
 from domain.agent.commands import Origin, WireCommand
 from domain.aggregates import AGGREGATES
 from domain.errors import ErrorCode, Failure
@@ -23,6 +24,7 @@ __all__ = [
     "ACTOR_HEADER",
     "COMMAND_ID_HEADER",
     "MAX_COMMAND_BYTES",
+    "TRACE_HEADER",
     "Incoming",
     "content_of",
     "read_command",
@@ -32,6 +34,7 @@ __all__ = [
 MAX_COMMAND_BYTES = 1024 * 1024
 COMMAND_ID_HEADER = "Nats-Msg-Id"
 ACTOR_HEADER = "L02-Actor"
+TRACE_HEADER = "traceparent"
 _TIMER_COMMAND_ID_HEADER = "L02-Command-Id"
 _DEFAULT_ACTOR = "anonymous"
 _MAX_HEADER_LENGTH = 256
@@ -85,7 +88,7 @@ def read_command(
         causation_id=command_id,
         correlation_id=command_id,
         actor=actor,
-        traceparent=(headers.get("traceparent") or "")[:_MAX_HEADER_LENGTH] or None,
+        traceparent=valid_traceparent(headers.get(TRACE_HEADER)),
         command_hash=content,
     )
     return Incoming(address.aggregate, command_id, command, metadata, content)

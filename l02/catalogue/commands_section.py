@@ -50,7 +50,10 @@ _HEADERS = (
         "aggregate is known. It belongs to one body, verb and address: anything else under it is E2110 (see Outcomes)",
     ),
     (f"`{ACTOR_HEADER}`?", "who asks; it stands in the events"),
-    ("`traceparent`?", "W3C trace context; it stands in the events"),
+    (
+        "`traceparent`?",
+        "W3C trace context; it stands in all events that go back to the command; not one, it is dropped",
+    ),
 )
 
 

@@ -48,7 +48,8 @@ _ENVELOPE = {
     "causationid": "the direct cause: a command's id, or what the node acted upon",
     "correlationid": "the command at the root of the chain",
     "actor": "who sent the command; `timer`, or `node/<id>` if the node decided by itself",
-    "traceparent": "W3C trace context, if the command had one",
+    "traceparent": "W3C trace context of the command that the event goes back to; if it goes back to none, as the end "
+    "of a process, that of the aggregate's first event",
     "commandhash": "on the first event of a command from outside: tells a repeated command from another one that "
     "wrongly has the same id",
     "data": "the fields of the event, below",

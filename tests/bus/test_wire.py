@@ -170,11 +170,14 @@ def test_a_body_over_a_mebibyte_is_too_large() -> None:
     assert refused(b"x" * 2 * MAX_COMMAND_BYTES, "execute").code is ErrorCode.PAYLOAD_TOO_LARGE
 
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
 def test_the_runtime_fills_in_where_a_command_comes_from() -> None:
-    incoming = read({"name": "x"}, **{"L02-Actor": "ann", "traceparent": "00-1"})
+    incoming = read({"name": "x"}, **{"L02-Actor": "ann", "traceparent": TRACE})
     assert incoming.command.origin.actor == incoming.metadata.actor == "ann"
     assert incoming.command.origin.command_id == incoming.metadata.causation_id == "c1"
-    assert incoming.metadata.traceparent == "00-1"
+    assert incoming.metadata.traceparent == TRACE
     assert read({"name": "x"}).metadata.actor == "anonymous"
 
 
