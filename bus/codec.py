@@ -128,6 +128,8 @@ _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 # Deeper than any value that is taken from outside (`domain.values`), with what events put around it.
 _MAX_DEPTH = 200
 _SHOWN_CHARACTERS = 200
+# These are parts of subjects and of keys.
+_IDS = ("execution_id", "checkpoint_id")
 _KINDS = {event.type: aggregate.name for aggregate in AGGREGATES.values() for event in aggregate.events}
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_ReadCloudEvent)
@@ -222,11 +224,17 @@ class EventDecoder:
             )
         try:
             if envelope.schemaversion == event_type.schema_version:
-                return self._decoders[envelope.type].decode(envelope.data)
-            earlier = msgspec.json.decode(envelope.data, type=dict[str, Any])
-            return msgspec.convert(self._upcast(envelope, earlier, sequence), event_type)
+                event = self._decoders[envelope.type].decode(envelope.data)
+            else:
+                earlier = msgspec.json.decode(envelope.data, type=dict[str, Any])
+                event = msgspec.convert(self._upcast(envelope, earlier, sequence), event_type)
         except _UNDECODABLE as error:
             raise UnreadableEvent(f"sequence {sequence}: data of {envelope.type} do not fit: {error}") from error
+        for name in _IDS:
+            value = getattr(event, name, None)
+            if value is not None and not is_id(value):
+                raise UnreadableEvent(f"sequence {sequence}: data of {envelope.type} do not fit: {name} is no id")
+        return event
 
     def _upcast(self, envelope: _ReadCloudEvent, data: dict[str, Any], sequence: int) -> dict[str, Any]:
         try:

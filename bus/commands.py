@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 from nats.aio.msg import Msg
 
+from bus.codec import UnreadableEvent
 from bus.command_ids import CommandIdReused, claim_id
 from bus.connection import Bus
 from bus.dead_letters import park
@@ -176,6 +177,10 @@ class CommandProcessor:
             )
         except (EventStoreSilent, CommandIdReused):
             raise
+        except UnreadableEvent as failure:
+            # Kept, to be sent again once that can be read.
+            await self._refuse(message, sequence, failure)
+            return
         except Failure as failure:
             await publish_outcome(self._bus, failed(incoming.command_id, failure, str(incoming.aggregate)), sequence)
             return

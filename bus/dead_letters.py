@@ -1,25 +1,33 @@
-"""Messages that cannot be handled are kept with the reason, so that they block nobody and are not lost."""
+"""Messages that cannot be handled are kept with the reason, so that they block nobody and are not lost.
+
+Of what stands in the event log and cannot be taken in a letter says so once, whoever meets it and however often.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from itertools import islice
 
 import msgspec
+import structlog
 from msgspec import Struct
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
+from bus.codec import SetAside
 from bus.connection import Bus
+from bus.group_commit import UNEXPECTED_CODES
+from bus.leader import message_from_leader
 from bus.reader import last_sequence
-from bus.streams import DEAD_STREAM
+from bus.streams import DEAD_STREAM, EVENTS_STREAM
 from bus.subjects import EVENTS, dead_subject, retry_subject
 from bus.wire import COMMAND_ID_HEADER
 from domain.errors import ErrorCode, Failure
 
-__all__ = ["DeadLetter", "dead_letter_at", "dead_letters", "park", "resend"]
+__all__ = ["DeadLetter", "dead_letter_at", "dead_letters", "park", "park_entries", "resend"]
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
@@ -47,12 +55,16 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
         return self.subject.startswith(f"{EVENTS}.")
 
 
+_LOG = "projections"
+_AT_ONCE = 64
 _ENVELOPE_BYTES = 4096
 _HANDLING_SECONDS = 30.0
 _KEPT_BYTES = 64 * 1024
 _KEPT_HEADERS = 32
 _KEPT_HEADER_LENGTH = 256
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _decoder = msgspec.json.Decoder(DeadLetter)
+_log = structlog.get_logger()
 
 
 async def park(bus: Bus, message: Msg, *, consumer: str, code: str, reason: str) -> None:
@@ -68,11 +80,53 @@ async def park(bus: Bus, message: Msg, *, consumer: str, code: str, reason: str)
         time=datetime.now(UTC),
         origin=message.metadata.sequence.stream,
     )
+    await bus.publish(dead_subject(consumer), _encoded(bus, letter), {"Nats-Msg-Id": f"{consumer}-{letter.origin}"})
+    bus.tally.parked[consumer] += 1
+
+
+async def park_entries(bus: Bus, entries: Iterable[SetAside]) -> None:
+    """Keep what was set aside of the event log; when this returns there is a letter for each, and but one."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def keep(entry: SetAside) -> None:
+        async with slots:
+            await _park_entry(bus, entry)
+
+    await asyncio.gather(*(keep(entry) for entry in entries))
+
+
+async def _park_entry(bus: Bus, entry: SetAside) -> None:
+    message = await message_from_leader(bus, EVENTS_STREAM, {"seq": entry.sequence})
+    letter = DeadLetter(
+        consumer=_LOG,
+        subject=entry.subject,
+        headers=dict(message.headers) if message is not None else {},
+        body=message.data if message is not None else b"",
+        code=ErrorCode.HANDLER_FAILED.value,
+        reason=entry.reason,
+        deliveries=1,
+        time=datetime.now(UTC),
+        origin=entry.sequence,
+    )
+    try:
+        await bus.publish(
+            dead_subject(f"{_LOG}.{entry.sequence}"),
+            _encoded(bus, letter),
+            {"Nats-Expected-Last-Subject-Sequence": "0"},
+        )
+    except APIError as error:
+        if error.err_code not in UNEXPECTED_CODES:
+            raise
+    else:
+        _log.error("an event is set aside", sequence=entry.sequence, subject=entry.subject, reason=entry.reason)
+        bus.tally.parked[_LOG] += 1
+
+
+def _encoded(bus: Bus, letter: DeadLetter) -> bytes:
     raw = msgspec.json.encode(letter)
     if len(raw) > bus.client.max_payload - _ENVELOPE_BYTES:
-        raw = msgspec.json.encode(_beginning(letter))
-    await bus.publish(dead_subject(consumer), raw, {"Nats-Msg-Id": f"{consumer}-{letter.origin}"})
-    bus.tally.parked[consumer] += 1
+        return msgspec.json.encode(_beginning(letter))
+    return raw
 
 
 def _beginning(letter: DeadLetter) -> DeadLetter:
@@ -96,7 +150,7 @@ async def dead_letters(bus: Bus) -> AsyncIterator[DeadLetter]:
         except NotFoundError:
             return
         assert message.seq is not None
-        yield _letter(message.data or b"", message.seq)
+        yield _letter(message.subject or "", message.data or b"", message.seq)
         sequence = message.seq + 1
 
 
@@ -106,7 +160,7 @@ async def dead_letter_at(bus: Bus, sequence: int) -> DeadLetter | None:
         message = await bus.jetstream.get_msg(DEAD_STREAM, seq=sequence)
     except NotFoundError:
         return None
-    return _letter(message.data or b"", sequence)
+    return _letter(message.subject or "", message.data or b"", sequence)
 
 
 async def resend(bus: Bus, letter: DeadLetter) -> None:
@@ -114,8 +168,15 @@ async def resend(bus: Bus, letter: DeadLetter) -> None:
 
     A command is sent where it was meant to go; Failure E2115 if only its beginning was kept. An event is on record
     and must not be published a second time: the handler that failed on it is asked to handle it once more, and the
-    letter stays, with Failure E2117, if that fails again or no node that runs has this handler.
+    letter stays, with Failure E2117, if that fails again or no node that runs has this handler. What the read models
+    have set aside they take in when they are rebuilt.
     """
+    if letter.consumer == _LOG:
+        raise Failure(
+            ErrorCode.HANDLER_FAILED,
+            f"letter {letter.sequence} stays: message {letter.origin} is in the log for good. If it is of a newer "
+            "version of l02, upgrade, then `l02 rebuild` each read model that `l02 verify` names",
+        )
     if letter.is_event:
         await _ask_handler(bus, letter)
     else:
@@ -156,5 +217,18 @@ async def _send(bus: Bus, letter: DeadLetter) -> None:
     await bus.publish(letter.subject, letter.body, headers)
 
 
-def _letter(raw: bytes, sequence: int) -> DeadLetter:
-    return msgspec.structs.replace(_decoder.decode(raw), sequence=sequence)
+def _letter(subject: str, raw: bytes, sequence: int) -> DeadLetter:
+    try:
+        return msgspec.structs.replace(_decoder.decode(raw), sequence=sequence)
+    except _UNDECODABLE as error:
+        return DeadLetter(
+            consumer="",
+            subject=subject,
+            headers={},
+            body=raw,
+            code=ErrorCode.HANDLER_FAILED.value,
+            reason=f"this is no dead letter, somebody else has put it here: {error}",
+            deliveries=0,
+            time=datetime.fromtimestamp(0, UTC),
+            sequence=sequence,
+        )

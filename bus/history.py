@@ -10,13 +10,13 @@ import msgspec
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
 
-from bus.codec import RecordedEvent, decode_event
+from bus.codec import LogEntry, RecordedEvent, decode_event, read_entry
 from bus.connection import Bus
 from bus.listening import listen
 from bus.requests import AnswerLost
 from bus.streams import EVENTS_STREAM
 
-__all__ = ["HistoryUnreadable", "read_history", "read_stored", "sequence_of", "subject_of"]
+__all__ = ["HistoryUnreadable", "read_history", "read_log_entries", "read_stored", "sequence_of", "subject_of"]
 
 _SILENCE_SECONDS = 5.0
 _MAX_BYTES = 16 * 1024 * 1024
@@ -60,10 +60,19 @@ async def read_history(
 ) -> tuple[list[RecordedEvent], bool]:
     """Up to `limit` events (16 MiB) of the subjects with a stream sequence above `after`; and whether there are more.
 
-    `since` begins at a time instead. Raises TimeoutError if the server does not answer, or the connection goes.
+    `since` begins at a time instead. Raises UnreadableEvent, and TimeoutError if the server does not answer, or the
+    connection goes.
     """
     messages, more = await read_stored(bus, EVENTS_STREAM, subject_filter, after=after, since=since, limit=limit)
     return [decode_event(message.data, sequence_of(message), subject_of(message)) for message in messages], more
+
+
+async def read_log_entries(
+    bus: Bus, subject_filter: str, *, after: int = 0, since: datetime | None = None, limit: int = 1000
+) -> tuple[list[LogEntry], bool]:
+    """The same, with what is unreadable set aside."""
+    messages, more = await read_stored(bus, EVENTS_STREAM, subject_filter, after=after, since=since, limit=limit)
+    return [read_entry(message.data, sequence_of(message), subject_of(message)) for message in messages], more
 
 
 async def read_stored(

@@ -8,7 +8,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from bus.codec import RecordedEvent, UnreadableEvent, decode_event
+from bus.codec import LogEntry, read_entry
 from bus.connection import Bus
 from bus.leader import standing_of
 from bus.pull import Pull, delivery_of, forward_reading, pull
@@ -47,11 +47,6 @@ class StreamReader:
                 self.behind = batch[-1].metadata.num_pending or 0
                 return batch
 
-    def go_back_to(self, position: int) -> None:
-        """Give what comes after `position` again."""
-        self.position = position
-        self._source.renew()
-
     def _follows(self, consumer: str, number: int) -> bool:
         """Whether nothing is missing before a consumer's delivery: what is on its way when a connection breaks is."""
         if consumer != self._consumer:
@@ -73,22 +68,12 @@ class EventReader:
         """The sequence of the last event that was given."""
         return self._messages.position
 
-    async def next_batch(self, limit: int = 500) -> list[RecordedEvent]:
-        """The next events, as `StreamReader.next_batch`.
-
-        Raises UnreadableEvent, again and again, at an event that this version does not know.
-        """
-        events: list[RecordedEvent] = []
-        for message in await self._messages.next_batch(limit):
-            sequence = delivery_of(message).stream_sequence
-            try:
-                events.append(decode_event(message.data, sequence, message.subject))
-            except UnreadableEvent:
-                self._messages.go_back_to(sequence - 1)
-                if events:
-                    break
-                raise
-        return events
+    async def next_batch(self, limit: int = 500) -> list[LogEntry]:
+        """The next events, as `StreamReader.next_batch`; what is none for this version is set aside in its place."""
+        return [
+            read_entry(message.data, delivery_of(message).stream_sequence, message.subject)
+            for message in await self._messages.next_batch(limit)
+        ]
 
 
 @asynccontextmanager

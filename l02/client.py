@@ -10,7 +10,7 @@ import asyncio
 import re
 import secrets
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from nats.js.errors import NoStreamResponseError
 
 from bus import dead_letters
 from bus.cancelling import end
-from bus.codec import RecordedEvent
+from bus.codec import RecordedEvent, SetAside
 from bus.connection import Bus, BusUnreachable, connect
 from bus.dead_letters import DeadLetter
 from bus.objects import inline
@@ -37,7 +37,7 @@ from domain.errors import ErrorCode, Failure, error_code
 from domain.identifiers import require_id
 from domain.specification import AgentSpecification, validate_specification
 from l02.discovery import NodeUnreachable, find_nats_url, no_streams, reaching
-from l02.event_log import read_log
+from l02.event_log import read_log, readable
 from l02.live_views import watch_agents
 from l02.specification_file import load_specification
 from l02.token_stream import read_tokens
@@ -260,12 +260,14 @@ class Client:
         since: int | datetime | None = None,
         *,
         follow: bool = False,
+        unreadable: Callable[[SetAside], None] = lambda aside: None,
     ) -> AsyncGenerator[RecordedEvent, None]:
         """Events in their order: of one agent, of one type (`agent.execution.*` for a family), or all.
 
-        `since` is the first sequence number or the earliest time. With `follow` it goes on for ever.
+        `since` is the first sequence number or the earliest time. With `follow` it goes on for ever. What stands among
+        the events and is none for this version is left out, and told to `unreadable`.
         """
-        return read_log(self._bus, id, type, since, follow=follow)
+        return readable(read_log(self._bus, id, type, since, follow=follow), unreadable)
 
     def watch(self, id: str | None = None) -> AsyncGenerator[AgentView, None]:
         """The state of one agent or of all as it is now, and then each time it has changed, for ever."""

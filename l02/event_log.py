@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from datetime import datetime
 
-from bus.codec import RecordedEvent
+from bus.codec import LogEntry, RecordedEvent, SetAside
 from bus.connection import Bus
-from bus.history import read_history
+from bus.history import read_log_entries
 from bus.reader import last_sequence, read_events
 from bus.subjects import AggregateId, aggregate_filter, event_subject, events_filter
 from domain.aggregates import EVENT_TYPES
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
 from l02.discovery import reaching
-from l02.stored_events import ALL_EVENTS
+from l02.stored_events import ALL_EVENTS, MAX_SEQUENCE, start_of
 
-__all__ = ["read_log"]
+__all__ = ["read_log", "readable", "type_pattern"]
 
 _KIND = "agent"
 
@@ -28,46 +29,62 @@ async def read_log(
     since: int | datetime | None = None,
     *,
     follow: bool = False,
-) -> AsyncGenerator[RecordedEvent, None]:
+) -> AsyncGenerator[LogEntry, None]:
     """Events in their order, from sequence or time `since` on; with `follow` for ever, else to the end as it is now.
 
-    Raises Failure E2110 for an id or type that cannot be, NodeUnreachable if the server has no such stream.
+    What is no event for this version is set aside in its place. Raises Failure E2110 for an id, a type or a time that
+    cannot be, NodeUnreachable if the server has no such stream.
     """
     subject = _filter(agent_id, event_type)
+    if isinstance(since, int) and since > MAX_SEQUENCE:
+        raise Failure(ErrorCode.COMMAND_INVALID, f"there is no event above {MAX_SEQUENCE}", "since")
+    moment = start_of(since, "since") if isinstance(since, datetime) else None
     with reaching():
         newest = await last_sequence(bus)
-        after, moment = (0, since) if isinstance(since, datetime) else (max(since or 1, 1) - 1, None)
+        after = max(since, 1) - 1 if isinstance(since, int) else 0
         more = True
         while more and after < newest:
-            events, more = await read_history(bus, subject, after=after, since=moment)
-            for recorded in events:
-                if not follow and recorded.sequence > newest:
+            entries, more = await read_log_entries(bus, subject, after=after, since=moment)
+            for entry in entries:
+                if not follow and entry.sequence > newest:
                     return
-                yield recorded
-                after, moment = recorded.sequence, None
+                yield entry
+                after, moment = entry.sequence, None
         if not follow:
             return
         # All up to `newest` that was asked for is out, also if that was nothing.
         async with read_events(bus, after=max(after, newest), filters=[subject]) as reader:
             while True:
-                for recorded in await reader.next_batch():
-                    yield recorded
+                for entry in await reader.next_batch():
+                    yield entry
+
+
+async def readable(
+    entries: AsyncGenerator[LogEntry, None], unreadable: Callable[[SetAside], None]
+) -> AsyncGenerator[RecordedEvent, None]:
+    """The events among them; `unreadable` is told of the others."""
+    async with aclosing(entries):
+        async for entry in entries:
+            if isinstance(entry, SetAside):
+                unreadable(entry)
+            else:
+                yield entry
 
 
 def _filter(agent_id: str | None, event_type: str | None) -> str:
     agent = AggregateId(_KIND, require_id(agent_id, "id")) if agent_id is not None else None
     if event_type is None:
         return aggregate_filter(agent) if agent else ALL_EVENTS
-    pattern = _pattern(event_type)
+    pattern = type_pattern(event_type, "type")
     return event_subject(agent, pattern) if agent else events_filter(event_type=pattern)
 
 
-def _pattern(event_type: str) -> str:
-    """A type as it is, a family of types (`agent.execution.*`) as NATS writes it."""
+def type_pattern(event_type: str, path: str) -> str:
+    """A type as it is, a family of types (`agent.execution.*`) as NATS writes it; E2110 at `path` if there is none."""
     if event_type in EVENT_TYPES:
         return event_type
     family = event_type.removesuffix("*")
     if family.endswith(".") and any(name.startswith(family) for name in EVENT_TYPES):
         return f"{family}>"
     known = ", ".join(sorted(EVENT_TYPES))
-    raise Failure(ErrorCode.COMMAND_INVALID, f"there are no events {event_type[:60]!r}; there are: {known}", "type")
+    raise Failure(ErrorCode.COMMAND_INVALID, f"there are no events {event_type[:60]!r}; there are: {known}", path)

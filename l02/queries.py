@@ -9,19 +9,26 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from bus.codec import UnreadableEvent, cloud_event
+from bus.codec import RecordedEvent, SetAside, cloud_event
 from bus.connection import Bus
-from bus.history import read_history
+from bus.history import read_log_entries
 from bus.service import Query
 from bus.subjects import AggregateId, aggregate_filter, event_subject, events_filter
 from domain.agent.state import Status
+from domain.aggregates import AGGREGATES
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
+from l02.event_log import type_pattern
+from l02.stored_events import MAX_SEQUENCE, start_of
 from projections.checkpoints import CheckpointState
 from projections.progress import ProjectionHalted
 from projections.queries import ReadModel
 
 __all__ = ["QUERY_FIELDS", "query_table"]
+
+
+Sequence = Annotated[int, Meta(ge=0, le=MAX_SEQUENCE)]
+Text = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
 
 
 class _Strict(Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,38 +38,40 @@ class _Strict(Struct, frozen=True, forbid_unknown_fields=True):
 class GetAgent(_Strict, frozen=True):
     """One agent, E2111 if there is none; as of the event with stream sequence `at_least`, or later."""
 
-    id: str
-    at_least: Annotated[int, Meta(ge=0)] = 0
+    id: Text
+    at_least: Sequence = 0
 
 
 class ListAgents(_Strict, frozen=True):
     """Agents in the order of their ids; `after` is the last id of the page before, `at_least` as in agent.get."""
 
     state: Status | None = None
-    fleet: str | None = None
+    fleet: Text | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    after: str | None = None
-    at_least: Annotated[int, Meta(ge=0)] = 0
+    after: Text | None = None
+    at_least: Sequence = 0
 
 
 class ListCheckpoints(_Strict, frozen=True):
     """An agent's checkpoints, the latest first; those that are stored, or in another `state` (null: in any)."""
 
-    id: str
+    id: Text
     state: CheckpointState | None = CheckpointState.STORED
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    after: str | None = None
-    at_least: Annotated[int, Meta(ge=0)] = 0
+    after: Text | None = None
+    at_least: Sequence = 0
 
 
 class ReadEvents(_Strict, frozen=True):
-    """`after` is a stream sequence, `since` a time; the events of one aggregate, of one type, or all."""
+    """`after` is a stream sequence, `since` a time; the events of one aggregate, of one type or family of types
+    (`agent.execution.*`), or all. What stands among them and is none for this version is in `unreadable`.
+    """
 
     aggregate: str = "agent"
     id: str | None = None
     type: str | None = None
-    after: Annotated[int, Meta(ge=0)] = 0
-    since: datetime | None = None
+    after: Sequence = 0
+    since: Annotated[datetime, Meta(tz=True)] | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
 
 
@@ -123,16 +132,16 @@ def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[
 
     async def read_events(fields: dict[str, Any]) -> Any:
         wanted = msgspec.convert(fields, ReadEvents)
-        try:
-            events, more = await read_history(
-                bus, _filter(wanted), after=wanted.after, since=wanted.since, limit=wanted.limit
-            )
-        except UnreadableEvent as error:
-            raise Failure(ErrorCode.HANDLER_FAILED, str(error)) from error
+        since = start_of(wanted.since, "$.since") if wanted.since is not None else None
+        entries, more = await read_log_entries(
+            bus, _filter(wanted), after=wanted.after, since=since, limit=wanted.limit
+        )
+        unreadable = [entry for entry in entries if isinstance(entry, SetAside)]
+        events = [entry for entry in entries if isinstance(entry, RecordedEvent)]
         return {
             "events": [cloud_event(recorded) | {"sequence": recorded.sequence} for recorded in events],
             "more": more,
-        }
+        } | ({"unreadable": unreadable} if unreadable else {})
 
     return {
         "agent.get": get_agent,
@@ -144,7 +153,10 @@ def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[
 
 
 def _filter(wanted: ReadEvents) -> str:
+    if wanted.aggregate not in AGGREGATES:
+        raise Failure(ErrorCode.COMMAND_INVALID, f"there are: {', '.join(sorted(AGGREGATES))}", "$.aggregate")
+    pattern = type_pattern(wanted.type, "$.type") if wanted.type is not None else None
     if wanted.id is None:
-        return events_filter(wanted.aggregate if wanted.type is None else None, wanted.type)
+        return events_filter(wanted.aggregate if pattern is None else None, pattern)
     aggregate = AggregateId(wanted.aggregate, require_id(wanted.id, "$.id"))
-    return aggregate_filter(aggregate) if wanted.type is None else event_subject(aggregate, wanted.type)
+    return aggregate_filter(aggregate) if pattern is None else event_subject(aggregate, pattern)

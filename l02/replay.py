@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import datetime
 
-from bus.codec import RecordedEvent, UnreadableEvent, decode_event
+from bus.codec import LogEntry, SetAside, UnreadableEvent, read_entry
 from bus.connection import Bus
 from bus.history import sequence_of, subject_of
 from bus.reader import last_sequence
@@ -15,7 +15,6 @@ from l02.discovery import reaching
 from l02.event_log import read_log
 from l02.stored_events import sequence_at, stored_events
 from projections.agents import AGENT_FOLD, AgentView
-from projections.fold import ViewOutOfStep
 
 __all__ = ["replay_agent", "replay_agents"]
 
@@ -38,7 +37,9 @@ async def replay_agent(
     """
     with reaching():
         last = await _last_event(bus, to)
-        views = await _fold(read_log(bus, agent_id), last, on_progress)
+        views, aside = await _fold(read_log(bus, agent_id), last, on_progress)
+    if aside:
+        raise UnreadableEvent(f"{aside[0].reason}; `l02 verify` says what else is wrong")
     if agent_id not in views:
         raise Failure(
             ErrorCode.AGGREGATE_NOT_FOUND,
@@ -48,10 +49,13 @@ async def replay_agent(
 
 
 async def replay_agents(bus: Bus, to: int | datetime, on_progress: ProgressCallback = _silent) -> list[AgentView]:
-    """All agents in the order of their ids, as of `to`; else as `replay_agent`. They are in memory at once."""
+    """All agents in the order of their ids, as of `to`; else as `replay_agent`. They are in memory at once.
+
+    One that has something among its events that cannot be taken in is halted there (`AgentView.halted_at`).
+    """
     with reaching():
         last = await _last_event(bus, to)
-        views = await _fold(_decoded(bus, last), last, on_progress)
+        views, _ = await _fold(_entries(bus, last), last, on_progress)
     return [views[agent_id] for agent_id in sorted(views)]
 
 
@@ -64,39 +68,40 @@ async def _last_event(bus: Bus, to: int | datetime) -> int:
     return to
 
 
-async def _decoded(bus: Bus, last: int) -> AsyncGenerator[RecordedEvent, None]:
+async def _entries(bus: Bus, last: int) -> AsyncGenerator[LogEntry, None]:
     async with aclosing(stored_events(bus, last)) as messages:
         async for message in messages:
-            yield decode_event(message.data, sequence_of(message), subject_of(message))
+            yield read_entry(message.data, sequence_of(message), subject_of(message))
 
 
 async def _fold(
-    events: AsyncGenerator[RecordedEvent, None], last: int, on_progress: ProgressCallback
-) -> dict[str, AgentView]:
+    entries: AsyncGenerator[LogEntry, None], last: int, on_progress: ProgressCallback
+) -> tuple[dict[str, AgentView], list[SetAside]]:
+    """The agents, and what could not be taken in."""
     views: dict[str, AgentView] = {}
+    aside: list[SetAside] = []
     count = 0
-    async with aclosing(events):
-        async for recorded in events:
-            if recorded.sequence > last:
+    async with aclosing(entries):
+        async for entry in entries:
+            if entry.sequence > last:
                 break
-            _change(views, recorded)
+            _change(views, aside, entry)
             count += 1
             if count % _REPORT_EVENTS == 0:
-                on_progress(recorded.sequence, last)
+                on_progress(entry.sequence, last)
     on_progress(last, last)
-    return views
+    return views, aside
 
 
-def _change(views: dict[str, AgentView], recorded: RecordedEvent) -> None:
-    key = AGENT_FOLD.key(recorded)
+def _change(views: dict[str, AgentView], aside: list[SetAside], entry: LogEntry) -> None:
+    key = AGENT_FOLD.key_of(entry)
     if key is None:
         return
     (agent_id,) = key
-    try:
-        views[agent_id] = AGENT_FOLD.project(views.get(agent_id), recorded)
-    except ViewOutOfStep as error:
-        held = views[agent_id].version if agent_id in views else 0
-        raise UnreadableEvent(
-            f"sequence {recorded.sequence}: {recorded.aggregate} goes from version {held} to {recorded.version} "
-            f"with {recorded.event.type}; `l02 verify` says what else is wrong"
-        ) from error
+    view, refused = AGENT_FOLD.after(views.get(agent_id), entry)
+    if view is not None:
+        views[agent_id] = view
+    if isinstance(entry, SetAside):
+        refused = entry
+    if refused is not None:
+        aside.append(refused)

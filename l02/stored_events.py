@@ -15,14 +15,29 @@ from bus.connection import Bus
 from bus.history import read_stored, sequence_of
 from bus.reader import last_sequence
 from bus.streams import EVENTS_STREAM
+from domain.errors import ErrorCode, Failure
 
-__all__ = ["ALL_EVENTS", "read_page", "sequence_at", "stored_events"]
+__all__ = ["ALL_EVENTS", "MAX_SEQUENCE", "read_page", "sequence_at", "start_of", "stored_events"]
 
 ALL_EVENTS = ">"
+MAX_SEQUENCE = 2**63 - 1
+"""The largest number that all who handle sequences can hold."""
 _PAGE = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# The server counts nanoseconds since 1970 in 64 bits.
+# The server counts nanoseconds since 1970 in 64 bits, to 2262-04-11.
 _FAR = datetime(2200, 1, 1, tzinfo=UTC)
+_END = datetime(2262, 1, 1, tzinfo=UTC)
+
+
+def start_of(time: datetime, path: str) -> datetime:
+    """The time from which to read, as the server takes it; E2110 at `path` for one that it cannot count to."""
+    try:
+        start = time.astimezone(UTC)
+    except OverflowError:
+        start = _END
+    if start >= _END:
+        raise Failure(ErrorCode.COMMAND_INVALID, f"name a time before {_END:%Y-%m-%d}", path)
+    return max(start, _EPOCH)
 
 
 async def read_page(bus: Bus, after: int) -> list[Msg]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from bus.codec import RecordedEvent
@@ -41,7 +41,8 @@ class AgentView(Struct, frozen=True, kw_only=True):
     since the agent last got something done. `open_executions` holds the ids of accepted work that has not ended, with
     the time of acceptance. `tokens` is the sum over ended executions. `last_error` is the most recent failure of
     the agent, of a spawn or of an execution. `checkpoint_id` is the checkpoint stored last. `checkpoints_under_way` has
-    the ids of those to be stored or to be gone back to, each with the node that is to do it.
+    the ids of those to be stored or to be gone back to, each with the node that is to do it. `halted_at` is the
+    sequence of a message among its events that cannot be taken in; from there on nothing is known (`l02 dead list`).
     """
 
     id: str
@@ -79,6 +80,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     updated_at: datetime
     version: int
     sequence: int
+    halted_at: int | UnsetType = UNSET
 
 
 def project_agent(view: AgentView | None, recorded: RecordedEvent) -> AgentView:
@@ -103,7 +105,7 @@ def _key(recorded: RecordedEvent) -> Key | None:
     return (recorded.aggregate.id,) if recorded.aggregate.kind == "agent" else None
 
 
-AGENT_FOLD = Fold(view=AgentView, key=_key, project=project_agent)
+AGENT_FOLD = Fold(view=AgentView, key=_key, project=project_agent, kind="agent")
 
 Changes = dict[str, Any]
 V = TypeVar("V")
@@ -128,7 +130,7 @@ def _new(event: e.SpawnRequested, recorded: RecordedEvent, time: datetime) -> Ag
 
 
 def _error(code: str, message: str) -> e.ErrorDetail:
-    return e.ErrorDetail(code=code, message=_shorten(message))
+    return e.ErrorDetail(code=_shorten(code), message=_shorten(message))
 
 
 def _shorten(text: str) -> str:

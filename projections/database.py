@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
+import structlog
 
 from bus.postgres import connect_to_primary
 from projections.tables import TABLES, sql
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "DatabaseUnreachable", "SchemaMismatch", "connect", "create_tables", "migrate"]
 
 SCHEMA = "l02"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _MIGRATION_LOCK = 0x6C3032  # "l02" in ASCII
 _COMMAND_SECONDS = 30.0
 # A node that is stopped inside a transaction gives up its locks after this time.
 _IDLE_IN_TRANSACTION = "3s"
+_log = structlog.get_logger()
 
 
 class DatabaseUnreachable(Exception):
@@ -66,6 +68,7 @@ async def connect(url: str, schema: str = SCHEMA, *, synchronous: bool = True) -
 async def migrate(url: str) -> None:
     """Make the schema `l02` and its tables, if they are not there; any number of nodes may do so at once.
 
+    Tables of an earlier version are made anew, empty: all that is in them comes from the events, and comes again.
     Raises DatabaseUnreachable or SchemaMismatch, each with one line that says what to do.
     """
     try:
@@ -77,7 +80,11 @@ async def migrate(url: str) -> None:
                 "INSERT INTO schema_version (version) VALUES ($1) ON CONFLICT DO NOTHING", SCHEMA_VERSION
             )
             found = await connection.fetchval("SELECT version FROM schema_version")
-            if found != SCHEMA_VERSION:
+            if found < SCHEMA_VERSION:
+                await connection.execute(f"DROP TABLE IF EXISTS {', '.join((*TABLES, 'positions'))}")
+                await connection.execute("UPDATE schema_version SET version = $1", SCHEMA_VERSION)
+                _log.info("the tables are of an earlier version, and are filled anew", found=found)
+            elif found > SCHEMA_VERSION:
                 raise SchemaMismatch(
                     f"the tables in PostgreSQL have layout {found}, this version of l02 knows {SCHEMA_VERSION}: "
                     f"use the version that made them, or drop {', '.join((*TABLES, 'positions', 'schema_version'))} "

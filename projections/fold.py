@@ -1,5 +1,8 @@
 """What every read model is made of: which row an event belongs to, and how it changes that row. Pure.
 
+What cannot be taken in, whatever that is, is set aside by its sequence. If it is an aggregate's, the view of that
+aggregate halts there and says so (`halted_at`), until it is rebuilt by a version that can; no other is concerned.
+
 The tables and the live views use the same folds and the same encoder, so what they hold is equal byte for byte.
 """
 
@@ -11,8 +14,11 @@ from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
-from bus.codec import RecordedEvent
+from bus.codec import LogEntry, RecordedEvent, SetAside
+from bus.subjects import event_subject
+from domain.identifiers import is_id
 
 __all__ = ["Fold", "Key", "View", "ViewOutOfStep", "encode_view", "utc"]
 
@@ -33,21 +39,50 @@ V = TypeVar("V", bound=View)
 
 @dataclass(frozen=True, slots=True)
 class Fold(Generic[V]):
-    """A kind of view: `key` names the view that an event changes (None: no view of this kind), `project` changes it."""
+    """A kind of view: `key` names the view that an event changes (None: no view of this kind), `project` changes it.
+
+    `kind` is that of the aggregates of which each has one such view, with a field `halted_at`; None if it is otherwise.
+    """
 
     view: type[V]
     key: Callable[[RecordedEvent], Key | None]
     project: Callable[[V | None, RecordedEvent], V]
+    kind: str | None = None
+
+    def key_of(self, entry: LogEntry) -> Key | None:
+        """The view that an entry of the log changes."""
+        if isinstance(entry, RecordedEvent):
+            return self.key(entry)
+        halted = entry.aggregate
+        return (halted.id,) if halted is not None and halted.kind == self.kind and is_id(halted.id) else None
+
+    def after(self, view: V | None, entry: LogEntry) -> tuple[V | None, SetAside | None]:
+        """The view after one more entry of the log; and the event as set aside, if that is what has become of it."""
+        if view is not None and getattr(view, "halted_at", UNSET) is not UNSET:
+            return view, None
+        if isinstance(entry, SetAside):
+            return self._halted(view, entry), None
+        try:
+            return self.project(view, entry), None
+        except Exception as error:
+            reason = str(error) if isinstance(error, ViewOutOfStep) else repr(error)
+            subject = event_subject(entry.aggregate, entry.event.type)
+            aside = SetAside(sequence=entry.sequence, subject=subject, reason=reason)
+            return self._halted(view, aside), aside
+
+    def _halted(self, view: V | None, entry: SetAside) -> V | None:
+        if view is None or self.kind is None:
+            return view
+        return msgspec.structs.replace(view, halted_at=entry.sequence, sequence=entry.sequence)  # type: ignore[type-var]
 
 
 class ViewOutOfStep(Exception):
-    """An event does not follow on what the view holds: somebody has changed the view. Rebuild it with `l02 rebuild`."""
+    """An event does not follow on what the view holds."""
 
     def __init__(self, recorded: RecordedEvent, held: int) -> None:
-        super().__init__(
-            f"{recorded.aggregate}: the view holds version {held} and cannot go on with {recorded.event.type} "
-            f"(version {recorded.version}, sequence {recorded.sequence}); rebuild it with `l02 rebuild`"
-        )
+        what = f"{recorded.event.type}, version {recorded.version}"
+        where = f"from version {held}" if held else "from nothing"
+        super().__init__(f"sequence {recorded.sequence}: {recorded.aggregate} cannot go on {where} with {what}")
 
 
 def encode_view(view: View) -> bytes:

@@ -1,9 +1,8 @@
 """A projector that cannot go on says so and takes nobody with it.
 
-It stands still before the event that it cannot project, since to leave one out would be to lie from then on. All that
-does not need it goes on: commands are decided, agents work, other projections follow. It is tried again now and then,
-for what is in its way may be taken out of it: a node of a newer version gets the tables past the event, or somebody
-rebuilds a view.
+No event makes it stand still (`projections.fold`), but a server's refusal does, or a position beyond the stream's end.
+All that does not need it goes on: commands are decided, agents work, other projections follow. It is tried again now
+and then, for what is in its way may be taken out of it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from bus.codec import RecordedEvent
@@ -16,7 +16,10 @@ __all__ = ["NODE_FOLD", "NodeView", "project_node"]
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
-    """A node as of stream sequence `sequence`. `pid`, `host` and `http_url` are those of its last start."""
+    """A node as of stream sequence `sequence`. `pid`, `host` and `http_url` are those of its last start.
+
+    `halted_at` is the sequence of a message among its events that cannot be taken in, if there is one.
+    """
 
     node_id: str
     state: NodeStatus
@@ -29,6 +32,7 @@ class NodeView(Struct, frozen=True, kw_only=True):
     updated_at: datetime
     events: int
     sequence: int
+    halted_at: int | UnsetType = UNSET
 
 
 def project_node(view: NodeView | None, recorded: RecordedEvent) -> NodeView:
@@ -61,4 +65,4 @@ def _key(recorded: RecordedEvent) -> Key | None:
     return (recorded.aggregate.id,) if recorded.aggregate.kind == "node" else None
 
 
-NODE_FOLD = Fold(view=NodeView, key=_key, project=project_node)
+NODE_FOLD = Fold(view=NodeView, key=_key, project=project_node, kind="node")

@@ -91,8 +91,7 @@ class ReadModel:
     async def open_sessions_of_node(self, node_id: str) -> list[str]:
         """The ids of the node's agents whose session is open and may have something to be told, or to be ended."""
         rows = await self._pool.fetch(
-            "SELECT id FROM agents WHERE node_id = $1 AND view #>> '{session,is_open}' = 'true' "
-            "AND (state <> 'suspended' OR view #>> '{session,owed}' = 'true') ORDER BY id",
+            "SELECT id FROM agents WHERE node_id = $1 AND has_session AND (state <> 'suspended' OR owes) ORDER BY id",
             node_id,
         )
         return [row["id"] for row in rows]

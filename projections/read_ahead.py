@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bus.cancelling import end
-from bus.codec import RecordedEvent
+from bus.codec import LogEntry
 from bus.connection import Bus
 from bus.reader import EventReader, read_events
 
@@ -22,7 +22,7 @@ class ReadAhead:
 
     def __init__(self, reader: EventReader) -> None:
         self._reader = reader
-        self._batches: asyncio.Queue[list[RecordedEvent] | Exception] = asyncio.Queue(_BATCHES_AHEAD)
+        self._batches: asyncio.Queue[list[LogEntry] | Exception] = asyncio.Queue(_BATCHES_AHEAD)
         self._failed = False
 
     @property
@@ -30,8 +30,8 @@ class ReadAhead:
         """Whether the next batch is there already, and it is one."""
         return self._batches.qsize() > self._failed
 
-    async def next_batch(self) -> list[RecordedEvent]:
-        """The next events, at least one; waits for it. Raises, each time, what reading has met (UnreadableEvent)."""
+    async def next_batch(self) -> list[LogEntry]:
+        """The next events, at least one; waits for it. Raises, each time, what reading has met."""
         batch = await self._batches.get()
         if isinstance(batch, Exception):
             self._batches.put_nowait(batch)

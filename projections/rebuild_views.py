@@ -63,8 +63,8 @@ class _Rebuilding:
         for item in await self._reader.next_batch():
             for kind, fold in LIVE_VIEWS.items():
                 key = view_key(kind, item)
-                if key is not None:
-                    self._views[key] = fold.project(self._views.get(key), item)
+                if key is not None and (view := fold.after(self._views.get(key), item)[0]) is not None:
+                    self._views[key] = view
 
     async def replace_all(self) -> None:
         self._reached = self._reader.position

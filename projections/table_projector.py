@@ -18,8 +18,9 @@ from nats.errors import Error as NatsError
 
 from bus.backoff import Backoff
 from bus.cancelling import cancellable, end
-from bus.codec import RecordedEvent, UnreadableEvent
+from bus.codec import LogEntry
 from bus.connection import Bus
+from bus.dead_letters import park_entries
 from bus.reader import last_sequence
 from projections.database import SCHEMA, connect
 from projections.pace import gathering_seconds
@@ -81,8 +82,8 @@ class TableProjector:
     async def run(self, until: int | None = None) -> None:
         """Project for ever, or until all the tables have reached the stream sequence `until`.
 
-        A server that is away is waited for. What does not pass by itself is raised: an event or a view that this
-        version does not understand, ProjectionAhead, an error in a statement.
+        A server that is away is waited for. An event that cannot be taken in is parked. What does not pass by itself is
+        raised: a view that this version does not understand, ProjectionAhead, an error in a statement.
         """
         while True:
             connection: PgConnection | None = None
@@ -119,12 +120,11 @@ class TableProjector:
                 await writer.fold(batch)
                 folded = len(batch)
                 while folded < self._transaction_events and (events.ready or batch[-1].sequence < newest):
-                    try:
-                        batch = await events.next_batch()
-                    except UnreadableEvent:
-                        break  # what comes before it is written; the next round meets it again
+                    batch = await events.next_batch()
                     await writer.fold(batch)
                     folded += len(batch)
+                if self._schema == SCHEMA:  # a rebuild meets again what was parked long ago
+                    await park_entries(self._bus, writer.set_aside.values())
                 await writer.commit()
                 self._backoff.reset()
                 self._report(writer)
@@ -133,7 +133,7 @@ class TableProjector:
                     await self._progress.pause(gathering_seconds(_GATHER_SECONDS, time.monotonic() - began))
         return True
 
-    async def _next_batch(self, events: ReadAhead, writer: TableWriter) -> list[RecordedEvent] | None:
+    async def _next_batch(self, events: ReadAhead, writer: TableWriter) -> list[LogEntry] | None:
         """The next events; None if there are none and the tables have gone back meanwhile.
 
         Without events nothing is written, and nobody would notice that the server is gone, and what had not reached its

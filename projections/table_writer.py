@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bus.codec import RecordedEvent
+from bus.codec import LogEntry, SetAside
 from projections.cache import BoundedCache
 from projections.fold import Key, encode_view
 from projections.tables import TableProjection, sql
@@ -37,6 +37,8 @@ class TableWriter:
         """Done when the connection has ended."""
         connection.add_termination_listener(self._connection_ended)
         self.positions: dict[str, int] = {}
+        self.set_aside: dict[int, SetAside] = {}
+        """What this transaction could not take in, by sequence."""
 
     @property
     def position(self) -> int:
@@ -56,6 +58,7 @@ class TableWriter:
             for cache in self._caches.values():
                 cache.clear()
         self._changed = {name: {} for name in self._tables}
+        self.set_aside = {}
         return all(position >= before.get(name, 0) for name, position in found.items())
 
     async def have_gone_back(self) -> bool:
@@ -63,11 +66,12 @@ class TableWriter:
         rows = await self._connection.fetch(sql("positions_seen"), list(self._tables))
         return any(row["position"] < self.positions[row["name"]] for row in rows)
 
-    async def fold(self, events: Sequence[RecordedEvent]) -> None:
-        """Change the views by `events`, which follow on those folded before; left out is what the tables have."""
+    async def fold(self, entries: Sequence[LogEntry]) -> None:
+        """Change the views by `entries`, which follow on those folded before; left out is what the tables have."""
+        self.set_aside |= {item.sequence: item for item in entries if isinstance(item, SetAside)}
         for table in self._tables.values():
-            await self._fold_into(table, events)
-        self._last = events[-1].sequence
+            await self._fold_into(table, entries)
+        self._last = entries[-1].sequence
 
     async def commit(self) -> None:
         """Write the changed views and the positions; nothing if the tables were already as far."""
@@ -93,14 +97,18 @@ class TableWriter:
         if not self.gone.done():
             self.gone.set_result(None)
 
-    async def _fold_into(self, table: TableProjection[Any], events: Sequence[RecordedEvent]) -> None:
+    async def _fold_into(self, table: TableProjection[Any], entries: Sequence[LogEntry]) -> None:
         position = self.positions[table.name]
-        key_of, project = table.fold.key, table.fold.project
-        keyed = [(key, item) for item in events if item.sequence > position and (key := key_of(item)) is not None]
+        key_of, after = table.fold.key_of, table.fold.after
+        keyed = [(key, item) for item in entries if item.sequence > position and (key := key_of(item)) is not None]
         views = self._changed[table.name]
         views.update(await self._load(table, {key for key, _ in keyed if key not in views}))
         for key, item in keyed:
-            views[key] = project(views.get(key), item)
+            view, aside = after(views.get(key), item)
+            if view is not None:
+                views[key] = view
+            if aside is not None:
+                self.set_aside.setdefault(aside.sequence, aside)
 
     async def _load(self, table: TableProjection[Any], keys: set[Key]) -> dict[Key, Any]:
         cache = self._caches[table.name]

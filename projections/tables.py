@@ -21,6 +21,7 @@ __all__ = ["TABLES", "Row", "TableProjection", "sql"]
 
 # More than any name of the runtime has, and less than what an index entry takes (2,704 bytes) in any script.
 _MAX_COLUMN_CHARACTERS = 256
+_MAX_INTEGER = 2**63 - 1
 
 Row = tuple[Any, ...]
 V = TypeVar("V", bound=View)
@@ -36,6 +37,7 @@ def sql(name: str) -> str:
 class TableProjection(Generic[V]):
     """A table that is a fold of the event stream. `columns` makes the row, all but its last column, which is the view.
 
+    What is searched stands in a column: PostgreSQL keeps any JSON, but looks into none that has a NUL in a text.
     Its statements are `sql/<name>.sql` (the table), `_load` (views by keys, one array per part of the key) and
     `_write` (rows, one array per column).
     """
@@ -63,6 +65,11 @@ def _text(value: str | None) -> str | None:
     return value if value is None else value[:_MAX_COLUMN_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
+def _whole(value: int) -> int:
+    """As much of a number as can stand in a column of 64 bits."""
+    return max(-_MAX_INTEGER, min(value, _MAX_INTEGER))
+
+
 def _agent_columns(view: AgentView) -> Row:
     return (
         view.id,
@@ -76,6 +83,8 @@ def _agent_columns(view: AgentView) -> Row:
         view.version,
         view.sequence,
         _nodes_needed(view),
+        view.session is not None and view.session.is_open,
+        view.session is not None and view.session.owed,
     )
 
 
@@ -93,7 +102,7 @@ def _execution_columns(view: ExecutionView) -> Row:
         view.agent_id,
         view.execution_id,
         view.state.value,
-        view.tokens,
+        _whole(view.tokens),
         view.duration_seconds,
         view.started_at,
         view.ended_at,
@@ -108,7 +117,7 @@ def _checkpoint_columns(view: CheckpointView) -> Row:
         view.checkpoint_type,
         view.state.value,
         _text(view.label),
-        view.size_bytes,
+        None if view.size_bytes is None else _whole(view.size_bytes),
         view.requested_at,
         view.created_at,
         view.sequence,

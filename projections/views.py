@@ -7,17 +7,22 @@ views. Several nodes may write: the key's revision decides, and who loses looks 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import structlog
+from nats.errors import MaxPayloadError
 
 from bus.cancelling import end
-from bus.codec import RecordedEvent
+from bus.codec import LogEntry
 from bus.connection import Bus
+from bus.history import read_log_entries
 from bus.reader import last_sequence
+from bus.subjects import aggregate_filter
 from projections.agents import AGENT_FOLD
 from projections.bucket import Overtaken, ViewBucket
 from projections.cache import BoundedCache
@@ -33,26 +38,39 @@ __all__ = ["LIVE_VIEWS", "POSITION_KEY", "VIEWS", "ViewProjector", "stored_posit
 
 VIEWS = "views"
 POSITION_KEY = "_position"
+_POSITION = re.compile(rb"[0-9]{1,20}")
 LIVE_VIEWS: dict[str, Fold[Any]] = {"agent": AGENT_FOLD, "node": NODE_FOLD}
 
 _CACHE_BYTES = 4 * 1024 * 1024
 _WRITES_IN_FLIGHT = 256
 _BATCH_EVENTS = 4_000
+_log = structlog.get_logger()
 _POSITION_SECONDS = 0.5
 # An agent at work has many events in a moment, and who watches needs only the last state of it.
 _GATHER_SECONDS = 0.025
 
 
-def view_key(kind: str, recorded: RecordedEvent) -> str | None:
-    """The key of the view of this kind that an event changes: `agent.a1`."""
-    key = LIVE_VIEWS[kind].key(recorded)
+def view_key(kind: str, entry: LogEntry) -> str | None:
+    """The key of the view of this kind that an entry of the log changes: `agent.a1`."""
+    key = LIVE_VIEWS[kind].key_of(entry)
     return None if key is None else ".".join((kind, *key))
 
 
 async def stored_position(bucket: ViewBucket) -> tuple[int, int]:
     """How far the views have come at least, and the revision that says so."""
     stored = await bucket.load(POSITION_KEY)
-    return (int(stored.value) if stored.value else 0), stored.revision
+    return (int(stored.value) if stored.value and _POSITION.fullmatch(stored.value) else 0), stored.revision
+
+
+def _advanced(fold: Fold[Any], view: Any, entries: Sequence[LogEntry]) -> tuple[Any, bool]:
+    """The view after the entries that it does not reflect yet; and whether they all followed on it."""
+    held = view.sequence if view is not None else 0
+    for entry in entries:
+        if entry.sequence > held:
+            view, aside = fold.after(view, entry)
+            if aside is not None:
+                return view, False
+    return view, True
 
 
 class ViewProjector:
@@ -107,10 +125,10 @@ class ViewProjector:
                 stored = self._position
                 revision = await self._store_position(stored, revision)
 
-    async def _apply(self, events: Sequence[RecordedEvent]) -> None:
-        """Bring all views that the events change up to the last of them."""
-        changes: dict[tuple[str, str], list[RecordedEvent]] = defaultdict(list)
-        for item in events:
+    async def _apply(self, entries: Sequence[LogEntry]) -> None:
+        """Bring all views that the entries change up to the last of them."""
+        changes: dict[tuple[str, str], list[LogEntry]] = defaultdict(list)
+        for item in entries:
             for kind in LIVE_VIEWS:
                 key = view_key(kind, item)
                 if key is not None:
@@ -119,33 +137,54 @@ class ViewProjector:
             for (kind, key), items in changes.items():
                 tasks.create_task(self._change(LIVE_VIEWS[kind], key, items))
 
-    async def _change(self, fold: Fold[Any], key: str, events: list[RecordedEvent]) -> None:
+    async def _change(self, fold: Fold[Any], key: str, entries: list[LogEntry]) -> None:
         async with self._writes:
-            await until_it_works(lambda: self._try_to_change(fold, key, events))
+            await until_it_works(lambda: self._try_to_change(fold, key, entries))
 
-    async def _try_to_change(self, fold: Fold[Any], key: str, events: list[RecordedEvent]) -> None:
+    async def _try_to_change(self, fold: Fold[Any], key: str, entries: list[LogEntry]) -> None:
         while True:
             known = self._known.get(key)
             # Until the write is acknowledged, nothing is known about the key.
             self._known.discard(key)
-            view, revision = known if known is not None else await self._load(fold, key)
-            held = view.sequence if view is not None else 0
-            new = [item for item in events if item.sequence > held]
-            for item in new:
-                view = fold.project(view, item)
+            before, revision = known if known is not None else await self._load(fold, key)
+            view, is_right = _advanced(fold, before, entries)
+            if not is_right:
+                view = await self._folded_anew(fold, entries[-1])
+            if view is None:
+                return
             encoded = encode_view(view)
             try:
-                if new:
+                if view is not before:
                     revision = await self._bucket.store(key, encoded, revision)
             except Overtaken:
                 continue
+            except MaxPayloadError:
+                _log.error("a live view is larger than a message, and stays as it was", key=key, bytes=len(encoded))
+                return
             self._known.put(key, (view, revision), len(encoded))
             return
 
     async def _load(self, fold: Fold[Any], key: str) -> tuple[Any, int]:
+        """The view that is stored; None also if somebody has put there what is none."""
         stored = await self._bucket.load(key)
-        view = None if stored.value is None else msgspec.json.decode(stored.value, type=fold.view)
+        try:
+            view = None if stored.value is None else msgspec.json.decode(stored.value, type=fold.view)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            view = None
         return view, stored.revision
+
+    async def _folded_anew(self, fold: Fold[Any], last: LogEntry) -> Any:
+        """The view by all the events up to `last`, whatever is stored: that, or what came then, is not right."""
+        aggregate = last.aggregate
+        assert aggregate is not None, "it has a view"
+        view, after, more = None, 0, True
+        while more and after < last.sequence:
+            entries, more = await read_log_entries(self._bus, aggregate_filter(aggregate), after=after)
+            for entry in entries:
+                after = entry.sequence
+                if after <= last.sequence:
+                    view, _ = fold.after(view, entry)
+        return view
 
     async def _store_position(self, position: int, revision: int) -> int:
         """Move the stored position forward; its revision."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 if TYPE_CHECKING:
     from projections.agents import AgentView
 
@@ -27,6 +29,8 @@ def agent_row(agent: AgentView) -> tuple[str, ...]:
 
 
 def _state(agent: AgentView) -> str:
+    if agent.halted_at is not UNSET:
+        return "halted"
     return "terminating" if agent.terminating else agent.state.value
 
 
@@ -59,6 +63,8 @@ def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
         pairs.append(("checkpoint", agent.checkpoint_id))
     if agent.suspend_reason:
         pairs.append(("suspended for", agent.suspend_reason))
+    if agent.halted_at is not UNSET:
+        pairs.append(("halted", f"at message {agent.halted_at}, which cannot be taken in; `l02 dead list` says why"))
     if agent.last_error:
         pairs.append(("last error", f"{agent.last_error.code}: {agent.last_error.message}"))
     return pairs

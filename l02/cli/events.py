@@ -13,7 +13,7 @@ from l02.cli.output import print_json, print_line
 from l02.cli.running import run_with_client
 
 if TYPE_CHECKING:
-    from bus.codec import RecordedEvent
+    from bus.codec import RecordedEvent, SetAside
     from l02.client import Client
 
 __all__ = ["add_to"]
@@ -41,14 +41,21 @@ def events(
 ) -> None:
     """Print events in their order, oldest first.
 
-    With --json, one CloudEvent a line as it is stored, with its `sequence`.
+    With --json, one CloudEvent a line as it is stored, with its `sequence`; of what is no event for this version there
+    are `sequence`, `subject` and `reason`.
     """
     begin = point_in_log(since)
 
     async def work(client: Client) -> None:
         from bus.codec import cloud_event
 
-        async for recorded in client.events(agent_id, event_type, begin, follow=follow):
+        def unreadable(aside: SetAside) -> None:
+            if as_json:
+                print_json(aside)
+            else:
+                print_line(f"{aside.sequence:>6}  {aside.subject}: {aside.reason}")
+
+        async for recorded in client.events(agent_id, event_type, begin, follow=follow, unreadable=unreadable):
             if as_json:
                 print_json({"sequence": recorded.sequence, **cloud_event(recorded)})
             else:

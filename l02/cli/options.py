@@ -52,17 +52,14 @@ def point_in_log(words: str | None) -> int | datetime | None:
     """A sequence number, an RFC 3339 time, or a duration before now such as `90s`, `10m`, `2h` or `1d`."""
     if words is None:
         return None
-    if words.isdecimal():
-        return int(words)
     if match := _DURATION.fullmatch(words):
         try:
             return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: float(match[1])})
         except OverflowError as error:
             raise typer.BadParameter(f"{words!r} is before all time") from error
     try:
-        time = datetime.fromisoformat(words)
-    except ValueError as error:
+        return int(words) if words.isdecimal() else datetime.fromisoformat(words).astimezone()
+    except (ValueError, OverflowError) as error:
         raise typer.BadParameter(
             f"{words!r} is none of: a sequence number (120), a time (2026-01-31T12:00:00Z), a duration (10m)"
         ) from error
-    return time.astimezone()

@@ -103,7 +103,6 @@ def _tell(error: Exception, as_json: bool) -> int | None:
     if isinstance(error, Failure):
         _print_failure(error, as_json)
         return _FAILED
-    from bus.codec import UnreadableEvent
     from bus.embedded.errors import DataDirectoryError, ServerError
     from l02.discovery import NodeUnreachable
     from l02.settings import NodeFailed, SettingsError
@@ -111,9 +110,7 @@ def _tell(error: Exception, as_json: bool) -> int | None:
     if isinstance(error, NodeUnreachable):
         _print_error({"name": "NODE_UNREACHABLE", "message": str(error)}, str(error), as_json)
         return _UNREACHABLE
-    if isinstance(
-        error, CommandFailed | UnreadableEvent | DataDirectoryError | NodeFailed | ServerError | SettingsError
-    ):
+    if isinstance(error, CommandFailed | DataDirectoryError | NodeFailed | ServerError | SettingsError):
         _print_error({"name": "FAILED", "message": str(error)}, str(error), as_json)
         return _FAILED
     return None

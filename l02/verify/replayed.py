@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
 
-from bus.codec import RecordedEvent, UnreadableEvent, decode_event
+from bus.codec import LogEntry, SetAside, read_entry
 from bus.connection import Bus
-from bus.history import read_history, sequence_of
+from bus.history import read_log_entries, sequence_of
 from bus.reader import last_sequence
 from bus.subjects import AggregateId, aggregate_filter
 from l02.discovery import reaching
@@ -19,7 +19,7 @@ from l02.stored_events import read_page
 from l02.verify.difference import Difference, Report
 from l02.verify.invariants import Invariants
 from projections.executions import ExecutionState, ExecutionView
-from projections.fold import Fold, Key, View, ViewOutOfStep, encode_view
+from projections.fold import Fold, Key, View, encode_view
 from projections.tables import TABLES
 from projections.views import LIVE_VIEWS
 
@@ -59,13 +59,11 @@ class Replayed:
         self._read = 0
         self._unsealed: tuple[tuple[Fold[Any], AggregateId, int], dict[Key, Any]] | None = None
         self.events = 0
-        self.blocked_at: int | None = None
-        """The first event that no projection gets past; what comes after it is checked, but not folded."""
 
     @property
     def position(self) -> int:
         """The last event that is folded."""
-        return self._read if self.blocked_at is None else self.blocked_at - 1
+        return self._read
 
     @property
     def aggregates(self) -> int:
@@ -107,12 +105,12 @@ class Replayed:
         last, after, more = self.position, 0, True
         while more and after < last:
             with reaching():
-                events, more = await read_history(self._bus, aggregate_filter(aggregate), after=after)
-            for item in events:
+                entries, more = await read_log_entries(self._bus, aggregate_filter(aggregate), after=after)
+            for item in entries:
                 after = item.sequence
-                key = fold.key(item)
-                if after <= last and key is not None:
-                    views[key] = fold.project(views.get(key), item)
+                key = fold.key_of(item)
+                if after <= last and key is not None and (view := fold.after(views.get(key), item)[0]) is not None:
+                    views[key] = view
         return views
 
     async def _next(self) -> Msg | None:
@@ -140,47 +138,38 @@ class Replayed:
         sequence = sequence_of(message)
         self.events += 1
         subject = (message.headers or {})["Nats-Subject"]
-        try:
-            recorded = decode_event(message.data, sequence, None)
-        except UnreadableEvent as error:
-            self._report(Difference(place="events", key=subject, sequence=sequence, message=str(error)))
-            self._block(sequence)
+        entry = read_entry(message.data, sequence, subject)
+        if isinstance(entry, SetAside):
+            self._report(Difference(place="events", key=subject, sequence=sequence, message=entry.reason))
         else:
-            for difference in self._invariants.check(recorded, subject):
+            for difference in self._invariants.check(entry):
                 self._report(difference)
-            if self.blocked_at is None:
-                self._fold(recorded)
+        self._fold(entry)
         self._read = sequence
 
-    def _block(self, sequence: int) -> None:
-        if self.blocked_at is None:
-            self.blocked_at = sequence
+    def _fold(self, entry: LogEntry) -> None:
+        aside = None
+        for fold, views in self._views.items():
+            key = fold.key_of(entry)
+            if key is not None:
+                view, refused = self._after(fold, views.get(key), entry)
+                aside = aside or refused
+                if view is not None:
+                    views[key] = view
+        if aside is not None:
+            message = f"the read models have set it aside, and what comes after it of the same: {aside.reason}"
+            where = str(entry.aggregate)
+            self._report(Difference(place="events", key=where, sequence=aside.sequence, message=message))
 
-    def _fold(self, recorded: RecordedEvent) -> None:
-        changed = []
-        try:
-            for fold, views in self._views.items():
-                key = fold.key(recorded)
-                if key is not None:
-                    changed.append((views, key, self._changed(fold, views.get(key), recorded)))
-        except ViewOutOfStep:
-            message = f"no projection gets past {recorded.event.type} here; they are compared as of the event before it"
-            self._report(
-                Difference(place="events", key=str(recorded.aggregate), sequence=recorded.sequence, message=message)
-            )
-            self._block(recorded.sequence)
-        else:
-            for views, key, view in changed:
-                views[key] = view
-
-    def _changed(self, fold: Fold[Any], view: Any, recorded: RecordedEvent) -> View | Sealed:
+    def _after(self, fold: Fold[Any], view: Any, entry: LogEntry) -> tuple[View | Sealed | None, SetAside | None]:
         if isinstance(view, Sealed):
             # What ended goes on nevertheless: nothing is known of it any more but where to find it.
-            return Sealed(recorded.aggregate, recorded.sequence, b"")
-        changed: View = fold.project(view, recorded)
+            return Sealed(view.aggregate, entry.sequence, b""), None
+        changed, aside = fold.after(view, entry)
         if isinstance(changed, ExecutionView) and changed.state is not ExecutionState.RUNNING:
-            return Sealed(recorded.aggregate, recorded.sequence, _digest(encode_view(changed)))
-        return changed
+            aggregate = AggregateId("agent", changed.agent_id)
+            return Sealed(aggregate, changed.sequence, _digest(encode_view(changed))), aside
+        return changed, aside
 
 
 def _digest(encoded: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from bus.codec import RecordedEvent, UnreadableEvent
+from bus.codec import UnreadableEvent
 from bus.connection import Bus
 from bus.history import read_history
 from bus.loaded import Loaded
@@ -67,7 +67,7 @@ async def _compare(
     try:
         folded = await _fold(bus, aggregate, address, snapshot.sequence, patience)
     except UnreadableEvent as error:
-        return [_difference(address, snapshot.sequence, f"there is nothing to compare it with: {error}")]
+        return [_difference(address, snapshot.sequence, f"there is nothing to compare it with: {error.message}")]
     return [
         _difference(
             address,
@@ -91,21 +91,12 @@ async def _fold(bus: Bus, aggregate: Aggregate[Any], address: AggregateId, last:
         for item in events:
             if item.sequence > last:
                 return loaded
-            _apply(aggregate, loaded, item)
+            loaded.apply(aggregate.evolve, item)
         if not more and loaded.sequence < last:
             if clock.time() > deadline:
                 return loaded
             await asyncio.sleep(_POLL_SECONDS)
     return loaded
-
-
-def _apply(aggregate: Aggregate[Any], loaded: Loaded[Any], item: RecordedEvent) -> None:
-    try:
-        loaded.apply(aggregate.evolve, item)
-    except UnreadableEvent:
-        raise
-    except Exception as error:
-        raise UnreadableEvent(f"sequence {item.sequence} cannot be applied: {error!r}") from error
 
 
 def _differing(folded: Loaded[Any], snapshot: Loaded[Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -11,6 +11,8 @@ CREATE TABLE IF NOT EXISTS agents (
     version     bigint NOT NULL,
     sequence    bigint NOT NULL,
     nodes       json, -- those that have something to do for it
+    has_session boolean NOT NULL, -- open at the other side
+    owes        boolean NOT NULL, -- the other side has not heard of the newest checkpoint
     view        json NOT NULL
 ) WITH (fillfactor = 50);
 CREATE INDEX IF NOT EXISTS agents_by_state ON agents (state, id);

@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 
+from bus.codec import RecordedEvent
 from bus.connection import Bus
 from bus.embedded import EmbeddedNats
 from bus.reader import last_sequence, read_events
@@ -54,6 +55,7 @@ async def all_events(bus: Bus) -> Acknowledged:
     async with read_events(bus) as reader:
         while reader.position < newest:
             for item in await reader.next_batch():
+                assert isinstance(item, RecordedEvent)
                 versions[item.aggregate.id] += 1
                 assert item.version == versions[item.aggregate.id]
                 found.setdefault(item.aggregate.id, []).append(item.event_id)

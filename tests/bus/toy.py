@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from bus.cancelling import end
-from bus.codec import Metadata, RecordedEvent, encode_event
+from bus.codec import LogEntry, Metadata, RecordedEvent, encode_event
 from bus.commands import CommandProcessor
 from bus.connection import Bus, connect
 from bus.event_store import EventStore, open_event_store
@@ -106,8 +106,9 @@ async def append(bus: Bus, aggregate_id: str, event: Event, version: int = 1, su
     return (await bus.publish(subject or event_subject(agent(aggregate_id), event.type), raw)).seq
 
 
-def payloads(events: Sequence[RecordedEvent]) -> list[Any]:
-    return [item.event.payload for item in events if isinstance(item.event, e.SignalReceived)]
+def payloads(entries: Sequence[LogEntry]) -> list[Any]:
+    events = [item.event for item in entries if isinstance(item, RecordedEvent)]
+    return [event.payload for event in events if isinstance(event, e.SignalReceived)]
 
 
 async def append_many(store: EventStore, aggregate_id: str, count: int) -> None:

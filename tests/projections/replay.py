@@ -39,9 +39,9 @@ async def replayed(bus: Bus) -> dict[str, Views]:
         while reader.position < newest:
             for item in await reader.next_batch():
                 for name, fold in _FOLDS.items():
-                    key = fold.key(item)
-                    if key is not None:
-                        views[name][key] = fold.project(views[name].get(key), item)
+                    key = fold.key_of(item)
+                    if key is not None and (view := fold.after(views[name].get(key), item)[0]) is not None:
+                        views[name][key] = view
     return {name: {key: encode_view(view) for key, view in found.items()} for name, found in views.items()}
 
 

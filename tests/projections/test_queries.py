@@ -72,6 +72,24 @@ async def test_agents_of_node(model: ReadModel) -> None:
     assert await model.agents_of_node("n3", [Status.RUNNING]) == []
 
 
+async def test_open_sessions_of_a_node_whatever_texts_its_agents_hold(
+    model: ReadModel, bus: Bus, database: str
+) -> None:
+    """PostgreSQL looks into no JSON that has a NUL in a text."""
+    at_other_side = {"session_id": "s\0", "task_id": "\0"}
+    begun = e.SessionStarted(node_id="n1", version=None, **at_other_side)
+    kept = e.CheckpointKept(checkpoint_id="c1", label="\0")
+    paused = e.AgentSuspended(session_id="\0", reason="\0")
+    over = e.SessionEnded(reason="\0", unsent=0, error=None, **at_other_side)
+    alive = [h.spawn_requested(name="\0"), h.spawned("s"), begun]
+    stories = {"s1": alive, "s2": [*alive, paused], "s3": [*alive, kept, paused], "s4": [*alive, over], "s5": alive[:2]}
+    for agent_id, story in stories.items():
+        newest = await h.append_events(bus, story, agent_id)
+    await TableProjector(bus, database, Progress()).run(until=newest)
+    assert await model.open_sessions_of_node("n1") == ["s1", "s3"]
+    assert [view.name for view in await model.list_agents(after="s") if view.id == "s2"] == ["\0"]
+
+
 async def test_agents_missing(model: ReadModel, bus: Bus, database: str) -> None:
     assert await model.agents_missing(["n1", "n2"]) == []
     assert await model.agents_missing(["n1"]) == [("a3", "n2")]

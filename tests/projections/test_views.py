@@ -12,7 +12,6 @@ from bus.connection import Bus
 from bus.streams import VIEWS_BUCKET
 from projections.agents import AgentView
 from projections.bucket import Overtaken, ViewBucket
-from projections.fold import ViewOutOfStep
 from projections.progress import Progress
 from projections.table_projector import ProjectionAhead, TableProjector
 from projections.views import POSITION_KEY, VIEWS, ViewProjector, stored_position
@@ -102,14 +101,33 @@ async def test_a_view_is_there_within_milliseconds(bus: Bus) -> None:
     assert sorted(seconds)[len(seconds) // 2] < 0.05
 
 
-async def test_a_view_that_somebody_has_damaged_stops_it_loudly(bus: Bus) -> None:
+@pytest.mark.parametrize("damage", [None, b"", b"\xff", b"[1]", b"[" * 5000])
+async def test_a_view_that_somebody_has_damaged_is_made_anew(bus: Bus, damage: bytes | None) -> None:
     await ViewProjector(bus, Progress()).run(until=await h.append_events(bus, [h.spawn_requested(), h.spawned()]))
     bucket = await bus.jetstream.key_value(VIEWS_BUCKET)
-    await bucket.delete("agent.a1")
+    if damage is None:
+        await bucket.delete("agent.a1")
+    else:
+        await bucket.put("agent.a1", damage)
     newest = await h.append_events(bus, [h.started("x1")], first_version=3)
-    with pytest.raises(ExceptionGroup) as caught:
-        await ViewProjector(bus, Progress()).run(until=newest)
-    assert caught.group_contains(ViewOutOfStep)
+    await ViewProjector(bus, Progress()).run(until=newest)
+    await assert_views_equal_replay(bus)
+
+
+async def test_a_position_that_somebody_has_damaged_costs_time_only(bus: Bus) -> None:
+    newest = await h.append(bus, [*h.History(agents=3).events(50)])
+    await ViewProjector(bus, Progress()).run(until=newest)
+    await (await bus.jetstream.key_value(VIEWS_BUCKET)).put(POSITION_KEY, b"far away")
+    await ViewProjector(bus, Progress()).run(until=newest)
+    await assert_views_equal_replay(bus)
+    assert (await stored_position(ViewBucket(bus)))[0] == newest
+
+
+async def test_a_view_that_no_message_holds_stays_behind_alone(bus: Bus) -> None:
+    await h.append_events(bus, [h.spawn_requested(name="n" * 4_500_000), h.spawned()])
+    newest = await h.append_events(bus, [h.spawn_requested()], "a2")
+    await ViewProjector(bus, Progress()).run(until=newest)
+    assert {key for (key,) in await stored_views(bus)} == {"a2"}
 
 
 async def test_views_of_another_stream_are_refused(bus: Bus) -> None:

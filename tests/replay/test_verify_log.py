@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from bus.connection import Bus, connect
+from bus.dead_letters import dead_letters
 from bus.embedded import EmbeddedNats
 from bus.streams import ensure_streams, stream_configs
 from domain.agent import events as e
 from domain.message import Event
-from l02.verify import Difference
+from l02.verify import Difference, Summary
 from projections.database import connect as connect_postgres
+from projections.rebuild import rebuild
 from tests.projections import history as h
 from tests.replay.conftest import found, project, store
 
@@ -44,7 +46,6 @@ async def _begin(bus: Bus) -> None:
         ([(SIGNAL, {"actor": "", "correlation_id": ""})], [(3, "correlationid"), (3, "actor")]),
         ([(SIGNAL, {"command_hash": "none"})], [(3, "commandhash")]),
         ([(SIGNAL, {"command_hash": HASH}), (SIGNAL, {"command_hash": HASH})], [(4, "causationid")]),
-        ([(SIGNAL, {"subject": "l02.evt.agent.a2.signal.received"})], [(3, "subject")]),
         ([(AWAITED, {}), (COMPLETED, {}), (COMPLETED, {})], [(5, "completes")]),
         ([(h.started("x1"), {}), (COMPLETED, {})], [(4, "completes")]),
     ],
@@ -67,31 +68,33 @@ async def test_what_projections_do_not_mind(
 )
 async def test_versions_that_do_not_follow(bus: Bus, tables: str, event: Event, version: int, field: str) -> None:
     await _begin(bus)
-    await project(bus, tables, 2)
     bad = await store(bus, event, version)
     await store(bus, SIGNAL, version + 1)
-    await h.append_events(bus, [h.spawn_requested()], "a2")
+    newest = await h.append_events(bus, [h.spawn_requested()], "a2")
+    await project(bus, tables, newest)
     async with connect_postgres(tables) as connection:
-        await connection.execute("UPDATE agents SET state = 'gone'")
+        rows = await connection.fetch("SELECT id, version, sequence FROM agents ORDER BY id")
+        assert [*map(tuple, rows)] == [("a1", 2, bad), ("a2", 1, newest)]
+        await connection.execute("UPDATE agents SET state = 'gone' WHERE id = 'a2'")
     differences, summary = await found(bus, tables)
     assert _said(differences) == [
         ("events", "agent/a1", bad, field),
         ("events", "agent/a1", bad, None),
-        # Compared as of the last event that projections can reach.
-        ("agents", "a1", 2, "state"),
+        # Whatever else is wrong is found too.
+        ("agents", "a2", newest, "state"),
     ]
     first, second, _ = differences
     assert (first.expected, first.found) == (3, version)
-    assert "no projection gets past agent." in second.message
-    assert (summary.sequence, summary.events) == (2, 5)
+    assert "set it aside" in second.message and f"version {version}" in second.message
+    assert (summary.sequence, summary.events) == (newest, newest)
 
 
 async def test_an_event_of_a_newer_version(bus: Bus, tables: str) -> None:
     await _begin(bus)
-    await project(bus, tables, 2)
     await bus.publish("l02.evt.agent.a1.cloned", b"{}")
     await bus.publish("l02.evt.agent.a1.cloned", b"\xff")
     await store(bus, SIGNAL, 3, actor="")
+    await project(bus, tables, 5)
     differences, summary = await found(bus, tables)
     assert _said(differences) == [
         ("events", "l02.evt.agent.a1.cloned", 3, None),
@@ -99,17 +102,43 @@ async def test_an_event_of_a_newer_version(bus: Bus, tables: str) -> None:
         ("events", "agent/a1", 5, "actor"),
     ]
     assert "is not a CloudEvent" in differences[0].message
-    assert (summary.sequence, summary.events) == (2, 5)
+    assert (summary.sequence, summary.events) == (5, 5)
 
 
-async def test_tables_that_claim_what_cannot_be_projected(bus: Bus, tables: str) -> None:
+async def test_a_read_model_of_before_an_upgrade_that_can_read_more(bus: Bus, tables: str) -> None:
+    """A row that has halted is not what the events give any more: it is to be rebuilt, and is right then."""
     await _begin(bus)
-    await project(bus, tables, 2)
-    await bus.publish("l02.evt.agent.a1.cloned", b"{}")
-    async with connect_postgres(tables) as connection:
-        await connection.execute("UPDATE positions SET position = 3 WHERE name = 'agents'")
+    signal = await store(bus, SIGNAL, 3)
+    await project(bus, tables, signal)
+    async with connect_postgres(tables) as connection:  # as a version has left it that could not read the signal
+        await connection.execute(
+            "UPDATE agents SET version = 2, view = regexp_replace("
+            """replace(view::text, '"version":3', '"version":2'), '}$', ',"halted_at":3}')::json"""
+        )
     differences, _ = await found(bus, tables)
-    assert _said(differences)[1:] == [("agents", "", 2, "position")]
+    assert ("agents", "a1", 3, "view.halted_at") in _said(differences)
+    await rebuild("agents", bus, tables)
+    assert await found(bus, tables) == ([], Summary(sequence=3, events=3, aggregates=1, differences=0))
+
+
+async def test_messages_that_stand_where_they_do_not_belong(bus: Bus, tables: str) -> None:
+    """Each halts the agent on whose subject it is, and no other, least of all the one that it names."""
+    await _begin(bus)
+    await h.append_events(bus, [h.spawn_requested()], "a2")
+    subjects = ["l02.evt.agent.a2.signal.received", "l02.evt.agent.a3.spawned", "l02.evt.nothing", "l02.evt.agent.a b"]
+    subjects[3:] = ["l02.evt.ghost.a1.signal.received", "l02.evt.agent.a1"]
+    for subject in subjects:
+        await store(bus, SIGNAL, 3, subject=subject)
+    newest = await store(bus, SIGNAL, 3)
+    await project(bus, tables, newest)
+    differences, _ = await found(bus, tables)
+    assert _said(differences) == [("events", subject, number, None) for number, subject in enumerate(subjects, start=4)]
+    assert "not on l02.evt.agent.a1.signal.received" in differences[0].message
+    async with connect_postgres(tables) as connection:
+        rows = await connection.fetch("SELECT id, version, view::text LIKE '%halted_at\":4%' FROM agents ORDER BY id")
+    assert [*map(tuple, rows)] == [("a1", 3, False), ("a2", 1, True)]
+    letters = [letter async for letter in dead_letters(bus)]
+    assert sorted((letter.origin, letter.subject) for letter in letters) == [*enumerate(subjects, start=4)]
 
 
 @pytest.mark.parametrize(

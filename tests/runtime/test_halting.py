@@ -1,4 +1,4 @@
-"""An event that this version cannot read: the read models stand still and say so, everything else goes on."""
+"""An event that this version cannot read: its agent stands still there and is shown so, everything else goes on."""
 
 from __future__ import annotations
 
@@ -7,28 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
 
+from bus.codec import SetAside
 from bus.dead_letters import DeadLetter
 from domain.agent import events as e
 from domain.errors import Failure
 from l02.client import Client
 from l02.node import Node, running_node
-from l02.settings import NodeFailed, Settings
-from projections.tables import TABLES
+from l02.settings import Settings
 from tests.runtime.conftest import fetch, settled, until, worker
-
-
-async def until_halted(node: Node, why: str) -> None:
-    """Wait until the node says so of all its projections."""
-    wanted = {f"{name} has halted: {why}" for name in (*TABLES, "views")}
-    async with asyncio.timeout(20):
-        while True:
-            status, body = await fetch(node, "/readyz")
-            said = json.loads(body)
-            if wanted == set(said.get("reasons", ())):
-                assert (status, said["status"]) == (503, "not ready")
-                return
-            await asyncio.sleep(0.05)
 
 
 async def publish_unreadable(node: Node, client: Client) -> int:
@@ -59,8 +47,6 @@ async def test_the_rest_of_the_node_goes_on(tmp_path: Path) -> None:
         assert await fetch(node, "/readyz") == (200, '{"status":"ready"}')
         sequence = await publish_unreadable(node, client)
         why = f"sequence {sequence}: agent.spawned has schema version 9, this node knows 1; upgrade this node"
-        await until_halted(node, why)
-        assert node.parts.progress.position("agents") == sequence - 1, "what comes before it is projected"
 
         # Agents that are not concerned, and new ones, work as ever.
         assert (await client.execute("a1", {"steps": [["tool", "add", {"a": 1, "b": 2}]]})).output == [3]
@@ -74,14 +60,24 @@ async def test_the_rest_of_the_node_goes_on(tmp_path: Path) -> None:
         assert (letter.consumer, letter.origin, letter.reason) == ("outcomes", sequence, why)
         with pytest.raises(Failure, match="E2117.*outcomes failed on event.*upgrade this node"):
             await client.retry_dead_letter(letter.sequence)
+        letter = await parked_event(client, "projections")
+        assert (letter.origin, letter.reason) == (sequence, why)
 
-        # Nobody is shown an old state as if it were the present one, and nothing is projected past the event.
-        with pytest.raises(Failure, match="the read model has halted: .*schema version 9"):
-            await client.get("a1")
-        assert node.parts.progress.position("agents") == sequence - 1
-        assert (await fetch(node, "/healthz"))[0] == 200
+        # What is known of the agent is shown, and that it is not known further; so are all others as they are.
+        assert (await client.get("a2")).halted_at == sequence
+        assert [(view.id, view.state.value, view.halted_at) for view in await client.list()] == [
+            ("a1", "running", UNSET),
+            ("a2", "running", sequence),
+            ("a3", "running", UNSET),
+        ]
+        assert await fetch(node, "/readyz") == (200, '{"status":"ready"}')
         status, page = await fetch(node, "/metrics")
-        assert (status, 'agent_runtime_projection_halted{projection="agents"} 1.0' in page) == (200, True)
-    with pytest.raises(NodeFailed, match="schema version 9.*upgrade this node"):
-        async with running_node(settings):
-            pass
+        assert (status, 'agent_runtime_projection_halted{projection="agents"} 0.0' in page) == (200, True)
+    async with running_node(settings) as node, Client.connect(nats_url=node.runtime["nats_url"]) as client:
+        assert (await client.execute("a1", {"steps": [["count"]]})).output == [1]
+        assert (await client.get("a2")).halted_at == sequence
+        with pytest.raises(Failure, match="E2117.*schema version 9.*upgrade"):
+            await client.terminate("a2")
+        told: list[SetAside] = []
+        assert [recorded async for recorded in client.events("a2", since=sequence, unreadable=told.append)] == []
+        assert [(aside.sequence, aside.reason) for aside in told] == [(sequence, why)]
