@@ -134,5 +134,5 @@ def _read(tool: str, result: Any, answer: type[A]) -> A:
 
 
 def _line(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(text.replace("\0", "\ufffd").split())
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from domain.agent.session import SavedSnapshot
 from handlers.sessions.calls import CallFailed, Calls, Refused
 
 __all__ = ["LostSession", "Orchestrator", "TaskUnknown"]
 
+Name = Annotated[str, Meta(max_length=256, pattern=r"^[^\x00]*$")]
+"""What the other side calls something: it goes into events, so it is short, and text that PostgreSQL takes."""
+Version = Annotated[int, Meta(ge=-(2**53), le=2**53)] | Name
 _CONTEXT = {"includeRelationships": False}
 
 
@@ -24,25 +27,25 @@ class _Answer(Struct, frozen=True, rename="camel"):
 
 class _Saved(_Answer, frozen=True, rename="camel"):
     success: bool
-    version: int | str | None = None
+    version: Version | None = None
 
 
 class _Created(_Answer, frozen=True, rename="camel"):
     success: bool
-    checkpoint_id: str
+    checkpoint_id: Name
 
 
 class _RolledBack(_Answer, frozen=True, rename="camel"):
     success: bool
-    backup_checkpoint_id: str | None = None
+    backup_checkpoint_id: Name | None = None
 
 
 class LostSession(_Answer, frozen=True, rename="camel"):
     """A session that the server names as interrupted."""
 
     session_id: str
-    recovery_type: str = "unknown"
-    last_activity: Any = None
+    recovery_type: Name = "unknown"
+    last_activity: Version | float | None = None
 
 
 class _Context(_Answer, frozen=True, rename="camel"):

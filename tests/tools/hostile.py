@@ -10,7 +10,7 @@ from pathlib import Path
 
 from domain.specification import ToolServer
 
-__all__ = ["encoded", "handshakes", "hostile_server", "lists", "messages"]
+__all__ = ["VALUES", "encoded", "handshakes", "hostile_server", "lists", "messages", "spoiled_fields"]
 
 SERVER = Path(__file__).with_name("servers") / "hostile.py"
 
@@ -95,29 +95,33 @@ def messages() -> Iterator[bytes]:
     for message in _MESSAGES:
         whole = _line(message)
         yield from (whole, whole * 3, b"[" + whole.strip() + b"]\n", whole[: len(whole) // 2] + b"\n")
-        yield from _spoiled(message, VALUES)
+        yield from spoiled(message, VALUES)
 
 
 def lists() -> Iterator[bytes]:
     """Answers to `tools/list`."""
     many = [{**_TOOL, "name": f"t{number}"} for number in range(20_000)]
     yield _line({"id": "@ID@", "result": {"tools": many}})
-    yield from _spoiled(_LIST, VALUES)
+    yield from spoiled(_LIST, VALUES)
 
 
 def handshakes() -> Iterator[bytes]:
     """Answers to `initialize`."""
     yield from (line + b"\n" for line in (b"", b"Welcome!", b"[" * 50_000, b'{"jsonrpc": "2.0", "id": @ID@}'))
-    yield from _spoiled(_INITIALIZED, (b"null", b"[]", rb'"\ud800"', b"9" * 400))
+    yield from spoiled(_INITIALIZED, (b"null", b"[]", rb'"\ud800"', b"9" * 400))
 
 
 def _line(message: object) -> bytes:
     return json.dumps({"jsonrpc": "2.0", **message}).encode().replace(b'"@ID@"', b"@ID@") + b"\n"  # type: ignore[dict-item]
 
 
-def _spoiled(message: object, values: tuple[bytes, ...]) -> Iterator[bytes]:
+def spoiled(message: object, values: tuple[bytes, ...]) -> Iterator[bytes]:
     """The message once for each of its fields, at any depth, and each value."""
-    whole = {"jsonrpc": "2.0", **message}  # type: ignore[dict-item]
+    yield from spoiled_fields({"jsonrpc": "2.0", **message}, values)  # type: ignore[dict-item]
+
+
+def spoiled_fields(whole: object, values: tuple[bytes, ...]) -> Iterator[bytes]:
+    """Any object so."""
     for place in _places(whole):
         marked = json.dumps(_with(whole, place, "@HERE@")).encode().replace(b'"@ID@"', b"@ID@") + b"\n"
         yield from (marked.replace(b'"@HERE@"', value) for value in values)

@@ -61,6 +61,9 @@ def call(number: int, tool: str, arguments: dict[str, Any]) -> None:
         os._exit(7)
     elif now == "noise":
         print("Traceback (most recent call last):", flush=True)
+    elif now == "raw":  # these bytes, and then the answer
+        os.write(1, (DIRECTORY / "raw").read_bytes().replace(b"@ID@", str(number).encode()))
+        text(number, json.dumps(good(tool, arguments, count)))
     elif now == "garbage":
         text(number, "all is well")
     elif now == "odd":
