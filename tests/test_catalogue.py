@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from l02.catalogue import examples, pages
 from l02.catalogue.commands_section import COMPLETED_BY
 from l02.catalogue.schemas import RESULTS
 from l02.queries import QUERY_FIELDS, query_table
+from projections.views import LIVE_VIEWS
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -75,6 +77,15 @@ def validator(asyncapi: dict[str, Any], message: str) -> jsonschema.Draft202012V
     return jsonschema.Draft202012Validator({"components": asyncapi["components"], "allOf": [payload]})
 
 
+def test_who_has_the_document_alone_finds_the_server_and_what_may_be_watched(asyncapi: dict[str, Any]) -> None:
+    [server] = asyncapi["servers"].values()
+    assert server["protocol"] == "nats"
+    named = set(re.findall(r"{(\w+)}", server["host"]))
+    assert named == server["variables"].keys()
+    addresses = {channel["address"] for channel in asyncapi["channels"].values()}
+    assert {f"$KV.l02_views.{kind}.{{id}}" for kind in LIVE_VIEWS} <= addresses
+
+
 def test_what_is_on_the_wire_fits_its_schema(asyncapi: dict[str, Any]) -> None:
     event = examples.event()
     validator(asyncapi, f"event.{event['type']}").validate(event)
@@ -83,6 +94,7 @@ def test_what_is_on_the_wire_fits_its_schema(asyncapi: dict[str, Any]) -> None:
     specification = {"name": "historian", "entrypoint": "/srv/historian.py"}
     validator(asyncapi, "command.agent.spawn").validate({"spec": specification, "wait": "accepted"})
     validator(asyncapi, "request.agent.spawn").validate({"spec": specification, "id": "a1"})
+    validator(asyncapi, "reply").validate(msgspec.to_builtins(examples.refused_outcome()))
     validator(asyncapi, "piece").validate({"n": 0, "delta": "text"})
 
 

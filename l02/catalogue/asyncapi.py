@@ -1,4 +1,4 @@
-"""`docs/asyncapi.yaml`: the subjects and messages for programs, as AsyncAPI 3.0. The runtime is its application."""
+"""`docs/asyncapi.yaml`: the subjects and messages for programs, as AsyncAPI 3.1. The runtime is its application."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 import yaml
 from msgspec import Struct
+from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 
 from bus.codec import CloudEvent
 from bus.dead_letters import DeadLetter
-from bus.outcomes import Outcome
+from bus.outcomes import COMMAND_SEQUENCE_HEADER, Outcome
 from bus.service import Answer
+from bus.streams import VIEWS_BUCKET
 from bus.subjects import (
     API,
     AggregateId,
@@ -27,6 +29,7 @@ from domain.identifiers import MAX_ID_LENGTH
 from domain.message import Event
 from l02.catalogue.schemas import RESULTS, SCHEMAS, Schema, name_of, reference_to, request_schema, served_commands
 from l02.queries import QUERY_FIELDS
+from projections.views import LIVE_VIEWS
 
 __all__ = ["asyncapi_document"]
 
@@ -48,6 +51,34 @@ _COMMAND_HEADERS: Schema = {
         ACTOR_HEADER: {"type": "string", "description": "Who asks; it stands in the events."},
         "traceparent": {"type": "string", "description": "W3C trace context."},
     },
+}
+_OUTCOME_HEADERS: Schema = {
+    "type": "object",
+    "properties": {
+        COMMAND_SEQUENCE_HEADER: {
+            "type": "string",
+            "description": "The stream sequence of the command that the outcome was said for; 0 if that is not known.",
+        },
+    },
+}
+_REPLY_HEADERS: Schema = {
+    "type": "object",
+    "properties": {
+        ERROR_HEADER: {"type": "string", "description": "Of a failure: the text, in one line."},
+        ERROR_CODE_HEADER: {"type": "string", "description": "Of a failure: its code."},
+    },
+}
+_SERVER = {
+    "host": "{host}:{port}",
+    "protocol": "nats",
+    "title": "NATS with JetStream",
+    "description": "The server in L02_NATS_URL; that which `l02 up` starts stands in l02.json of its data directory, "
+    "as nats_url, with user and password.",
+    "variables": {
+        "host": {"default": "127.0.0.1"},
+        "port": {"default": "4222", "description": "One started by `l02 up` has a free port."},
+    },
+    "security": [{"$ref": "#/components/securitySchemes/user"}],
 }
 _PIECE: Schema = {
     "title": "Piece",
@@ -106,7 +137,7 @@ def asyncapi_document() -> str:
         _add_requests(document, kind)
     _add_queries(document)
     content = {
-        "asyncapi": "3.0.0",
+        "asyncapi": "3.1.0",
         "info": {
             "title": "l02",
             "version": version("l02"),
@@ -114,9 +145,14 @@ def asyncapi_document() -> str:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
+        "servers": {"nats": _SERVER},
         "channels": document.channels,
         "operations": document.operations,
-        "components": {"messages": document.messages, "schemas": SCHEMAS},
+        "components": {
+            "messages": document.messages,
+            "schemas": SCHEMAS,
+            "securitySchemes": {"user": {"type": "userPassword"}},
+        },
     }
     return "# Written by `python -m l02.catalogue docs/`. Change the types, not this file.\n" + yaml.dump(
         content, Dumper=_WithoutAliases, sort_keys=False, allow_unicode=True, width=110
@@ -158,7 +194,8 @@ def _event_payload(kind: str, event: type[Event]) -> Schema:
 
 def _add_rest(document: _Document) -> None:
     document.messages |= {
-        "outcome": _message(Outcome),
+        "outcome": _message(Outcome, headers=_OUTCOME_HEADERS),
+        "reply": _message(Outcome, headers=_REPLY_HEADERS),
         "piece": {"summary": "A piece of streamed output, or its end.", "payload": _PIECE},
         "dead": _message(DeadLetter),
     }
@@ -167,17 +204,21 @@ def _add_rest(document: _Document) -> None:
     document.add_channel("dead", dead_subject("{consumer}"), "dead")
     for channel in ("outcome", "stream", "dead"):
         document.add_operation("send", channel)
+    for kind, fold in LIVE_VIEWS.items():
+        document.messages[f"view.{kind}"] = _message(fold.view)
+        document.add_channel(f"view.{kind}", f"$KV.{VIEWS_BUCKET}.{kind}.{{id}}", f"view.{kind}")
+        document.add_operation("send", f"view.{kind}")
 
 
 def _add_requests(document: _Document, kind: str) -> None:
     for verb, command in served_commands(kind).items():
         message = _message(command, request_schema(command), headers=_COMMAND_HEADERS)
-        _add_endpoint(document, f"{kind}.{verb}", message, "outcome")
+        _add_endpoint(document, f"{kind}.{verb}", message, "reply")
 
 
 def _add_queries(document: _Document) -> None:
     for name, fields in QUERY_FIELDS.items():
-        document.messages[f"answer.{name}"] = _message(Answer, _answer_payload(name))
+        document.messages[f"answer.{name}"] = _message(Answer, _answer_payload(name), headers=_REPLY_HEADERS)
         _add_endpoint(document, name, _message(fields), f"answer.{name}")
 
 

@@ -8,7 +8,15 @@ from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 from bus.outcomes import COMMAND_SEQUENCE_HEADER, Outcome
 from bus.service import INTERNAL_VERBS, SERVICE_NAME, Answer
 from bus.streams import COMMANDS_STREAM, stream_configs
-from bus.subjects import API, AggregateId, command_subject, outcome_subject, owner_subject, refusal_subject
+from bus.subjects import (
+    API,
+    AggregateId,
+    command_subject,
+    event_subject,
+    outcome_subject,
+    owner_subject,
+    refusal_subject,
+)
 from bus.wire import ACTOR_HEADER, COMMAND_ID_HEADER, MAX_COMMAND_BYTES
 from domain.agent import events as e
 from domain.agent.commands import (
@@ -41,6 +49,7 @@ COMPLETED_BY: dict[type[WireCommand], tuple[type[Event], ...]] = {
     Resume: (e.CheckpointRestored, e.RestoreFailed, e.ExecutionCompleted, e.ExecutionFailed),
     Fork: (e.AgentSpawned, e.SpawnFailed, e.AgentFailed),
 }
+_AGENT = AggregateId("agent", "<id>")
 _ENVELOPE_OF_COMMANDS = ("wait", "expected_version")
 
 _HEADERS = (
@@ -73,7 +82,10 @@ handled in the order in which they were stored.
 
 Each body may have, beside its own fields, `wait` = `"complete"` or `"accepted"`: whether the outcome is wanted when the
 effect is complete or when it is decided; and `expected_version`: the aggregate's version that the command was decided
-upon, E2113 if it has changed. An unknown field is E2110."""
+upon, E2113 if it has changed. An unknown field is E2110.
+
+All paths in a specification are absolute, and of the node's machine; else it is refused. The command line makes those
+of a file absolute."""
     return "\n\n".join([text, *(_verbs(kind) for kind, aggregate in AGGREGATES.items() if aggregate.wire_commands)])
 
 
@@ -130,6 +142,11 @@ there is one; for `restore` and `resume` from a checkpoint `restore_seconds`; fo
 `execute`; for the others nothing.
 
 {code_block(examples.completed_outcome())}
+
+With `"wait": "accepted"` an execution's output comes later, with `{event_subject(_AGENT, e.ExecutionCompleted.type)}`
+or `{event_subject(_AGENT, e.ExecutionFailed.type)}`, whose `execution_id` is that of the outcome, and of the
+command. Who was not there reads it from the log, with `{API}.events.read` for example:
+`{{"id": …, "type": "{e.ExecutionCompleted.type}"}}`.
 
 Not `ok`: `error` has one of the [codes](errors.md), `path` if one field is to blame, and beside E2005
 `detail {{code, name}}` if the agent has a code of its own for its failure.

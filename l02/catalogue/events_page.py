@@ -27,9 +27,20 @@ Commands go in, events come out, all as JSON on NATS subjects. This page is the 
 times RFC 3339 in UTC; an id has 1 to 128 letters, digits, `-` or `_`. In the tables `name?` marks a field that may be
 absent, and `= …` what then holds.
 
-[Events](#events) · [Commands](#commands) · [Outcomes](#outcomes) · [Requests and queries](#requests-and-queries) ·
+[Where the server is](#where-the-server-is) · [Events](#events) ·
+[Commands](#commands) · [Outcomes](#outcomes) · [Requests and queries](#requests-and-queries) ·
 [Streamed output](#streamed-output) · [Dead letters](#dead-letters) · [Timers](#timers) ·
 [Streams and buckets](#streams-and-buckets) · [Types](#types)"""
+
+_SERVER = """\
+Any NATS client will do. The server is that of `L02_NATS_URL`, if the nodes were started with it. Else it is the one
+that `l02 up` has started: the file `l02.json` in its data directory (`--data-dir`, else `$L02_DATA_DIR`, else
+`~/.local/share/l02`) has its address with user and password as `nats_url`, for as long as the node runs.
+
+    nats --server "$(jq -r .nats_url ~/.local/share/l02/l02.json)" sub 'l02.evt.>'
+    nats --server "$(jq -r .nats_url ~/.local/share/l02/l02.json)" req l02.api.agent.list '{}'
+
+Events are read from stream `L02_EVENTS` by a consumer of your own; a plain subscription hears those to come only."""
 
 _READING = """\
 Ignore fields and types that you do not know: more may be added, none is renamed or given a new meaning. The events of
@@ -59,7 +70,7 @@ _ENVELOPE = {
 def events_page() -> str:
     """The page."""
     parts = ["# Events, commands and all else on the wire", GENERATED, _INTRODUCTION]
-    parts += ["## Events", _envelope(), code_block(examples.event()), _READING]
+    parts += ["## Where the server is", _SERVER, "## Events", _envelope(), code_block(examples.event()), _READING]
     for kind in AGGREGATES:
         parts += [f"### Events of `{kind}`", _events(kind)]
     parts += [_large_values(), *commands_and_queries(), *storage(), "## Types", *_types()]
