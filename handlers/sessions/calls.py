@@ -18,6 +18,7 @@ from prometheus_client import Histogram
 
 from domain.specification import ToolServer
 from handlers.tool_servers import ToolFailed, ToolNotRun, ToolRefused, ToolServers
+from handlers.tool_servers.messages import read
 from handlers.tool_servers.results import main_part
 
 __all__ = ["CallFailed", "Calls", "Refused", "Unreachable"]
@@ -125,11 +126,11 @@ def _read(tool: str, result: Any, answer: type[A]) -> A:
     """An answer from the tool's text, which is JSON; `success`, where there is such a field, has to be true."""
     try:
         said = main_part(result)
-        value = msgspec.json.decode(said) if isinstance(said, str) else said
+        value = read(msgspec.Raw(said.encode()), object) if isinstance(said, str) else said
         if isinstance(value, dict) and value.get("success") is False:
             raise Refused(_line(f"{tool} did not succeed: {result}"))
         return msgspec.convert(value, answer)
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise Unreachable(_line(f"{tool} answered with what is no answer: {error}; it was {result!r}")) from error
 
 

@@ -15,15 +15,16 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-__all__ = ["LINE_BYTES", "MAX_CONTAINERS", "Lines", "Message", "TooLong", "Unreadable", "read"]
+__all__ = ["LINE_BYTES", "MAX_WEIGHT", "Lines", "Message", "TooLong", "Unreadable", "read"]
 
 LINE_BYTES = 8 * 1024 * 1024
 """The longest message of a server: half of what an agent's socket takes, as JSON may grow when it is written again."""
 MAX_SKIPPED_BYTES = 8 * LINE_BYTES
 """Of a line that is too long, so much is passed over in search of its end."""
-MAX_CONTAINERS = 200_000
-"""Lists and objects in one message: to build as many takes a tenth of a second of the node's event loop."""
-_MAX_QUOTES = 10 * MAX_CONTAINERS
+MAX_WEIGHT = 1_000_000
+"""What one message may hold: each value counts once, each list and object five times, as they take so long to build. So
+much is some tenths of a second of the node's event loop."""
+_MAX_QUOTES = 2 * MAX_WEIGHT
 _SHOWN_CHARACTERS = 100
 _EDGE_BYTES = 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -113,7 +114,7 @@ def read(raw: Raw, type: type[_T]) -> _T:
     Half a surrogate pair, which is no text, becomes U+FFFD.
     """
     text = bytes(raw)
-    _require_few_containers(text)
+    _require_light(text)
     return _decode(text, type)
 
 
@@ -155,21 +156,21 @@ def _decode(text: bytes, type: type[_T]) -> _T:
 def _repaired(text: bytes) -> bytes:
     if not text.startswith((b"{", b"[", b'"')):
         raise ValueError("it is not JSON")
-    _require_few_containers(text)
+    _require_light(text)
     value: Any = json.loads(text.decode(errors="replace"))
     return _HALF_PAIR.sub("\ufffd", json.dumps(value, ensure_ascii=False)).encode()
 
 
-def _require_few_containers(text: bytes) -> None:
-    if _containers(text) <= MAX_CONTAINERS:
+def _require_light(text: bytes) -> None:
+    if _weight(text) <= MAX_WEIGHT:
         return
-    # Perhaps they stand in its texts. To look for these takes long where there are many.
-    if text.count(b'"') > _MAX_QUOTES or _containers(_STRING.sub(b"", text)) > MAX_CONTAINERS:
-        raise ValueError(f"it has more than {MAX_CONTAINERS:,} lists and objects")
+    # Perhaps it is all in its texts. To look for these takes long where there are many.
+    if text.count(b'"') > _MAX_QUOTES or _weight(_STRING.sub(b"", text)) > MAX_WEIGHT:
+        raise ValueError(f"it holds too much: more than {MAX_WEIGHT:,} values, lists and objects counted five times")
 
 
-def _containers(text: bytes) -> int:
-    return text.count(b"[") + text.count(b"{")
+def _weight(text: bytes) -> int:
+    return text.count(b",") + 5 * (text.count(b"[") + text.count(b"{"))
 
 
 def _last(found: Iterator[re.Match[bytes]]) -> re.Match[bytes] | None:

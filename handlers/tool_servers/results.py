@@ -15,6 +15,7 @@ __all__ = ["MESSAGE_CHARACTERS", "main_part", "read_error", "read_result", "with
 
 MESSAGE_CHARACTERS = 8192
 """The longest message of a failed tool; what is more stands in its content."""
+_MAX_BLOCKS = 10_000
 _NO_MESSAGE = "the tool failed without a message"
 
 
@@ -67,6 +68,8 @@ def main_part(value: Any) -> Any:
 def without_binary(value: Any) -> Any:
     """A tool's value without the bytes of images, sound and other blobs in its content; itself if there are none."""
     if isinstance(value, list):
+        if len(value) > _MAX_BLOCKS:
+            return value
         blocks = [_without_binary(block) for block in value]
         return value if all(map(is_, blocks, value)) else blocks
     if isinstance(value, dict) and isinstance(value.get("content"), list):
@@ -117,8 +120,8 @@ def _is_copy(blocks: list[Any], structured: Any) -> bool:
 
 def _said(text: str) -> Any:
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return read(Raw(text.encode()), object)
+    except ValueError:
         return text
 
 

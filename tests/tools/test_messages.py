@@ -195,3 +195,25 @@ def test_images_are_not_counted_as_text(value: Any) -> None:
     assert 0 < meter.tokens < 50
     with pytest.raises(Failure, match="E2003"):
         meter.add({"type": "text", "text": "A" * 100_000})
+
+
+@pytest.mark.parametrize(
+    ("value", "is_read"),
+    [
+        (b"[" + b"[]," * 150_000 + b"[]]", True),
+        (b"[" + b"[]," * 300_000 + b"[]]", False),
+        (b"[" + b"1," * 900_000 + b"1]", True),
+        (b"[" + b"1," * 1_100_000 + b"1]", False),
+        (b'"' + b"[]," * 1_000_000 + b'"', True),
+        (b"[" + b'"[,",' * 300_000 + b'""]', True),
+    ],
+    ids=["lists", "too many lists", "numbers", "too many numbers", "in a text", "in texts"],
+)
+def test_what_takes_long_to_build_is_refused(value: bytes, is_read: bool) -> None:
+    (found,) = Lines().feed(b'{"jsonrpc": "2.0", "id": 1, "result": ' + value + b"}\n")
+    assert isinstance(found, Message)
+    if is_read:
+        read(found.result, object)
+    else:
+        with pytest.raises(ValueError, match="it holds too much"):
+            read(found.result, object)
