@@ -24,7 +24,7 @@ IDLE_SECONDS = 60.0
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0
 """The delays before a server that has failed is started anew double from the first to this; an answer resets them."""
-SHORT_DELAY_SECONDS = 2.0
+SHORT_DELAY_SECONDS = 5.0
 """A delay that somebody who only looks for a tool waits for."""
 
 _log = structlog.get_logger()
