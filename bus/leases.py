@@ -150,7 +150,14 @@ class Leases:
         message = await message_from_leader(
             self._bus, LEASES_STREAM, {"last_by_subj": lease_subject(self.node_id)}, within=LEASE_SECONDS
         )
-        return None if message is None else (_decoder.decode(message.data), message.sequence)
+        if message is None:
+            return None
+        try:
+            return _decoder.decode(message.data), message.sequence
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # Somebody else has put it there, who is no node; so the lease goes on.
+            _log.warning("this node's lease cannot be read; it is taken again", node_id=self.node_id)
+            return self._holder, message.sequence
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

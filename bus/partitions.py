@@ -238,7 +238,14 @@ class Partitions:
     async def _load(self, name: str) -> _Stored:
         wanted = {"last_by_subj": partition_subject(name)}
         message = await message_from_leader(self._bus, PARTITIONS_STREAM, wanted)
-        return _Stored(_Record(), 0) if message is None else _Stored(_decoder.decode(message.data), message.sequence)
+        if message is None:
+            return _Stored(_Record(), 0)
+        try:
+            return _Stored(_decoder.decode(message.data), message.sequence)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # Somebody else has put it there. What was done before is done again, which does no harm.
+            _log.warning("the record of a partition cannot be read; it begins anew", partition=name)
+            return _Stored(_Record(), message.sequence)
 
     def _tell(self) -> None:
         self._changed.set()

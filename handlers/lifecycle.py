@@ -12,13 +12,15 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 import msgspec
 import structlog
 
-from bus.codec import Metadata, RecordedEvent, UnreadableEvent
+from bus.codec import Metadata, RecordedEvent
 from bus.connection import Bus
+from bus.contained import contained
 from bus.follow import follow_events
 from bus.repository import Loaded, Repository
 from bus.subjects import AggregateId
@@ -33,14 +35,13 @@ from domain.agent.commands import (
     Restart,
 )
 from domain.agent.state import AgentState, Status
-from domain.errors import Failure, PermanentFailure
+from domain.errors import ErrorCode, Failure, PermanentFailure
 from domain.message import Command
 from handlers.processes import AgentProcess, Processes
 
 __all__ = ["Lifecycle", "Worker"]
 
 _log = structlog.get_logger()
-_RETRY_SECONDS = 1.0
 _STOP_SECONDS = 2.0
 _WAKING_EVENTS = (
     e.SpawnRequested,
@@ -91,7 +92,7 @@ class Lifecycle:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 for agent_id in agents_to_recover:
-                    tasks.create_task(self._recover(agent_id))
+                    tasks.create_task(contained(partial(self._recover, agent_id), "recovering an agent", agent_id))
                 ready()
                 await follow_events(self._bus, f"lifecycle-{self._node_id}", _WAKING_EVENTS, self._heard, begin="new")
         finally:
@@ -129,23 +130,23 @@ class Lifecycle:
 
     async def _recover_from(self, agent_id: str, lost_node_id: str, cause: str, correlation_id: str) -> None:
         command = RecoverProcess(node_id=self._node_id, lost_node_id=lost_node_id, cause=cause)
-        try:
-            await self._decide(agent_id, command, correlation_id)
-        except UnreadableEvent:  # of a newer version: nobody can say what this agent should have, others go on
-            _log.exception("an agent cannot be recovered", agent_id=agent_id)
-        else:
-            self._wake(agent_id, correlation_id)
+        await self._decide(agent_id, command, correlation_id)
+        self._wake(agent_id, correlation_id)
 
     async def _keep(self, agent_id: str, keeper: _Keeper) -> None:
+        """Until the agent needs no keeper, or nobody can say what it should have: then it has no process either."""
+        if await contained(partial(self._keep_on, agent_id, keeper), "keeping an agent", agent_id):
+            return
+        if keeper.process is not None:
+            await self._worker.detach(agent_id)
+            await keeper.process.stop(0)
+        self._keepers.pop(agent_id, None)
+
+    async def _keep_on(self, agent_id: str, keeper: _Keeper) -> None:
         """Until the agent needs no keeper. One that is cancelled leaves its process to `_stop_all`."""
         while True:
             keeper.wake.clear()
-            try:
-                settled = await self._reconcile(agent_id, keeper, await self._agents.load(agent_id))
-            except Exception:
-                _log.exception("keeping an agent failed; trying again", agent_id=agent_id)
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
+            settled = await self._reconcile(agent_id, keeper, await self._agents.load(agent_id))
             if settled and keeper.process is None and not keeper.wake.is_set():
                 del self._keepers[agent_id]
                 return
@@ -196,7 +197,12 @@ class Lifecycle:
         incarnation = state.incarnation
         try:
             process = await self._processes.start(agent_id, incarnation, state.specification)
-        except Failure as failure:
+        except Exception as error:
+            if isinstance(error, Failure):
+                failure = error
+            else:
+                _log.exception("an agent's process cannot be started", agent_id=agent_id)
+                failure = Failure(ErrorCode.SPAWN_FAILED, f"the node failed to start its process: {error!r}")
             await self._decide(
                 agent_id,
                 ReportSpawnFailed(
@@ -278,17 +284,15 @@ class Lifecycle:
         )
         keeper.timer_attempt = timer
         if self._tasks is not None:
-            self._tasks.create_task(self._restart_in(delay, agent_id, timer, keeper.correlation_id))
+            restart = partial(self._restart_in, delay, agent_id, timer, keeper.correlation_id)
+            self._tasks.create_task(contained(restart, "restarting an agent", agent_id))
 
     async def _restart_in(self, delay: float, agent_id: str, timer: tuple[int, int], correlation_id: str) -> None:
         """The timer is for when this node is gone by then, and comes up to a second late; so it is not waited for."""
         incarnation, attempt = timer
         await asyncio.sleep(delay)
-        try:
-            if (await self._agents.load(agent_id)).state.incarnation == incarnation:
-                await self._decide(agent_id, Restart(attempt=attempt), correlation_id)
-        except UnreadableEvent:  # its keeper says so, again and again; other agents must not suffer
-            _log.exception("an agent cannot be restarted", agent_id=agent_id)
+        if (await self._agents.load(agent_id)).state.incarnation == incarnation:
+            await self._decide(agent_id, Restart(attempt=attempt), correlation_id)
 
     async def _decide(self, agent_id: str, command: Command, correlation_id: str) -> None:
         metadata = Metadata(causation_id=correlation_id, correlation_id=correlation_id, actor=f"node/{self._node_id}")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Collection
+from functools import partial
 from typing import Protocol
 
 import structlog
 
 from bus.codec import Metadata
+from bus.contained import contained
 from bus.leases import Leases
 from bus.partitions import Partitions, command_partition
 from bus.repository import Repository
@@ -64,7 +66,7 @@ class Nodes:
 
     async def run(self, join: Join, ready: Callable[[], None]) -> None:
         """Join, and look after the others, until cancelled."""
-        await self._record(self._leases.node_id, join)
+        await self._report(self._leases.node_id, join)
         ready()
         seen: frozenset[str] = frozenset()
         due = 0.0
@@ -84,16 +86,15 @@ class Nodes:
 
     async def leave(self) -> None:
         """Say that this node stops. Its agents have no process any more."""
-        await self._record(self._leases.node_id, Leave())
+        await self._report(self._leases.node_id, Leave())
 
     async def _look(self, join: Join) -> bool:
         """Take over what falls to this node; whether there was nothing for any node."""
         live = self._leases.live
-        if (await self._nodes.load(join.node_id)).state.status is not NodeStatus.JOINED:
-            await self._record(join.node_id, join)
+        await contained(partial(self._join_again, join), "reporting a node", join.node_id, again=False)
         for node_id in await self._placements.nodes_missing(live):
             _log.warning("a node is lost", node_id=node_id)
-            await self._record(node_id, ReportLost(reported_by=self._leases.node_id))
+            await self._report(node_id, ReportLost(reported_by=self._leases.node_id))
         all_missing = await self._placements.agents_missing(live)
         missing = [
             (agent_id, node_id)
@@ -109,7 +110,15 @@ class Nodes:
 
     async def _take(self, agent_id: str, node_id: str) -> None:
         async with self._slots:
-            await self._take_over(agent_id, node_id)
+            await contained(partial(self._take_over, agent_id, node_id), "taking an agent over", agent_id, again=False)
+
+    async def _join_again(self, join: Join) -> None:
+        if (await self._nodes.load(join.node_id)).state.status is not NodeStatus.JOINED:
+            await self._record(join.node_id, join)
+
+    async def _report(self, node_id: str, command: Command) -> None:
+        """Record it; a node of which the log has something that cannot be read is there, or gone, none the less."""
+        await contained(partial(self._record, node_id, command), "reporting a node", node_id, again=False)
 
     async def _record(self, node_id: str, command: Command) -> None:
         cause = uuid.uuid4().hex

@@ -43,7 +43,7 @@ def project_node(view: NodeView | None, recorded: RecordedEvent) -> NodeView:
     event, time = recorded.event, utc(recorded.time)
     if isinstance(event, NodeJoined):
         return NodeView(
-            node_id=event.node_id,
+            node_id=recorded.aggregate.id,
             state=NodeStatus.JOINED,
             capacity=event.capacity,
             host=event.host,

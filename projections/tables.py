@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any, Generic, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from domain.agent.state import Status
 from projections.agents import AGENT_FOLD, AgentView
@@ -22,6 +24,8 @@ __all__ = ["TABLES", "Row", "TableProjection", "sql"]
 # More than any name of the runtime has, and less than what an index entry takes (2,704 bytes) in any script.
 _MAX_COLUMN_CHARACTERS = 256
 _MAX_INTEGER = 2**63 - 1
+_FIRST_TIME = datetime(1, 1, 2, tzinfo=UTC)
+_LAST_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 
 Row = tuple[Any, ...]
 V = TypeVar("V", bound=View)
@@ -65,6 +69,11 @@ def _text(value: str | None) -> str | None:
     return value if value is None else value[:_MAX_COLUMN_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
+def _time(value: datetime) -> datetime:
+    """A time as it can stand in a column: the first and the last that there are mean without end there."""
+    return max(_FIRST_TIME, min(value, _LAST_TIME))
+
+
 def _whole(value: int) -> int:
     """As much of a number as can stand in a column of 64 bits."""
     return max(-_MAX_INTEGER, min(value, _MAX_INTEGER))
@@ -78,8 +87,8 @@ def _agent_columns(view: AgentView) -> Row:
         _text(view.fleet_id),
         _text(view.node_id),
         _text(view.trust_level),
-        view.created_at,
-        view.updated_at,
+        _time(view.created_at),
+        _time(view.updated_at),
         view.version,
         view.sequence,
         _nodes_needed(view),
@@ -89,7 +98,12 @@ def _agent_columns(view: AgentView) -> Row:
 
 
 def _nodes_needed(view: AgentView) -> str | None:
-    """The nodes that have something to do for the agent, as JSON: the one it runs or is to end on, and who stores."""
+    """The nodes that have something to do for the agent, as JSON: the one it runs or is to end on, and who stores.
+
+    None for one that has halted: nobody can do anything for it.
+    """
+    if view.halted_at is not UNSET:
+        return None
     nodes = {*view.checkpoints_under_way.values()}
     has_process = view.state in (Status.PENDING, Status.RUNNING)
     if view.node_id is not None and (has_process or (view.state is Status.SUSPENDED and view.terminating)):
@@ -104,8 +118,8 @@ def _execution_columns(view: ExecutionView) -> Row:
         view.state.value,
         _whole(view.tokens),
         view.duration_seconds,
-        view.started_at,
-        view.ended_at,
+        _time(view.started_at),
+        None if view.ended_at is None else _time(view.ended_at),
         view.sequence,
     )
 
@@ -118,14 +132,14 @@ def _checkpoint_columns(view: CheckpointView) -> Row:
         view.state.value,
         _text(view.label),
         None if view.size_bytes is None else _whole(view.size_bytes),
-        view.requested_at,
-        view.created_at,
+        _time(view.requested_at),
+        None if view.created_at is None else _time(view.created_at),
         view.sequence,
     )
 
 
 def _node_columns(view: NodeView) -> Row:
-    return (view.node_id, view.state.value, view.joined_at, view.updated_at, view.sequence)
+    return (view.node_id, view.state.value, _time(view.joined_at), _time(view.updated_at), view.sequence)
 
 
 TABLES: dict[str, TableProjection[Any]] = {

@@ -13,11 +13,10 @@ from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
-import structlog
-
 from bus.cancelling import end
 from bus.codec import RecordedEvent
 from bus.connection import Bus
+from bus.contained import contained
 from bus.follow import follow_events
 from bus.repository import Repository
 from domain.agent import events as e
@@ -41,9 +40,7 @@ _EVENTS = (
     e.AgentFailed,
 )
 _REMEMBERED = 10_000
-_RETRY_SECONDS = 1.0
 _AGAIN_AFTER_SECONDS = 3.0
-_log = structlog.get_logger()
 
 
 class StateManager:
@@ -140,10 +137,4 @@ class StateManager:
         """One thing at a time for each agent; what fails though it should not is tried again."""
         turn = self._turns.setdefault(recorded.aggregate.id, asyncio.Lock())
         async with turn:
-            while True:
-                try:
-                    await action()
-                    return
-                except Exception:
-                    _log.exception("the state manager failed; trying again", cause=recorded.event.type)
-                    await asyncio.sleep(_RETRY_SECONDS)
+            await contained(action, f"what follows on {recorded.event.type}", recorded.aggregate.id)

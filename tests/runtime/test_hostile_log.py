@@ -1,0 +1,175 @@
+"""Whatever stands in the log: the node runs on and restarts, others work, and a verification says what is wrong.
+
+Every type of event is stored with hostile values in every field, by one who may publish below `l02.evt`, and so are
+messages that are no events. All parts of a running node meet them, and all that read the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import structlog
+
+from bus.codec import SetAside
+from bus.connection import Bus
+from bus.reader import last_sequence
+from bus.subjects import AggregateId, event_subject
+from domain.agent import events as e
+from domain.aggregates import AGGREGATES
+from domain.message import Event
+from domain.specification import AgentSpecification
+from l02.client import Client
+from l02.node import Node, running_node
+from l02.settings import Settings
+from l02.verify import Difference, verify
+from projections.tables import TABLES
+from tests.replay.conftest import program
+from tests.runtime.conftest import fetch, worker
+from tests.runtime.hostile_events import HOSTILE_MESSAGES, examples, hostile_data
+
+_EXAMPLES = 5
+_TIMES = ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59.999999Z", "now")
+_ANSWER_SECONDS = 10  # far above the second in which it is there, for a busy machine
+
+
+@pytest.fixture
+def _plain_tracebacks() -> Iterator[None]:
+    """Drawn with all their variables, as structlog does by itself, a handful of them holds a node up for seconds."""
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
+    yield
+    structlog.reset_defaults()
+
+
+def _envelope(
+    aggregate: AggregateId, event_type: str, schema_version: int, version: int, data: Any, time: str
+) -> bytes:
+    now = datetime.now(UTC).isoformat()
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": uuid.uuid4().hex,
+            "source": "l02-agent-runtime",
+            "type": event_type,
+            "subject": str(aggregate),
+            "time": now if time == "now" else time,
+            "datacontenttype": "application/json",
+            "version": version,
+            "schemaversion": schema_version,
+            "causationid": "c",
+            "correlationid": "c",
+            "actor": "\0",
+            "data": data,
+        }
+    ).encode()
+
+
+def _past(node_id: str) -> list[Event]:
+    """What an agent has behind it that can be hit in many ways: it has work, a signal and a checkpoint under way."""
+    spec = AgentSpecification(name="h", entrypoint="/no/such/file.py")
+    return [
+        e.SpawnRequested(spec=spec, requested_by="x", node_id=node_id, incarnation=1),
+        e.ExecutionStarted(execution_id="x1", input=1, awaited_by="x1"),
+        e.SignalReceived(name="signal", payload=None),
+        e.CheckpointRequested(checkpoint_id="c1", checkpoint_type="manual", node_id="elsewhere"),
+    ]
+
+
+async def _store_hostile_events(bus: Bus, node_id: str) -> int:
+    """Each behind a past of its own, in one batch with that; how many."""
+    count = 0
+    for kind, events in ((name, aggregate.events) for name, aggregate in AGGREGATES.items()):
+        for event_type in events:
+            for data in examples(hostile_data(event_type, (node_id, "x1", "c1")), _EXAMPLES):
+                count += 1
+                aggregate = AggregateId(kind, f"h{count}")
+                past = [
+                    (event.type, event.schema_version, msgspec.to_builtins(event))
+                    for event in (_past(node_id) if kind == "agent" else [])
+                ]
+                story = [*past, (event_type.type, event_type.schema_version, data)]
+                time = _TIMES[count % len(_TIMES)]
+                await bus.requests.publish_together(
+                    [
+                        (
+                            event_subject(aggregate, name),
+                            _envelope(aggregate, name, schema, number, fields, "now" if number <= len(past) else time),
+                            {},
+                        )
+                        for number, (name, schema, fields) in enumerate(story, start=1)
+                    ],
+                    timeout=20,
+                )
+    return count
+
+
+async def _store_messages(bus: Bus, node_id: str) -> list[int]:
+    subjects = (
+        "l02.evt.agent.h1.spawned",
+        "l02.evt.agent.sound2.execution.completed",
+        f"l02.evt.node.{node_id}.joined",
+        "l02.evt.x",
+        "l02.evt.agent.with space".replace(" ", "\u00e9"),
+        "l02.evt.ghost.g1.spawned",
+    )
+    return [(await bus.publish(subject, raw)).seq for subject in subjects for raw in HOSTILE_MESSAGES]
+
+
+async def _works(node: Node, client: Client) -> None:
+    """Others are served, nothing has halted, and all that reads the log gets through."""
+    bus = node.parts.bus
+    newest = await last_sequence(bus)
+    async with asyncio.timeout(60):
+        for name in (*TABLES, "views"):
+            await node.parts.progress.wait_for(name, newest)
+    assert node.parts.progress.halted == {}
+    async with asyncio.timeout(_ANSWER_SECONDS):
+        assert (await client.execute("sound", {"steps": [["tool", "add", {"a": 1, "b": 2}]]})).output == [3]
+    fresh = f"new-{uuid.uuid4().hex[:8]}"
+    await client.spawn(worker(), id=fresh)
+    await client.terminate(fresh)
+    assert await fetch(node, "/readyz") == (200, '{"status":"ready"}')
+    assert (await fetch(node, "/metrics"))[0] == 200
+    async with asyncio.timeout(60):
+        after = None
+        while page := await client.list(after=after):
+            after = page[-1].id
+        assert [view async for view in client.events("sound")]
+        aside: list[SetAside] = []
+        assert [recorded async for recorded in client.events(unreadable=aside.append)]
+        assert len(aside) >= 6 * len(HOSTILE_MESSAGES)
+
+
+@pytest.mark.usefixtures("_plain_tracebacks")
+async def test_every_consumer_meets_every_hostile_event(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    async with running_node(settings) as node, Client.connect(nats_url=node.runtime["nats_url"]) as client:
+        for agent_id in ("sound", "sound2"):
+            await client.spawn(worker(), id=agent_id)
+        bus, node_id = node.parts.bus, node.parts.node_id
+        count = await _store_hostile_events(bus, node_id)
+        messages = await _store_messages(bus, node_id)
+        assert (count, len(messages)) >= (100, 6 * len(HOSTILE_MESSAGES))
+        await _works(node, client)
+        assert (await client.get("sound2")).halted_at in messages
+
+    async with running_node(settings) as node, Client.connect(nats_url=node.runtime["nats_url"]) as client:
+        await _works(node, client)
+        parked = {letter.origin async for letter in client.dead_letters() if letter.consumer == "projections"}
+        assert parked >= set(messages)
+        differences: list[Difference] = []
+        await verify(node.parts.bus, node.runtime["postgres_url"], differences.append)
+        assert {difference.sequence for difference in differences} >= set(messages)
+        assert [difference for difference in differences if difference.place != "events"] == []
+        for words in (["ps"], ["events"], ["dead", "list"], ["show", "sound2"], ["replay", "--to", str(messages[-1])]):
+            code, printed, errors = await program(*words, "--data-dir", str(settings.data_dir))
+            assert (code, "Traceback" in errors) == (0, False), (words, errors)
+            assert printed
