@@ -24,7 +24,7 @@ from bus.listening import listen
 from bus.objects import inline
 from bus.streams import OUTCOMES_STREAM
 from bus.subjects import outcome_subject, refusal_subject
-from domain.agent.outcome import failure_of, result_of
+from domain.agent.outcome import detail_of, failure_of, result_of
 from domain.errors import ErrorCode, Failure, OwnError, error_code
 from domain.values import as_reference
 
@@ -121,7 +121,7 @@ async def completed(bus: Bus, recorded: RecordedEvent, command_id: str) -> Outco
         version=recorded.version,
         events=[recorded.event.type],
         result=result,
-        error=error_body(*failure) if failure else UNSET,
+        error=error_body(*failure, detail=detail_of(recorded.event)) if failure else UNSET,
     )
 
 
@@ -134,14 +134,14 @@ async def _inline_if_it_fits(bus: Bus, output: Any) -> Any:
     return output if as_reference(value) is not None else value
 
 
-def error_body(code: str, message: str, path: str | None = None) -> ErrorBody:
+def error_body(code: str, message: str, path: str | None = None, detail: OwnError | None = None) -> ErrorBody:
     """A failure on the wire, with the name that belongs to its code.
 
     A code that is not in the catalogue is the agent's own, whatever text that is.
     """
     known = error_code(code)
     if known is not None:
-        return ErrorBody(code=known.value, name=known.name, message=message, path=path or UNSET)
+        return ErrorBody(code=known.value, name=known.name, message=message, path=path or UNSET, detail=detail or UNSET)
     failed = ErrorCode.EXECUTION_FAILED
     detail = OwnError(code=code, name=code)
     return ErrorBody(code=failed.value, name=failed.name, message=message, path=path or UNSET, detail=detail)

@@ -27,9 +27,15 @@ def _never_held(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"held": False}
 
 
+def _without_detail(data: dict[str, Any]) -> dict[str, Any]:
+    """A code of the agent's own stood in `code`; whoever reads it there knows that."""
+    return data | {"detail": None}
+
+
 UPCASTERS: dict[tuple[str, int], Step] = {
     ("agent.spawn.requested", 1): _without_new_limits,
     ("agent.execution.failed", 1): _never_held,
+    ("agent.execution.failed", 2): _without_detail,
 }
 """By event type and the schema version that the step starts from."""
 

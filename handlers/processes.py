@@ -17,7 +17,7 @@ from handlers.channel import AgentChannel, ChannelClosed, ProtocolError
 from handlers.sandbox.policy import Entry, ProgramEntry, PythonEntry, SandboxPolicy
 from handlers.sandbox.process import Exit, SandboxedProcess
 from handlers.sandbox.sandboxes import Sandboxes
-from l02.agent.protocol import PROTOCOL, Hello, LoadFailed, Shutdown
+from l02.agent.protocol import PROTOCOL, Hello, LoadFailed, Shutdown, cut
 
 __all__ = ["AgentProcess", "Processes"]
 
@@ -66,7 +66,7 @@ class AgentProcess:
 
     def condemn(self, cause: str) -> None:
         """Kill it because of what it did."""
-        self._condemned = self._condemned or cause
+        self._condemned = self._condemned or cut(cause)
         self._sandboxed.kill()
 
     async def stop(self, grace_seconds: float) -> ResourceUsage:

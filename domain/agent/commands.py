@@ -25,6 +25,7 @@ from domain.agent.session_reports import (
     ReportSessionStarted,
     ReportSnapshotSaved,
 )
+from domain.errors import OwnError
 from domain.message import Command
 from domain.specification import AgentSpecification, ResourceLimits
 
@@ -328,6 +329,7 @@ class FailExecution(ExecutorCommand, frozen=True, kw_only=True):
     message: str
     tokens: int = 0
     held: bool = False
+    detail: OwnError | None = None
 
 
 AgentCommand = (

@@ -33,6 +33,7 @@ from domain.agent.session_events import (
     SessionSnapshotSaved,
     SessionStarted,
 )
+from domain.errors import OwnError
 from domain.message import Event
 from domain.specification import AgentSpecification, ResourceLimits
 
@@ -245,16 +246,18 @@ class ExecutionCompleted(Completing, frozen=True, kw_only=True):
 class ExecutionFailed(Completing, frozen=True, kw_only=True):
     """The work ended badly; what it changed of the agent's state is dropped.
 
-    It is `held` if only a person can know whether a tool took effect: `resume` with `assume` lets it go on.
+    `detail` is what the agent itself calls its failure, beside E2005. It is `held` if only a person can know whether a
+    tool took effect: `resume` with `assume` lets it go on.
     """
 
     type: ClassVar[str] = "agent.execution.failed"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
     execution_id: str
     code: str
     message: str
     tokens: int = 0
     held: bool = False
+    detail: OwnError | None = None
 
 
 class ExecutionReopened(Event, frozen=True, kw_only=True):

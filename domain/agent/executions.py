@@ -164,6 +164,7 @@ def fail_execution(state: AgentState, command: c.FailExecution) -> list[Event]:
             message=command.message,
             tokens=command.tokens,
             held=command.held,
+            detail=command.detail,
             completes=command_ids(execution.awaited_by),
         )
     ]

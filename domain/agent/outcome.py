@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from domain.agent import events as e
+from domain.errors import OwnError
 from domain.message import Event
 
-__all__ = ["failure_of", "result_of"]
+__all__ = ["detail_of", "failure_of", "result_of"]
 
 _FAILURES = (e.AgentFailed, e.SpawnFailed, e.ExecutionFailed, e.CheckpointFailed, e.RestoreFailed)
 
@@ -19,6 +20,11 @@ def failure_of(event: Event) -> tuple[str, str] | None:
     if isinstance(event, _FAILURES):
         return event.code, event.message
     return None
+
+
+def detail_of(event: Event) -> OwnError | None:
+    """What the agent itself calls its failure, if it does."""
+    return event.detail if isinstance(event, e.ExecutionFailed) else None
 
 
 def result_of(event: Event) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from domain.values import require_shallow
 from handlers.executor.inbox import Pulse
 from handlers.executor.meter import ContextMeter
 from handlers.executor.tools import RunLocal, ToolBox, ToolOutcome
-from l02.agent.protocol import Answer, Call, CallError
+from l02.agent.protocol import Answer, Call, CallError, cut
 
 __all__ = ["Effects", "Result", "is_counted", "request_of"]
 
@@ -141,7 +141,7 @@ class Effects:
         except Failure as failure:
             if failure.code is ErrorCode.INVALID_STATE:
                 raise
-            outcome = ToolOutcome(False, {"code": failure.code.value, "message": failure.message}, attempts)
+            outcome = ToolOutcome(False, {"code": failure.code.value, "message": cut(failure.message)}, attempts)
         await self._record(
             RecordTool(
                 node_id=self._node_id,

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
+import msgspec
+
 from domain.agent.state import JournalEntry
 from domain.errors import ErrorCode, Failure
 from domain.values import require_shallow
@@ -25,17 +27,20 @@ from handlers.tool_servers import ToolFailed
 from l02.agent.protocol import (
     AgentMessage,
     Call,
+    CallError,
     Complete,
     Emit,
     Execute,
     Fail,
     RunTool,
     ToolResult,
+    cut,
 )
 
 __all__ = ["LiveCalls", "Run"]
 
 _REPLAY_STALL_SECONDS = 60.0
+_SHOWN_BYTES = 1024
 
 
 class LiveCalls:
@@ -113,6 +118,8 @@ class Run:
         self._replayed = asyncio.Event()
         self._local: dict[int, asyncio.Future[Any]] = {}
         self.calls = 0
+        self.answered_codes: set[str] = set()
+        """Codes of the calls that were answered as failed in this run: those the agent may fail with."""
 
     async def run(self, input: Any, state: dict[str, Any], inbox: Inbox) -> Complete | Fail:
         """Until the agent completes or fails the execution.
@@ -188,7 +195,7 @@ class Run:
             entry = self._to_replay.popleft()
             self._asked.discard(entry.call)
             result = await self._effects.recorded(entry)
-            await self._process.channel.send(result.answer(self._execution_id, entry.call))
+            await self._give(entry.call, result)
         if not self._to_replay:
             self._replayed.set()
 
@@ -202,9 +209,15 @@ class Run:
         try:
             result = await asyncio.shield(task)
             await self._replayed.wait()
-            await self._process.channel.send(result.answer(self._execution_id, call.call))
+            await self._give(call.call, result)
         except Exception as error:
             await inbox.report(error)
+
+    async def _give(self, call: int, result: Result) -> None:
+        answer = result.answer(self._execution_id, call)
+        if isinstance(answer.error, CallError):
+            self.answered_codes.add(answer.error.code)
+        await self._process.channel.send(answer)
 
     def _run_local(self, call: Call) -> Callable[[str, dict[str, Any]], Awaitable[Any]]:
         async def run(tool: str, arguments: dict[str, Any]) -> Any:
@@ -241,9 +254,13 @@ class Run:
 def _diverged(call: Call, recorded: Any) -> NoReturn:
     raise Failure(
         ErrorCode.NONDETERMINISTIC_AGENT,
-        f"call {call.call} was {recorded}, and is {call.kind} {request_of(call)} this time; "
+        f"call {call.call} was {_shown(recorded)}, and is {call.kind} {_shown(request_of(call))} this time; "
         "an agent must make the same calls when it gets the same answers (docs/agent-protocol.md)",
     )
+
+
+def _shown(request: Any) -> str:
+    return cut(msgspec.json.encode(request).decode(), _SHOWN_BYTES)
 
 
 def _ended_early(calls: int, missing: JournalEntry) -> NoReturn:

@@ -17,7 +17,7 @@ from bus.repository import Repository
 from domain.agent.commands import CompleteExecution, FailExecution
 from domain.agent.events import StateChange
 from domain.agent.state import AgentState, Execution
-from domain.errors import ErrorCode, Failure
+from domain.errors import ErrorCode, Failure, OwnError
 from domain.values import require_shallow
 from handlers.channel import ChannelClosed, ProtocolError
 from handlers.executor.checks import SchemaChecks
@@ -30,7 +30,7 @@ from handlers.executor.streaming import TokenStream
 from handlers.executor.tools import ToolBox
 from handlers.processes import AgentProcess
 from handlers.tool_servers import ToolServers
-from l02.agent.protocol import Complete, Fail
+from l02.agent.protocol import Complete, Fail, cut
 
 __all__ = ["AgentRunner"]
 
@@ -216,8 +216,13 @@ class AgentRunner:
 
     async def _finish(self, execution: Execution, work: _Work, run: Run, end: Complete | Fail) -> None:
         if isinstance(end, Fail):
-            code = ErrorCode.EXECUTION_FAILED.value if end.code is UNSET else end.code
-            await self._fail(execution, code, end.message)
+            if end.code is not UNSET and end.code in run.answered_codes:
+                await self._fail(execution, end.code, end.message)
+                return
+            detail = None
+            if end.code is not UNSET:
+                detail = OwnError(code=end.code, name=end.code if end.name is UNSET else end.name)
+            await self._fail(execution, ErrorCode.EXECUTION_FAILED.value, end.message, detail=detail)
             return
         try:
             require_shallow(end.output, "$.output")
@@ -241,7 +246,9 @@ class AgentRunner:
             ),
         )
 
-    async def _fail(self, execution: Execution, code: str, message: str, *, held: bool = False) -> None:
+    async def _fail(
+        self, execution: Execution, code: str, message: str, *, held: bool = False, detail: OwnError | None = None
+    ) -> None:
         work = self._work[execution.execution_id]
         await work.stream.done()
         await self._record(
@@ -250,9 +257,10 @@ class AgentRunner:
                 node_id=self._node_id,
                 execution_id=execution.execution_id,
                 code=code,
-                message=message,
+                message=cut(message),
                 tokens=work.meter.tokens,
                 held=held,
+                detail=detail,
             ),
         )
 

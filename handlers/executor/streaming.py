@@ -9,6 +9,7 @@ from bus.connection import Bus
 from bus.streams import TOKENS_STREAM
 from bus.subjects import stream_subject
 from domain.errors import ErrorCode, Failure
+from l02.agent.protocol import split
 
 __all__ = ["TokenStream"]
 
@@ -32,25 +33,34 @@ class TokenStream:
         # twice, the stream's own window takes out.
         self._said: int | None = None if has_run else 0
         self._next = 0
+        self._place = 0
 
     def begin_again(self) -> None:
         """The agent's process is a new one and counts from 0."""
         self._next = 0
+        self._place = 0
 
     async def emit(self, n: int, delta: str) -> None:
-        """Publish piece `n`. Failure E2004 if the agent has left one out."""
+        """Publish what the agent calls piece `n`, in pieces of at most 65,536 characters with numbers of their own.
+
+        They are cut at the same places whenever the execution runs again. Failure E2004 if the agent has left one out.
+        """
         if n != self._next:
             raise Failure(ErrorCode.STREAMING_ERROR, f"expected piece {self._next} of the stream, got {n}")
         self._next += 1
-        if self._enabled and n >= await self._already_said():
-            await self._publish(n, {"n": n, "delta": delta})
-            self._said = n + 1
+        if not self._enabled:
+            return
+        for piece in split(delta):
+            n, self._place = self._place, self._place + 1
+            if n >= await self._already_said():
+                await self._publish(n, {"n": n, "delta": piece})
+                self._said = n + 1
 
     async def done(self) -> None:
         """Publish the end."""
-        if self._enabled and self._next >= await self._already_said():
-            await self._publish(self._next, {"n": self._next, "done": True})
-            self._said = self._next + 1
+        if self._enabled and self._place >= await self._already_said():
+            await self._publish(self._place, {"n": self._place, "done": True})
+            self._said = self._place + 1
 
     async def _publish(self, n: int, message: dict[str, object]) -> None:
         await self._bus.client.publish(

@@ -13,7 +13,7 @@ from domain.errors import ErrorCode, Failure
 from domain.specification import AgentSpecification, ToolServer
 from handlers.executor.checks import SchemaChecks
 from handlers.tool_servers import ToolFailed, ToolInfo, ToolNotRun, ToolRefused, ToolServers
-from l02.agent.protocol import ToolDescription
+from l02.agent.protocol import ToolDescription, cut
 
 __all__ = ["LocalToolLost", "Tool", "ToolBox", "ToolOutcome"]
 
@@ -108,7 +108,7 @@ class ToolBox:
 
     async def check(self, tool: Tool, arguments: dict[str, Any]) -> None:
         """Failure E2001 if the arguments do not fit the tool's schema."""
-        await self._checks.require_fit(tool.name, tool.schema, arguments)
+        await self._checks.require_fit(tool.name, tool.schema, arguments, is_servers=tool.server is not None)
 
     async def call(self, tool: Tool, arguments: dict[str, Any], run_local: RunLocal) -> ToolOutcome:
         """Call it; tried again if it did not get to run, or is idempotent and its server did not answer.
@@ -191,5 +191,5 @@ def _not_found(message: str) -> Failure:
 
 
 def _failed(code: ErrorCode, message: str, attempts: int, content: Any = UNSET) -> ToolOutcome:
-    failure = {"code": code.value, "message": message}
+    failure = {"code": code.value, "message": cut(message)}
     return ToolOutcome(False, failure if content is UNSET else {**failure, "content": content}, attempts)

@@ -209,7 +209,14 @@ def _failure(execution_id: str, error: BaseException, handler: Handler) -> Fail:
     for leaf in leaves:
         traceback.clear_frames(leaf.__traceback__)  # lets go of what they hold: the memory may be needed
     failed_calls = [leaf for leaf in leaves if isinstance(leaf, ToolError)]
-    return Fail(execution_id, message, failed_calls[0].code) if failed_calls else Fail(execution_id, message)
+    if not failed_calls:
+        return Fail(execution_id, message)
+    return Fail(execution_id, message, _text(failed_calls[0].code), _text(failed_calls[0].name))
+
+
+def _text(given: object) -> str:
+    """Whoever raises a `ToolError` of their own may have given it anything."""
+    return str(given).encode(errors="replace").decode()
 
 
 def _detail(error: BaseException) -> str:

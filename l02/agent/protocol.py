@@ -7,13 +7,18 @@ languages. Standard library and msgspec only: it is loaded inside the sandbox.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeVar
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 __all__ = [
     "MAX_LINE",
+    "MAX_SCHEMA_BYTES",
+    "MAX_TOOLS",
+    "MESSAGE_BYTES",
+    "PIECE_CHARACTERS",
     "PROTOCOL",
     "AgentMessage",
     "Answer",
@@ -37,9 +42,11 @@ __all__ = [
     "ToolDescription",
     "ToolFailure",
     "ToolResult",
+    "cut",
     "decode_agent_message",
     "decode_node_message",
     "encode",
+    "split",
 ]
 
 PROTOCOL = 1
@@ -47,6 +54,65 @@ PROTOCOL = 1
 
 MAX_LINE = 16 * 1024 * 1024
 """Bytes of one message, without the newline that ends it."""
+
+MESSAGE_BYTES = 8 * 1024
+"""Bytes of a text for a person; a longer one is cut, and says so."""
+
+MAX_TOOLS = 500
+"""Tools that one `hello` may announce."""
+
+MAX_SCHEMA_BYTES = 64 * 1024
+"""Bytes of the JSON Schema of one tool's arguments."""
+
+PIECE_CHARACTERS = 64 * 1024
+"""Of a piece of streamed text: 384 KiB at most as JSON, and a stock NATS server takes messages of 1 MiB."""
+
+_MARK_BYTES = 32
+
+
+_encoder = msgspec.json.Encoder()
+
+
+class _Cut(msgspec.Struct, frozen=True):
+    """The text of a field has at most so many bytes; a longer one is cut where it is decoded."""
+
+    limit: int
+
+
+Message = Annotated[str, _Cut(MESSAGE_BYTES)]
+Name = Annotated[str, _Cut(256)]
+Code = Annotated[str, _Cut(64)]
+SignalName = Annotated[str, _Cut(128)]
+
+
+def cut(text: str, limit: int = MESSAGE_BYTES) -> str:
+    """The text in at most `limit` bytes of UTF-8; where it was cut, that is said: `… (12 bytes cut)`."""
+    if len(text) * 4 <= limit:
+        return text
+    raw = text.encode(errors="replace")
+    if len(raw) <= limit:
+        return text
+    kept = raw[: limit - _MARK_BYTES].decode(errors="ignore")
+    return f"{kept}… ({len(raw) - len(kept.encode())} bytes cut)"
+
+
+def split(text: str) -> Iterator[str]:
+    """Streamed text in pieces of at most `PIECE_CHARACTERS`, at least one; always at the same places."""
+    for start in range(0, len(text) or 1, PIECE_CHARACTERS):
+        yield text[start : start + PIECE_CHARACTERS]
+
+
+@cache
+def _limits(kind: type) -> tuple[tuple[str, int], ...]:
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(
+        (name, part.limit)
+        for name, hint in hints.items()
+        for one in (hint, *getattr(hint, "__args__", ()))
+        for part in getattr(one, "__metadata__", ())
+        if isinstance(part, _Cut)
+    )
+
 
 CallKind = Literal["tool", "now", "random", "sleep", "signal", "checkpoint"]
 _Number = Annotated[int, msgspec.Meta(ge=1)]
@@ -57,32 +123,55 @@ class ProtocolError(Exception):
     """What came over the socket is no message of this protocol, or what should go is too large for it."""
 
 
-class _Message(msgspec.Struct, frozen=True, tag_field="type"):
+class _Part(msgspec.Struct, frozen=True):
+    """A part of a message, whose texts are as long as their types allow, whoever made it."""
+
+    def __post_init__(self) -> None:
+        for field, limit in _limits(type(self)):
+            text = getattr(self, field)
+            if isinstance(text, str) and len(text) * 4 > limit:
+                msgspec.structs.force_setattr(self, field, cut(text, limit))
+
+
+class _Message(_Part, frozen=True, tag_field="type"):
     """A message; its class is told by the field `type`."""
 
 
-class ToolDescription(msgspec.Struct, frozen=True):
+class ToolDescription(_Part, frozen=True):
     """A tool that runs inside the agent's process. `schema` is the JSON Schema of its arguments."""
 
-    name: str
-    description: str
+    name: Name
+    description: Message
     schema: dict[str, Any]
     idempotent: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        size = len(_encoder.encode(self.schema))
+        if size > MAX_SCHEMA_BYTES:
+            raise ValueError(
+                f"the schema of tool {self.name!r} has {size:,} bytes, at most {MAX_SCHEMA_BYTES:,} may be"
+            )
 
 
 class Hello(_Message, frozen=True, tag="hello"):
     """The agent's code is loaded and it waits for work."""
 
     protocol: int
-    name: str
+    name: Name
     tools: list[ToolDescription] = []
     answers_pings: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.tools) > MAX_TOOLS:
+            raise ValueError(f"{len(self.tools):,} tools are announced, at most {MAX_TOOLS} may be")
 
 
 class LoadFailed(_Message, frozen=True, tag="load_failed"):
     """The agent's code cannot be loaded, and trying again will not help."""
 
-    message: str
+    message: Message
 
 
 class StateChanges(msgspec.Struct, frozen=True):
@@ -99,18 +188,19 @@ class Call(_Message, frozen=True, tag="call"):
     so far.
     """
 
-    execution_id: str
+    execution_id: Name
     call: _Number
     kind: CallKind
-    tool: str | UnsetType = UNSET
+    tool: Name | UnsetType = UNSET
     arguments: dict[str, Any] | UnsetType = UNSET
     seconds: _Seconds | UnsetType = UNSET
-    name: str | UnsetType = UNSET
+    name: SignalName | UnsetType = UNSET
     timeout: _Seconds | UnsetType | None = UNSET
     label: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | UnsetType | None = UNSET
     state: StateChanges | UnsetType = UNSET
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for field in _FIELDS_OF_KIND.get(self.kind, ()):
             if getattr(self, field) is UNSET:
                 raise ValueError(f"a call of kind `{self.kind}` needs the field `{field}`")
@@ -124,29 +214,30 @@ _FIELDS_OF_KIND: dict[str, tuple[str, ...]] = {
 }
 
 
-class ToolFailure(msgspec.Struct, frozen=True):
+class ToolFailure(_Part, frozen=True):
     """Why a tool inside the agent failed."""
 
-    message: str
+    message: Message
 
 
 class ToolResult(_Message, frozen=True, tag="tool_result"):
     """The answer to `RunTool`: `result` when `ok`, else `error`."""
 
-    execution_id: str
+    execution_id: Name
     call: _Number
     ok: bool
     result: Any = UNSET
     error: ToolFailure | UnsetType = UNSET
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_outcome(self.ok, self.result, self.error)
 
 
 class Emit(_Message, frozen=True, tag="emit"):
     """A piece of streamed output; `n` counts from 0 in each execution."""
 
-    execution_id: str
+    execution_id: Name
     n: Annotated[int, msgspec.Meta(ge=0)]
     delta: str
 
@@ -154,28 +245,29 @@ class Emit(_Message, frozen=True, tag="emit"):
 class Complete(_Message, frozen=True, tag="complete"):
     """The execution ended well."""
 
-    execution_id: str
+    execution_id: Name
     output: Any
     state: StateChanges = StateChanges()
 
 
 class Fail(_Message, frozen=True, tag="fail"):
-    """The execution ended badly. `code` is that of the failed call which the agent did not catch."""
+    """The execution ended badly. `code` and `name` are those of the failure which the agent did not catch."""
 
-    execution_id: str
-    message: str
-    code: str | UnsetType = UNSET
+    execution_id: Name
+    message: Message
+    code: Code | UnsetType = UNSET
+    name: Name | UnsetType = UNSET
 
 
 class Execute(_Message, frozen=True, tag="execute"):
     """Run this; the next comes only after `Complete` or `Fail`."""
 
-    execution_id: str
+    execution_id: Name
     input: Any
     state: dict[str, Any]
 
 
-class CallError(msgspec.Struct, frozen=True):
+class CallError(_Part, frozen=True):
     """Why a call failed: code and name from the catalogue of errors, and a message for a person.
 
     `content` is all that a tool server's error held, if the message does not say it (`docs/tools.md`).
@@ -183,29 +275,30 @@ class CallError(msgspec.Struct, frozen=True):
 
     code: str
     name: str
-    message: str
+    message: Message
     content: Any = UNSET
 
 
 class Answer(_Message, frozen=True, tag="answer"):
     """The answer to a `Call`: `result` when `ok`, else `error`."""
 
-    execution_id: str
+    execution_id: Name
     call: _Number
     ok: bool
     result: Any = UNSET
     error: CallError | UnsetType = UNSET
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_outcome(self.ok, self.result, self.error)
 
 
 class RunTool(_Message, frozen=True, tag="run_tool"):
     """Run a tool of your own, because of your call with that number."""
 
-    execution_id: str
+    execution_id: Name
     call: _Number
-    tool: str
+    tool: Name
     arguments: dict[str, Any]
 
 
@@ -235,7 +328,6 @@ def _check_outcome(ok: bool, result: object, error: object) -> None:
         raise ValueError("with `ok` false there must be an `error` and no `result`")
 
 
-_encoder = msgspec.json.Encoder()
 _from_agent: msgspec.json.Decoder[AgentMessage] = msgspec.json.Decoder(AgentMessage)
 _from_node: msgspec.json.Decoder[NodeMessage] = msgspec.json.Decoder(NodeMessage)
 
@@ -270,7 +362,7 @@ def _decode(decoder: msgspec.json.Decoder[_MessageT], line: bytes) -> _MessageT:
     try:
         return decoder.decode(line)
     except (ValueError, RecursionError) as error:  # msgspec's own errors and UnicodeDecodeError are ValueErrors
-        raise ProtocolError(f"not a message: {error}") from error
+        raise ProtocolError(cut(f"not a message: {error}")) from error
 
 
 class LineBuffer:

@@ -10,6 +10,7 @@ from bus.codec import Metadata, RecordedEvent, encode_event
 from bus.subjects import AggregateId
 from domain.agent import events as e
 from domain.aggregates import EVENT_TYPES
+from domain.errors import OwnError
 from domain.message import Event
 from domain.node import events as n
 from domain.specification import (
@@ -138,7 +139,13 @@ _EVENTS: tuple[Event, ...] = (
         completes=("x1",),
     ),
     e.ExecutionFailed(
-        execution_id="x1", code="E2005", message="no such commit", tokens=12, held=True, completes=("x1",)
+        execution_id="x1",
+        code="E2005",
+        message="no such commit",
+        tokens=12,
+        held=True,
+        detail=OwnError(code="GIT", name="NO_COMMIT"),
+        completes=("x1",),
     ),
     e.SignalReceived(name="approve", payload=_JSON),
     e.ExecutionReopened(execution_id="x1", assumed="done", result=_JSON, requested_by="alice", awaited_by="c5"),

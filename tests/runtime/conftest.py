@@ -46,6 +46,16 @@ def misbehaving(how: str, **lifecycle: Any) -> Specification:
     }
 
 
+def talker(*hello: str) -> Specification:
+    """The specification of a program that says the lines of its input; `$ID` in them is the execution's id."""
+    return {
+        "name": "talker",
+        "command": [sys.executable, str(AGENTS / "talker.py"), *hello],
+        "files": {"read": [str(AGENTS / "talker.py")]},
+        "lifecycle": {"restart_delay_seconds": [0.05], "max_restart_count": 0},
+    }
+
+
 @pytest_asyncio.fixture(scope="session")
 async def node(tmp_path_factory: Any) -> AsyncIterator[Node]:
     settings = Settings(

@@ -1,0 +1,31 @@
+"""A program that says to its node what its input tells it to, whatever that is."""
+
+import json
+import os
+import sys
+
+node = os.fdopen(int(os.environ["L02_FD"]), "r+b", buffering=0)
+HELLO = {"type": "hello", "protocol": 1, "name": "talker", "tools": []}
+
+
+def say(line, execution_id=""):
+    data = line.replace("$ID", execution_id).replace("$BIG", "x" * (5 << 20)).encode() + b"\n"
+    while data:
+        data = data[node.write(data) :]
+
+
+say(sys.argv[1] if len(sys.argv) > 1 else json.dumps(HELLO))
+buffered = b""
+while True:
+    while b"\n" not in buffered:
+        received = node.read(1 << 20)
+        if not received:
+            sys.exit()
+        buffered += received
+    line, _, buffered = buffered.partition(b"\n")
+    message = json.loads(line)
+    if message["type"] == "shutdown":
+        sys.exit()
+    if message["type"] == "execute":
+        for said in message["input"]:
+            say(said, message["execution_id"])

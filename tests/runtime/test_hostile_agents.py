@@ -1,0 +1,130 @@
+"""Whatever an agent says to its node: the node runs on, answers for others, and the agent ends in a stated way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domain.agent import events as e
+from domain.errors import ErrorCode, Failure, OwnError
+from l02.agent.protocol import MESSAGE_BYTES
+from l02.client import Client
+from tests.runtime.conftest import history, talker, worker
+
+MIB = 1 << 20
+
+
+def line(type: str, **fields: Any) -> str:
+    return json.dumps({"type": type, "execution_id": "$ID"} | fields)
+
+
+async def failure_of(client: Client, agent_id: str, *lines: str) -> Failure:
+    with pytest.raises(Failure) as caught:
+        await client.execute(agent_id, list(lines))
+    return caught.value
+
+
+async def test_a_code_of_the_agents_own(client: Client) -> None:
+    agent_id = (await client.spawn(talker(), id=uuid.uuid4().hex)).agent_id
+    for said, code, name in [
+        ({"code": "MY_ERROR"}, "MY_ERROR", "MY_ERROR"),
+        ({"code": "PAYMENT_REFUSED", "name": "PAYMENT"}, "PAYMENT_REFUSED", "PAYMENT"),
+        ({"code": "E2025"}, "E2025", "E2025"),
+        ({"code": "E2001", "name": "TOOL_INVOCATION_FAILED"}, "E2001", "TOOL_INVOCATION_FAILED"),
+    ]:
+        failure = await failure_of(client, agent_id, line("fail", message="no", **said))
+        assert (failure.code, failure.message) == (ErrorCode.EXECUTION_FAILED, "no")
+        assert failure.detail == OwnError(code=code, name=name)
+    failed = [event for event in await history(client, agent_id) if isinstance(event, e.ExecutionFailed)]
+    assert [(event.code, event.detail and event.detail.code) for event in failed] == [
+        ("E2005", "MY_ERROR"),
+        ("E2005", "PAYMENT_REFUSED"),
+        ("E2005", "E2025"),
+        ("E2005", "E2001"),
+    ]
+
+
+async def test_the_code_of_a_call_that_failed_is_kept(client: Client) -> None:
+    spawned = await client.spawn(worker(), id=uuid.uuid4().hex)
+    with pytest.raises(Failure) as caught:
+        await client.execute(spawned.agent_id, {"steps": [["tool", "absent", {}]]})
+    assert (caught.value.code, caught.value.detail) == (ErrorCode.TOOL_INVOCATION_FAILED, None)
+
+
+async def test_long_texts_are_cut_and_say_so(client: Client) -> None:
+    spawned = await client.spawn(talker(), id=uuid.uuid4().hex)
+    failure = await failure_of(client, spawned.agent_id, line("fail", message="$BIG", code="$BIG", name="$BIG"))
+    assert len(failure.message.encode()) <= MESSAGE_BYTES
+    assert failure.message.endswith("bytes cut)")
+    assert failure.detail is not None
+    assert len(failure.detail.code.encode()) <= 64
+    assert len(failure.detail.name.encode()) <= 256
+    with pytest.raises(Failure, match="bytes cut"):
+        await client.spawn(talker(json.dumps({"type": "load_failed", "message": "$BIG"})), id=uuid.uuid4().hex)
+
+
+async def test_a_large_piece_of_a_stream_is_split(client: Client) -> None:
+    spawned = await client.spawn(talker(), id=uuid.uuid4().hex)
+    said = [line("emit", n=0, delta="$BIG$BIG"), line("emit", n=1, delta="é\x00end"), line("complete", output=1)]
+    pieces = [piece async for piece in client.stream(spawned.agent_id, said) if isinstance(piece, str)]
+    assert "".join(pieces) == "x" * (10 * MIB) + "é\x00end"
+    assert max(map(len, pieces)) <= 64 * 1024
+
+
+texts = st.sampled_from(["", "\x00", "$ID", "$BIG", "E2001", "\u2028\x1b[31m", "a" * 300, "x.*.>"])
+texts |= st.text(max_size=20)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+TYPES = ["hello", "load_failed", "call", "tool_result", "emit", "complete", "fail", "pong", "execute", "?"]
+KINDS = ["tool", "now", "random", "sleep", "signal", "checkpoint", "?"]
+FIELDS: dict[str, Any] = {
+    "call": st.just(1) | values,
+    "kind": st.sampled_from(KINDS) | values,
+    "tool": texts,
+    "arguments": st.dictionaries(texts, values, max_size=3) | values,
+    "seconds": st.floats() | values,
+    "name": texts | values,
+    "timeout": st.just(0) | values,
+    "label": texts | values,
+    "state": st.fixed_dictionaries({"set": st.dictionaries(texts, values, max_size=3), "delete": st.lists(texts)}),
+    "ok": st.booleans(),
+    "result": values,
+    "error": st.fixed_dictionaries({"message": texts}) | values,
+    "n": st.just(0) | values,
+    "delta": texts,
+    "output": values,
+    "message": texts,
+    "code": texts,
+}
+messages = st.builds(
+    lambda type, fields: line(type, **fields), st.sampled_from(TYPES), st.fixed_dictionaries({}, optional=FIELDS)
+)
+garbage = st.sampled_from(["", "{", "[" * 100_000, "nul\x00", "\ufeff{}", '{"type": 1}', "NaN"]) | st.text(max_size=50)
+lines = st.lists(messages | garbage, min_size=1, max_size=4)
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(lines)
+async def test_whatever_an_agent_says(client: Client, said: list[str]) -> None:
+    good = await client.spawn(worker(), id=uuid.uuid4().hex)
+    spawned = await client.spawn(talker(), id=uuid.uuid4().hex)
+    hostile = asyncio.create_task(client.execute(spawned.agent_id, [*said, line("fail", message="the end"), "{"]))
+    try:
+        async with asyncio.timeout(20):
+            assert (await client.execute(good.agent_id, 7)).output == 7
+            await asyncio.wait({hostile})
+        assert hostile.exception() is None or isinstance(hostile.exception(), Failure)
+    finally:
+        hostile.cancel()
+        await client.terminate(good.agent_id)
