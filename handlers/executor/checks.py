@@ -13,11 +13,14 @@ import msgspec
 
 from domain.errors import ErrorCode, Failure
 from handlers.executor.schemas import CHECK_SECONDS, Misfit, Question, is_plain, misfit
+from l02.agent.protocol import MAX_SCHEMA_BYTES
 
 __all__ = ["SchemaChecks"]
 
 _AT_ONCE = 4
 _KEPT = 1
+_CHEAP = 16 * 1024
+"""Bytes of the schema times bytes of the arguments: about 10 ms at worst."""
 _LINE_BYTES = 64 * 1024
 _OUT_OF_TIME = -signal.SIGPROF
 _decoder = msgspec.json.Decoder(Misfit | None)
@@ -30,16 +33,22 @@ class SchemaChecks:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._idle: list[Process] = []
 
-    async def require_fit(self, tool: str, schema: dict[str, Any], arguments: dict[str, Any]) -> None:
-        """Failure E2001 if the arguments do not fit the schema, or that cannot be found out in a second."""
-        question = Question(schema, arguments)
+    async def require_fit(
+        self, tool: str, schema: dict[str, Any], arguments: dict[str, Any], *, is_servers: bool = False
+    ) -> None:
+        """Failure E2001 if the arguments do not fit the schema, or that cannot be found out in a second.
+
+        A schema that means nothing here may mean something to a tool server (`is_servers`), which checks for itself.
+        """
         try:
-            found = misfit(question) if is_plain(schema) else await self._ask(tool, question)
+            found = await self._misfit(tool, Question(schema, arguments))
         except RecursionError:
             found = Misfit("it is nested too deeply", broken=True)
         if found is None:
             return
         if found.broken:
+            if is_servers:
+                return
             raise Failure(ErrorCode.TOOL_INVOCATION_FAILED, f"the schema of tool {tool!r} is broken: {found.message}")
         raise Failure(
             ErrorCode.TOOL_INVOCATION_FAILED,
@@ -47,13 +56,21 @@ class SchemaChecks:
             found.path,
         )
 
+    async def _misfit(self, tool: str, question: Question) -> Misfit | None:
+        size = len(msgspec.json.encode(question.schema))
+        if size > MAX_SCHEMA_BYTES:
+            return Misfit(f"it has {size:,} bytes, the most is {MAX_SCHEMA_BYTES:,}", broken=True)
+        line = msgspec.json.encode(question) + b"\n"
+        if size * (len(line) - size) <= _CHEAP and is_plain(question.schema):
+            return misfit(question)
+        return await self._ask(tool, line)
+
     async def close(self) -> None:
         """End what is kept."""
         while self._idle:
             await _end(self._idle.pop())
 
-    async def _ask(self, tool: str, question: Question) -> Misfit | None:
-        line = msgspec.json.encode(question) + b"\n"
+    async def _ask(self, tool: str, line: bytes) -> Misfit | None:
         async with self._slots:
             answer, code = b"", 0
             while self._idle and not answer and code != _OUT_OF_TIME:
@@ -62,7 +79,7 @@ class SchemaChecks:
                 answer, code = await self._exchange(await _start(), line)
         if not answer:
             why = (
-                f"takes more than {CHECK_SECONDS:g} s; have its patterns and references simplified"
+                f"takes more than {CHECK_SECONDS:g} s; have the schema simplified, or pass less"
                 if code == _OUT_OF_TIME
                 else f"ended its process ({code})"
             )

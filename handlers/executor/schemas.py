@@ -1,8 +1,9 @@
 """Do arguments fit a tool's schema? The schema is somebody else's, and some can make a check take for ever.
 
-A backtracking pattern such as `(a+)+$`, or definitions that refer to one another, cost more than any node has. So only
-schemas of plain keywords, whose cost grows with their size and no faster, are checked in the node itself; the others in
-a process of this file, which the kernel ends when a check has used up its time (`handlers.executor.checks`).
+A backtracking pattern such as `(a+)+$`, or definitions that refer to one another, cost more than any node has, and even
+plain keywords cost the product of two sizes. So only small arguments against small schemas of plain keywords are
+checked in the node itself; the others in a process of this file, which the kernel ends when a check has used up its
+time (`handlers.executor.checks`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import msgspec
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.validators import extend, validator_for
 from msgspec import Struct
 from referencing import Registry
 
@@ -73,10 +78,28 @@ def is_plain(schema: Any) -> bool:
     return True
 
 
+def _multiple_of(_: Any, step: Any, value: Any, __: Any) -> Iterator[ValidationError]:
+    """In decimals, as they are written: 19.99 is a multiple of 0.01."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and _decimal(value) % _decimal(step):
+        yield ValidationError(f"{value!r} is not a multiple of {step!r}")
+
+
+def _decimal(number: float) -> Fraction:
+    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
+
+
+@cache
+def _exact(validator: Any) -> Any:
+    return extend(  # type: ignore[no-untyped-call]
+        validator, {"multipleOf": _multiple_of}
+    )
+
+
 def misfit(question: Question) -> Misfit | None:
     """The most telling error, None if the arguments fit."""
     try:
-        error = best_match(Draft202012Validator(question.schema, registry=_NO_OTHERS).iter_errors(question.arguments))
+        validator = _exact(validator_for(question.schema, default=Draft202012Validator))
+        error = best_match(validator(question.schema, registry=_NO_OTHERS).iter_errors(question.arguments))
     except Exception as broken:  # the library does not say what a schema that is none can make it raise
         return Misfit(f"{type(broken).__name__}: {broken}"[:_SHOWN_CHARACTERS], broken=True)
     return None if error is None else Misfit(error.message[:_SHOWN_CHARACTERS], error.json_path)
