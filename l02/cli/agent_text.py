@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
-
 if TYPE_CHECKING:
     from projections.agents import AgentView
 
@@ -29,7 +27,7 @@ def agent_row(agent: AgentView) -> tuple[str, ...]:
 
 
 def _state(agent: AgentView) -> str:
-    if agent.halted_at is not UNSET:
+    if agent.halted_at:
         return "halted"
     return "terminating" if agent.terminating else agent.state.value
 
@@ -63,7 +61,7 @@ def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
         pairs.append(("checkpoint", agent.checkpoint_id))
     if agent.suspend_reason:
         pairs.append(("suspended for", agent.suspend_reason))
-    if agent.halted_at is not UNSET:
+    if agent.halted_at:
         pairs.append(("halted", f"at message {agent.halted_at}, which cannot be taken in; `l02 dead list` says why"))
     if agent.last_error:
         pairs.append(("last error", f"{agent.last_error.code}: {agent.last_error.message}"))
