@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from bus.codec import RecordedEvent
+from bus.codec import RecordedEvent, SetAside, UnreadableEvent
 from bus.connection import Bus
+from bus.history import read_log_entries
 from bus.repository import Repository
-from bus.subjects import AggregateId
+from bus.subjects import AggregateId, aggregate_filter
 from domain.agent import events as e
 from domain.agent.commands import Fork
 from domain.agent.forks import Past, past_of
@@ -35,8 +36,28 @@ class Forking:
     async def _with_past(self, command: Fork) -> Fork:
         require_id(command.from_agent_id, "$.from_agent_id")
         aggregate = AggregateId("agent", command.from_agent_id)
-        past = await self._past(command, await self._agents.store.load(aggregate))
+        past = await self._past(command, await self._events(command, aggregate))
         return replace(command, origin=replace(command.origin, past=past))
+
+    async def _events(self, command: Fork, aggregate: AggregateId) -> list[RecordedEvent]:
+        """The other agent's events; of one that has halted those before what cannot be read, if no more is wanted."""
+        try:
+            return await self._agents.store.load(aggregate)
+        except UnreadableEvent:
+            events: list[RecordedEvent] = []
+            more = True
+            while more:
+                after = events[-1].sequence if events else 0
+                entries, more = await read_log_entries(self._bus, aggregate_filter(aggregate), after=after)
+                for entry in entries:
+                    if isinstance(entry, SetAside):
+                        reached = events[-1].version if events else 0
+                        is_before = command.version is not None and command.version <= reached
+                        if is_before or (command.at is not None and command.at < entry.sequence):
+                            return events
+                        raise
+                    events.append(entry)
+            raise
 
     async def _past(self, command: Fork, events: Sequence[RecordedEvent]) -> Past | None:
         if not events:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +14,7 @@ import pytest_asyncio
 from domain.errors import Failure
 from l02.client import Client
 from l02.node import Node
+from l02.queries import QUERY_FIELDS
 from tests.runtime.conftest import AGENTS, Raw, history, worker
 
 Spawn = Callable[..., Awaitable[str]]
@@ -143,6 +146,62 @@ async def test_requests_that_are_no_json(raw: Raw) -> None:
     for verb in ("agent.execute", "agent.get", "agent.list", "events.read"):
         answer = await raw.request(verb, b"\xff{")
         assert (answer["ok"], answer["error"]["code"]) == (False, "E2110")
+
+
+HOSTILE: tuple[Any, ...] = (
+    "\0",
+    "a\0b",
+    2**63,
+    2**64,
+    -(2**70),
+    "x" * 100_000,
+    "1677-01-01T00:00:00Z",
+    "2263-01-01T00:00:00Z",
+    "9999-12-31T23:59:59-23:59",
+    "2026-01-01T00:00:00",
+    ">",
+    "*",
+    "a b",
+    "\u00e9",
+    [],
+    {},
+    1.5,
+)
+HOSTILE_FIELDS: list[tuple[str, str, Any]] = [
+    (query, name, value)
+    for query, fields in QUERY_FIELDS.items()
+    for name in fields.__struct_fields__
+    for value in HOSTILE
+]
+
+
+async def test_hostile_values_in_queries(raw: Raw) -> None:
+    """Whatever a field holds, what is said of it is of the sender's: no failure of the node."""
+    for query, name, value in HOSTILE_FIELDS:
+        async with asyncio.timeout(10):
+            answer = await raw.request(query, {"id": "nobody", name: value} if query == "agent.get" else {name: value})
+        assert answer["ok"] or answer["error"]["code"] in ("E2110", "E2111"), (query, name, value, answer)
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("events.read", {"since": "2263-01-01T00:00:00Z"}),
+        ("events.read", {"since": "2026-01-01T00:00:00"}),
+        ("events.read", {"after": 2**64}),
+        ("events.read", {"aggregate": ">"}),
+        ("events.read", {"type": "agent.vanished"}),
+        ("agent.get", {"id": "\0"}),
+        ("agent.get", {"id": "a", "at_least": 2**63}),
+        ("agent.list", {"fleet": "\0"}),
+        ("agent.list", {"after": "\0"}),
+        ("agent.checkpoints", {"id": "a\0"}),
+    ],
+)
+async def test_what_no_server_can_be_asked_for(raw: Raw, query: str, fields: dict[str, object]) -> None:
+    answer = await raw.request(query, fields)
+    assert (answer["ok"], answer["error"]["code"]) == (False, "E2110")
+    assert answer["error"]["path"].startswith("$.")
 
 
 async def test_queries_with_unknown_fields(raw: Raw) -> None:

@@ -78,6 +78,12 @@ async def test_the_rest_of_the_node_goes_on(tmp_path: Path) -> None:
         assert (await client.get("a2")).halted_at == sequence
         with pytest.raises(Failure, match="E2117.*schema version 9.*upgrade"):
             await client.terminate("a2")
+        with pytest.raises(Failure, match="E2117.*schema version 9.*upgrade"):
+            await client.fork("a2", id="a4")
+        await client.fork("a2", id="a5", version=2)
+        await client.fork("a2", id="a6", at=sequence - 1)
+        for agent_id in ("a5", "a6"):
+            assert (await client.execute(agent_id, {"steps": [["count"]]})).output == [1]
         told: list[SetAside] = []
         assert [recorded async for recorded in client.events("a2", since=sequence, unreadable=told.append)] == []
         assert [(aside.sequence, aside.reason) for aside in told] == [(sequence, why)]
