@@ -18,10 +18,19 @@ from hypothesis import strategies as st
 from bus.connection import Bus, connect
 from bus.embedded import EmbeddedNats
 from bus.event_store import EventStore
-from bus.partitions import COMMAND_PARTITIONS, Partition, _owner, _Record, _Stored, command_partition
+from bus.partitions import (
+    COMMAND_PARTITIONS,
+    OUTCOMES_PARTITION,
+    Partition,
+    _owner,
+    _Record,
+    _Stored,
+    command_partition,
+)
 from bus.reader import last_sequence
 from bus.repository import Repository
 from bus.streams import COMMANDS_STREAM
+from bus.subjects import lease_subject, partition_subject
 from tests.bus.toy import TOY, State, agent, outcomes, partitions_of, payloads, processing, send, until
 
 ROOT = Path(__file__).parents[2]
@@ -150,3 +159,16 @@ def test_an_aggregate_stays_in_its_partition() -> None:
         "commands-14",
         "commands-04",
     ]
+
+
+@pytest.mark.parametrize("put", [b"", b"\xff", b"[]", b'{"owner": 7}', b"[" * 5000])
+async def test_records_that_somebody_else_has_overwritten(bus: Bus, put: bytes) -> None:
+    """Neither a partition nor a lease is lost with them; what was done before may be done again."""
+    for name in (*COMMAND_PARTITIONS, OUTCOMES_PARTITION):
+        await bus.publish(partition_subject(name), put)
+    await bus.publish(lease_subject("n1"), put)
+    async with partitions_of(bus) as partitions:
+        assert all(partitions.has(name) for name in (*COMMAND_PARTITIONS, OUTCOMES_PARTITION))
+        await bus.publish(lease_subject("n1"), put)
+        await partitions.settle()
+        assert partitions._leases.is_held
