@@ -1,16 +1,16 @@
 """The command side: every stored command is decided, once, in the order of its aggregate, and its outcome is said.
 
-Commands of one aggregate wait in a lane of their own, so one that is slow holds up no other aggregate. A command that
-cannot be read, or whose handling keeps failing, is parked with the reason; the lane goes on.
+Commands of one aggregate, and what its timers send, wait in a lane of their own, so one that is slow holds up no other
+aggregate. A command that cannot be read, or whose handling keeps failing, is parked with the reason; the lane goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from nats.aio.msg import Msg
@@ -20,25 +20,48 @@ from bus.command_ids import CommandIdReused, claim_id
 from bus.connection import Bus
 from bus.dead_letters import park
 from bus.outcomes import Outcome, completed, failed, publish_outcome, said_outcome, say_beside
-from bus.partitions import COMMAND_PARTITIONS, Partition, Partitions, command_partition
+from bus.partitions import (
+    COMMAND_PARTITIONS,
+    DUE_PARTITIONS,
+    Partition,
+    Partitions,
+    command_partition,
+    due_partition,
+)
 from bus.passing import is_passing
 from bus.pull import delivery_of, stored_at
 from bus.reader import read_stream
 from bus.repository import Decision, EventStoreSilent, Repository
-from bus.streams import COMMANDS_STREAM
-from bus.subjects import COMMANDS, parse_command_subject
+from bus.streams import COMMANDS_STREAM, TIMERS_STREAM
+from bus.subjects import COMMANDS, DUE, AggregateId, parse_command_subject
 from bus.wire import Incoming, command_id_of, content_of, read_command
 from domain.agent.outcome import result_of
 from domain.errors import ErrorCode, Failure
 from domain.message import Event
 
-__all__ = ["CONSUMER", "CommandProcessor"]
+__all__ = ["CONSUMER", "CommandProcessor", "id_of"]
 
 CONSUMER = "commands"
 _MAX_IN_FLIGHT = 1000
 _ATTEMPTS = 5
 _RETRY_SECONDS = 0.2
 _log = structlog.get_logger()
+
+
+class _Source(NamedTuple):
+    """Where commands come from: `consumer` names it among dead letters and in metrics."""
+
+    consumer: str
+    stream: str
+    subjects: str
+    partitions: tuple[str, ...]
+    partition_of: Callable[[AggregateId], str]
+
+
+_SOURCES = (
+    _Source(CONSUMER, COMMANDS_STREAM, f"{COMMANDS}.>", COMMAND_PARTITIONS, command_partition),
+    _Source("dues", TIMERS_STREAM, f"{DUE}.>", DUE_PARTITIONS, due_partition),
+)
 
 
 class CommandProcessor:
@@ -58,29 +81,33 @@ class CommandProcessor:
     async def run(self) -> None:
         """Process commands until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            await self._partitions.work(COMMAND_PARTITIONS, lambda mine: self._read(mine, tasks))
+            for source in _SOURCES:
+                tasks.create_task(self._work_on(source, tasks))
 
-    async def _read(self, partitions: list[Partition], tasks: asyncio.TaskGroup) -> None:
+    async def _work_on(self, source: _Source, tasks: asyncio.TaskGroup) -> None:
+        await self._partitions.work(source.partitions, lambda mine: self._read(source, mine, tasks))
+
+    async def _read(self, source: _Source, partitions: list[Partition], tasks: asyncio.TaskGroup) -> None:
         """Take in what comes for these partitions. Cancelled, it has not lost any."""
         after = min(partition.read_up_to for partition in partitions)
         by_name = {partition.name: partition for partition in partitions}
         async with read_stream(
-            self._bus, COMMANDS_STREAM, after=after, filters=[f"{COMMANDS}.>"], window=_MAX_IN_FLIGHT
+            self._bus, source.stream, after=after, filters=[source.subjects], window=_MAX_IN_FLIGHT
         ) as reader:
             while True:
                 while self._in_flight >= _MAX_IN_FLIGHT:
                     self._ended_one.clear()
                     await self._ended_one.wait()
                 for message in await reader.next_batch(_MAX_IN_FLIGHT - self._in_flight):
-                    self._take(message, by_name, tasks)
+                    self._take(source, message, by_name, tasks)
                 for partition in partitions:
                     partition.passed(reader.position)
-                self._bus.tally.unread[CONSUMER] = reader.behind
+                self._bus.tally.unread[source.consumer] = reader.behind
 
-    def _take(self, message: Msg, partitions: dict[str, Partition], tasks: asyncio.TaskGroup) -> None:
+    def _take(self, source: _Source, message: Msg, partitions: dict[str, Partition], tasks: asyncio.TaskGroup) -> None:
         address = parse_command_subject(message.subject)
         # What has no address is refused, once: all such messages belong to one partition.
-        partition = partitions.get(command_partition(address.aggregate) if address else COMMAND_PARTITIONS[0])
+        partition = partitions.get(source.partition_of(address.aggregate) if address else source.partitions[0])
         if partition is None or not partition.take(delivery_of(message).stream_sequence):
             return
         self._in_flight += 1
@@ -131,19 +158,20 @@ class CommandProcessor:
     async def _is_answered(self, message: Msg, sequence: int) -> bool:
         """Whether this very message was: a refusal must not be decided again when it is delivered again."""
         with suppress(Failure):
-            said = await said_outcome(self._bus, _id_of(message))
+            said = await said_outcome(self._bus, id_of(message))
             return said is not None and said.outcome is not None and said.command_sequence == sequence
         return False
 
     async def _process(self, message: Msg, sequence: int) -> None:
         try:
-            command_id = _id_of(message)
+            command_id = id_of(message)
         except Failure as failure:
             await self._park(message, failure)  # nobody can be told
             return
         read = self._read_command(message, command_id)
         try:
-            if command_id_of(message.headers or {}, ""):  # one that was made up is nobody else's
+            # One that was made up is nobody else's, and that of a timer is the runtime's own.
+            if command_id_of(message.headers or {}, "") and not _is_due(message):
                 content = content_of(message.subject, message.data) if isinstance(read, Failure) else read.content
                 await claim_id(self._bus, command_id, content, sequence)
             if isinstance(read, Failure):
@@ -192,7 +220,7 @@ class CommandProcessor:
         """Park a message and say so to its sender, if it has given an id that can be answered."""
         await self._park(message, failure)
         with suppress(Failure):
-            await publish_outcome(self._bus, failed(_id_of(message), failure), sequence)
+            await publish_outcome(self._bus, failed(id_of(message), failure), sequence)
 
     async def _outcome(self, repository: Repository[Any], incoming: Incoming, decision: Decision) -> Outcome | None:
         """What to say now; None if an event to come completes the command."""
@@ -211,14 +239,20 @@ class CommandProcessor:
         return _decided(incoming, decision.version, [item.event for item in decision.events])
 
     async def _park(self, message: Msg, failure: Failure) -> None:
+        consumer = _SOURCES[_is_due(message)].consumer
         _log.warning("command parked", subject=message.subject[:200], code=failure.code.value, reason=failure.message)
-        await park(self._bus, message, consumer=CONSUMER, code=failure.code.value, reason=failure.message)
+        await park(self._bus, message, consumer=consumer, code=failure.code.value, reason=failure.message)
 
 
-def _id_of(message: Msg) -> str:
+def id_of(message: Msg) -> str:
     """Its sender's id for it; else one that comes out the same at each delivery, and that nobody can take before."""
-    made_up = f"command-{delivery_of(message).stream_sequence}-{stored_at(message)}"
+    kind = "due" if _is_due(message) else "command"
+    made_up = f"{kind}-{delivery_of(message).stream_sequence}-{stored_at(message)}"
     return command_id_of(message.headers or {}, made_up)
+
+
+def _is_due(message: Msg) -> bool:
+    return message.subject.startswith(f"{DUE}.")
 
 
 def _addressee(message: Msg) -> str | None:

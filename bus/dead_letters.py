@@ -6,7 +6,7 @@ Of what stands in the event log and cannot be taken in a letter says so once, wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -27,7 +27,7 @@ from bus.subjects import EVENTS, dead_subject, retry_subject
 from bus.wire import COMMAND_ID_HEADER
 from domain.errors import ErrorCode, Failure
 
-__all__ = ["DeadLetter", "dead_letter_at", "dead_letters", "park", "park_entries", "resend"]
+__all__ = ["DeadLetter", "dead_letter_at", "dead_letters", "headers_to_send", "park", "park_entries", "resend"]
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
@@ -208,13 +208,16 @@ async def _send(bus: Bus, letter: DeadLetter) -> None:
             ErrorCode.PAYLOAD_TOO_LARGE,
             f"dead letter {letter.sequence} was too large to be kept whole; its sender must send it anew",
         )
-    # What else the server put there or was told there is not for the message's second way.
-    headers = {
+    await bus.publish(letter.subject, letter.body, headers_to_send(letter.headers))
+
+
+def headers_to_send(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of a stored message for its second way: what else the server put there or was told there is not for it."""
+    return {
         name: value
-        for name, value in letter.headers.items()
+        for name, value in headers.items()
         if name == COMMAND_ID_HEADER or not name.lower().startswith("nats-")
     }
-    await bus.publish(letter.subject, letter.body, headers)
 
 
 def _letter(subject: str, raw: bytes, sequence: int) -> DeadLetter:

@@ -26,23 +26,33 @@ from bus.group_commit import UNEXPECTED_CODES
 from bus.leader import message_from_leader
 from bus.leases import Leases
 from bus.reader import last_sequence
-from bus.streams import COMMANDS_STREAM, EVENTS_STREAM, PARTITIONS_STREAM
+from bus.streams import COMMANDS_STREAM, EVENTS_STREAM, PARTITIONS_STREAM, TIMERS_STREAM
 from bus.subjects import AggregateId, partition_subject
 
 __all__ = [
     "COMMAND_PARTITIONS",
+    "DUE_PARTITIONS",
     "OUTCOMES_PARTITION",
     "Partition",
     "Partitions",
     "command_partition",
+    "due_partition",
     "open_partitions",
+    "stored_position",
 ]
 
 OUTCOMES_PARTITION = "outcomes"
 _COMMAND_PARTITIONS = 16
 COMMAND_PARTITIONS = tuple(f"commands-{number:02}" for number in range(_COMMAND_PARTITIONS))
+DUE_PARTITIONS = tuple(f"dues-{number:02}" for number in range(_COMMAND_PARTITIONS))
 # Of which stream each is a share.
-_STREAMS = {**dict.fromkeys(COMMAND_PARTITIONS, COMMANDS_STREAM), OUTCOMES_PARTITION: EVENTS_STREAM}
+_STREAMS = {
+    **dict.fromkeys(COMMAND_PARTITIONS, COMMANDS_STREAM),
+    **dict.fromkeys(DUE_PARTITIONS, TIMERS_STREAM),
+    OUTCOMES_PARTITION: EVENTS_STREAM,
+}
+# What is due to an aggregate is decided where its commands are.
+_FALLS_WITH = dict(zip(DUE_PARTITIONS, COMMAND_PARTITIONS, strict=True))
 _STORE_SECONDS = 1.0
 _RELEASE_SECONDS = 2.0
 # A partition without work of its own is not written at each step of the stream; this is what a start may read in vain.
@@ -54,6 +64,11 @@ def command_partition(aggregate: AggregateId) -> str:
     """The partition that decides an aggregate's commands; the same for ever."""
     digest = hashlib.blake2b(str(aggregate).encode(), digest_size=8).digest()
     return COMMAND_PARTITIONS[int.from_bytes(digest) % _COMMAND_PARTITIONS]
+
+
+def due_partition(aggregate: AggregateId) -> str:
+    """The partition that decides what timers send an aggregate; it falls to the node that has its commands."""
+    return DUE_PARTITIONS[COMMAND_PARTITIONS.index(command_partition(aggregate))]
 
 
 class _Record(Struct, frozen=True):
@@ -195,7 +210,7 @@ class Partitions:
             await self._store(partition, owner="")
 
     async def _try_to_take(self, name: str) -> None:
-        stored = await self._load(name)
+        stored = await _load(self._bus, name)
         owner = stored.record.owner
         may_take = owner in ("", self._leases.node_id) or (owner not in self._leases.live and self._leases.is_settled)
         if not may_take:
@@ -235,24 +250,29 @@ class Partitions:
         partition._stored, partition._stored_at = _Stored(record, ack.seq), self._now()
         return True
 
-    async def _load(self, name: str) -> _Stored:
-        wanted = {"last_by_subj": partition_subject(name)}
-        message = await message_from_leader(self._bus, PARTITIONS_STREAM, wanted)
-        if message is None:
-            return _Stored(_Record(), 0)
-        try:
-            return _Stored(_decoder.decode(message.data), message.sequence)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            # Somebody else has put it there. What was done before is done again, which does no harm.
-            _log.warning("the record of a partition cannot be read; it begins anew", partition=name)
-            return _Stored(_Record(), message.sequence)
-
     def _tell(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+async def _load(bus: Bus, name: str) -> _Stored:
+    message = await message_from_leader(bus, PARTITIONS_STREAM, {"last_by_subj": partition_subject(name)})
+    if message is None:
+        return _Stored(_Record(), 0)
+    try:
+        return _Stored(_decoder.decode(message.data), message.sequence)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # Somebody else has put it there. What was done before is done again, which does no harm.
+        _log.warning("the record of a partition cannot be read; it begins anew", partition=name)
+        return _Stored(_Record(), message.sequence)
+
+
+async def stored_position(bus: Bus, name: str) -> int:
+    """The stream sequence up to which a partition is done, by its record."""
+    return (await _load(bus, name)).record.position
 
 
 @asynccontextmanager
@@ -274,4 +294,5 @@ async def open_partitions(bus: Bus, leases: Leases, tasks: asyncio.TaskGroup) ->
 
 def _owner(name: str, live: Iterable[str]) -> str:
     """Whom a partition falls to: who comes and goes changes it for no more partitions than must be."""
-    return max(live, key=lambda node_id: hashlib.blake2b(f"{node_id} {name}".encode(), digest_size=8).digest())
+    share = _FALLS_WITH.get(name, name)
+    return max(live, key=lambda node_id: hashlib.blake2b(f"{node_id} {share}".encode(), digest_size=8).digest())

@@ -9,7 +9,6 @@ from msgspec import UNSET
 from bus.command_ids import CommandIdReused, has_content, owner_of
 from bus.connection import Bus
 from bus.outcomes import Outcome, failed, outcome_waiter
-from bus.streams import COMMANDS_STREAM
 from bus.subjects import CommandAddress, command_subject
 from bus.wire import COMMAND_ID_HEADER, content_of
 
@@ -27,7 +26,7 @@ async def send_command(
     sent = _Sent(bus, address, command_id, body)
     async with outcome_waiter(bus, command_id) as outcome:
         message = (subject, body, {**headers, COMMAND_ID_HEADER: command_id})
-        ack = await bus.together(COMMANDS_STREAM).acknowledged(command_id, [message])
+        ack = await bus.publish(*message)
         # Within the server's window it is not stored a second time, whatever it says.
         if ack.duplicate and await sent.is_at(ack.seq) is False:
             return failed(command_id, CommandIdReused(command_id), str(address.aggregate))

@@ -27,15 +27,13 @@ from bus.repository import Repository
 from bus.sender import send_command
 from bus.subjects import API, AggregateId, CommandAddress
 from bus.wire import ACTOR_HEADER, MAX_COMMAND_BYTES, command_id_of, read_command, wire_failure
-from domain.agent.commands import ExpireCheckpoints, Restart
 from domain.aggregates import AGGREGATES
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
 
-__all__ = ["INTERNAL_VERBS", "SERVICE_NAME", "Answer", "Query", "run_service"]
+__all__ = ["SERVICE_NAME", "Answer", "Query", "run_service"]
 
 SERVICE_NAME = "l02"
-INTERNAL_VERBS = {Restart.verb, ExpireCheckpoints.verb}
 _HEADERS_PASSED_ON = (ACTOR_HEADER, "traceparent")
 _log = structlog.get_logger()
 
@@ -72,7 +70,8 @@ async def run_service(
 
     try:
         for aggregate in AGGREGATES.values():
-            for verb in aggregate.wire_commands.keys() - INTERNAL_VERBS:
+            # Those of timers too, so that who sends one is told that it may not.
+            for verb in aggregate.wire_commands | aggregate.due_commands:
                 handler = _CommandEndpoint(bus, repositories[aggregate.name], aggregate.name, verb, node_id)
                 await service.add_endpoint(
                     name=f"{aggregate.name}-{verb}",

@@ -23,16 +23,20 @@ __all__ = [
     "PARTITIONS_STREAM",
     "SNAPSHOTS_BUCKET",
     "SNAPSHOTS_STREAM",
+    "TIMERS_STREAM",
     "TOKENS_STREAM",
     "VIEWS_BUCKET",
     "StreamError",
     "ensure_hot_bucket",
+    "ensure_stream",
     "ensure_streams",
+    "stream_config",
     "stream_configs",
 ]
 
 EVENTS_STREAM = "L02_EVENTS"
 COMMANDS_STREAM = "L02_COMMANDS"
+TIMERS_STREAM = "L02_TIMERS"
 OUTCOMES_STREAM = "L02_OUTCOMES"
 TOKENS_STREAM = "L02_STREAM"
 DEAD_STREAM = "L02_DEAD"
@@ -71,13 +75,24 @@ def stream_configs(replicas: int) -> list[dict[str, Any]]:
         },
         # Commands are what events are made of; a week is kept for looking back. A retry of a command is told from a
         # new one by the aggregate itself, for ever, and from another command with the same id too; the server's own
-        # window could do neither, so it is as short as the server takes it. Timers wait here as scheduled messages
-        # (exempt from the age limit) and become commands when they fire.
+        # window could do neither, so it is as short as the server takes it. Whatever headers a client gives its
+        # command, it takes no other's away: no roll-ups, no schedules, no lifetimes, no batches to leave open.
         common
         | {
             "name": COMMANDS_STREAM,
-            "subjects": [f"{subjects.COMMANDS}.>", f"{subjects.TIMERS}.>"],
-            "allow_atomic": True,
+            "subjects": [f"{subjects.COMMANDS}.>"],
+            "max_age": 7 * _DAY,
+            "duplicate_window": _SECOND // 10,
+            "deny_delete": True,
+            "deny_purge": True,
+            "allow_direct": True,
+        },
+        # Timers wait as scheduled messages (exempt from the age limit) and become what is due when they fire. A stream
+        # with schedules allows roll-ups, so they have one of their own.
+        common
+        | {
+            "name": TIMERS_STREAM,
+            "subjects": [f"{subjects.TIMERS}.>", f"{subjects.DUE}.>"],
             "max_age": 7 * _DAY,
             "duplicate_window": _SECOND // 10,
             "allow_msg_schedules": True,
@@ -127,10 +142,16 @@ def stream_configs(replicas: int) -> list[dict[str, Any]]:
     ]
 
 
+def stream_config(name: str, replicas: int) -> dict[str, Any]:
+    """What JetStream is asked for one stream."""
+    [config] = [config for config in stream_configs(replicas) if config["name"] == name]
+    return config
+
+
 async def ensure_streams(bus: Bus, replicas: int = 1) -> None:
     """Make what is missing and bring the settings of what exists up to date; safe to run at every start."""
     for config in stream_configs(replicas):
-        await _ensure_stream(bus, config)
+        await ensure_stream(bus, config)
     for bucket in (VIEWS_BUCKET, SNAPSHOTS_BUCKET, subjects.PARTITIONS_BUCKET):
         try:
             await bus.jetstream.key_value(bucket)
@@ -161,10 +182,11 @@ async def ensure_hot_bucket(bus: Bus) -> None:
         "allow_rollup_hdrs": True,
         "allow_direct": True,
     }
-    await _ensure_stream(bus, config)
+    await ensure_stream(bus, config)
 
 
-async def _ensure_stream(bus: Bus, config: dict[str, Any]) -> None:
+async def ensure_stream(bus: Bus, config: dict[str, Any]) -> None:
+    """Make one, or bring its settings up to date. Raises StreamError."""
     answer = await bus.api(f"STREAM.CREATE.{config['name']}", config)
     if answer.get("error", {}).get("err_code") == _STREAM_EXISTS:
         answer = await bus.api(f"STREAM.UPDATE.{config['name']}", config)

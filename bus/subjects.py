@@ -13,11 +13,13 @@ __all__ = [
     "API",
     "COMMANDS",
     "DEAD",
+    "DUE",
     "EVENTS",
     "HOT_BUCKET",
     "LEASES_BUCKET",
     "OUTCOMES",
     "PARTITIONS_BUCKET",
+    "RESTORED",
     "RETRY",
     "SNAPSHOTS_BUCKET",
     "STREAM",
@@ -28,6 +30,7 @@ __all__ = [
     "aggregate_of",
     "command_subject",
     "dead_subject",
+    "due_subject",
     "event_subject",
     "events_filter",
     "hot_subject",
@@ -48,6 +51,8 @@ __all__ = [
 EVENTS = "l02.evt"
 COMMANDS = "l02.cmd"
 TIMERS = "l02.timer"
+DUE = "l02.due"
+RESTORED = "l02.restored"
 OUTCOMES = "l02.out"
 API = "l02.api"
 STREAM = "l02.stream"
@@ -70,10 +75,11 @@ class AggregateId(NamedTuple):
 
 
 class CommandAddress(NamedTuple):
-    """Whom a command goes to, and what it asks."""
+    """Whom a command goes to, and what it asks. `is_due` if it came of a timer, which may send what others may not."""
 
     aggregate: AggregateId
     verb: str
+    is_due: bool = False
 
 
 def event_subject(aggregate: AggregateId, event_type: str) -> str:
@@ -113,11 +119,17 @@ def command_subject(aggregate: AggregateId, verb: str) -> str:
 
 
 def parse_command_subject(subject: str) -> CommandAddress | None:
-    """The address of a command, or None if the subject has not the form `l02.cmd.<aggregate>.<id>.<verb>`."""
+    """The address of a command or of a timer's, or None if the subject is not `l02.cmd|due.<aggregate>.<id>.<verb>`."""
     parts = subject.split(".")
-    if len(parts) != 5 or f"{parts[0]}.{parts[1]}" != COMMANDS:
+    root = ".".join(parts[:2])
+    if len(parts) != 5 or root not in (COMMANDS, DUE):
         return None
-    return CommandAddress(AggregateId(parts[2], parts[3]), parts[4])
+    return CommandAddress(AggregateId(parts[2], parts[3]), parts[4], is_due=root == DUE)
+
+
+def due_subject(aggregate: AggregateId, verb: str) -> str:
+    """Where a timer's command appears when it is due; only the runtime publishes there."""
+    return f"{DUE}.{aggregate.kind}.{aggregate.id}.{verb}"
 
 
 def timer_subject(aggregate: AggregateId, name: str) -> str:

@@ -1,9 +1,9 @@
 """Timers that fire though every process be down: scheduled messages that become commands when they are due.
 
-A timer has a subject of its own; setting it again replaces it. It lives in the stream of commands, not of events: a
-stream with schedules must allow purging, and the audit log must not. So it cannot be set in the same append as the
-event that asks for it. The event is the intention, which lasts; the handler that sees it sets the timer, and after a
-crash sees it again.
+A timer has a subject of its own; setting it again replaces it. It lives in a stream of its own: one with schedules must
+allow purging and roll-ups, and neither the audit log nor the commands may. So it cannot be set in the same append as
+the event that asks for it. The event is the intention, which lasts; the handler that sees it sets the timer, and after
+a crash sees it again.
 
 What is promised: a timer fires at its second or later, never before. Many that are due together take their time
 (measured, synced: 400 to 900 a second). Killed just then, the server may publish one twice: both have the same command
@@ -21,8 +21,8 @@ from nats.js.errors import APIError
 
 from bus.codec import TIMER_ACTOR
 from bus.connection import Bus
-from bus.streams import COMMANDS_STREAM
-from bus.subjects import AggregateId, command_subject, timer_subject
+from bus.streams import TIMERS_STREAM
+from bus.subjects import AggregateId, due_subject, timer_subject
 from bus.wire import ACTOR_HEADER
 
 __all__ = ["cancel_timer", "set_timer"]
@@ -41,7 +41,7 @@ async def set_timer(
         body,
         headers={
             "Nats-Schedule": f"@at {second:%Y-%m-%dT%H:%M:%SZ}",
-            "Nats-Schedule-Target": command_subject(aggregate, verb),
+            "Nats-Schedule-Target": due_subject(aggregate, verb),
             "Nats-TTL": "never",
             "L02-Command-Id": command_id,
             ACTOR_HEADER: TIMER_ACTOR,
@@ -54,7 +54,7 @@ async def cancel_timer(bus: Bus, aggregate: AggregateId, name: str) -> bool:
 
     Raises APIError, and as `Bus.api`. It does no harm to cancel it again.
     """
-    answer = await bus.api(f"STREAM.PURGE.{COMMANDS_STREAM}", {"filter": timer_subject(aggregate, name)})
+    answer = await bus.api(f"STREAM.PURGE.{TIMERS_STREAM}", {"filter": timer_subject(aggregate, name)})
     if error := answer.get("error"):
         raise APIError.from_error(error)
     return bool(answer["purged"])

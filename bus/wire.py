@@ -24,6 +24,7 @@ __all__ = [
     "ACTOR_HEADER",
     "COMMAND_ID_HEADER",
     "MAX_COMMAND_BYTES",
+    "TIMER_COMMAND_ID_HEADER",
     "TRACE_HEADER",
     "Incoming",
     "content_of",
@@ -35,7 +36,7 @@ MAX_COMMAND_BYTES = 1024 * 1024
 COMMAND_ID_HEADER = "Nats-Msg-Id"
 ACTOR_HEADER = "L02-Actor"
 TRACE_HEADER = "traceparent"
-_TIMER_COMMAND_ID_HEADER = "L02-Command-Id"
+TIMER_COMMAND_ID_HEADER = "L02-Command-Id"
 _DEFAULT_ACTOR = "anonymous"
 _MAX_HEADER_LENGTH = 256
 _MAX_DEPTH = 128
@@ -55,7 +56,7 @@ class Incoming(Struct, frozen=True):
 
 def command_id_of(headers: Mapping[str, str], made_up: str) -> str:
     """The sender's id for its command, or `made_up` if it gave none; E2110 if it cannot be an id."""
-    given = headers.get(COMMAND_ID_HEADER) or headers.get(_TIMER_COMMAND_ID_HEADER)
+    given = headers.get(COMMAND_ID_HEADER) or headers.get(TIMER_COMMAND_ID_HEADER)
     return require_id(given, COMMAND_ID_HEADER) if given else made_up
 
 
@@ -69,12 +70,14 @@ def read_command(
             ErrorCode.COMMAND_INVALID,
             f"unknown aggregate {address.aggregate.kind[:40]!r}; there are: {', '.join(sorted(AGGREGATES))}",
         )
-    command_type = aggregate.wire_commands.get(address.verb)
+    known = aggregate.due_commands if address.is_due else aggregate.wire_commands
+    command_type = known.get(address.verb)
+    if command_type is None and address.verb in aggregate.due_commands:
+        raise Failure(ErrorCode.COMMAND_INVALID, f"{address.verb!r} is sent by the runtime's own timers only")
     if command_type is None:
         raise Failure(
             ErrorCode.COMMAND_INVALID,
-            f"unknown verb {address.verb[:40]!r}; {address.aggregate.kind} takes: "
-            + ", ".join(sorted(aggregate.wire_commands)),
+            f"unknown verb {address.verb[:40]!r}; {address.aggregate.kind} takes: " + ", ".join(sorted(known)),
         )
     require_id(address.aggregate.id, "id")
     decoded = _decode(command_type, body)

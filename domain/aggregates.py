@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from domain.agent.commands import DUE_COMMANDS as AGENT_DUE_COMMANDS
 from domain.agent.commands import WIRE_COMMANDS as AGENT_WIRE_COMMANDS
 from domain.agent.commands import WireCommand
 from domain.agent.decider import decide as decide_agent
@@ -34,6 +35,8 @@ class Aggregate(Generic[S]):
     evolve: Callable[[S, Event], S]
     events: tuple[type[Event], ...]
     wire_commands: dict[str, type[WireCommand]]
+    due_commands: dict[str, type[WireCommand]]
+    """What timers send, and nobody else may."""
 
 
 AGENT: Aggregate[AgentState] = Aggregate(
@@ -43,6 +46,7 @@ AGENT: Aggregate[AgentState] = Aggregate(
     evolve=evolve,
     events=AGENT_EVENTS,
     wire_commands={command.verb: command for command in AGENT_WIRE_COMMANDS},
+    due_commands={command.verb: command for command in AGENT_DUE_COMMANDS},
 )
 
 NODE: Aggregate[NodeState] = Aggregate(
@@ -52,6 +56,7 @@ NODE: Aggregate[NodeState] = Aggregate(
     evolve=evolve_node,
     events=NODE_EVENTS,
     wire_commands={},
+    due_commands={},
 )
 
 AGGREGATES: dict[str, Aggregate[Any]] = {AGENT.name: AGENT, NODE.name: NODE}

@@ -32,7 +32,7 @@ from domain.agent.commands import (
     ReportSpawned,
     ReportSpawnFailed,
     ReportTerminated,
-    Restart,
+    RestartDue,
 )
 from domain.agent.state import AgentState, Status
 from domain.errors import ErrorCode, Failure, PermanentFailure
@@ -190,7 +190,7 @@ class Lifecycle:
         if mine and state.restart_pending:
             await self._set_restart_timer(agent_id, keeper, state)
         elif mine and state.restart_attempt and not wanted:
-            await cancel_timer(self._bus, AggregateId("agent", agent_id), Restart.verb)
+            await cancel_timer(self._bus, AggregateId("agent", agent_id), RestartDue.verb)
         return True
 
     async def _start(self, agent_id: str, keeper: _Keeper, state: AgentState) -> None:
@@ -276,9 +276,9 @@ class Lifecycle:
         await set_timer(
             self._bus,
             AggregateId("agent", agent_id),
-            Restart.verb,
+            RestartDue.verb,
             due=datetime.now(UTC) + timedelta(seconds=delay),
-            verb=Restart.verb,
+            verb=RestartDue.verb,
             body=msgspec.json.encode({"attempt": state.restart_attempt, "wait": "accepted"}),
             command_id=uuid.uuid4().hex,
         )
@@ -292,7 +292,7 @@ class Lifecycle:
         incarnation, attempt = timer
         await asyncio.sleep(delay)
         if (await self._agents.load(agent_id)).state.incarnation == incarnation:
-            await self._decide(agent_id, Restart(attempt=attempt), correlation_id)
+            await self._decide(agent_id, RestartDue(attempt=attempt), correlation_id)
 
     async def _decide(self, agent_id: str, command: Command, correlation_id: str) -> None:
         metadata = Metadata(causation_id=correlation_id, correlation_id=correlation_id, actor=f"node/{self._node_id}")

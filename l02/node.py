@@ -21,9 +21,10 @@ from bus.cancelling import end
 from bus.connection import Bus, BusUnreachable, connect
 from bus.embedded import DataDirectory, EmbeddedServers, ServerError
 from bus.leases import LeaseTaken, hold_lease
+from bus.migration import MigrationRefused, migrate_streams
 from bus.partitions import open_partitions
 from bus.service import run_service
-from bus.streams import StreamError, ensure_streams
+from bus.streams import LEASES_STREAM, StreamError, ensure_stream, ensure_streams, stream_config
 from domain.node.commands import Join
 from domain.node.events import Capacity
 from handlers.sandbox.classes import available as available_runtime_classes
@@ -44,6 +45,7 @@ _EXPECTED_ERRORS = (
     DatabaseUnreachable,
     HttpPortTaken,
     LeaseTaken,
+    MigrationRefused,
     ProjectionHalted,
     SchemaMismatch,
     ServerError,
@@ -83,10 +85,12 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     nats_url = settings.nats_url or servers.nats_url
     postgres_url = settings.postgres_url or servers.postgres_url
     bus = await stack.enter_async_context(connect(nats_url, name=f"l02 {directory.node_id}"))
-    await ensure_streams(bus, settings.replicas)
+    await ensure_stream(bus, stream_config(LEASES_STREAM, settings.replicas))
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     place = f"{socket.gethostname()}:{directory.path}"
     leases = await stack.enter_async_context(hold_lease(bus, directory.node_id, place, tasks))
+    await migrate_streams(bus, settings.replicas, leases.live - {directory.node_id})
+    await ensure_streams(bus, settings.replicas)
     partitions = await stack.enter_async_context(open_partitions(bus, leases, tasks))
     parts = await stack.enter_async_context(wire(settings, bus, postgres_url, leases, partitions, tasks))
     stack.push_async_callback(_leave, parts)

@@ -30,6 +30,7 @@ from domain.message import Command
 from domain.specification import AgentSpecification, ResourceLimits
 
 __all__ = [
+    "DUE_COMMANDS",
     "INTERNAL_COMMANDS",
     "WIRE_COMMANDS",
     "AgentCommand",
@@ -61,7 +62,7 @@ __all__ = [
     "ReportTerminated",
     "RequestCheckpoint",
     "RequestTool",
-    "Restart",
+    "RestartDue",
     "Restore",
     "Resume",
     "Signal",
@@ -194,15 +195,15 @@ class Terminate(WireCommand, frozen=True, kw_only=True):
     )
 
 
-class Restart(WireCommand, frozen=True, kw_only=True):
-    """The delay of a restart is over. Sent by the timer; one that comes late or twice is ignored."""
+class RestartDue(WireCommand, frozen=True, kw_only=True):
+    """The delay of a restart is over. One that comes late or twice is ignored."""
 
-    verb: ClassVar[str] = "restart"
+    verb: ClassVar[str] = "restart-due"
     attempt: int
 
 
 class ExpireCheckpoints(WireCommand, frozen=True, kw_only=True):
-    """Give up these checkpoints, but none of the newest `keep`. Sent by the timer; any that are gone are ignored."""
+    """Give up these checkpoints, but none of the newest `keep`. Any that are gone are ignored."""
 
     verb: ClassVar[str] = "expire-checkpoints"
     checkpoint_ids: Annotated[tuple[str, ...], Meta(max_length=1000)]
@@ -342,7 +343,7 @@ AgentCommand = (
     | Suspend
     | Resume
     | Terminate
-    | Restart
+    | RestartDue
     | ExpireCheckpoints
     | ReportSpawned
     | ReportSpawnFailed
@@ -379,9 +380,9 @@ WIRE_COMMANDS: tuple[type[WireCommand], ...] = (
     Suspend,
     Resume,
     Terminate,
-    Restart,
-    ExpireCheckpoints,
 )
+DUE_COMMANDS: tuple[type[WireCommand], ...] = (RestartDue, ExpireCheckpoints)
+"""What only the runtime's own timers send."""
 INTERNAL_COMMANDS: tuple[type[Command], ...] = tuple(
-    command for command in AgentCommand.__args__ if command not in WIRE_COMMANDS
+    command for command in AgentCommand.__args__ if command not in (*WIRE_COMMANDS, *DUE_COMMANDS)
 )

@@ -125,7 +125,7 @@ def _terminate(state: AgentState, command: c.Terminate) -> list[Event]:
     ]
 
 
-def _restart(state: AgentState, command: c.Restart) -> list[Event]:
+def _restart(state: AgentState, command: c.RestartDue) -> list[Event]:
     due = state.restart_pending and command.attempt == state.restart_attempt
     if not due or not is_live(state):
         return []
@@ -259,7 +259,7 @@ _DECIDE: dict[type[Command], Callable[[AgentState, Any], list[Event]]] = {
     c.Suspend: _suspend,
     c.Resume: _resume,
     c.Terminate: _terminate,
-    c.Restart: _restart,
+    c.RestartDue: _restart,
     c.ExpireCheckpoints: checkpoints.expire_checkpoints,
     c.ReportSpawned: _report_spawned,
     c.ReportSpawnFailed: _report_spawn_failed,

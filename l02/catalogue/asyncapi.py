@@ -19,9 +19,11 @@ from bus.subjects import (
     AggregateId,
     command_subject,
     dead_subject,
+    due_subject,
     event_subject,
     outcome_subject,
     stream_subject,
+    timer_subject,
 )
 from bus.wire import ACTOR_HEADER, COMMAND_ID_HEADER
 from domain.aggregates import AGGREGATES
@@ -171,6 +173,13 @@ def _add_commands(document: _Document, kind: str) -> None:
         name = f"command.{kind}.{verb}"
         document.messages[name] = _message(command, headers=_COMMAND_HEADERS)
         document.add_channel(name, command_subject(AggregateId(kind, "{id}"), verb), name)
+        document.add_operation("receive", name)
+    for verb, command in AGGREGATES[kind].due_commands.items():
+        name = f"due.{kind}.{verb}"
+        document.messages[name] = _message(command)
+        for channel, subject in ((f"timer.{kind}.{verb}", timer_subject), (name, due_subject)):
+            document.add_channel(channel, subject(AggregateId(kind, "{id}"), verb), name)
+        document.add_operation("send", f"timer.{kind}.{verb}")
         document.add_operation("receive", name)
 
 

@@ -6,7 +6,7 @@ from msgspec import Struct
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 
 from bus.outcomes import COMMAND_SEQUENCE_HEADER, Outcome
-from bus.service import INTERNAL_VERBS, SERVICE_NAME, Answer
+from bus.service import SERVICE_NAME, Answer
 from bus.streams import COMMANDS_STREAM, stream_configs
 from bus.subjects import (
     API,
@@ -115,7 +115,7 @@ def _when(command: type[WireCommand]) -> str:
     if ends:
         events = " or ".join(f"`{event.type}`" for event in ends)
         return f"with {events}; at the decision if there is nothing to wait for"
-    return "nobody waits for it" if command.verb in INTERNAL_VERBS else "at the decision"
+    return "at the decision"
 
 
 def _outcomes() -> str:

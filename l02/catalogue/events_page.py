@@ -120,7 +120,7 @@ def _types() -> list[str]:
     """What the fields above are made of."""
     shown: set[str] = set()
     for aggregate in AGGREGATES.values():
-        for kind in (*aggregate.events, *aggregate.wire_commands.values()):
+        for kind in (*aggregate.events, *aggregate.wire_commands.values(), *aggregate.due_commands.values()):
             shown |= referenced(SCHEMAS[name_of(kind)], SCHEMAS)
     others: tuple[type[Struct], ...] = (AgentView, CheckpointView, NodeView, ObjectReference, *COMMANDS_AND_QUERIES)
     for other in others:

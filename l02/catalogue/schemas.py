@@ -12,7 +12,7 @@ from msgspec import Struct
 from bus.codec import SOURCE, CloudEvent
 from bus.dead_letters import DeadLetter
 from bus.outcomes import Outcome
-from bus.service import INTERNAL_VERBS, Answer
+from bus.service import Answer
 from domain.agent.commands import WireCommand
 from domain.aggregates import AGGREGATES, EVENT_TYPES
 from domain.identifiers import MAX_ID_LENGTH
@@ -42,7 +42,11 @@ _FILLED_IN_BY_THE_RUNTIME = "origin"
 
 
 def _types() -> list[type[Struct]]:
-    commands = [command for aggregate in AGGREGATES.values() for command in aggregate.wire_commands.values()]
+    commands = [
+        command
+        for aggregate in AGGREGATES.values()
+        for command in (*aggregate.wire_commands.values(), *aggregate.due_commands.values())
+    ]
     views = (AgentView, CheckpointView, NodeView)
     others: tuple[type[Struct], ...] = (Outcome, Answer, DeadLetter, ObjectReference, *views)
     return [CloudEvent, *EVENT_TYPES.values(), *commands, *QUERY_FIELDS.values(), *others]
@@ -120,8 +124,7 @@ def reference_to(kind: type[Struct]) -> Schema:
 
 def served_commands(kind: str) -> dict[str, type[WireCommand]]:
     """The commands of an aggregate that the service takes as requests; the timers' own are not among them."""
-    commands = AGGREGATES[kind].wire_commands
-    return {verb: command for verb, command in commands.items() if verb not in INTERNAL_VERBS}
+    return AGGREGATES[kind].wire_commands
 
 
 def request_schema(command: type[WireCommand]) -> Schema:

@@ -16,6 +16,7 @@ from bus.streams import (
     LEASES_STREAM,
     OBJECTS_BUCKET,
     OUTCOMES_STREAM,
+    TIMERS_STREAM,
     TOKENS_STREAM,
     VIEWS_BUCKET,
     stream_configs,
@@ -23,13 +24,13 @@ from bus.streams import (
 from bus.subjects import (
     PARTITIONS_BUCKET,
     AggregateId,
-    command_subject,
     dead_subject,
+    due_subject,
     retry_subject,
     stream_subject,
     timer_subject,
 )
-from domain.agent.commands import Restart
+from domain.agent.commands import ExpireCheckpoints, RestartDue
 from l02.catalogue.markdown import table
 from l02.catalogue.schemas import SCHEMAS, name_of, reference_to
 from l02.catalogue.words import fields_words, type_words
@@ -40,7 +41,8 @@ __all__ = ["storage"]
 _HOUR = 3600 * 1_000_000_000
 _PURPOSES = {
     EVENTS_STREAM: "every event, for ever; nothing can be deleted or purged",
-    COMMANDS_STREAM: "commands, handled or not yet, and timers, which wait for as long as they must",
+    COMMANDS_STREAM: "commands, handled or not yet; nothing in it can be taken away before its time",
+    TIMERS_STREAM: "timers, which wait for as long as they must, and what is due of them",
     OUTCOMES_STREAM: "the outcome of each command",
     TOKENS_STREAM: "streamed output",
     DEAD_STREAM: "what could not be handled, with the reason",
@@ -91,21 +93,30 @@ def _timers() -> str:
     agent = AggregateId("agent", "<id>")
     rows = [
         (
-            f"`{timer_subject(agent, Restart.verb)}`",
-            f"`{command_subject(agent, Restart.verb)}`",
+            f"`{timer_subject(agent, RestartDue.verb)}`",
+            f"`{due_subject(agent, RestartDue.verb)}`",
             "the delay before a process that ended by itself is started again (`agent.restarted`)",
-        )
+        ),
+        (
+            f"`{timer_subject(agent, ExpireCheckpoints.verb)}`",
+            f"`{due_subject(agent, ExpireCheckpoints.verb)}`",
+            "checkpoints that are older than they are kept",
+        ),
     ]
     return (
         "A timer is a command with a delay: a scheduled message (`Nats-Schedule`) that the server publishes as a "
-        "command when it is due, to the second, though every process of the runtime be down. Setting it again "
-        "replaces it, purging its subject cancels it.\n\n"
+        "command on `l02.due.…` when it is due, to the second, though every process of the runtime be down. "
+        "Setting it again replaces it, purging its subject cancels it.\n\n"
         + table(("waits on", "becomes", "what for"), rows)
         + "\n\nA timer fires at its second or later, never before; many that are due together take their time. Killed "
         "just then, the server may publish one twice, with the same command id, so the second is known. Cancelling "
         "may come too late. Therefore a command that a timer sends names what it is about (a restart its `attempt`), "
         "and is ignored when that is over. The event that makes a timer necessary is the record of it: the handler "
-        "that sees the event sets the timer, again after a crash."
+        "that sees the event sets the timer, again after a crash.\n\n"
+        "What timers send is taken from `l02.due` only; on `l02.cmd` and by the service it is E2110. Only the runtime "
+        "publishes on `l02.timer` and `l02.due`. NATS accounts have to see to that: a stream with schedules allows "
+        "roll-ups and purging, so a client that may publish there can take timers away, set others, or say that one is "
+        f"due. `{COMMANDS_STREAM}` takes no schedules, roll-ups, lifetimes or atomic batches, and cannot be purged."
     )
 
 

@@ -13,7 +13,7 @@ from bus.embedded import EmbeddedNats
 from bus.group_commit import _SINGLES_IN_FLIGHT, GroupCommitClosed
 from bus.outcomes import Outcome, publish_outcome
 from bus.requests import Message
-from bus.streams import COMMANDS_STREAM, OUTCOMES_STREAM
+from bus.streams import OUTCOMES_STREAM
 from bus.subjects import outcome_subject
 from bus.wire import COMMAND_ID_HEADER
 from tests.bus.toy import another_process, outcomes
@@ -67,10 +67,10 @@ async def test_an_outcome_said_before_is_not_said_again_and_those_beside_it_are(
 
 
 async def test_a_command_stored_a_moment_ago_is_not_stored_again_and_those_beside_it_are(bus: Bus) -> None:
-    commit = bus.together(COMMANDS_STREAM)
+    commit = bus.together(OUTCOMES_STREAM)
 
     def command(number: int) -> list[Message]:
-        return [("l02.cmd.toy.a.note", b"{}", {COMMAND_ID_HEADER: f"c{number}"})]
+        return [(outcome_subject("note"), b"{}", {COMMAND_ID_HEADER: f"c{number}"})]
 
     first = await commit.store("c5", command(5))
     answers = await asyncio.gather(*(commit.store(f"c{number}", command(number)) for number in range(MANY)))

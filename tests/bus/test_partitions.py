@@ -19,6 +19,7 @@ from bus.connection import Bus, connect
 from bus.embedded import EmbeddedNats
 from bus.event_store import EventStore
 from bus.partitions import (
+    _STREAMS,
     COMMAND_PARTITIONS,
     OUTCOMES_PARTITION,
     Partition,
@@ -100,7 +101,7 @@ async def test_what_an_owner_had_in_hand_goes_on_elsewhere_within_seconds(
         sending = asyncio.create_task(send_all(bus, LENGTH // 2, LENGTH // 2))
         other.send_signal(died)
         began = asyncio.get_running_loop().time()
-        await until(lambda: len(survivor._partitions._held) == len(COMMAND_PARTITIONS) + 1)
+        await until(lambda: len(survivor._partitions._held) == len(_STREAMS))
         assert asyncio.get_running_loop().time() - began < 6
         if died is signal.SIGSTOP:
             os.kill(other.pid, signal.SIGCONT)

@@ -18,23 +18,24 @@ from bus.event_store import EventStore
 from bus.leader import standing_of
 from bus.reader import read_stream
 from bus.repository import Repository
-from bus.streams import COMMANDS_STREAM
-from bus.subjects import COMMANDS, TIMERS
+from bus.streams import TIMERS_STREAM
+from bus.subjects import DUE, TIMERS
 from bus.timers import cancel_timer, set_timer
 from tests.bus.faults import kill, kill_for_good
 from tests.bus.toy import State, agent, outcome, payloads, processing, until
 
+VERB = "expire-checkpoints"
 SOON = timedelta(seconds=2)
 FAR = timedelta(hours=1)
 
 
 async def set_one(bus: Bus, name: str, payload: str, due: datetime, aggregate_id: str = "a1") -> None:
-    body = msgspec.json.encode({"name": "add", "payload": payload})
-    await set_timer(bus, agent(aggregate_id), name, due=due, verb="signal", body=body, command_id=f"{name}-{payload}")
+    body = msgspec.json.encode({"checkpoint_ids": [payload]})
+    await set_timer(bus, agent(aggregate_id), name, due=due, verb=VERB, body=body, command_id=f"{name}-{payload}")
 
 
 async def pending(bus: Bus) -> int:
-    return (await standing_of(bus, COMMANDS_STREAM, f"{TIMERS}.>")).messages
+    return (await standing_of(bus, TIMERS_STREAM, f"{TIMERS}.>")).messages
 
 
 async def is_empty(bus: Bus) -> bool:
@@ -43,9 +44,9 @@ async def is_empty(bus: Bus) -> bool:
 
 async def fired(bus: Bus) -> Counter[str]:
     """How often each command id stands in the stream of commands."""
-    standing = await standing_of(bus, COMMANDS_STREAM, f"{COMMANDS}.>")
+    standing = await standing_of(bus, TIMERS_STREAM, f"{DUE}.>")
     found: Counter[str] = Counter()
-    async with read_stream(bus, COMMANDS_STREAM, filters=[f"{COMMANDS}.>"]) as reader:
+    async with read_stream(bus, TIMERS_STREAM, filters=[f"{DUE}.>"]) as reader:
         while found.total() < standing.messages:
             found.update((message.headers or {})["L02-Command-Id"] for message in await reader.next_batch())
     return found
@@ -130,7 +131,7 @@ async def test_killed_while_timers_fire_each_has_its_effect_once(
 
 
 async def _have_fired(bus: Bus, count: int) -> bool:
-    return (await standing_of(bus, COMMANDS_STREAM, f"{COMMANDS}.>")).messages >= count
+    return (await standing_of(bus, TIMERS_STREAM, f"{DUE}.>")).messages >= count
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(100_000, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])

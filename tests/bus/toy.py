@@ -24,7 +24,7 @@ from bus.repository import Repository
 from bus.streams import COMMANDS_STREAM, OUTCOMES_STREAM
 from bus.subjects import AggregateId, command_subject, event_subject, outcome_subject
 from domain.agent import events as e
-from domain.agent.commands import Signal
+from domain.agent.commands import ExpireCheckpoints, Signal
 from domain.aggregates import AGENT, Aggregate
 from domain.errors import ErrorCode, Failure
 from domain.message import Command, Event
@@ -34,6 +34,8 @@ State = tuple[Any, ...]
 
 def decide(state: State, command: Command) -> list[Event]:
     """What a signal's name asks for."""
+    if isinstance(command, ExpireCheckpoints):  # what timers may send
+        return [e.SignalReceived(name="due", payload=command.checkpoint_ids[0])]
     assert isinstance(command, Signal)
     match command.name:
         case "boom":
@@ -63,6 +65,7 @@ TOY: Aggregate[State] = Aggregate(
     evolve=evolve,
     events=(e.SignalReceived,),
     wire_commands={"signal": Signal},
+    due_commands={"expire-checkpoints": ExpireCheckpoints},
 )
 
 

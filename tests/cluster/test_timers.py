@@ -11,40 +11,41 @@ import msgspec
 from bus.connection import Bus
 from bus.leader import standing_of
 from bus.reader import last_sequence, read_stream
-from bus.streams import COMMANDS_STREAM
-from bus.subjects import COMMANDS, timer_subject
+from bus.streams import TIMERS_STREAM
+from bus.subjects import DUE, timer_subject
 from bus.timers import cancel_timer, set_timer
 from tests.bus.faults import kill_for_good
 from tests.bus.toy import agent, until
 from tests.cluster.servers import Cluster
 
+VERB = "expire-checkpoints"
 TIMERS = 200
 
 
 async def test_timers_fire_once_when_the_leader_is_killed_before_they_are_due(cluster: Cluster, bus: Bus) -> None:
-    before = await last_sequence(bus, COMMANDS_STREAM)
+    before = await last_sequence(bus, TIMERS_STREAM)
     due = datetime.now(UTC) + timedelta(seconds=3)
 
     async def set_one(number: int) -> None:
-        body = msgspec.json.encode({"name": "add", "payload": number})
+        body = msgspec.json.encode({"checkpoint_ids": [str(number)]})
         name = f"t{number}"
-        await set_timer(bus, agent("timed"), name, due=due, verb="signal", body=body, command_id=f"timed-{number}")
+        await set_timer(bus, agent("timed"), name, due=due, verb=VERB, body=body, command_id=f"timed-{number}")
 
     await asyncio.gather(*map(set_one, range(TIMERS)))
     assert await cancel_timer(bus, agent("timed"), "t0")
-    victim = await cluster.leader(bus, COMMANDS_STREAM)
+    victim = await cluster.leader(bus, TIMERS_STREAM)
     await kill_for_good(victim)
 
     async def none_waits() -> bool:
         waiting = timer_subject(agent("timed"), "*")
-        return (await standing_of(bus, COMMANDS_STREAM, waiting, within=None)).messages == 0
+        return (await standing_of(bus, TIMERS_STREAM, waiting, within=None)).messages == 0
 
     await until(none_waits, seconds=40)
     print(f"all fired {(datetime.now(UTC) - due).total_seconds():.1f} s after they were due", end=" ")
     await victim.start()
-    newest = await last_sequence(bus, COMMANDS_STREAM)
+    newest = await last_sequence(bus, TIMERS_STREAM)
     fired: Counter[str] = Counter()
-    async with read_stream(bus, COMMANDS_STREAM, after=before, filters=[f"{COMMANDS}.agent.timed.>"]) as reader:
+    async with read_stream(bus, TIMERS_STREAM, after=before, filters=[f"{DUE}.agent.timed.>"]) as reader:
         while fired.total() < TIMERS - 1 and reader.position < newest:
             fired.update((message.headers or {})["L02-Command-Id"] for message in await reader.next_batch())
     assert fired == {f"timed-{number}": 1 for number in range(1, TIMERS)}

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from bus.leader import standing_of
-from bus.streams import COMMANDS_STREAM
+from bus.streams import TIMERS_STREAM
 from bus.subjects import AggregateId, timer_subject
 from domain.agent import events as e
-from domain.agent.commands import Restart
+from domain.agent.commands import RestartDue
 from l02.client import Client
 from l02.node import Node
 from tests.bus.toy import until as until_fact
@@ -24,10 +24,10 @@ Spawn = Callable[..., Awaitable[str]]
 @pytest.mark.parametrize("verb", ["suspend", "terminate"])
 async def test_it_is_cancelled_with_the_restart(node: Node, client: Client, spawn: Spawn, verb: str) -> None:
     agent_id = await spawn(lifecycle={"restart_delay_seconds": [600]})
-    subject = timer_subject(AggregateId("agent", agent_id), Restart.verb)
+    subject = timer_subject(AggregateId("agent", agent_id), RestartDue.verb)
 
     async def waiting() -> int:
-        return (await standing_of(node.parts.bus, COMMANDS_STREAM, subject)).messages
+        return (await standing_of(node.parts.bus, TIMERS_STREAM, subject)).messages
 
     async def gone() -> bool:
         return await waiting() == 0

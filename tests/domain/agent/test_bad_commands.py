@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.agent.commands import (
+    DUE_COMMANDS,
     WIRE_COMMANDS,
     Checkpoint,
     Execute,
     ExpireCheckpoints,
     Fork,
-    Restart,
+    RestartDue,
     Restore,
     Resume,
     Signal,
@@ -43,9 +44,10 @@ SENDABLE: dict[type[WireCommand], dict[str, Any]] = {
     Fork: {"from_agent_id": "a0", "at": 17},
     ExpireCheckpoints: {"checkpoint_ids": ["k1"], "keep": 1},
     Terminate: {"reason": "drain"},
-    Restart: {"attempt": 1},
+    RestartDue: {"attempt": 1},
 }
 LIVES: list[tuple[Event, ...]] = [(), EXECUTING, RESTARTING, SUSPENDED, TERMINATING, FAILED]
+FROM_OUTSIDE = (*WIRE_COMMANDS, *DUE_COMMANDS)
 ENVELOPE = {"wait": "accepted", "expected_version": 3}
 REFUSALS = {
     ErrorCode.COMMAND_INVALID,
@@ -58,7 +60,7 @@ REFUSALS = {
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[type[WireCommand], Any]:
     """A command's body with some fields left out, some of other values, and some that it does not have."""
-    command = draw(st.sampled_from(WIRE_COMMANDS))
+    command = draw(st.sampled_from(FROM_OUTSIDE))
     whole = SENDABLE[command] | ENVELOPE
     body = {name: whole[name] for name in whole if draw(st.integers(0, 7)) > 0}
     names = st.sampled_from([*whole]) | texts
@@ -80,13 +82,13 @@ def test_anything_is_taken_or_refused(sent: tuple[type[WireCommand], Any], life:
         assert [read_back(event) for event in events] == events
 
 
-@pytest.mark.parametrize("command", WIRE_COMMANDS, ids=lambda command: command.verb)
+@pytest.mark.parametrize("command", FROM_OUTSIDE, ids=lambda command: command.verb)
 def test_the_whole_body_is_taken(command: type[WireCommand]) -> None:
     taken = msgspec.convert(SENDABLE[command] | ENVELOPE, command)
     assert (taken.wait, taken.expected_version) == ("accepted", 3)
 
 
-@pytest.mark.parametrize("command", WIRE_COMMANDS, ids=lambda command: command.verb)
+@pytest.mark.parametrize("command", FROM_OUTSIDE, ids=lambda command: command.verb)
 @pytest.mark.parametrize(
     "wrong", [{"unknown": 1}, {"wait": "for ever"}, {"expected_version": -1}, {"expected_version": "3"}], ids=str
 )

@@ -88,7 +88,7 @@ class AgentLife(CheckpointedLife):
 
     @rule(off=incarnations)
     def restart(self, off: int) -> None:
-        self.send(c.Restart(attempt=self.state.restart_attempt + off, origin=self.origin()))
+        self.send(c.RestartDue(attempt=self.state.restart_attempt + off, origin=self.origin()))
 
     @rule(off=incarnations)
     def report_spawned(self, off: int) -> None:

@@ -118,7 +118,7 @@ def test_ignored_by_its_own_node_while_a_restart_is_due_anyway() -> None:
 
 def test_another_node_does_not_wait_for_the_timer_of_the_lost_one() -> None:
     after = given(*RESTARTING).when(RECOVER).then(recovered(attempt=1, usage=USAGE), AGAIN)
-    after.when(c.Restart(attempt=1)).ignored()
+    after.when(c.RestartDue(attempt=1)).ignored()
 
 
 def test_ignored_when_another_node_was_faster() -> None:

@@ -40,7 +40,7 @@ def crashed(past: Given[AgentState], attempt: int, delay: float) -> Given[AgentS
     )
     incarnation = ended.state.incarnation + 1
     again = spawn_requested(incarnation, spec=ended.state.specification, requested_by="restart policy")
-    begun = ended.when(c.Restart(attempt=attempt, origin=origin())).then(again)
+    begun = ended.when(c.RestartDue(attempt=attempt, origin=origin())).then(again)
     return begun.and_then(spawned(incarnation))
 
 

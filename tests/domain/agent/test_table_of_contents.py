@@ -28,14 +28,14 @@ from tests.domain.agent.story import (
     request_tool,
 )
 
-COMMANDS = (*c.WIRE_COMMANDS, *c.INTERNAL_COMMANDS)
+COMMANDS = (*c.WIRE_COMMANDS, *c.DUE_COMMANDS, *c.INTERNAL_COMMANDS)
 TO_AN_EXISTING_AGENT: list[Command] = [
     c.Execute(input=1),
     c.Signal(name="approve"),
     c.Suspend(),
     c.Resume(),
     c.Terminate(),
-    c.Restart(attempt=1),
+    c.RestartDue(attempt=1),
     report_spawned(),
     report_spawn_failed(),
     report_exit(),

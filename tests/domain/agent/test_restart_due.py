@@ -20,7 +20,7 @@ from tests.domain.agent.story import (
 )
 from tests.domain.agent.story import TERMINATING as TERMINATING_WHILE_RUNNING
 
-RESTART = c.Restart(attempt=1, origin=origin(node_id="n2"))
+RESTART = c.RestartDue(attempt=1, origin=origin(node_id="n2"))
 AGAIN = spawn_requested(2, requested_by="restart policy", node_id="n1")
 TERMINATING = (*RESTARTING, *TERMINATING_WHILE_RUNNING[-1:])
 
