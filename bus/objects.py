@@ -14,7 +14,10 @@ from bus.streams import OBJECTS_BUCKET
 from domain.errors import ErrorCode, Failure
 from domain.values import INLINE_LIMIT_BYTES, ObjectReference, as_reference
 
-__all__ = ["inline", "outline"]
+__all__ = ["inline", "outline", "outline_changes"]
+
+_REFERENCE_BYTES = 256
+"""Less than that is not worth a reference."""
 
 
 async def outline(bus: Bus, value: Any, limit: int = INLINE_LIMIT_BYTES) -> Any:
@@ -32,6 +35,25 @@ async def outline(bus: Bus, value: Any, limit: int = INLINE_LIMIT_BYTES) -> Any:
     except NotFoundError:
         await store.put(digest, raw)
     return msgspec.to_builtins(ObjectReference(name=digest, sha256=digest, size=len(raw)))
+
+
+async def outline_changes(bus: Bus, changes: dict[str, Any], deleted: list[str]) -> dict[str, Any]:
+    """The values of an event: those that together have at most 256 KiB as they are, references to the others, stored.
+
+    Failure E2115 if the keys alone, with their references, are too many for a message.
+    """
+    room = INLINE_LIMIT_BYTES
+    kept: dict[str, Any] = {}
+    for key, value in changes.items():
+        kept[key] = await outline(bus, value, max(room, _REFERENCE_BYTES))
+        room -= len(msgspec.json.encode(kept[key]))
+    size, limit = len(msgspec.json.encode((kept, deleted))), bus.client.max_payload // 2
+    if size > limit:
+        raise Failure(
+            ErrorCode.PAYLOAD_TOO_LARGE,
+            f"the changed keys of the state have {size:,} bytes, an event has room for {limit:,}; use fewer or shorter",
+        )
+    return kept
 
 
 async def inline(bus: Bus, value: Any) -> Any:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from bus.codec import Metadata
 from bus.connection import Bus
-from bus.objects import inline, outline
+from bus.objects import inline, outline, outline_changes
 from bus.repository import Repository
 from domain.agent.commands import RecordEffect, RecordTool, RequestCheckpoint, RequestTool
 from domain.agent.events import StateChange
@@ -92,6 +92,12 @@ class Effects:
         self._taking_signal = asyncio.Lock()
         self._metadata = Metadata(causation_id=execution_id, correlation_id=execution_id, actor=f"node/{node_id}")
 
+    async def recorded_request(self, entry: JournalEntry) -> Any:
+        """What was asked for, to compare with `request_of`."""
+        if entry.kind != "tool":
+            return entry.request
+        return entry.request | {"arguments": await inline(self._bus, entry.request["arguments"])}
+
     async def recorded(self, entry: JournalEntry) -> Result:
         """A recorded effect once more."""
         value = await inline(self._bus, entry.result)
@@ -122,6 +128,7 @@ class Effects:
         assert call.tool is not UNSET
         assert call.arguments is not UNSET
         attempts = 0
+        arguments = await outline(self._bus, call.arguments)
         try:
             tool = await tools.find(call.tool)
             await tools.check(tool, call.arguments)
@@ -132,7 +139,7 @@ class Effects:
                         execution_id=self._execution_id,
                         call=call.call,
                         tool=call.tool,
-                        arguments=call.arguments,
+                        arguments=arguments,
                     )
                 )
             outcome = await tools.call(tool, call.arguments, run_local)
@@ -148,7 +155,7 @@ class Effects:
                 execution_id=self._execution_id,
                 call=call.call,
                 tool=call.tool,
-                arguments=call.arguments,
+                arguments=arguments,
                 ok=outcome.ok,
                 result=await outline(self._bus, outcome.result),
                 attempts=outcome.attempts,
@@ -205,7 +212,7 @@ class Effects:
         """Ask for it; who stores it also records the answer."""
         assert call.state is not UNSET
         require_shallow(call.state.set, "$.state")
-        changes = {key: await outline(self._bus, value) for key, value in call.state.set.items()}
+        changes = await outline_changes(self._bus, call.state.set, call.state.delete)
         # The same id when the execution runs again, so that it is not stored twice.
         name = f"{self._execution_id}/{call.call}"
         await self._record(

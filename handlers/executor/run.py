@@ -184,8 +184,9 @@ class Run:
 
     async def _on_recorded(self, call: Call) -> None:
         entry = self._recorded[call.call]
-        if entry.kind != call.kind or entry.request != request_of(call):
-            _diverged(call, entry.request)
+        recorded = await self._effects.recorded_request(entry)
+        if entry.kind != call.kind or recorded != request_of(call):
+            _diverged(call, recorded)
         self._asked.add(call.call)
         await self._replay()
 

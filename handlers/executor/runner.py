@@ -12,7 +12,7 @@ from msgspec import UNSET
 from bus.cancelling import end
 from bus.codec import Metadata
 from bus.connection import Bus
-from bus.objects import inline, outline
+from bus.objects import inline, outline, outline_changes
 from bus.repository import Repository
 from domain.agent.commands import CompleteExecution, FailExecution
 from domain.agent.events import StateChange
@@ -228,10 +228,10 @@ class AgentRunner:
             require_shallow(end.output, "$.output")
             require_shallow(end.state.set, "$.state")
             work.meter.add(end.output)
+            changes = await outline_changes(self._bus, end.state.set, end.state.delete)
         except Failure as failure:
             await self._fail(execution, failure.code.value, f"the output cannot be kept: {failure.message}")
             return
-        changes = {key: await outline(self._bus, value) for key, value in end.state.set.items()}
         await work.stream.done()
         await self._record(
             execution,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import uuid
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +18,7 @@ from domain.agent import events as e
 from domain.errors import ErrorCode, Failure, OwnError
 from l02.agent.protocol import MESSAGE_BYTES
 from l02.client import Client
-from tests.runtime.conftest import history, talker, worker
+from tests.runtime.conftest import history, pid_of, talker, until, worker
 
 MIB = 1 << 20
 
@@ -75,6 +78,30 @@ async def test_a_large_piece_of_a_stream_is_split(client: Client) -> None:
     pieces = [piece async for piece in client.stream(spawned.agent_id, said) if isinstance(piece, str)]
     assert "".join(pieces) == "x" * (10 * MIB) + "é\x00end"
     assert max(map(len, pieces)) <= 64 * 1024
+
+
+async def test_large_arguments_and_states_go_by_reference_and_are_replayed(client: Client) -> None:
+    roomy = worker(executor={"context_window_tokens": 1_000_000})
+    agent_id = (await client.spawn(roomy, id=uuid.uuid4().hex)).agent_id
+    text = "x" * 300_000
+    states = [["state", f"k{n}", f"{n}{text[:200_000]}"] for n in range(3)]
+    steps: list[Any] = [["tool", "mark", {"name": text}], *states, ["signal", "go", None]]
+    execution = asyncio.create_task(client.execute(agent_id, {"steps": steps}))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+    os.kill(await pid_of(client, agent_id), signal.SIGKILL)
+    await client.signal(agent_id, "go", "on")
+    assert (await execution).output == [1, "on"]
+    assert (await client.execute(agent_id, {"steps": [["read", "k2"]]})).output == [f"2{text[:200_000]}"]
+    events = [event for event in await history(client, agent_id) if not isinstance(event, e.ExecutionStarted)]
+    assert max(len(msgspec.json.encode(event)) for event in events) < 256 * 1024
+
+
+async def test_keys_that_fit_into_no_event_fail_the_execution(client: Client) -> None:
+    spawned = await client.spawn(talker(), id=uuid.uuid4().hex)
+    for state in ({"set": {"$BIG": 1}, "delete": []}, {"set": {}, "delete": ["$BIG"]}):
+        failure = await failure_of(client, spawned.agent_id, line("complete", output=1, state=state))
+        assert failure.code is ErrorCode.PAYLOAD_TOO_LARGE
+    assert not [event for event in await history(client, spawned.agent_id) if isinstance(event, e.AgentRestarted)]
 
 
 texts = st.sampled_from(["", "\x00", "$ID", "$BIG", "E2001", "\u2028\x1b[31m", "a" * 300, "x.*.>"])

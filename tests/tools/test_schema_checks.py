@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,6 +24,7 @@ from handlers.executor.checks import SchemaChecks
 from handlers.executor.schemas import Question, is_plain, misfit
 from handlers.executor.tools import ToolBox
 from handlers.tool_servers import ToolServers
+from l02.agent.protocol import MAX_SCHEMA_BYTES
 
 from .conftest import ROGUE, landlock_only, running
 
@@ -145,6 +147,51 @@ async def test_the_schema_of_a_hostile_server(checks: SchemaChecks, shared_serve
 
     assert await longest_pause(check()) < 0.5
     await tools.check(strict, {"text": "aa"})
+
+
+@pytest.mark.parametrize(
+    ("schema", "fits", "unfit"),
+    [
+        ({"properties": {"p": {"multipleOf": 0.01}}}, {"p": 19.99}, {"p": 19.995}),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "properties": {"t": {"items": [{"type": "string"}, {"type": "integer"}]}},
+            },
+            {"t": ["a", 1]},
+            {"t": ["a", "b"]},
+        ),
+        ({"properties": {"n": {"multipleOf": 1e-300}}}, {"n": 1e300}, {"n": 1.5e-300}),
+    ],
+    ids=["decimals", "tuple", "far apart"],
+)
+async def test_schemas_of_the_real_world(
+    checks: SchemaChecks, schema: dict[str, Any], fits: dict[str, Any], unfit: dict[str, Any]
+) -> None:
+    await checks.require_fit("tool", schema, fits)
+    await refusal(checks, schema, unfit)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"t": {"items": [{"type": "string"}]}}},
+        {"properties": {"t": {"items": {"pattern": "^\\p{Lu}"}}}},
+        {"properties": {"t": {"items": {"pattern": "(?<year>[0-9]+)"}}}},
+        {"enum": ["x" * MAX_SCHEMA_BYTES]},
+    ],
+    ids=["tuple", "property", "group", "large"],
+)
+async def test_what_cannot_be_checked_here_is_for_the_server(checks: SchemaChecks, schema: dict[str, Any]) -> None:
+    await checks.require_fit("tool", schema, {"t": ["A"]}, is_servers=True)
+    assert "schema of tool 'tool' is broken" in (await refusal(checks, schema, {"t": ["A"]})).message
+
+
+async def test_what_costs_the_product_of_two_sizes_is_not_done_on_the_loop(checks: SchemaChecks) -> None:
+    schema = {"properties": {"n": {"items": {"enum": list(range(4000))}}}}
+    before = time.thread_time()
+    assert "takes more than 1 s" in (await refusal(checks, schema, {"n": [-1] * 40_000})).message
+    assert time.thread_time() - before < 0.1
 
 
 values = st.recursive(
