@@ -26,7 +26,7 @@ from bus.outcomes import ErrorBody, Outcome, error_body, failed
 from bus.repository import Repository
 from bus.sender import send_command
 from bus.subjects import API, AggregateId, CommandAddress
-from bus.wire import ACTOR_HEADER, MAX_COMMAND_BYTES, command_id_of, read_command, wire_failure
+from bus.wire import ACTOR_HEADER, command_id_of, read_command, require_bounded, wire_failure
 from domain.aggregates import AGGREGATES
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
@@ -147,10 +147,6 @@ class _CommandEndpoint:
 
 def _take_apart(raw: bytes, command_id: str) -> tuple[str, str, bytes]:
     """The aggregate's id, the command's id and the command's own body."""
-    if len(raw) > MAX_COMMAND_BYTES:
-        raise Failure(
-            ErrorCode.PAYLOAD_TOO_LARGE, f"the request has {len(raw)} bytes, at most {MAX_COMMAND_BYTES} are taken"
-        )
     fields = _fields(raw)
     aggregate_id = fields.pop("id", None)
     given_id = fields.pop("command_id", command_id)
@@ -162,6 +158,7 @@ def _take_apart(raw: bytes, command_id: str) -> tuple[str, str, bytes]:
 
 
 def _fields(raw: bytes) -> dict[str, Any]:
+    require_bounded(raw)
     try:
         return msgspec.json.decode(raw or b"{}", type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

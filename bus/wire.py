@@ -19,6 +19,7 @@ from domain.agent.commands import Origin, WireCommand
 from domain.aggregates import AGGREGATES
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
+from domain.weight import WEIGHT_IN_WORDS, is_too_heavy
 
 __all__ = [
     "ACTOR_HEADER",
@@ -29,6 +30,7 @@ __all__ = [
     "Incoming",
     "content_of",
     "read_command",
+    "require_bounded",
     "wire_failure",
 ]
 
@@ -109,12 +111,19 @@ def content_of(subject: str, body: bytes) -> str:
     return hashlib.sha256(subject.encode() + b"\0" + body).hexdigest()[:32]
 
 
-def _decode(command_type: type[WireCommand], body: bytes) -> WireCommand:
+def require_bounded(body: bytes) -> None:
+    """Failure E2115 if a request is too large, or its values take too long to build."""
     if len(body) > MAX_COMMAND_BYTES:
         raise Failure(
             ErrorCode.PAYLOAD_TOO_LARGE,
             f"the command has {len(body)} bytes, at most {MAX_COMMAND_BYTES} are taken; name files instead",
         )
+    if is_too_heavy(body):
+        raise Failure(ErrorCode.PAYLOAD_TOO_LARGE, f"the command holds {WEIGHT_IN_WORDS}; name files instead")
+
+
+def _decode(command_type: type[WireCommand], body: bytes) -> WireCommand:
+    require_bounded(body)
     if not body:
         raise Failure(ErrorCode.COMMAND_INVALID, "the body is empty; send a JSON object, at least {}")
     try:

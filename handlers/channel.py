@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from collections.abc import Callable
 
+from domain.weight import steps_of_weighing
 from l02.agent.protocol import (
     AgentMessage,
     LineBuffer,
     NodeMessage,
     ProtocolError,
+    TooHeavy,
     decode_agent_message,
+    decode_envelope,
     encode,
 )
 
@@ -31,7 +35,7 @@ class AgentChannel:
         self._reader = reader
         self._writer = writer
         self._lines = LineBuffer()
-        self._received: deque[AgentMessage] = deque()
+        self._received: deque[bytes] = deque()
 
     @classmethod
     async def open(cls, connection: socket.socket) -> AgentChannel:
@@ -39,7 +43,7 @@ class AgentChannel:
         reader, writer = await asyncio.open_connection(sock=connection, limit=_CHUNK_BYTES)
         return cls(reader, writer)
 
-    async def receive(self) -> AgentMessage:
+    async def receive(self) -> AgentMessage | TooHeavy:
         """The next message. Raises ProtocolError for what is none, ChannelClosed at the end."""
         while not self._received:
             try:
@@ -48,8 +52,15 @@ class AgentChannel:
                 raise ChannelClosed from error
             if not data:
                 raise ChannelClosed
-            self._received.extend(decode_agent_message(line) for line in self._lines.feed(data))
-        return self._received.popleft()
+            self._received.extend(self._lines.feed(data))
+        line = self._received[0]
+        decode: Callable[[bytes], AgentMessage | TooHeavy] = decode_agent_message
+        for too_heavy in steps_of_weighing(line):
+            await asyncio.sleep(0)  # a turn for others after each step
+            if too_heavy:
+                decode = decode_envelope
+        self._received.popleft()
+        return decode(line)
 
     async def send(self, message: NodeMessage) -> None:
         """Send a message; waits while the agent does not read. Raises ChannelClosed."""

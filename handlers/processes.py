@@ -17,7 +17,8 @@ from handlers.channel import AgentChannel, ChannelClosed, ProtocolError
 from handlers.sandbox.policy import Entry, ProgramEntry, PythonEntry, SandboxPolicy
 from handlers.sandbox.process import Exit, SandboxedProcess
 from handlers.sandbox.sandboxes import Sandboxes
-from l02.agent.protocol import PROTOCOL, Hello, LoadFailed, Shutdown, cut
+from l02.agent.protocol import PROTOCOL, Hello, LoadFailed, Shutdown
+from l02.agent.texts import cut
 
 __all__ = ["AgentProcess", "Processes"]
 

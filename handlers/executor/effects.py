@@ -25,7 +25,8 @@ from domain.values import require_shallow
 from handlers.executor.inbox import Pulse
 from handlers.executor.meter import ContextMeter
 from handlers.executor.tools import RunLocal, ToolBox, ToolOutcome
-from l02.agent.protocol import Answer, Call, CallError, cut
+from l02.agent.protocol import Answer, Call, CallError
+from l02.agent.texts import cut
 
 __all__ = ["Effects", "Result", "is_counted", "request_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from handlers.channel import AgentChannel, ChannelClosed, ProtocolError
-from l02.agent.protocol import AgentMessage, Pong
+from l02.agent.protocol import AgentMessage, Pong, TooHeavy
 
 __all__ = ["Inbox", "Pulse"]
 
@@ -16,7 +16,7 @@ class Inbox:
     """Reads ahead of need, by a bounded number of messages."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[AgentMessage | Exception] = asyncio.Queue(_MESSAGES_AHEAD)
+        self._queue: asyncio.Queue[AgentMessage | TooHeavy | Exception] = asyncio.Queue(_MESSAGES_AHEAD)
         self.heard_at = 0.0
         """When the last message came, by the loop's clock."""
 
@@ -40,7 +40,7 @@ class Inbox:
         """Let whoever receives fail with `error`."""
         await self._queue.put(error)
 
-    async def receive(self) -> AgentMessage:
+    async def receive(self) -> AgentMessage | TooHeavy:
         """The next message; raises the failure that was reported."""
         message = await self._queue.get()
         if isinstance(message, Exception):

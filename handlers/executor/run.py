@@ -17,6 +17,7 @@ import msgspec
 from domain.agent.state import JournalEntry
 from domain.errors import ErrorCode, Failure
 from domain.values import require_shallow
+from domain.weight import WEIGHT_IN_WORDS
 from handlers.channel import ChannelClosed, ProtocolError
 from handlers.executor.effects import Effects, Result, request_of
 from handlers.executor.inbox import Inbox
@@ -33,9 +34,11 @@ from l02.agent.protocol import (
     Execute,
     Fail,
     RunTool,
+    TooHeavy,
     ToolResult,
-    cut,
 )
+from l02.agent.protocol import ToolFailure as ProtocolToolFailure
+from l02.agent.texts import cut
 
 __all__ = ["LiveCalls", "Run"]
 
@@ -94,7 +97,7 @@ def _is_lost(task: asyncio.Task[Result]) -> bool:
 
 
 class Run:
-    """Feeds one process with one execution. `run` returns its end: Complete or Fail."""
+    """Feeds one process with one execution. `run` returns its end: Complete, Fail, or a Complete that is too heavy."""
 
     def __init__(
         self,
@@ -121,7 +124,7 @@ class Run:
         self.answered_codes: set[str] = set()
         """Codes of the calls that were answered as failed in this run: those the agent may fail with."""
 
-    async def run(self, input: Any, state: dict[str, Any], inbox: Inbox) -> Complete | Fail:
+    async def run(self, input: Any, state: dict[str, Any], inbox: Inbox) -> Complete | Fail | TooHeavy:
         """Until the agent completes or fails the execution.
 
         Raises Failure (E2116, E2004) when the execution must fail, ProtocolError when the process must, and what
@@ -145,7 +148,11 @@ class Run:
                         self._on_tool_result(message)
                     case Emit():
                         await self._stream.emit(message.n, message.delta)
-                    case Complete() | Fail():
+                    case TooHeavy(type="tool_result"):
+                        self._on_tool_result(_too_heavy_result(message))
+                    case TooHeavy(type="call"):
+                        raise Failure(ErrorCode.PAYLOAD_TOO_LARGE, f"call {message.call} holds {WEIGHT_IN_WORDS}")
+                    case Complete() | Fail() | TooHeavy(type="complete"):
                         if self._to_replay:
                             _ended_early(self.calls, self._to_replay[0])
                         return message
@@ -159,7 +166,7 @@ class Run:
                 task.cancel()
             await asyncio.gather(*answers, return_exceptions=True)
 
-    async def _next(self, inbox: Inbox) -> AgentMessage:
+    async def _next(self, inbox: Inbox) -> AgentMessage | TooHeavy:
         """The agent's next message; one that waits in vain for a recorded call to be made has diverged."""
         waiting = self._to_replay and self._asked
         try:
@@ -250,6 +257,11 @@ class Run:
         else:
             assert message.error
             future.set_exception(ToolFailed(message.error.message))
+
+
+def _too_heavy_result(message: TooHeavy) -> ToolResult:
+    error = ProtocolToolFailure(f"the result holds {WEIGHT_IN_WORDS}")
+    return ToolResult(execution_id=message.execution_id, call=message.call, ok=False, error=error)
 
 
 def _diverged(call: Call, recorded: Any) -> NoReturn:

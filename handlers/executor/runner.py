@@ -19,6 +19,7 @@ from domain.agent.events import StateChange
 from domain.agent.state import AgentState, Execution
 from domain.errors import ErrorCode, Failure, OwnError
 from domain.values import require_shallow
+from domain.weight import WEIGHT_IN_WORDS
 from handlers.channel import ChannelClosed, ProtocolError
 from handlers.executor.checks import SchemaChecks
 from handlers.executor.effects import Effects, is_counted
@@ -30,7 +31,8 @@ from handlers.executor.streaming import TokenStream
 from handlers.executor.tools import ToolBox
 from handlers.processes import AgentProcess
 from handlers.tool_servers import ToolServers
-from l02.agent.protocol import Complete, Fail, cut
+from l02.agent.protocol import Complete, Fail, TooHeavy
+from l02.agent.texts import cut
 
 __all__ = ["AgentRunner"]
 
@@ -214,7 +216,11 @@ class AgentRunner:
             )
         return work
 
-    async def _finish(self, execution: Execution, work: _Work, run: Run, end: Complete | Fail) -> None:
+    async def _finish(self, execution: Execution, work: _Work, run: Run, end: Complete | Fail | TooHeavy) -> None:
+        if isinstance(end, TooHeavy):
+            code = ErrorCode.PAYLOAD_TOO_LARGE.value
+            await self._fail(execution, code, f"output and state hold {WEIGHT_IN_WORDS}; return less, or a text")
+            return
         if isinstance(end, Fail):
             if end.code is not UNSET and end.code in run.answered_codes:
                 await self._fail(execution, end.code, end.message)

@@ -9,7 +9,7 @@ from bus.connection import Bus
 from bus.streams import TOKENS_STREAM
 from bus.subjects import stream_subject
 from domain.errors import ErrorCode, Failure
-from l02.agent.protocol import split
+from l02.agent.texts import split
 
 __all__ = ["TokenStream"]
 

@@ -13,7 +13,8 @@ from domain.errors import ErrorCode, Failure
 from domain.specification import AgentSpecification, ToolServer
 from handlers.executor.checks import SchemaChecks
 from handlers.tool_servers import ToolFailed, ToolInfo, ToolNotRun, ToolRefused, ToolServers
-from l02.agent.protocol import ToolDescription, cut
+from l02.agent.protocol import ToolDescription
+from l02.agent.texts import cut
 
 __all__ = ["LocalToolLost", "Tool", "ToolBox", "ToolOutcome"]
 

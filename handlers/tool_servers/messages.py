@@ -15,21 +15,18 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-__all__ = ["LINE_BYTES", "MAX_WEIGHT", "Lines", "Message", "TooLong", "Unreadable", "read"]
+from domain.weight import WEIGHT_IN_WORDS, is_too_heavy
+
+__all__ = ["LINE_BYTES", "Lines", "Message", "TooLong", "Unreadable", "read"]
 
 LINE_BYTES = 8 * 1024 * 1024
 """The longest message of a server: half of what an agent's socket takes, as JSON may grow when it is written again."""
 MAX_SKIPPED_BYTES = 8 * LINE_BYTES
 """Of a line that is too long, so much is passed over in search of its end."""
-MAX_WEIGHT = 1_000_000
-"""What one message may hold: each value counts once, each list and object five times, as they take so long to build. So
-much is some tenths of a second of the node's event loop."""
-_MAX_QUOTES = 2 * MAX_WEIGHT
 _SHOWN_CHARACTERS = 100
 _EDGE_BYTES = 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _VERSION = b'"2.0"'
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _ID = re.compile(rb'"id"\s*:\s*"?(\d{1,18})"?\s*[,}]')
 _T = TypeVar("_T")
@@ -162,15 +159,8 @@ def _repaired(text: bytes) -> bytes:
 
 
 def _require_light(text: bytes) -> None:
-    if _weight(text) <= MAX_WEIGHT:
-        return
-    # Perhaps it is all in its texts. To look for these takes long where there are many.
-    if text.count(b'"') > _MAX_QUOTES or _weight(_STRING.sub(b"", text)) > MAX_WEIGHT:
-        raise ValueError(f"it holds too much: more than {MAX_WEIGHT:,} values, lists and objects counted five times")
-
-
-def _weight(text: bytes) -> int:
-    return text.count(b",") + 5 * (text.count(b"[") + text.count(b"{"))
+    if is_too_heavy(text):
+        raise ValueError(f"it holds too much: {WEIGHT_IN_WORDS}")
 
 
 def _last(found: Iterator[re.Match[bytes]]) -> re.Match[bytes] | None:

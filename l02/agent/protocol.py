@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from l02.agent.texts import MESSAGE_BYTES, cut
+
 __all__ = [
     "MAX_LINE",
     "MAX_SCHEMA_BYTES",
     "MAX_TOOLS",
-    "MESSAGE_BYTES",
-    "PIECE_CHARACTERS",
     "PROTOCOL",
     "AgentMessage",
     "Answer",
@@ -39,14 +39,14 @@ __all__ = [
     "RunTool",
     "Shutdown",
     "StateChanges",
+    "TooHeavy",
     "ToolDescription",
     "ToolFailure",
     "ToolResult",
-    "cut",
     "decode_agent_message",
+    "decode_envelope",
     "decode_node_message",
     "encode",
-    "split",
 ]
 
 PROTOCOL = 1
@@ -55,20 +55,11 @@ PROTOCOL = 1
 MAX_LINE = 16 * 1024 * 1024
 """Bytes of one message, without the newline that ends it."""
 
-MESSAGE_BYTES = 8 * 1024
-"""Bytes of a text for a person; a longer one is cut, and says so."""
-
 MAX_TOOLS = 500
 """Tools that one `hello` may announce."""
 
 MAX_SCHEMA_BYTES = 64 * 1024
 """Bytes of the JSON Schema of one tool's arguments."""
-
-PIECE_CHARACTERS = 64 * 1024
-"""Of a piece of streamed text: 384 KiB at most as JSON, and a stock NATS server takes messages of 1 MiB."""
-
-_MARK_BYTES = 32
-
 
 _encoder = msgspec.json.Encoder()
 
@@ -83,23 +74,6 @@ Message = Annotated[str, _Cut(MESSAGE_BYTES)]
 Name = Annotated[str, _Cut(256)]
 Code = Annotated[str, _Cut(64)]
 SignalName = Annotated[str, _Cut(128)]
-
-
-def cut(text: str, limit: int = MESSAGE_BYTES) -> str:
-    """The text in at most `limit` bytes of UTF-8; where it was cut, that is said: `… (12 bytes cut)`."""
-    if len(text) * 4 <= limit:
-        return text
-    raw = text.encode(errors="replace")
-    if len(raw) <= limit:
-        return text
-    kept = raw[: limit - _MARK_BYTES].decode(errors="ignore")
-    return f"{kept}… ({len(raw) - len(kept.encode())} bytes cut)"
-
-
-def split(text: str) -> Iterator[str]:
-    """Streamed text in pieces of at most `PIECE_CHARACTERS`, at least one; always at the same places."""
-    for start in range(0, len(text) or 1, PIECE_CHARACTERS):
-        yield text[start : start + PIECE_CHARACTERS]
 
 
 @cache
@@ -317,6 +291,15 @@ class Pong(_Message, frozen=True, tag="pong"):
 AgentMessage = Hello | LoadFailed | Call | ToolResult | Emit | Complete | Fail | Pong
 """What an agent sends."""
 
+
+class TooHeavy(_Part, frozen=True):
+    """A message whose values the node does not build: to do so would keep it from others. Only this is known of it."""
+
+    type: Name
+    execution_id: Name = ""
+    call: int = 0
+
+
 NodeMessage = Execute | Answer | RunTool | Shutdown | Ping
 """What a node sends."""
 
@@ -329,6 +312,7 @@ def _check_outcome(ok: bool, result: object, error: object) -> None:
 
 
 _from_agent: msgspec.json.Decoder[AgentMessage] = msgspec.json.Decoder(AgentMessage)
+_envelope: msgspec.json.Decoder[TooHeavy] = msgspec.json.Decoder(TooHeavy)
 _from_node: msgspec.json.Decoder[NodeMessage] = msgspec.json.Decoder(NodeMessage)
 
 
@@ -346,6 +330,11 @@ def encode(message: AgentMessage | NodeMessage) -> bytes:
 def decode_agent_message(line: bytes) -> AgentMessage:
     """The message an agent sent. Raises `ProtocolError` for anything else."""
     return _decode(_from_agent, line)
+
+
+def decode_envelope(line: bytes) -> TooHeavy:
+    """What is known of a message that is not built. Raises `ProtocolError` for what is none."""
+    return _decode(_envelope, line)
 
 
 def decode_node_message(line: bytes) -> NodeMessage:

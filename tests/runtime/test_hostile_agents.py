@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from domain.agent import events as e
 from domain.errors import ErrorCode, Failure, OwnError
-from l02.agent.protocol import MESSAGE_BYTES
+from l02.agent.texts import MESSAGE_BYTES
 from l02.client import Client
 from tests.runtime.conftest import history, pid_of, talker, until, worker
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 
 node = os.fdopen(int(os.environ["L02_FD"]), "r+b", buffering=0)
@@ -9,7 +10,10 @@ HELLO = {"type": "hello", "protocol": 1, "name": "talker", "tools": []}
 
 
 def say(line, execution_id=""):
-    data = line.replace("$ID", execution_id).replace("$BIG", "x" * (5 << 20)).encode() + b"\n"
+    line = line.replace("$ID", execution_id).replace("$BIG", "x" * (5 << 20))
+    line = re.sub(r"\$\((.*?)\*(\d+)\)", lambda many: ",".join([many[1]] * int(many[2])), line)
+    line = re.sub(r"\$KEYS\((\d+)\)", lambda many: ",".join(f'"{n}":1' for n in range(int(many[1]))), line)
+    data = line.encode() + b"\n"
     while data:
         data = data[node.write(data) :]
 
