@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from bus.connection import Bus
 from bus.dead_letters import DeadLetter, dead_letter_at, dead_letters, park, resend
+from bus.leader import standing_of
 from bus.objects import inline, outline
 from bus.pull import pull
+from bus.reader import last_sequence
 from bus.repository import Repository
-from bus.streams import COMMANDS_STREAM, OBJECTS_BUCKET
+from bus.streams import COMMANDS_STREAM, OBJECTS_BUCKET, TIMERS_STREAM
+from bus.subjects import DUE
+from bus.timers import set_timer
 from domain.errors import ErrorCode, Failure
 from domain.values import INLINE_LIMIT_BYTES
-from tests.bus.toy import State, outcome, processing, send_raw
+from tests.bus.toy import State, agent, outcome, processing, send_raw, until
 
 
 async def letters(bus: Bus) -> list[DeadLetter]:
@@ -20,12 +26,14 @@ async def letters(bus: Bus) -> list[DeadLetter]:
 
 
 async def park_one(bus: Bus, body: bytes, headers: dict[str, str], times: int = 1) -> None:
-    sequence = await send_raw(bus, "l02.cmd.agent.a1.signal", body, headers)
+    await park_stored(bus, COMMANDS_STREAM, await send_raw(bus, "l02.cmd.agent.a1.signal", body, headers), times)
 
+
+async def park_stored(bus: Bus, stream: str, sequence: int, times: int = 1) -> None:
     async def config() -> dict[str, object]:
         return {"ack_policy": "none", "deliver_policy": "by_start_sequence", "opt_start_seq": sequence}
 
-    async with pull(bus, COMMANDS_STREAM, config) as source:
+    async with pull(bus, stream, config) as source:
         [message] = await source.next_batch(1)
         for _ in range(times):
             await park(bus, message, consumer="test", code="E2110", reason="because")
@@ -50,11 +58,19 @@ async def test_letters_are_listed_shown_and_sent_again(bus: Bus, repository: Rep
 
 
 async def test_a_letter_is_sent_again_without_what_was_meant_for_its_first_way(bus: Bus) -> None:
-    headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Nats-Schedule-Next": "purge", "Nats-Scheduler": "x"}
-    await park_one(bus, b"{}", headers)
-    [letter] = await letters(bus)
-    await resend(bus, letter)
+    await park_one(bus, b"{}", {"Nats-Expected-Last-Subject-Sequence": "0"})
+    await set_timer(bus, agent("a1"), "t", due=datetime.now(UTC), verb="go", body=b"{}", command_id="t1")
+    await until(lambda: _has_fired(bus))
+    await park_stored(bus, TIMERS_STREAM, await last_sequence(bus, TIMERS_STREAM))
+    sent, fired = await letters(bus)
+    assert "Nats-Scheduler" in fired.headers
+    await resend(bus, sent)
+    await resend(bus, fired)
     assert await letters(bus) == []
+
+
+async def _has_fired(bus: Bus) -> bool:
+    return (await standing_of(bus, TIMERS_STREAM, f"{DUE}.>")).messages == 1
 
 
 async def test_a_letter_too_large_to_be_kept_whole_is_not_sent_again(bus: Bus) -> None:

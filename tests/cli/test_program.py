@@ -142,9 +142,9 @@ async def test_an_event_of_a_newer_version(fresh_nats: EmbeddedNats, bus: Bus) -
     await bus.jetstream.publish("l02.evt.agent.a1.cloned", b"{}")
     async with program(fresh_nats, "events") as process:
         printed, errors = await process.communicate()
-    assert (process.returncode, printed) == (1, b"")
-    assert errors.startswith(b"sequence 1 is not a CloudEvent of this runtime")
-    assert errors.count(b"\n") == 1
+    assert (process.returncode, errors) == (0, b"")
+    assert b"sequence 1 is not a CloudEvent of this runtime" in printed
+    assert printed.count(b"\n") == 1
 
 
 async def test_a_command_waits_for_a_node_that_is_down(fresh_nats: EmbeddedNats, bus: Bus) -> None:

@@ -11,17 +11,18 @@ from domain.message import Event
 from tests.domain.json_values import json_values, texts
 from tests.domain.read_back import read_back
 
+ids = st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True)
 changes = st.builds(
     e.StateChange,
     set=st.dictionaries(texts, json_values, max_size=3),
     delete=st.lists(texts, max_size=3).map(tuple),
 )
 events: st.SearchStrategy[Event] = st.one_of(
-    st.builds(e.ExecutionStarted, execution_id=texts, input=json_values),
+    st.builds(e.ExecutionStarted, execution_id=ids, input=json_values),
     st.builds(e.SignalReceived, name=texts, payload=json_values),
     st.builds(
         e.ToolCalled,
-        execution_id=texts,
+        execution_id=ids,
         call=st.integers(1),
         tool=texts,
         arguments=json_values,
@@ -32,7 +33,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(
         e.EffectRecorded,
-        execution_id=texts,
+        execution_id=ids,
         call=st.integers(1),
         kind=texts,
         request=json_values,
@@ -42,7 +43,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(
         e.ExecutionCompleted,
-        execution_id=texts,
+        execution_id=ids,
         output=json_values,
         tokens=st.integers(0),
         duration_seconds=st.floats(0, 1e9),

@@ -114,7 +114,15 @@ async def test_commands_handlers_and_projections(node: Node, client: Client) -> 
         lambda seen: all(value == 0 for (name, _), value in seen.items() if name.endswith(("_lag", "_halted"))),
     )
     of = {name: {labels[0] for found, labels in seen if found == name and labels} for name, _ in seen}
-    assert of["agent_runtime_consumer_lag"] == {"commands", "outcomes", "lifecycle", "executor", "state", "sessions"}
+    assert of["agent_runtime_consumer_lag"] == {
+        "commands",
+        "dues",
+        "outcomes",
+        "lifecycle",
+        "executor",
+        "state",
+        "sessions",
+    }
     assert of["agent_runtime_projection_lag"] == {*TABLES, "views"}
     assert of["agent_runtime_projection_halted"] == {*TABLES, "views"}
     assert seen["agent_runtime_command_outcomes_total", ("E2110",)] >= 1
