@@ -122,12 +122,17 @@ class EventWriter(EventLog):
         known_only = True
         unanswered: int | None = None
         while True:
-            if unanswered is not None:
-                # Stored after all? Then it is what follows the message it had to follow.
-                follower = await self._reader.next_from(unanswered + 1, messages[0].subject)
-                if follower is not None and follower.headers.get(_MARK_HEADER) == mark:
-                    return follower.sequence
-            placed = await self._place(messages, mark, known_only)
+            stored = await self._stored_after_all(unanswered, messages, mark)
+            if stored is not None:
+                return stored
+            try:
+                placed = await self._place(messages, mark, known_only)
+            except IntegrityError:
+                # What is in the way may be itself: it was still in a buffer when it was looked for.
+                stored = await self._stored_after_all(unanswered, messages, mark)
+                if stored is None:
+                    raise
+                return stored
             try:
                 last = await self._publish(placed)
             except APIError as error:
@@ -145,6 +150,13 @@ class EventWriter(EventLog):
             if not known_only:
                 await asyncio.sleep(_RETRY_SECONDS)
             known_only = False
+
+    async def _stored_after_all(self, unanswered: int | None, messages: Sequence[NewMessage], mark: str) -> int | None:
+        """Where an insertion is that was not answered, if it was stored: it follows what it had to follow."""
+        if unanswered is None:
+            return None
+        follower = await self._reader.next_from(unanswered + 1, messages[0].subject)
+        return follower.sequence if follower is not None and follower.headers.get(_MARK_HEADER) == mark else None
 
     async def _place(self, messages: Sequence[NewMessage], mark: str, known_only: bool) -> list[_Placed]:
         """What each must follow. IntegrityError if a version is there already, or a tracking record not the newest."""
