@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
+from domain.secrecy import HidesEnvironment
 
 __all__ = [
     "AgentSpecification",
@@ -92,7 +93,7 @@ class FileAccess(_Strict, frozen=True, kw_only=True):
     write: tuple[str, ...] = ()
 
 
-class ToolServer(_Strict, frozen=True, kw_only=True):
+class ToolServer(HidesEnvironment, _Strict, frozen=True, kw_only=True):
     """An MCP server over stdio. `idempotent` names its tools that may be called again after a crash.
 
     `start` says when it is started: `lazy`, the default, when it is first wanted; `eager` with the agent's process, so
@@ -137,7 +138,7 @@ class SessionSettings(_Strict, frozen=True, kw_only=True):
     task_id: Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00]*$")] | None = None
 
 
-class AgentSpecification(_Strict, frozen=True, kw_only=True):
+class AgentSpecification(HidesEnvironment, _Strict, frozen=True, kw_only=True):
     """Exactly one of `entrypoint` (a Python file or `module:object`) and `command` (any program) is given."""
 
     name: Name

@@ -39,6 +39,7 @@ from domain.specification import AgentSpecification, validate_specification
 from l02.discovery import NodeUnreachable, find_nats_url, no_streams, reaching
 from l02.event_log import read_log, readable
 from l02.live_views import watch_agents
+from l02.logs import log_to_standard_error_by_default
 from l02.specification_file import load_specification
 from l02.token_stream import read_tokens
 from projections.agents import AgentView
@@ -107,6 +108,7 @@ class Client:
         The server is `nats_url`, or that of the node that runs in `data_dir`; by default `L02_NATS_URL`, then the node
         of the default data directory. `actor` stands in the events as who asked. Raises NodeUnreachable.
         """
+        log_to_standard_error_by_default()
         try:
             async with connect(find_nats_url(nats_url, data_dir), name="l02 client") as bus:
                 yield cls(bus, actor)

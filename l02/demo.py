@@ -7,6 +7,7 @@ ends with the right answer; plain git says what is right, and the log says that 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import structlog
 
 from bus.causes import first_cause
 from bus.codec import RecordedEvent
@@ -29,6 +29,7 @@ from domain.errors import Failure
 from l02.cli.output import print_json, print_line, print_table
 from l02.cli.running import until_told_to_end
 from l02.client import Client
+from l02.logs import configure_logging
 from l02.node import running_node
 from l02.settings import NodeFailed, Settings
 from projections.agents import AgentView
@@ -62,9 +63,7 @@ def run_demo(*, json: bool = False) -> int:
     """Run the demonstration; 0 if all of it was as it should be."""
     import uvloop
 
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(40), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
-    )
+    configure_logging(level=logging.ERROR)
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="l02-demo-") as directory:

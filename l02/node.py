@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -30,6 +29,7 @@ from domain.node.events import Capacity
 from handlers.sandbox.classes import available as available_runtime_classes
 from l02.bootstrap import Parts, wire
 from l02.http import HttpPortTaken, serve_http
+from l02.logs import LogFormat, configure_logging, log_to_standard_error_by_default
 from l02.metrics import NodeMetrics
 from l02.settings import NodeFailed, Settings
 from projections.database import DatabaseUnreachable, SchemaMismatch
@@ -64,6 +64,7 @@ class Node:
 @asynccontextmanager
 async def running_node(settings: Settings) -> AsyncIterator[Node]:
     """A node, ready for commands, as long as the context lasts. Raises NodeFailed."""
+    log_to_standard_error_by_default()
     try:
         async with AsyncExitStack() as stack:
             yield await _start(settings, stack)
@@ -190,11 +191,11 @@ async def _end(running: list[asyncio.Task[None]]) -> None:
         await end(running.pop())
 
 
-def run_node(settings: Settings) -> None:
+def run_node(settings: Settings, log_format: LogFormat = "text") -> None:
     """Run a node in the foreground until SIGTERM or Ctrl-C. Raises NodeFailed."""
     import uvloop
 
-    _log_to_stderr()
+    configure_logging(log_format)
     uvloop.run(_serve(settings))
 
 
@@ -212,10 +213,6 @@ async def _serve(settings: Settings) -> None:
         )
         await stop.wait()
         _log.info("stopping")
-
-
-def _log_to_stderr() -> None:
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
 def _first_line(group: BaseExceptionGroup[Exception]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from domain.secrecy import HidesEnvironment
 from domain.specification import RuntimeClass
 
 __all__ = [
@@ -21,7 +22,7 @@ __all__ = [
 MINIMUM_MEMORY = 4 * 1024 * 1024
 
 
-class SandboxPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SandboxPolicy(HidesEnvironment, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The permissions and limits of one sandbox.
 
     `workspace` is an absolute directory, created with mode 0700, which the process may write to; it is also its

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,6 +12,8 @@ from l02.cli.options import AsJson
 from l02.cli.running import reporting
 
 __all__ = ["add_to"]
+
+LogFormat = Literal["text", "json"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,6 +42,7 @@ def up(
         int | None,
         typer.Option(min=0, max=65535, metavar="PORT", help="0: any free one. Default: $L02_HTTP_PORT, else 0."),
     ] = None,
+    log_format: Annotated[LogFormat, typer.Option(help="Of the log (standard error).")] = "text",
     as_json: AsJson = False,
 ) -> None:
     """Run a node until it is stopped with Ctrl-C or SIGTERM.
@@ -54,7 +57,7 @@ def up(
         from l02.node import run_node
 
         collect_garbage_less_often()
-        run_node(settings)
+        run_node(settings, log_format)
 
 
 def demo(as_json: AsJson = False) -> None:

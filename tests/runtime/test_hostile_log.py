@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
-import structlog
 
 from bus.codec import SetAside
 from bus.connection import Bus
@@ -38,15 +35,6 @@ from tests.runtime.hostile_events import HOSTILE_MESSAGES, examples, hostile_dat
 _EXAMPLES = 5
 _TIMES = ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59.999999Z", "now")
 _ANSWER_SECONDS = 10  # far above the second in which it is there, for a busy machine
-
-
-@pytest.fixture
-def _plain_tracebacks() -> Iterator[None]:
-    """Drawn with all their variables, as structlog does by itself, a handful of them holds a node up for seconds."""
-    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
-    yield
-    structlog.reset_defaults()
 
 
 def _envelope(
@@ -148,7 +136,6 @@ async def _works(node: Node, client: Client) -> None:
         assert len(aside) >= 6 * len(HOSTILE_MESSAGES)
 
 
-@pytest.mark.usefixtures("_plain_tracebacks")
 async def test_every_consumer_meets_every_hostile_event(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
     async with running_node(settings) as node, Client.connect(nats_url=node.runtime["nats_url"]) as client:

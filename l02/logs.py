@@ -1,0 +1,149 @@
+"""How the runtime logs: one line an event, bounded, to standard error; whatever is in it and wherever it goes.
+
+Texts from agents, servers and clients stand in the values. So each value and the line are cut, control characters are
+escaped (no text can make a line of its own, or speak to a terminal), tracebacks show no values of variables, and
+nothing that goes wrong in logging reaches who logs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import reprlib
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal
+
+import structlog
+
+__all__ = ["LogFormat", "configure_logging", "log_to_standard_error_by_default"]
+
+LogFormat = Literal["text", "json"]
+
+_VALUE_CHARACTERS = 1_000
+_TRACEBACK_CHARACTERS = 8_000
+_LINE_CHARACTERS = 16_000
+_FRAMES = 30
+_EVENT_WIDTH = 40
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _VALUE_CHARACTERS
+_repr.maxdict = _repr.maxlist = _repr.maxtuple = _repr.maxset = _repr.maxfrozenset = 20
+
+_Render = Callable[[dict[str, Any]], str]
+
+
+def configure_logging(log_format: LogFormat = "text", level: int = logging.INFO) -> None:
+    """Log to standard error from now on, in lines for people or as JSON for machines."""
+    render = _as_json if log_format == "json" else _as_text
+    structlog.configure(
+        processors=[_renderer(render)],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_StandardError,
+        cache_logger_on_first_use=False,
+    )
+
+
+def log_to_standard_error_by_default() -> None:
+    """The same for a program that has not said how it logs: its standard output is its own."""
+    if not structlog.is_configured():
+        configure_logging()
+
+
+class _StandardError:
+    """Writes lines; one that cannot be written is lost."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def msg(self, line: str) -> None:
+        try:
+            stream = sys.stderr
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            stream.flush()
+        except (OSError, ValueError, AttributeError, LookupError):
+            return  # closed, full, or none: there is nobody to tell
+
+    log = debug = info = warn = warning = error = err = critical = exception = fatal = failure = msg
+
+
+def _renderer(render: _Render) -> Callable[[object, str, Any], str]:
+    def rendered(_: object, level: str, event: Any) -> str:
+        try:
+            fields = {str(name): value for name, value in event.items()}
+            said: dict[str, Any] = {
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "level": level,
+                "event": _shown(fields.pop("event", "")),
+            }
+            raised = fields.pop("exc_info", None)
+            said |= {
+                name: value
+                if type(value) in (bool, float) or (type(value) is int and value.bit_length() < 64)
+                else _shown(value)
+                for name, value in fields.items()
+            }
+            if raised:
+                said["traceback"] = _traceback(raised)
+            return render(said)
+        except Exception as error:
+            return f"a line of the log cannot be shown: {type(error).__name__}"
+
+    return rendered
+
+
+def _as_text(said: dict[str, Any]) -> str:
+    time, level, event = said.pop("time"), said.pop("level"), said.pop("event")
+    lines = said.pop("traceback", "")
+    values = " ".join(f"{name}={_quoted(value)}" for name, value in said.items())
+    first = f"{time} [{level:<7}] {event:<{_EVENT_WIDTH if values else 0}} {values}".rstrip()
+    indented = "".join(f"\n    {_escaped(line)}" for line in lines.splitlines())
+    return first[:_LINE_CHARACTERS] + indented
+
+
+def _as_json(said: dict[str, Any]) -> str:
+    return json.dumps(said, default=str)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(" =\"'") else text
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else _repr.repr(value)
+    cut = len(text) - _VALUE_CHARACTERS
+    return _escaped(text[:_VALUE_CHARACTERS]) + (f"… ({cut} characters cut)" if cut > 0 else "")
+
+
+def _escaped(text: str) -> str:
+    """Control characters, line separators and half surrogate pairs as their escapes."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _traceback(raised: object) -> str:
+    """Without the values of variables, which may be large and secret; the newest part if it is long."""
+    error = raised if isinstance(raised, BaseException) else None
+    if isinstance(raised, tuple) and len(raised) == 3 and isinstance(raised[1], BaseException):
+        error = raised[1]
+    elif error is None:
+        error = sys.exception() if hasattr(sys, "exception") else sys.exc_info()[1]
+    if error is None:
+        return ""
+    frames: TracebackType | None = error.__traceback__
+    shown = traceback.TracebackException(type(error), error, frames, limit=-_FRAMES, compact=True)
+    parts: list[str] = []
+    size = 0
+    for part in shown.format():
+        parts.append(part if len(part) <= _VALUE_CHARACTERS else part[:_VALUE_CHARACTERS] + "…\n")
+        size += len(parts[-1])
+        if size > _TRACEBACK_CHARACTERS:
+            parts.append("…\n")
+            break
+    return "".join(parts).rstrip()
