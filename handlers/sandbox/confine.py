@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from handlers.sandbox import seccomp
+from handlers.sandbox import bpf, seccomp
 from handlers.sandbox.linux import IS_LINUX, drop_privileges
 from handlers.sandbox.policy import SandboxPolicy
 
@@ -20,6 +20,7 @@ __all__ = [
     "MARK",
     "SOCKET_FD",
     "environment",
+    "holds_socket",
     "interpreter_paths",
     "keep_only",
     "lock_agent",
@@ -118,7 +119,7 @@ def lock_agent(policy: SandboxPolicy, readable: Sequence[str]) -> None:
             fs_writable=[policy.workspace, *policy.write, os.devnull],
         )
     )
-    seccomp.install(seccomp.for_agent(os.getpid()))
+    bpf.install(seccomp.for_agent(os.getpid()))
 
 
 def interpreter_paths(modules: Iterable[str]) -> list[str]:
@@ -138,6 +139,14 @@ def program_paths(policy: SandboxPolicy, executable: str) -> list[str]:
     if policy.network:
         paths += _NETWORK_FILES
     return _existing(paths)
+
+
+def holds_socket(paths: Iterable[str]) -> bool:
+    """Say whether one of these paths, which exist, is a socket or a directory with one in it."""
+    return any(
+        path.is_socket() or (path.is_dir() and any(entry.is_socket() for entry in path.iterdir()))
+        for path in map(Path, paths)
+    )
 
 
 def _existing(paths: Iterable[str | None]) -> list[str]:

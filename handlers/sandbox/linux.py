@@ -1,4 +1,4 @@
-"""The calls of Linux that Python's standard library lacks: prctl and capabilities.
+"""The calls of Linux that Python's standard library lacks: prctl, capabilities, Landlock's network, forks not its own.
 
 Importing this is harmless elsewhere; calling is not, so callers look at `IS_LINUX` first.
 """
@@ -11,9 +11,20 @@ import os
 import signal
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["IS_LINUX", "adopt_orphans", "children", "die_with_parent", "drop_privileges", "landlock_abi", "prctl"]
+__all__ = [
+    "IS_LINUX",
+    "adopt_orphans",
+    "children",
+    "die_with_parent",
+    "drop_privileges",
+    "forbid_tcp",
+    "in_forked_children",
+    "landlock_abi",
+    "prctl",
+]
 
 IS_LINUX = sys.platform == "linux"
 
@@ -25,9 +36,14 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _CAPABILITY_VERSION_3 = 0x20080522
-_SYS_LANDLOCK_CREATE_RULESET = 444  # on every architecture
+_SYS_LANDLOCK_CREATE_RULESET, _SYS_LANDLOCK_RESTRICT_SELF = 444, 446  # on every architecture
+_LANDLOCK_BIND_TCP, _LANDLOCK_CONNECT_TCP = 1, 2
 _CAPABILITIES = 64
 """Upper bound; prctl answers EINVAL beyond the kernel's last one."""
+
+
+_handlers: list[object] = []
+"""libc knows only their addresses."""
 
 
 def prctl(option: int, *arguments: int) -> None:
@@ -80,6 +96,35 @@ def landlock_abi() -> int:
     return max(version, 0)
 
 
+def forbid_tcp() -> None:
+    """Have the kernel refuse this thread to bind and to connect over TCP, for good. It must have no_new_privs.
+
+    Raises OSError.
+    """
+    rules = struct.pack("=QQ", 0, _LANDLOCK_BIND_TCP | _LANDLOCK_CONNECT_TCP)  # of files it handles none
+    ruleset = _syscall(_SYS_LANDLOCK_CREATE_RULESET, rules, ctypes.c_size_t(len(rules)), 0)
+    _syscall(_SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    os.close(ruleset)
+
+
+def in_forked_children(action: Callable[[], None]) -> None:
+    """Have every process that libc's fork makes of this one begin with `action`, and end if that fails.
+
+    For forks of libraries: no other thread of this process may run Python meanwhile. Raises OSError.
+    """
+
+    def begin() -> None:
+        try:
+            action()
+        except BaseException:
+            os._exit(126)
+
+    handler = ctypes.CFUNCTYPE(None)(begin)
+    _handlers.append(handler)
+    if _LIBC.__register_atfork(None, None, handler, None) != 0:
+        raise OSError(errno.ENOMEM, "libc takes no more handlers of forks")
+
+
 def children(parent: int) -> list[int]:
     """List the direct children of a process, zombies included. It has none if it is gone."""
     try:
@@ -87,3 +132,11 @@ def children(parent: int) -> list[int]:
         return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def _syscall(number: int, *arguments: object) -> int:
+    result: int = _LIBC.syscall(number, *arguments)
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"system call {number}: {os.strerror(code)}")
+    return result

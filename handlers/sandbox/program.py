@@ -22,8 +22,15 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 
 from domain.specification import RuntimeClass
-from handlers.sandbox import confine, seccomp
-from handlers.sandbox.linux import IS_LINUX, adopt_orphans, children, die_with_parent
+from handlers.sandbox import bpf, confine, seccomp
+from handlers.sandbox.linux import (
+    IS_LINUX,
+    adopt_orphans,
+    children,
+    die_with_parent,
+    forbid_tcp,
+    in_forked_children,
+)
 from handlers.sandbox.memory import tree_memory
 from handlers.sandbox.policy import SandboxPolicy, format_bytes
 from handlers.sandbox.wire import Started, send_frame
@@ -140,13 +147,22 @@ def _supervise(
     adopt_orphans()
     signals = _Signals(*_FORWARDED)
     die_with_parent(parent, signal.SIGTERM)  # in place of SIGKILL: the supervisor has descendants to take along
-    seccomp.install(seccomp.for_program())
+    network = bool(policy.network)
+    filter_of_program = seccomp.for_program(network=network, unix=confine.holds_socket(policy.write))
+
+    def confine_program() -> None:
+        forbid_tcp()  # sandlock connects in its place, to what it may reach
+        bpf.install(filter_of_program)
+
+    in_forked_children(confine_program)
+    bpf.install(seccomp.for_supervisor(network=network))
     variables = dict(os.environ)
     os.environ.clear()
     sandbox = sandlock.Sandbox(
         fs_readable=[*confine.program_paths(policy, executable), *policy.read],
         fs_writable=[policy.workspace, *policy.write, os.devnull],
-        net_allow=list(policy.network),
+        net_allow=[f"tcp://{destination}" for destination in policy.network],
+        extra_deny_syscalls=list(seccomp.UNTIL_CONFINED),
         max_processes=policy.max_processes,
         env=variables,
         cwd=policy.workspace,
@@ -177,10 +193,10 @@ def _supervise(
         for number in set(received).intersection(_FORWARDED):
             if pid is not None:
                 _signal_group(pid, number)
+    result = results[0] if results else None
     _kill_descendants()
-    if not results:
+    if result is None:
         return 128 + signal.SIGKILL
-    result = results[0]
     if result.reason != sandlock.ExitReason.EXITED:
         # sandlock gives -1 for a program killed by SIGKILL.
         _die_of(result.signal if result.signal and result.signal > 0 else signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import mmap
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from . import reach
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -233,6 +236,14 @@ def daemon() -> int:
     return int(os.read(read_end, 20))
 
 
+def enter_by(code: list[int]) -> int:
+    """Run machine code."""
+    page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    page.write(bytes(code))
+    result: int = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
+    return result
+
+
 def working_directory() -> str:
     return str(Path.cwd())
 
@@ -251,6 +262,7 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         created_with_mode,
         daemon,
         descriptors,
+        enter_by,
         environment,
         fork,
         grow,
@@ -263,6 +275,10 @@ ACTIONS: dict[str, Callable[..., Any]] = {
         new_namespace,
         old_date,
         outlive,
+        reach.calls,
+        reach.pairs,
+        reach.reached,
+        reach.sockets,
         peek,
         pidfd,
         prlimit,

@@ -70,6 +70,53 @@ async def test_node_js_runs(policy: SandboxPolicy) -> None:
     assert (done.stdout, done.returncode) == ("42\n", 0), done.stderr
 
 
+NODE = """
+const { Worker, isMainThread, parentPort } = require('worker_threads');
+if (!isMainThread) { parentPort.postMessage(40); } else {
+  const { execFileSync } = require('child_process'), crypto = require('crypto'), fs = require('fs'), os = require('os');
+  const watcher = fs.watch('.');
+  new Worker(__filename).once('message', (number) => {
+    fs.writeFileSync('note', execFileSync('echo', [String(number + 2)]));
+    crypto.pbkdf2('a', 'b', 10, 8, 'sha256', () => fs.promises.readFile('note', 'utf8').then((text) => {
+      watcher.close();
+      console.log(text.trim(), Object.keys(os.networkInterfaces()).join(), new Intl.NumberFormat('de').format(1.5));
+    }));
+  });
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+async def test_node_js_has_what_it_needs(policy: SandboxPolicy) -> None:
+    workspace = Path(policy.workspace)
+    workspace.mkdir(mode=0o700)
+    (workspace / "program.js").write_text(NODE)
+    done = await asyncio.to_thread(run, policy, "node", str(workspace / "program.js"))
+    assert (done.stdout, done.returncode) == ("42 lo 1,5\n", 0), done.stderr
+
+
+async def test_python_has_what_it_needs(policy: SandboxPolicy) -> None:
+    code = """
+import asyncio, concurrent.futures, multiprocessing, os, selectors, signal, sqlite3, subprocess, tempfile, threading
+
+async def main():
+    child = await asyncio.create_subprocess_exec("cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    said, _ = await child.communicate(b"hello")
+    return said.decode() + await asyncio.to_thread(lambda: " thread")
+
+with tempfile.TemporaryDirectory() as name, sqlite3.connect(f"{name}/db") as database:
+    database.execute("create table t (x)")
+left, right = multiprocessing.get_context("fork").Pipe()
+process = multiprocessing.get_context("fork").Process(target=lambda: right.send(os.getpid()))
+process.start(); process.join()
+assert left.recv() == process.pid
+signal.signal(signal.SIGALRM, lambda *_: None); signal.setitimer(signal.ITIMER_REAL, 0.01); signal.pause()
+print(asyncio.run(main()))
+"""
+    done = await asyncio.to_thread(python, policy, code)
+    assert (done.stdout, done.returncode) == ("hello thread\n", 0), done.stderr
+
+
 @pytest.mark.parametrize("ask", ["kill", "terminate"])
 async def test_a_program_can_be_stopped(sandboxes: Sandboxes, policy: SandboxPolicy, tmp_path: Path, ask: str) -> None:
     entry = ProgramEntry(("/bin/sleep", "600"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from handlers.sandbox.program import program_argv, program_environment
 from handlers.sessions import BridgeSettings
 from l02.session_server import SessionSettings, own_server
 from l02.settings import Settings, SettingsError
+from tests.sandbox import reach
+from tests.sandbox.listeners import Listeners
 from tests.tools.conftest import landlock_only
 
 
@@ -111,6 +114,22 @@ def test_a_socket_of_postgresql_can_be_connected_to(tmp_path: Path) -> None:
         listener.bind(path)
         listener.listen()
         subprocess.run(command, env=program_environment(policy), check=True)
+
+
+@landlock_only
+def test_it_reaches_its_database_and_nobody_else(tmp_path: Path) -> None:
+    listeners = Listeners(str(tmp_path))
+    server = own_server(f"postgresql://127.0.0.1:{listeners.targets['tcp'][1]}/l02")
+    script = str(Path(reach.__file__))
+    policy = SandboxPolicy(
+        workspace=str(tmp_path / "scratch"), read=(*server.read, script), write=server.write, network=server.network
+    )
+    command = (sys.executable, script, json.dumps(listeners.targets))
+    argv = program_argv(RuntimeClass.LANDLOCK, policy, command)
+    done = subprocess.run(argv, env=program_environment(policy), check=True, capture_output=True)
+    assert json.loads(done.stdout)["reached"] == ["tcp/0 _connect", "tcp/6 _connect"]
+    assert listeners.arrived() == ["tcp"]
+    listeners.close()
 
 
 def test_it_may_read_the_certificates_that_its_url_names(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,19 @@ import pytest
 
 from domain.specification import RuntimeClass
 from handlers.tool_servers import ToolNotRun, ToolServers
+from tests.sandbox import reach
+from tests.sandbox.listeners import Listeners
 
 from .conftest import WORKSHOP, landlock_only, specification
 
 pytestmark = landlock_only
+
+
+@pytest.fixture
+def listeners(tmp_path: Path) -> Iterator[Listeners]:
+    made = Listeners(str(tmp_path))
+    yield made
+    made.close()
 
 
 async def attempt(servers: ToolServers, server: Any, what: str, target: object) -> Any:
@@ -48,6 +58,14 @@ async def test_network(servers: ToolServers) -> None:
         assert await attempt(servers, WORKSHOP, "connect", port) == {"refused": "PermissionError"}
         connected = specification("workshop", network=(f"127.0.0.1:{port}",))
         assert await attempt(servers, connected, "connect", port) == {"done": True}
+
+
+async def test_nobody_is_reached_in_another_way(servers: ToolServers, listeners: Listeners) -> None:
+    script = str(Path(reach.__file__))
+    server = specification("workshop", read=(script,))
+    result = await servers.call(server, "reach", {"script": script, "targets": listeners.targets}, timeout=60)
+    assert result == {"reached": []}
+    assert listeners.arrived() == []
 
 
 async def test_environment_and_scratch_directory(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import runpy
 import socket
 import sys
 from pathlib import Path
@@ -93,6 +94,12 @@ def attempt(what: str, target: str) -> dict[str, Any]:
     except OSError as error:
         return {"refused": type(error).__name__}
     return {"done": True}
+
+
+@server.tool()
+def reach(script: str, targets: dict[str, Any]) -> dict[str, Any]:
+    """Say what of a script's attempts to reach a peer succeeded."""
+    return {"reached": runpy.run_path(script)["reached"](targets)}
 
 
 server.run()
