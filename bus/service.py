@@ -158,8 +158,8 @@ def _take_apart(raw: bytes, command_id: str) -> tuple[str, str, bytes]:
 
 
 def _fields(raw: bytes) -> dict[str, Any]:
-    require_bounded(raw)
     try:
+        require_bounded(raw)
         return msgspec.json.decode(raw or b"{}", type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise wire_failure(error) from error

@@ -112,21 +112,22 @@ def content_of(subject: str, body: bytes) -> str:
 
 
 def require_bounded(body: bytes) -> None:
-    """Failure E2115 if a request is too large, or its values take too long to build."""
+    """Failure E2115 if a request is too large, or its values take too long to build; what msgspec raises for no JSON."""
     if len(body) > MAX_COMMAND_BYTES:
         raise Failure(
             ErrorCode.PAYLOAD_TOO_LARGE,
             f"the command has {len(body)} bytes, at most {MAX_COMMAND_BYTES} are taken; name files instead",
         )
     if is_too_heavy(body):
+        msgspec.json.decode(body, type=msgspec.Raw)
         raise Failure(ErrorCode.PAYLOAD_TOO_LARGE, f"the command holds {WEIGHT_IN_WORDS}; name files instead")
 
 
 def _decode(command_type: type[WireCommand], body: bytes) -> WireCommand:
-    require_bounded(body)
     if not body:
         raise Failure(ErrorCode.COMMAND_INVALID, "the body is empty; send a JSON object, at least {}")
     try:
+        require_bounded(body)
         fields = msgspec.json.decode(body, type=dict[str, Any])
         if "origin" in fields:
             raise Failure(ErrorCode.COMMAND_INVALID, "Object contains unknown field `origin`", "$")
