@@ -112,7 +112,7 @@ def content_of(subject: str, body: bytes) -> str:
 
 
 def require_bounded(body: bytes) -> None:
-    """Failure E2115 if a request is too large, or its values take too long to build; what msgspec raises for no JSON."""
+    """Failure E2115 if a request is too large, or takes too long to build; what msgspec raises if it is no JSON."""
     if len(body) > MAX_COMMAND_BYTES:
         raise Failure(
             ErrorCode.PAYLOAD_TOO_LARGE,

@@ -166,7 +166,7 @@ class Client:
         execution_id = require_id(execution_id, "execution_id")
         return read_tokens(self._bus, require_id(id, "id"), execution_id, start=start, ended=ended)
 
-    async def signal(self, id: str, name: str, payload: Any = None, *, command_id: str | None = None) -> Outcome:
+    async def signal(self, id: str, name: str, payload: Any = True, *, command_id: str | None = None) -> Outcome:
         """Tell an agent something it waits for, now or later."""
         return await self._send(id, "signal", {"name": name, "payload": payload}, command_id)
 

@@ -119,11 +119,11 @@ class Execute(WireCommand, frozen=True, kw_only=True):
 
 
 class Signal(WireCommand, frozen=True, kw_only=True):
-    """Tell the agent something it waits for, now or later."""
+    """Tell the agent something it waits for, now or later. A payload left out or null is `true`."""
 
     verb: ClassVar[str] = "signal"
     name: Annotated[str, Meta(min_length=1, max_length=128)]
-    payload: Any = None
+    payload: Any = True
 
 
 class Checkpoint(WireCommand, frozen=True, kw_only=True):

@@ -61,7 +61,8 @@ def signal(state: AgentState, command: c.Signal) -> list[Event]:
             f"{MAX_PENDING_SIGNALS} signals wait to be taken; the agent does not read them",
         )
     require_shallow(command.payload, "$.payload")
-    return [*_woken(state, command), e.SignalReceived(name=command.name, payload=command.payload)]
+    payload = True if command.payload is None else command.payload  # null is what a wait that timed out gives
+    return [*_woken(state, command), e.SignalReceived(name=command.name, payload=payload)]
 
 
 def _open_execution(state: AgentState, execution_id: str) -> Execution:

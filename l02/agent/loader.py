@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -80,6 +80,25 @@ def _make_importable(directory: Path) -> None:
     packages = ("site-packages", "dist-packages")
     places = (place for place, entry in enumerate(sys.path) if Path(entry).name in packages)
     sys.path.insert(next(places, len(sys.path)), str(directory))
+    sys.path_importer_cache[str(directory)] = _ListlessFinder(str(directory), (SourceFileLoader, SOURCE_SUFFIXES))
+
+
+class _ListlessFinder(FileFinder):
+    """Finds a file that may be read in a directory that may not be listed, as where a sandbox may read single files."""
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        found = super().find_spec(fullname, target)
+        if found is not None and found.loader is not None:
+            return found
+        name = fullname.rpartition(".")[2]
+        package, file = Path(self.path, name, "__init__.py"), Path(self.path, f"{name}.py")
+        if package.is_file():
+            return importlib.util.spec_from_file_location(
+                fullname, package, submodule_search_locations=[str(package.parent)]
+            )
+        if file.is_file():
+            return importlib.util.spec_from_file_location(fullname, file)
+        return found
 
 
 def _load_module(name: str) -> ModuleType:

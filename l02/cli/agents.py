@@ -247,7 +247,7 @@ def terminate(
 def signal(
     agent_id: AgentId,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the agent waits for.", show_default=False)],
-    words: Annotated[str, typer.Argument(metavar="PAYLOAD", help=_VALUE_HELP)] = "null",
+    words: Annotated[str, typer.Argument(metavar="PAYLOAD", help=_VALUE_HELP)] = "true",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:

@@ -162,6 +162,8 @@ async def test_approver() -> None:
     yes = await run(agent, ask, signals={"approve": {"by": "ada", "approved": True}})
     assert yes.output == {"action": "leave", "done": True, "by": "ada"}
     assert yes.state["approved"][0]["by"] == "ada"
+    plain = await run(agent, ask, signals={"approve": True})
+    assert plain.output == {"action": "leave", "done": True, "by": "somebody"}
     no = await run(agent, ask, signals={"approve": {"by": "bob", "approved": False}})
     assert (no.output["done"], no.output["why"]) == (False, "refused by bob")
     late = await run(agent, ask)

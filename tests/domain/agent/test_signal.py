@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -23,6 +24,12 @@ SIGNAL = c.Signal(name="approve", payload=True, origin=origin())
 @pytest.mark.parametrize("past", [PENDING, RUNNING, SUSPENDED], ids=["pending", "running", "suspended"])
 def test_happened(past: tuple[Event, ...]) -> None:
     given(*past).when(SIGNAL).then(signalled())
+
+
+@pytest.mark.parametrize("body", [b'{"name":"approve"}', b'{"name":"approve","payload":null}'])
+def test_a_payload_that_is_left_out_or_null_is_true(body: bytes) -> None:
+    command = msgspec.json.decode(body, type=c.Signal)
+    given(*RUNNING).when(replace(command, origin=origin())).then(signalled())
 
 
 def test_none_is_ignored_each_counts() -> None:
