@@ -14,6 +14,7 @@ answered as it was.
 from __future__ import annotations
 
 import json
+import threading
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
 from typing import Any, cast
@@ -33,6 +34,9 @@ from l02.agent.graph_checkpoints import VersioningSaver, config_of, numbered, pl
 __all__ = ["StateSaver"]
 
 _KEY = "langgraph"
+_WRITE = "write"
+_WRITES_BEFORE = "writes"
+"""Where an earlier version kept all writes together; they are read, and go with the next checkpoint."""
 
 
 class StateSaver(VersioningSaver):
@@ -41,6 +45,9 @@ class StateSaver(VersioningSaver):
     def __init__(self, state: MutableMapping[str, Any]) -> None:
         super().__init__()
         self._state = state
+        self._turn = threading.RLock()
+        """`graph.invoke` runs nodes in threads, and each hands in its writes by itself."""
+        self._write_keys: dict[tuple[str, str], dict[str, None]] | None = None
 
     def put(
         self,
@@ -54,18 +61,21 @@ class StateSaver(VersioningSaver):
             raise ValueError("a DeltaChannel needs checkpoints of the past, and here is only the latest: use another")
         thread, namespace = place_of(config)
         values = checkpoint["channel_values"]
-        for channel in new_versions:
-            if channel in values:
-                self._state[_key(thread, namespace, "value", channel)] = self._dump(values[channel])
-            else:
-                self._state.pop(_key(thread, namespace, "value", channel), None)
-        self._state[_key(thread, namespace, "checkpoint")] = {
-            "id": checkpoint["id"],
-            "checkpoint": self._dump({**checkpoint, "channel_values": {}}),
-            "metadata": self._dump(get_checkpoint_metadata(config, metadata)),
-            "channels": sorted(values),
-        }
-        self._state[_key(thread, namespace, "writes")] = []
+        with self._turn:
+            for channel in new_versions:
+                if channel in values:
+                    self._state[_key(thread, namespace, "value", channel)] = self._dump(values[channel])
+                else:
+                    self._state.pop(_key(thread, namespace, "value", channel), None)
+            self._state[_key(thread, namespace, "checkpoint")] = {
+                "id": checkpoint["id"],
+                "checkpoint": self._dump({**checkpoint, "channel_values": {}}),
+                "metadata": self._dump(get_checkpoint_metadata(config, metadata)),
+                "channels": sorted(values),
+            }
+            for key in self._writes_of(thread, namespace):
+                del self._state[key]
+            self._writes_of(thread, namespace).clear()
         return config_of(thread, namespace, checkpoint["id"])
 
     def put_writes(
@@ -73,31 +83,34 @@ class StateSaver(VersioningSaver):
     ) -> None:
         """What a task has written behind the latest checkpoint; of one that is not the latest, nothing is kept."""
         thread, namespace = place_of(config)
-        latest = self._state.get(_key(thread, namespace, "checkpoint"))
-        if latest is None or latest["id"] != config["configurable"]["checkpoint_id"]:
-            return
-        kept = {(task, index): rest for task, index, *rest in self._state[_key(thread, namespace, "writes")]}
-        for index, (channel, value) in numbered(writes).items():
-            if index < 0 or (task_id, index) not in kept:
-                kept[task_id, index] = [task_path, channel, self._dump(value)]
-        self._state[_key(thread, namespace, "writes")] = [[*key, *rest] for key, rest in kept.items()]
+        with self._turn:
+            latest = self._state.get(_key(thread, namespace, "checkpoint"))
+            if latest is None or latest["id"] != config["configurable"]["checkpoint_id"]:
+                return
+            kept = self._writes_of(thread, namespace)
+            for index, (channel, value) in numbered(writes).items():
+                key = _key(thread, namespace, _WRITE, task_id, str(index))
+                if index < 0 or key not in kept:
+                    self._state[key] = [task_path, channel, self._dump(value)]
+                    kept[key] = None
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The latest checkpoint; None if there is none, or `config` names another."""
         thread, namespace = place_of(config)
-        latest = self._state.get(_key(thread, namespace, "checkpoint"))
-        if latest is None or get_checkpoint_id(config) not in (None, latest["id"]):
-            return None
-        writes = sorted(self._state[_key(thread, namespace, "writes")], key=lambda row: (row[2], row[0], row[1]))
-        values = {
-            channel: self._load(self._state[_key(thread, namespace, "value", channel)])
-            for channel in latest["channels"]
-        }
+        with self._turn:
+            latest = self._state.get(_key(thread, namespace, "checkpoint"))
+            if latest is None or get_checkpoint_id(config) not in (None, latest["id"]):
+                return None
+            writes = sorted(self._written(thread, namespace))
+            values = {
+                channel: self._load(self._state[_key(thread, namespace, "value", channel)])
+                for channel in latest["channels"]
+            }
         return CheckpointTuple(
             config=config_of(thread, namespace, latest["id"]),
             checkpoint=cast(Checkpoint, self._load(latest["checkpoint"]) | {"channel_values": values}),
             metadata=self._load(latest["metadata"]),
-            pending_writes=[(task_id, channel, self._load(value)) for task_id, _, _, channel, value in writes],
+            pending_writes=[(task_id, channel, self._load(value)) for _, task_id, _, channel, value in writes],
         )
 
     def list(
@@ -126,8 +139,10 @@ class StateSaver(VersioningSaver):
 
     def delete_thread(self, thread_id: str) -> None:
         """Forget a thread."""
-        for key in [key for key in self._state if _parts(key)[:1] == [str(thread_id)]]:
-            del self._state[key]
+        with self._turn:
+            for key in [key for key in self._state if _parts(key)[:1] == [str(thread_id)]]:
+                del self._state[key]
+            self._write_keys = None
 
     async def aput(
         self,
@@ -159,6 +174,27 @@ class StateSaver(VersioningSaver):
 
     async def adelete_thread(self, thread_id: str) -> None:
         self.delete_thread(thread_id)
+
+    def _writes_of(self, thread: str, namespace: str) -> dict[str, None]:
+        """The keys of what is written behind the latest checkpoint; the state is looked through once."""
+        if self._write_keys is None:
+            self._write_keys = {}
+            for key in self._state:
+                match _parts(key):
+                    case [of, within, kind, *_] if kind in (_WRITE, _WRITES_BEFORE):
+                        self._write_keys.setdefault((of, within), {})[key] = None
+        return self._write_keys.setdefault((thread, namespace), {})
+
+    def _written(self, thread: str, namespace: str) -> Iterator[tuple[str, str, int, str, Sequence[str]]]:
+        """Task path, task, number, channel and value of each."""
+        for key in self._writes_of(thread, namespace):
+            match _parts(key):
+                case [_, _, _, task_id, index]:
+                    path, channel, value = self._state[key]
+                    yield path, task_id, int(index), channel, value
+                case _:
+                    for task_id, number, path, channel, value in self._state[key]:
+                        yield path, task_id, number, channel, value
 
     def _threads(self) -> Iterator[tuple[str, str]]:
         for key in [*self._state]:
