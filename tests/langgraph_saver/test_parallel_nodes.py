@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -20,6 +22,14 @@ from l02.agent.langgraph import StateSaver
 THREAD: Any = {"configurable": {"thread_id": "1"}}
 NODES = 40
 ASKING = {3, 17}
+
+
+@pytest.fixture(autouse=True)
+def threads_take_turns_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 class State(TypedDict):
