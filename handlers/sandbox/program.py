@@ -187,8 +187,7 @@ def _supervise(
         received = signals.wait(None if started else MEMORY_INTERVAL)
         if os.getppid() != parent:
             break
-        if not started and tree_memory(os.getpid(), with_root=False) > policy.memory_bytes:
-            _complain(f"killed, for it exceeded its memory limit of {format_bytes(policy.memory_bytes)}")
+        if not started and _is_over_its_memory(policy):
             break
         for number in set(received).intersection(_FORWARDED):
             if pid is not None:
@@ -204,7 +203,10 @@ def _supervise(
 
 
 def _guard(launch: _Launch) -> int:
-    """Fork the supervisor (or the program, in class `process`), and see to it that no descendant survives it."""
+    """Fork the supervisor (or the program, in class `process`), and see to it that no descendant survives it.
+
+    A program without a supervisor has nobody else who watches its memory.
+    """
     parent = launch.parent
     adopt_orphans()
     signals = _Signals(*_FORWARDED, signal.SIGCHLD)
@@ -213,8 +215,9 @@ def _guard(launch: _Launch) -> int:
     pid = os.fork()
     if pid == 0:
         _be_program(guard, launch)
+    supervised = launch.runtime_class is RuntimeClass.LANDLOCK
     while True:
-        received = signals.wait()
+        received = signals.wait(None if supervised else MEMORY_INTERVAL)
         status = _reap(pid)
         if status is not None:
             _kill_descendants()
@@ -224,6 +227,9 @@ def _guard(launch: _Launch) -> int:
         if os.getppid() != parent:
             _kill_descendants()
             return 1
+        if not supervised and _is_over_its_memory(launch.policy):
+            _kill_descendants()
+            return 128 + signal.SIGKILL
         for number in set(received).intersection(_FORWARDED):
             os.kill(pid, number)
 
@@ -237,7 +243,7 @@ def _be_program(guard: int, launch: _Launch) -> NoReturn:
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         policy = launch.policy
         locked = launch.runtime_class is RuntimeClass.LANDLOCK
-        confine.prepare(policy, None, address_space=not locked)
+        confine.prepare(policy, None, address_space=False)
         executable = _find(launch.command)
         if not locked:
             os.execv(executable, list(launch.command))  # noqa: S606
@@ -246,6 +252,14 @@ def _be_program(guard: int, launch: _Launch) -> NoReturn:
         _complain(str(error))
     finally:
         os._exit(status)
+
+
+def _is_over_its_memory(policy: SandboxPolicy) -> bool:
+    """Whether all below this process has more than may be resident; says so if it has."""
+    if tree_memory(os.getpid(), with_root=False) <= policy.memory_bytes:
+        return False
+    _complain(f"killed, for it exceeded its memory limit of {format_bytes(policy.memory_bytes)}")
+    return True
 
 
 def _complain(message: str) -> None:

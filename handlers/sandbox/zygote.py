@@ -157,7 +157,7 @@ def _start(agent: socket.socket, parent: int, request: SpawnRequest, readable: S
     policy, entry = request.policy, request.entry
     locked = request.runtime_class is RuntimeClass.LANDLOCK
     try:
-        confine.prepare(policy, request.log_path, address_space=isinstance(entry, PythonEntry) or not locked)
+        confine.prepare(policy, request.log_path, address_space=isinstance(entry, PythonEntry) and locked)
         if not isinstance(entry, PythonEntry):
             return program.run_on_socket(agent, parent, request.runtime_class, policy, entry.command)
         if locked:

@@ -30,10 +30,12 @@ pytestmark = landlock_only
 ECHO = 'while read -r line; do printf "%s\\n" "$line" >&"$L02_FD"; done'
 
 
-def run(policy: SandboxPolicy, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a sandbox of class `landlock` to its end."""
+def run(
+    policy: SandboxPolicy, *command: str, runtime_class: RuntimeClass = RuntimeClass.LANDLOCK
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a sandbox to its end."""
     return subprocess.run(
-        program_argv(RuntimeClass.LANDLOCK, policy, command),
+        program_argv(runtime_class, policy, command),
         env=program_environment(policy),
         capture_output=True,
         text=True,
@@ -64,9 +66,13 @@ async def test_a_program_speaks_on_its_socket(
     assert log.read_text() == "started\n"
 
 
+CLASSES = pytest.mark.parametrize("runtime_class", [RuntimeClass.LANDLOCK, RuntimeClass.PROCESS])
+
+
+@CLASSES
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
-async def test_node_js_runs(policy: SandboxPolicy) -> None:
-    done = await asyncio.to_thread(run, policy, "node", "-e", "console.log(40 + 2)")
+async def test_node_js_runs(policy: SandboxPolicy, runtime_class: RuntimeClass) -> None:
+    done = await asyncio.to_thread(run, policy, "node", "-e", "console.log(40 + 2)", runtime_class=runtime_class)
     assert (done.stdout, done.returncode) == ("42\n", 0), done.stderr
 
 
@@ -127,16 +133,26 @@ async def test_a_program_can_be_stopped(sandboxes: Sandboxes, policy: SandboxPol
     assert ending.cause == {"kill": "killed by SIGKILL", "terminate": "killed by SIGTERM"}[ask]
 
 
-async def test_a_program_over_its_memory_is_killed(sandboxes: Sandboxes, policy: SandboxPolicy, tmp_path: Path) -> None:
+@CLASSES
+async def test_address_space_is_not_memory(policy: SandboxPolicy, runtime_class: RuntimeClass) -> None:
+    code = "import mmap; mmap.mmap(-1, 16 << 30); print('reserved')"
+    done = await asyncio.to_thread(run, policy, sys.executable, "-c", code, runtime_class=runtime_class)
+    assert (done.stdout, done.returncode) == ("reserved\n", 0), done.stderr
+
+
+@CLASSES
+async def test_a_program_over_its_memory_is_killed(
+    sandboxes: Sandboxes, policy: SandboxPolicy, tmp_path: Path, runtime_class: RuntimeClass
+) -> None:
     small = msgspec.structs.replace(policy, memory_bytes=64 << 20)
     code = "import time; held = bytearray(80 << 20); held[::4096] = b'x' * len(held[::4096]); time.sleep(60)"
     entry = ProgramEntry((sys.executable, "-c", code))
-    process = await sandboxes.spawn(RuntimeClass.LANDLOCK, small, entry, str(tmp_path / "log"))
+    process = await sandboxes.spawn(runtime_class, small, entry, str(tmp_path / "log"))
     ending = await process.wait()
     process.socket.close()
     assert ending.cause == "exceeded its memory limit of 64Mi"
     assert ending.memory_exceeded
-    done = await asyncio.to_thread(python, small, code)
+    done = await asyncio.to_thread(run, small, sys.executable, "-c", code, runtime_class=runtime_class)
     assert done.returncode == 137
     assert "exceeded its memory limit of 64Mi" in done.stderr
 
