@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -86,7 +87,9 @@ def read_command(
     actor = headers.get(ACTOR_HEADER, _DEFAULT_ACTOR)[:_MAX_HEADER_LENGTH]
     command = replace(
         decoded,
-        origin=Origin(agent_id=address.aggregate.id, command_id=command_id, node_id=node_id, actor=actor),
+        origin=Origin(
+            agent_id=address.aggregate.id, command_id=command_id, node_id=node_id, actor=actor, time=time.time()
+        ),
     )
     content = _hash(address, decoded)
     metadata = Metadata(

@@ -21,6 +21,7 @@ class ErrorCode(Enum):
     CONTEXT_OVERFLOW = "E2003"
     STREAMING_ERROR = "E2004"
     EXECUTION_FAILED = "E2005"
+    EXECUTION_TIMEOUT = "E2006"
     SPAWN_FAILED = "E2020"
     SPAWN_TIMEOUT = "E2021"
     TERMINATE_FAILED = "E2022"
@@ -113,6 +114,10 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
     ErrorCode.EXECUTION_FAILED: Explanation(
         "The agent's own program failed on this piece of work; the message is its own.",
         "Correct the program or the input. The agent goes on with its next piece of work.",
+    ),
+    ErrorCode.EXECUTION_TIMEOUT: Explanation(
+        "The piece of work had not ended `resource_limits.execution_seconds` after it was accepted, waits included.",
+        "See in `l02 events ID` where it stood. Give it more time in the specification, or less to do.",
     ),
     ErrorCode.SPAWN_FAILED: Explanation(
         "The agent's process did not come up: its file is missing, it cannot be imported, or it ended at once.",

@@ -78,12 +78,16 @@ class _Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ResourceLimits(_Strict, frozen=True, kw_only=True):
-    """`cpu` in cores ("2") or thousandths ("500m"); `memory` as "512Mi" or "2Gi"; `processes` in a `command` agent."""
+    """`cpu` in cores ("2") or thousandths ("500m"); `memory` as "512Mi" or "2Gi"; `processes` in a `command` agent.
+
+    `execution_seconds` bounds one piece of work, from its acceptance to its end, with all that it waits for (E2006).
+    """
 
     cpu: str = "2"
     memory: str = "2Gi"
     tokens_per_hour: Annotated[int, Meta(ge=0)] = 100_000
     processes: Count = 64
+    execution_seconds: Seconds | UnsetType = UNSET
 
 
 class FileAccess(_Strict, frozen=True, kw_only=True):

@@ -32,8 +32,16 @@ def _without_detail(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"detail": None}
 
 
+def _without_the_new_field(data: dict[str, Any]) -> dict[str, Any]:
+    """What is left out was not asked for."""
+    return data
+
+
 UPCASTERS: dict[tuple[str, int], Step] = {
     ("agent.spawn.requested", 1): _without_new_limits,
+    ("agent.spawn.requested", 2): _without_the_new_field,
+    ("agent.termination.requested", 1): _without_the_new_field,
+    ("agent.execution.started", 1): _without_the_new_field,
     ("agent.execution.failed", 1): _never_held,
     ("agent.execution.failed", 2): _without_detail,
 }

@@ -12,7 +12,15 @@ from msgspec import Struct
 
 from domain.errors import ErrorCode, Failure
 
-__all__ = ["INLINE_LIMIT_BYTES", "MAX_DEPTH", "ObjectReference", "as_reference", "nests_deeper", "require_shallow"]
+__all__ = [
+    "INLINE_LIMIT_BYTES",
+    "MAX_DEPTH",
+    "ObjectReference",
+    "as_reference",
+    "nests_deeper",
+    "require_shallow",
+    "require_state",
+]
 
 INLINE_LIMIT_BYTES = 256 * 1024
 MAX_DEPTH = 100
@@ -44,6 +52,19 @@ def require_shallow(value: Any, path: str) -> None:
     """
     if _is_deeper(value, MAX_DEPTH):
         raise Failure(ErrorCode.COMMAND_INVALID, f"lists and objects are nested more than {MAX_DEPTH} deep", path)
+
+
+def require_state(state: dict[str, Any], path: str) -> None:
+    """Raise E2110 or E2115 if `state` cannot be an agent's durable state, as it stands in an event."""
+    require_shallow(state, path)
+    size = len(msgspec.json.encode(state))
+    if size > INLINE_LIMIT_BYTES:
+        raise Failure(
+            ErrorCode.PAYLOAD_TOO_LARGE, f"the state has {size:,} bytes, at most {INLINE_LIMIT_BYTES:,} are taken", path
+        )
+    for key, value in state.items():
+        if as_reference(value) is not None:
+            raise Failure(ErrorCode.COMMAND_INVALID, "a reference is the runtime's to make", f"{path}.{key}")
 
 
 def nests_deeper(raw: bytes, depth: int) -> bool:

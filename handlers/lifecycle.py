@@ -235,10 +235,22 @@ class Lifecycle:
 
     async def _stop(self, agent_id: str, keeper: _Keeper, process: AgentProcess, state: AgentState) -> None:
         await self._worker.detach(agent_id)
-        is_mine = state.node_id == self._node_id
-        usage = await process.stop(state.specification.lifecycle.graceful_shutdown_seconds if is_mine else 0)
+        has_time = state.node_id == self._node_id and not state.termination_forced
+        grace = state.specification.lifecycle.graceful_shutdown_seconds if has_time else 0
+        forced = asyncio.create_task(self._kill_if_forced(agent_id, keeper, process))
+        try:
+            usage = await process.stop(grace)
+        finally:
+            forced.cancel()
         self._processes.note_usage(agent_id, usage)
         keeper.process = None
+
+    async def _kill_if_forced(self, agent_id: str, keeper: _Keeper, process: AgentProcess) -> None:
+        """What it is given time for may be cut short; the news that woke this is looked at again afterwards."""
+        while not (await self._agents.load(agent_id)).state.termination_forced:
+            keeper.wake.clear()
+            await keeper.wake.wait()
+        process.kill()
 
     async def _after_exit(self, agent_id: str, keeper: _Keeper, process: AgentProcess, state: AgentState) -> None:
         await self._worker.detach(agent_id)

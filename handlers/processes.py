@@ -70,6 +70,10 @@ class AgentProcess:
         self._condemned = self._condemned or cut(cause)
         self._sandboxed.kill()
 
+    def kill(self) -> None:
+        """Kill it at once, also while `stop` gives it time; harmless once it has ended."""
+        self._sandboxed.kill()
+
     async def stop(self, grace_seconds: float) -> ResourceUsage:
         """End it: ask, wait for `grace_seconds`, kill. Returns what it used."""
         if not self.has_ended and grace_seconds > 0:

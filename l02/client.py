@@ -7,10 +7,8 @@ queries are answered by a running node. Events, live views, streamed output and 
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -31,16 +29,15 @@ from bus.objects import inline
 from bus.outcomes import ErrorBody, Outcome
 from bus.sender import send_command
 from bus.subjects import API, AggregateId, CommandAddress
-from bus.wire import ACTOR_HEADER, MAX_COMMAND_BYTES, wire_failure
+from bus.wire import ACTOR_HEADER, MAX_COMMAND_BYTES
 from domain.agent.state import Status
 from domain.errors import ErrorCode, Failure, error_code
 from domain.identifiers import require_id
-from domain.specification import AgentSpecification, validate_specification
 from l02.discovery import NodeUnreachable, find_nats_url, no_streams, reaching
 from l02.event_log import read_log, readable
 from l02.live_views import watch_agents
 from l02.logs import log_to_standard_error_by_default
-from l02.specification_file import load_specification
+from l02.specification_file import Specification, as_specification, id_for
 from l02.token_stream import read_tokens
 from projections.agents import AgentView
 from projections.checkpoints import CheckpointView
@@ -49,7 +46,6 @@ from projections.nodes import NodeView
 __all__ = ["Client", "ExecutionResult", "NodeUnreachable", "Outcome", "SpawnResult", "Wait"]
 
 Wait = Literal["complete", "accepted"]
-Specification = str | Path | AgentSpecification | Mapping[str, Any]
 Agents = list[AgentView]
 Checkpoints = list[CheckpointView]
 Nodes = list[NodeView]
@@ -116,15 +112,22 @@ class Client:
             raise NodeUnreachable(str(error)) from error
 
     async def spawn(
-        self, spec: Specification, id: str | None = None, *, wait: Wait = "complete", command_id: str | None = None
+        self,
+        spec: Specification,
+        id: str | None = None,
+        *,
+        state: dict[str, Any] | None = None,
+        wait: Wait = "complete",
+        command_id: str | None = None,
     ) -> SpawnResult:
         """Make an agent of a specification or its file, and wait until it runs.
 
-        Without an `id` it gets its name and six random hex digits.
+        Without an `id` it gets its name and six random hex digits. `state` is what its `ctx.state` begins with.
         """
-        specification = await _specification(spec)
-        agent_id = id if id is not None else _id_for(specification.name)
-        outcome = await self._send(agent_id, "spawn", {"spec": specification, "wait": wait}, command_id)
+        specification = await as_specification(spec)
+        agent_id = id if id is not None else id_for(specification.name)
+        given = {} if state is None else {"state": state}
+        outcome = await self._send(agent_id, "spawn", {"spec": specification, "wait": wait} | given, command_id)
         return msgspec.convert({"agent_id": agent_id, **(outcome.result or {})}, SpawnResult)
 
     async def execute(
@@ -170,9 +173,11 @@ class Client:
         """Tell an agent something it waits for, now or later."""
         return await self._send(id, "signal", {"name": name, "payload": payload}, command_id)
 
-    async def suspend(self, id: str, reason: str = "user_request", *, command_id: str | None = None) -> Outcome:
-        """Take an agent's process away and keep all else."""
-        return await self._send(id, "suspend", {"reason": reason}, command_id)
+    async def suspend(
+        self, id: str, reason: str = "user_request", *, checkpoint: bool = True, command_id: str | None = None
+    ) -> Outcome:
+        """Take an agent's process away and keep all else, by default in a checkpoint too."""
+        return await self._send(id, "suspend", {"reason": reason, "checkpoint": checkpoint}, command_id)
 
     async def resume(self, id: str, *, checkpoint_id: str | None = None, command_id: str | None = None) -> Outcome:
         """Give a suspended agent a process again: as it is, or brought back to a checkpoint."""
@@ -217,7 +222,7 @@ class Client:
         """Make a new agent of another one's past, up to the event with stream sequence `at`, up to its `version`, up to
         a checkpoint, or up to now; and wait until it runs. Without an `id` it gets the other's and six random digits.
         """
-        agent_id = id if id is not None else _id_for(require_id(from_id, "from_id"))
+        agent_id = id if id is not None else id_for(require_id(from_id, "from_id"))
         point = {"at": at, "version": version, "checkpoint_id": checkpoint_id}
         outcome = await self._send(agent_id, "fork", {"from_agent_id": from_id, **point, "wait": wait}, command_id)
         return msgspec.convert({"agent_id": agent_id, **(outcome.result or {})}, SpawnResult)
@@ -230,10 +235,16 @@ class Client:
         return await self._query("agent.checkpoints", wanted | ({"state": None} if every else {}), Checkpoints)
 
     async def terminate(
-        self, id: str, reason: str = "user_request", *, wait: Wait = "complete", command_id: str | None = None
+        self,
+        id: str,
+        reason: str = "user_request",
+        *,
+        force: bool = False,
+        wait: Wait = "complete",
+        command_id: str | None = None,
     ) -> Outcome:
-        """End an agent for good, and wait until its process is gone."""
-        return await self._send(id, "terminate", {"reason": reason, "wait": wait}, command_id)
+        """End an agent for good, and wait until its process is gone; with `force` it is killed at once."""
+        return await self._send(id, "terminate", {"reason": reason, "force": force, "wait": wait}, command_id)
 
     async def get(self, id: str) -> AgentView:
         """An agent as it is now. Raises Failure E2111 if there is none, NodeUnreachable if no node answers."""
@@ -380,20 +391,3 @@ def _failure(error: ErrorBody) -> Failure:
         return Failure(code, error.message, path, error.detail or None)
     message = f"{error.message} ({error.code} {error.name}, which this client is too old to know)"
     return Failure(ErrorCode.HANDLER_FAILED, message, path)
-
-
-async def _specification(given: Specification) -> AgentSpecification:
-    if isinstance(given, AgentSpecification):
-        return given
-    if isinstance(given, str | Path):
-        return await asyncio.to_thread(load_specification, given)
-    try:
-        specification = msgspec.convert(given, AgentSpecification)
-    except msgspec.ValidationError as error:
-        raise wire_failure(error) from error
-    validate_specification(specification)
-    return specification
-
-
-def _id_for(name: str) -> str:
-    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:100]}-{secrets.token_hex(3)}"

@@ -6,10 +6,12 @@ YAML is read with every scalar as the text it is and given its type by the speci
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os.path
 import re
-from collections.abc import Hashable
+import secrets
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,10 @@ from bus.wire import MAX_COMMAND_BYTES, wire_failure
 from domain.errors import ErrorCode, Failure
 from domain.specification import AgentSpecification, ToolServer, validate_specification
 
-__all__ = ["load_specification"]
+__all__ = ["Specification", "as_specification", "id_for", "load_specification"]
+
+Specification = str | Path | AgentSpecification | Mapping[str, Any]
+"""A file's path, or what would stand in it."""
 
 _NULL_TAG = "tag:yaml.org,2002:null"
 _TAGS = {_NULL_TAG, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))}
@@ -175,3 +180,22 @@ def _absolute(path: str, base: Path, field: str) -> str:
     if not path or "\0" in path:
         raise Failure(ErrorCode.COMMAND_INVALID, f"{path!r} is not a path", field)
     return os.path.normpath(base / os.path.expanduser(path))  # noqa: PTH111 -- Path's raises for an unknown user
+
+
+async def as_specification(given: Specification) -> AgentSpecification:
+    """The specification that is given in one of these ways; Failure E2110 or E2115 if it is none."""
+    if isinstance(given, AgentSpecification):
+        return given
+    if isinstance(given, str | Path):
+        return await asyncio.to_thread(load_specification, given)
+    try:
+        specification = msgspec.convert(given, AgentSpecification)
+    except msgspec.ValidationError as error:
+        raise wire_failure(error) from error
+    validate_specification(specification)
+    return specification
+
+
+def id_for(name: str) -> str:
+    """A new agent's id: its name and six random hex digits."""
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:100]}-{secrets.token_hex(3)}"

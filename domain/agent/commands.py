@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from domain.agent.checkpoint_reports import (
     ReportCheckpointFailed,
@@ -77,15 +77,16 @@ Label = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class Origin(Struct, frozen=True, kw_only=True):
-    """Where a command from the wire came in; the runtime fills it in, never the sender.
+    """Where and when a command from the wire came in; the runtime fills it in, never the sender.
 
-    `past` is of the agent that a `fork` begins from, None if it had none at that point.
+    `time` is in seconds since 1970, UTC. `past` is of the agent that a `fork` begins from, None if it had none then.
     """
 
     agent_id: str = ""
     command_id: str = ""
     node_id: str = ""
     actor: str = ""
+    time: float = 0.0
     past: Past | None = None
 
 
@@ -104,11 +105,12 @@ class WireCommand(Command, frozen=True, kw_only=True):
 
 
 class Spawn(WireCommand, frozen=True, kw_only=True):
-    """Make an agent."""
+    """Make an agent, perhaps with a durable state to begin with (at most 256 KiB of JSON)."""
 
     verb: ClassVar[str] = "spawn"
     spec: AgentSpecification
     fleet_id: str | None = None
+    state: dict[str, Any] | UnsetType = UNSET
 
 
 class Execute(WireCommand, frozen=True, kw_only=True):
@@ -158,10 +160,11 @@ class Fork(WireCommand, frozen=True, kw_only=True):
 
 
 class Suspend(WireCommand, frozen=True, kw_only=True):
-    """Take the agent's process away and keep all else, in a checkpoint too."""
+    """Take the agent's process away and keep all else; unless `checkpoint` is false, in a checkpoint too."""
 
     verb: ClassVar[str] = "suspend"
     reason: Annotated[str, Meta(max_length=1000)] = "user_request"
+    checkpoint: bool = True
 
 
 class Resume(WireCommand, frozen=True, kw_only=True):
@@ -187,12 +190,13 @@ class Resume(WireCommand, frozen=True, kw_only=True):
 
 
 class Terminate(WireCommand, frozen=True, kw_only=True):
-    """End the agent for good."""
+    """End the agent for good. With `force` its process is killed at once, also while it is given time to end."""
 
     verb: ClassVar[str] = "terminate"
     reason: Literal["completed", "error", "timeout", "resource_exceeded", "user_request", "drain", "scale_down"] = (
         "user_request"
     )
+    force: bool = False
 
 
 class RestartDue(WireCommand, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from domain.agent import checkpoints, executions, held, sessions
@@ -18,6 +19,7 @@ from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
 from domain.message import Command, Event
 from domain.specification import validate_specification
+from domain.values import require_state
 
 __all__ = ["decide"]
 
@@ -44,6 +46,8 @@ def _spawn(state: AgentState, command: c.Spawn) -> list[Event]:
     validate_specification(command.spec)
     if command.fleet_id is not None:
         require_id(command.fleet_id, "$.fleet_id")
+    if command.state is not UNSET:
+        require_state(command.state, "$.state")
     return [
         e.SpawnRequested(
             spec=command.spec,
@@ -52,6 +56,7 @@ def _spawn(state: AgentState, command: c.Spawn) -> list[Event]:
             incarnation=1,
             fleet_id=command.fleet_id or command.spec.fleet,
             awaited_by=command.awaited_by,
+            state=command.state,
         )
     ]
 
@@ -80,6 +85,8 @@ def _suspend(state: AgentState, command: c.Suspend) -> list[Event]:
         refuse(state, command, "it has no process to take away")
     if state.status is Status.SUSPENDED and not (state.sleeps and command.reason != IDLE):
         return []
+    if not command.checkpoint:
+        return [e.AgentSuspended(session_id=state.session_id, reason=command.reason)]
     return _suspended(state, command.reason, command.origin.command_id, command.origin.node_id)
 
 
@@ -118,10 +125,15 @@ def _resume(state: AgentState, command: c.Resume) -> list[Event]:
 def _terminate(state: AgentState, command: c.Terminate) -> list[Event]:
     if state.status is Status.FAILED:
         refuse(state, command, "it is already gone")
-    if not is_live(state):
+    if state.status is Status.TERMINATED or (state.terminating and (state.termination_forced or not command.force)):
         return []
     return [
-        e.TerminationRequested(reason=command.reason, requested_by=command.origin.actor, awaited_by=command.awaited_by)
+        e.TerminationRequested(
+            reason=state.terminating or command.reason,
+            requested_by=command.origin.actor,
+            awaited_by=command.awaited_by,
+            force=True if command.force else UNSET,
+        )
     ]
 
 
@@ -231,7 +243,7 @@ def _report_terminated(state: AgentState, command: c.ReportTerminated) -> list[E
             reason=state.terminating,
             resource_usage=_with_tokens(state, command.usage),
             duration_seconds=command.duration_seconds,
-            completes=command_ids(state.termination_awaited_by),
+            completes=state.termination_awaited_by,
         ),
     ]
 

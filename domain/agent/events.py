@@ -87,13 +87,15 @@ class SpawnRequested(Event, frozen=True, kw_only=True):
     """The agent shall have a process on `node_id`. `incarnation` numbers its processes from 1."""
 
     type: ClassVar[str] = "agent.spawn.requested"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
     spec: AgentSpecification
     requested_by: str
     node_id: str
     incarnation: int
     fleet_id: str | None = None
     awaited_by: str | None = None
+    state: dict[str, Any] | UnsetType = UNSET
+    """The durable state to begin with, if one was given."""
 
 
 class AgentSpawned(Completing, frozen=True, kw_only=True):
@@ -166,9 +168,12 @@ class TerminationRequested(Event, frozen=True, kw_only=True):
     """The agent shall end; it takes no more work."""
 
     type: ClassVar[str] = "agent.termination.requested"
+    schema_version: ClassVar[int] = 2
     reason: str
     requested_by: str
     awaited_by: str | None = None
+    force: bool | UnsetType = UNSET
+    """True if the process shall be killed at once."""
 
 
 class AgentTerminated(Completing, frozen=True, kw_only=True):
@@ -182,12 +187,17 @@ class AgentTerminated(Completing, frozen=True, kw_only=True):
 
 
 class ExecutionStarted(Event, frozen=True, kw_only=True):
-    """A piece of work is accepted; it is worked on in the order of acceptance."""
+    """A piece of work is accepted; it is worked on in the order of acceptance.
+
+    `deadline` is when it must have ended, in seconds since 1970, UTC, if `execution_seconds` are limited.
+    """
 
     type: ClassVar[str] = "agent.execution.started"
+    schema_version: ClassVar[int] = 2
     execution_id: str
     input: Any
     awaited_by: str | None = None
+    deadline: float | UnsetType = UNSET
 
 
 class ToolRequested(Event, frozen=True, kw_only=True):

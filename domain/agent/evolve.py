@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from domain.agent import events as e
 from domain.agent.evolve_session import evolve_session
+from domain.agent.rules import command_ids
 from domain.agent.session_events import SESSION_EVENTS
 from domain.agent.state import (
     AgentState,
@@ -51,6 +52,7 @@ def _spawn_requested(state: AgentState, event: e.SpawnRequested) -> AgentState:
         process_ready=False,
         restart_pending=False,
         spawn_awaited_by=event.awaited_by or state.spawn_awaited_by,
+        data=state.data if event.state is UNSET else event.state,
     )
 
 
@@ -121,15 +123,25 @@ def _ended(state: AgentState, status: Status, usage: e.ResourceUsage) -> AgentSt
 
 
 def _termination_requested(state: AgentState, event: e.TerminationRequested) -> AgentState:
-    return replace(state, terminating=event.reason, termination_awaited_by=event.awaited_by)
+    return replace(
+        state,
+        terminating=event.reason,
+        termination_awaited_by=(*state.termination_awaited_by, *command_ids(event.awaited_by)),
+        termination_forced=state.termination_forced or event.force is True,
+    )
 
 
 def _terminated(state: AgentState, event: e.AgentTerminated) -> AgentState:
-    return replace(_ended(state, Status.TERMINATED, event.resource_usage), termination_awaited_by=None)
+    return replace(_ended(state, Status.TERMINATED, event.resource_usage), termination_awaited_by=())
 
 
 def _execution_started(state: AgentState, event: e.ExecutionStarted) -> AgentState:
-    execution = Execution(execution_id=event.execution_id, input=event.input, awaited_by=event.awaited_by)
+    execution = Execution(
+        execution_id=event.execution_id,
+        input=event.input,
+        awaited_by=event.awaited_by,
+        deadline=None if event.deadline is UNSET else event.deadline,
+    )
     return _with_execution(state, execution)
 
 

@@ -68,6 +68,7 @@ class Execution(Struct, frozen=True, kw_only=True):
     execution_id: str
     input: Any
     awaited_by: str | None = None
+    deadline: float | None = None
     journal: tuple[JournalEntry, ...] = ()
     waiting: dict[int, Waiting] = {}
     requested_tools: dict[int, RequestedTool] = {}
@@ -131,7 +132,8 @@ class AgentState(Struct, frozen=True, kw_only=True):
     restart_pending: bool = False
     terminating: str | None = None
     spawn_awaited_by: str | None = None
-    termination_awaited_by: str | None = None
+    termination_awaited_by: tuple[str, ...] = ()
+    termination_forced: bool = False
     usage: e.ResourceUsage = e.ResourceUsage()
     executions: dict[str, Execution] = {}
     held: dict[str, Execution] = {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import structlog
 from msgspec import UNSET
@@ -35,6 +37,8 @@ from l02.agent.protocol import Complete, Fail, TooHeavy
 from l02.agent.texts import cut
 
 __all__ = ["AgentRunner"]
+
+_T = TypeVar("_T")
 
 _END_SECONDS = 1.0
 _log = structlog.get_logger()
@@ -180,8 +184,13 @@ class AgentRunner:
         except Failure as failure:
             await self._fail(execution, failure.code.value, failure.message, held=isinstance(failure, _DoubtfulCall))
             return
+        left = None if execution.deadline is None else execution.deadline - time.time()
+        if left is not None and left <= 0:
+            overdue = _overdue(state)
+            await self._fail(execution, overdue.code.value, overdue.message)
+            return
         try:
-            end = await run.run(execution.input, data, inbox)
+            end = await _within(left, run.run(execution.input, data, inbox), state)
         except Failure as failure:
             await self._fail(execution, failure.code.value, failure.message)
             process.condemn(str(failure))
@@ -275,6 +284,22 @@ class AgentRunner:
             causation_id=execution.execution_id, correlation_id=execution.execution_id, actor=f"node/{self._node_id}"
         )
         await self._agents.record(self._agent_id, command, metadata)
+
+
+def _overdue(state: AgentState) -> Failure:
+    seconds = state.specification.resource_limits.execution_seconds
+    return Failure(ErrorCode.EXECUTION_TIMEOUT, f"not ended within {seconds:g} s (resource_limits.execution_seconds)")
+
+
+async def _within(seconds: float | None, work: Coroutine[Any, Any, _T], state: AgentState) -> _T:
+    """What comes of `work`; Failure E2006 if that takes longer."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await work
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise _overdue(state) from None
 
 
 async def _require_end(process: AgentProcess) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from l02.cli.agent_text import AGENT_HEADINGS, agent_pairs, agent_row
-from l02.cli.options import AgentId, AsJson, DataDir, json_or_text
+from l02.cli.options import AgentId, AsJson, DataDir, json_object, json_or_text
 from l02.cli.output import print_json, print_line, print_pairs, print_table, print_value, progress, write
 from l02.cli.running import reporting, run_with_client
 
@@ -40,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog="Example: l02 show h1 --json")(show)
     app.command(epilog="Example: l02 suspend h1")(suspend)
     app.command(epilog="Example: l02 resume h1 --assume not-done")(resume)
-    app.command(epilog="Example: l02 terminate h1")(terminate)
+    app.command(epilog="Example: l02 terminate h1 --force")(terminate)
     app.command(epilog="""Example: l02 signal h1 approve '{"by": "Ada"}'""")(signal)
 
 
@@ -49,6 +49,9 @@ def spawn(
     agent_id: Annotated[
         str | None,
         typer.Option("--id", metavar="ID", help="Default: the specification's name and six random digits."),
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option(metavar="JSON", help="An object: what the agent's state begins with.")
     ] = None,
     no_wait: NoWait = False,
     data_dir: DataDir = None,
@@ -59,10 +62,11 @@ def spawn(
         from l02.specification_file import load_specification
 
         specification = load_specification(file)
+        begins_with = None if state is None else json_object(state, "--state")
 
     async def work(client: Client) -> None:
         with progress(f"spawning {agent_id or file.name}", quiet=as_json):
-            result = await client.spawn(specification, agent_id, wait=_wait(no_wait))
+            result = await client.spawn(specification, agent_id, state=begins_with, wait=_wait(no_wait))
         if as_json:
             print_json(result)
         elif result.node_id is None:
@@ -167,13 +171,14 @@ def show(agent_id: AgentId, data_dir: DataDir = None, as_json: AsJson = False) -
 def suspend(
     agent_id: AgentId,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Stands in the event.")] = "user_request",
+    checkpoint: Annotated[bool, typer.Option(help="Store a checkpoint too.")] = True,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Take an agent's process away and keep all else."""
 
     async def work(client: Client) -> None:
-        _print_done(await client.suspend(agent_id, reason), f"{agent_id} is suspended", as_json)
+        _print_done(await client.suspend(agent_id, reason, checkpoint=checkpoint), f"{agent_id} is suspended", as_json)
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
@@ -230,6 +235,10 @@ def resume(
 
 def terminate(
     agent_id: AgentId,
+    reason: Annotated[
+        str, typer.Option(metavar="REASON", help="user_request, completed, error, timeout, drain and the like.")
+    ] = "user_request",
+    force: Annotated[bool, typer.Option("--force", help="Kill its process at once.")] = False,
     no_wait: NoWait = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -238,7 +247,7 @@ def terminate(
 
     async def work(client: Client) -> None:
         with progress(f"terminating {agent_id}", quiet=as_json):
-            outcome = await client.terminate(agent_id, wait=_wait(no_wait))
+            outcome = await client.terminate(agent_id, reason, force=force, wait=_wait(no_wait))
         _print_done(outcome, f"{agent_id} is {'terminating' if no_wait else 'terminated'}", as_json)
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)

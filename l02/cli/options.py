@@ -34,6 +34,14 @@ def json_or_text(words: str) -> Any:
         return text
 
 
+def json_object(words: str, option: str) -> dict[str, Any]:
+    """A JSON object given to an option; `-` and `@FILE` as in `json_or_text`."""
+    value = json_or_text(words)
+    if not isinstance(value, dict):
+        raise typer.BadParameter("it must be a JSON object", param_hint=option)
+    return value
+
+
 def _decoded(words: str) -> str:
     try:
         if words == "-":

@@ -81,6 +81,7 @@ _EVENTS: tuple[Event, ...] = (
         incarnation=1,
         fleet_id="archive",
         awaited_by="c1",
+        state={"seen": 1},
     ),
     e.AgentSpawned(
         agent_id="a1",
@@ -100,7 +101,7 @@ _EVENTS: tuple[Event, ...] = (
     e.AgentResumed(session_id="s1", node_id="n2", incarnation=2, checkpoint_id="k1"),
     e.AgentRestarted(attempt=1, delay_seconds=1.0, cause="its process ended: killed by signal 9", usage=_USAGE),
     e.AgentFailed(code="E2025", message="gave up after 5 restarts", completes=("c1",)),
-    e.TerminationRequested(reason="user_request", requested_by="alice", awaited_by="c2"),
+    e.TerminationRequested(reason="user_request", requested_by="alice", awaited_by="c2", force=True),
     e.AgentTerminated(
         session_id="s1",
         reason="user_request",
@@ -108,7 +109,7 @@ _EVENTS: tuple[Event, ...] = (
         duration_seconds=3600.5,
         completes=("c2",),
     ),
-    e.ExecutionStarted(execution_id="x1", input=_JSON, awaited_by="x1"),
+    e.ExecutionStarted(execution_id="x1", input=_JSON, awaited_by="x1", deadline=1_790_000_000.5),
     e.ToolRequested(execution_id="x1", call=1, tool="send_mail", arguments={"to": "bob"}),
     e.ToolCalled(
         execution_id="x1",

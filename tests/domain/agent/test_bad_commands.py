@@ -28,22 +28,30 @@ from domain.agent.commands import (
 from domain.aggregates import AGENT
 from domain.errors import ErrorCode, Failure
 from domain.message import Event
-from tests.domain.agent.story import EXECUTING, FAILED, RESTARTING, SUSPENDED, TERMINATING
+from tests.domain.agent.story import EXECUTING, FAILED, RESTARTING, SUSPENDED, TERMINATING, origin
 from tests.domain.agent.story import given as an_agent
 from tests.domain.json_values import json_values, texts
 from tests.domain.read_back import read_back
 
 SENDABLE: dict[type[WireCommand], dict[str, Any]] = {
-    Spawn: {"spec": {"name": "historian", "entrypoint": "/agents/historian.py"}, "fleet_id": "archive"},
+    Spawn: {
+        "spec": {
+            "name": "historian",
+            "entrypoint": "/agents/historian.py",
+            "resource_limits": {"execution_seconds": 60.0},
+        },
+        "fleet_id": "archive",
+        "state": {"seen": 1},
+    },
     Execute: {"input": {"question": "how many commits?"}},
     Signal: {"name": "approve", "payload": True},
-    Suspend: {"reason": "lunch"},
+    Suspend: {"reason": "lunch", "checkpoint": False},
     Resume: {"checkpoint_id": "k1"},
     Checkpoint: {"label": "before the move"},
     Restore: {"checkpoint_id": "k1"},
     Fork: {"from_agent_id": "a0", "at": 17},
     ExpireCheckpoints: {"checkpoint_ids": ["k1"], "keep": 1},
-    Terminate: {"reason": "drain"},
+    Terminate: {"reason": "drain", "force": True},
     RestartDue: {"attempt": 1},
 }
 LIVES: list[tuple[Event, ...]] = [(), EXECUTING, RESTARTING, SUSPENDED, TERMINATING, FAILED]
@@ -75,7 +83,7 @@ def test_anything_is_taken_or_refused(sent: tuple[type[WireCommand], Any], life:
     except msgspec.ValidationError:
         return
     try:
-        events = AGENT.decide(an_agent(*life).state, command)
+        events = AGENT.decide(an_agent(*life).state, msgspec.structs.replace(command, origin=origin("c1")))
     except Failure as failure:
         assert failure.code in REFUSALS
     else:

@@ -72,3 +72,14 @@ def test_input_may_be_a_hundred_deep(depth: int) -> None:
 )
 def test_refused_without_a_process_to_come(past: tuple[Event, ...], saying: str) -> None:
     given(*past).when(EXECUTE).fails(ErrorCode.INVALID_STATE, saying)
+
+
+def test_its_seconds_are_counted_from_when_it_is_accepted() -> None:
+    spec = replace(SPEC, resource_limits=replace(SPEC.resource_limits, execution_seconds=60.0))
+    command = replace(EXECUTE, origin=replace(EXECUTE.origin, time=1000.5))
+    after = (
+        given(spawn_requested(spec=spec), spawned())
+        .when(command)
+        .then(replace(started("x1", awaited_by="x1"), deadline=1060.5))
+    )
+    assert after.state.executions["x1"].deadline == 1060.5

@@ -206,7 +206,7 @@ class AgentLife(CheckpointedLife):
     @invariant()
     def what_is_still_owed_is_known(self) -> None:
         owed = {execution.awaited_by for execution in self.state.executions.values()}
-        owed |= {self.state.spawn_awaited_by, self.state.termination_awaited_by}
+        owed |= {self.state.spawn_awaited_by, *self.state.termination_awaited_by}
         owed |= {pending.awaited_by for pending in self.state.pending_checkpoints.values()}
         owed |= {self.state.restoring.awaited_by} if self.state.restoring else set()
         assert owed - {None} == set(self.awaited) - set(self.completed)

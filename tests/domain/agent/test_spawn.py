@@ -50,3 +50,20 @@ def test_a_bad_specification_is_refused() -> None:
 )
 def test_an_id_is_used_once(past: tuple[Event, ...], shown: str) -> None:
     given(*past).when(spawn()).fails(ErrorCode.INVALID_STATE, f"is {shown}; choose another id")
+
+
+def test_with_a_state_to_begin_with() -> None:
+    state = {"seen": 1, "picture": {"$bytes": "aGk="}}
+    after = given().when(replace(spawn(), state=state)).then(requested(state=state))
+    assert after.state.data == state
+
+
+def test_a_state_has_bounds() -> None:
+    deep: object = 1
+    for _ in range(101):
+        deep = [deep]
+    given().when(replace(spawn(), state={"deep": deep})).fails(ErrorCode.COMMAND_INVALID, path="$.state")
+    large = replace(spawn(), state={"large": "x" * (256 * 1024)})
+    given().when(large).fails(ErrorCode.PAYLOAD_TOO_LARGE, path="$.state")
+    reference = {"$object": "x", "sha256": "x", "size": 1}
+    given().when(replace(spawn(), state={"k": reference})).fails(ErrorCode.COMMAND_INVALID, path="$.state.k")

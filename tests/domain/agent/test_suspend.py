@@ -63,3 +63,8 @@ def test_ignored_twice() -> None:
 @pytest.mark.parametrize("past", [TERMINATING, TERMINATED, FAILED], ids=["terminating", "terminated", "failed"])
 def test_refused_by_one_that_ends(past: tuple[Event, ...]) -> None:
     given(*past).when(SUSPEND).fails(ErrorCode.INVALID_STATE, "no process to take away")
+
+
+def test_without_a_checkpoint() -> None:
+    given(*RUNNING).when(replace(SUSPEND, checkpoint=False)).then(e.AgentSuspended(session_id="s1", reason="lunch"))
+    given(*SUSPENDED).when(replace(SUSPEND, checkpoint=False)).ignored()

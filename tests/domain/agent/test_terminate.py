@@ -43,3 +43,33 @@ def test_ignored_twice(past: tuple[Event, ...]) -> None:
 
 def test_refused_by_one_that_failed() -> None:
     given(*FAILED).when(TERMINATE).fails(ErrorCode.INVALID_STATE, "cannot terminate an agent that is failed")
+
+
+FORCE = replace(TERMINATE, force=True)
+
+
+def test_forced_happened() -> None:
+    after = (
+        given(*RUNNING)
+        .when(FORCE)
+        .then(e.TerminationRequested(reason="drain", requested_by="alice", awaited_by="c9", force=True))
+    )
+    assert after.state.termination_forced
+
+
+def test_forced_while_it_ends_both_are_answered() -> None:
+    ending = given(*TERMINATING).state
+    after = (
+        given(*TERMINATING)
+        .when(FORCE)
+        .then(
+            e.TerminationRequested(reason=ending.terminating or "", requested_by="alice", awaited_by="c9", force=True)
+        )
+    )
+    assert after.state.termination_awaited_by == (*ending.termination_awaited_by, "c9")
+
+
+def test_forced_ignored_when_it_is_gone_or_forced_already() -> None:
+    given(*TERMINATED).when(FORCE).ignored()
+    forced = e.TerminationRequested(reason="drain", requested_by="alice", force=True)
+    given(*RUNNING, forced).when(FORCE).ignored()

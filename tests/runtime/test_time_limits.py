@@ -1,0 +1,95 @@
+"""One piece of work has so many seconds; an agent that shall end at once does; it begins with what it was given."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from domain.agent import events as e
+from domain.errors import ErrorCode, Failure
+from l02.client import Client
+from tests.runtime.conftest import history, pid_of, until, worker
+
+
+@pytest.fixture
+def agent_id() -> str:
+    return uuid.uuid4().hex
+
+
+def limited(seconds: float, **more: Any) -> dict[str, Any]:
+    return worker(resource_limits={"execution_seconds": seconds}, **more)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [[["sleep", 600]], [["tool", "hanging", {}]], [["tool", "blocking", {"seconds": 600}]], [["signal", "go", None]]],
+    ids=["sleeps", "waits for a tool", "lets nothing run", "waits for a signal"],
+)
+async def test_work_that_takes_too_long_fails_and_the_next_goes_on(
+    client: Client, agent_id: str, steps: list[Any]
+) -> None:
+    await client.spawn(limited(1.0), id=agent_id)
+    before = await pid_of(client, agent_id)
+    with pytest.raises(Failure) as failed:
+        await client.execute(agent_id, {"steps": steps})
+    assert failed.value.code is ErrorCode.EXECUTION_TIMEOUT
+    assert "execution_seconds" in failed.value.message
+    await until(
+        client, agent_id, lambda recorded: isinstance(recorded.event, e.AgentSpawned) and recorded.event.pid != before
+    )
+    assert (await client.execute(agent_id, {"steps": [["tool", "add", {"a": 1, "b": 2}]]})).output
+
+
+async def test_its_time_goes_on_while_others_are_before_it(client: Client, agent_id: str) -> None:
+    await client.spawn(limited(1.0), id=agent_id)
+    work = [client.execute(agent_id, {"steps": [["sleep", 600]]}) for _ in range(2)]
+    for failure in await asyncio.gather(*work, return_exceptions=True):
+        assert isinstance(failure, Failure) and failure.code is ErrorCode.EXECUTION_TIMEOUT
+    asked = [event for event in await history(client, agent_id) if isinstance(event, e.EffectRecorded)]
+    assert len(asked) == 1, "the second one has not begun"
+
+
+async def test_a_suspension_without_a_checkpoint(client: Client, agent_id: str) -> None:
+    await client.spawn(worker(), id=agent_id)
+    await client.suspend(agent_id, checkpoint=False)
+    assert not [event for event in await history(client, agent_id) if isinstance(event, e.CheckpointRequested)]
+    await client.resume(agent_id)
+    assert (await client.execute(agent_id, {"steps": []})) is not None
+
+
+@pytest.fixture
+async def stubborn(client: Client, agent_id: str) -> AsyncIterator[None]:
+    """An agent that lets nothing run, not even its end, with an hour to end in."""
+    lifecycle = {"graceful_shutdown_seconds": 3600, "restart_delay_seconds": [0.05]}
+    await client.spawn(worker(lifecycle=lifecycle), id=agent_id)
+    await client.execute(agent_id, {"steps": [["tool", "blocking", {"seconds": 3600}]]}, wait="accepted")
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.ToolRequested))
+    yield
+
+
+@pytest.mark.usefixtures("stubborn")
+async def test_forced_it_ends_at_once(client: Client, agent_id: str) -> None:
+    async with asyncio.timeout(30):
+        await client.terminate(agent_id, "error", force=True)
+    ended = [event for event in await history(client, agent_id) if isinstance(event, e.AgentTerminated)]
+    assert [event.reason for event in ended] == ["error"]
+
+
+@pytest.mark.usefixtures("stubborn")
+async def test_forced_while_it_is_given_time_it_ends_at_once(client: Client, agent_id: str) -> None:
+    asked = asyncio.create_task(client.terminate(agent_id))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.TerminationRequested))
+    async with asyncio.timeout(30):
+        await client.terminate(agent_id, force=True)
+        assert (await asked).ok
+
+
+async def test_a_state_to_begin_with(client: Client, agent_id: str) -> None:
+    await client.spawn(worker(), id=agent_id, state={"seen": 41})
+    spawned = [event for event in await history(client, agent_id) if isinstance(event, e.SpawnRequested)]
+    assert [event.state for event in spawned] == [{"seen": 41}]
+    assert (await client.execute(agent_id, {"steps": [["read", "seen"]]})).output == [41]
