@@ -10,7 +10,16 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-__all__ = ["EXPLANATIONS", "ErrorCode", "Explanation", "Failure", "OwnError", "PermanentFailure", "error_code"]
+__all__ = [
+    "EXPLANATIONS",
+    "RESERVED",
+    "ErrorCode",
+    "Explanation",
+    "Failure",
+    "OwnError",
+    "PermanentFailure",
+    "error_code",
+]
 
 
 class ErrorCode(Enum):
@@ -87,6 +96,19 @@ class PermanentFailure(Failure):
     """A failure that trying again cannot help: something has to be changed first."""
 
 
+RESERVED = frozenset(
+    {
+        ErrorCode.TERMINATE_FAILED,
+        ErrorCode.SUSPEND_FAILED,
+        ErrorCode.RESUME_FAILED,
+        ErrorCode.SECURITY_POLICY_VIOLATION,
+        ErrorCode.CPU_LIMIT_EXCEEDED,
+        ErrorCode.NOT_AUTHORIZED,
+    }
+)
+"""Codes of the catalogue that this version never raises; their explanations say why."""
+
+
 class Explanation(NamedTuple):
     """What a code means, and what to do about it."""
 
@@ -128,14 +150,15 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "See what it does before it serves, or allow it more time.",
     ),
     ErrorCode.TERMINATE_FAILED: Explanation(
-        "The agent's process could not be ended.",
+        "Reserved: an agent's process could not be ended. The kernel ends one that is killed, so nothing raises it.",
         "Look at the node's log; ending the node ends every process of its agents.",
     ),
     ErrorCode.SUSPEND_FAILED: Explanation(
-        "The agent could not be suspended.", "Look at the node's log, then try again."
+        "Reserved: an agent could not be suspended. Its checkpoint may fail (E2030), the suspension does not.",
+        "Look at the node's log, then try again.",
     ),
     ErrorCode.RESUME_FAILED: Explanation(
-        "The suspended agent could not be given a process again.",
+        "Reserved: a suspended agent got no process again. Today that is E2020 or E2021, as with any other start.",
         "Look at the node's log, then try again.",
     ),
     ErrorCode.RESTART_LIMIT_EXCEEDED: Explanation(
@@ -167,7 +190,7 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "The message names what was refused. Correct the specification.",
     ),
     ErrorCode.SECURITY_POLICY_VIOLATION: Explanation(
-        "The agent tried what its sandbox forbids, and was ended.",
+        "Reserved: an agent was ended for what its sandbox forbids. Today the call fails, and the agent goes on.",
         "If it is right to do that, say so in the specification (`files`, `trust_level`); if not, look at the agent.",
     ),
     ErrorCode.SESSION_START_FAILED: Explanation(
@@ -191,7 +214,7 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "Make the task known there, or name one it knows in the specification: `session: {task_id: …}`.",
     ),
     ErrorCode.CPU_LIMIT_EXCEEDED: Explanation(
-        "The agent used more CPU than `resource_limits.cpu` allows.",
+        "Reserved: an agent used more CPU than `resource_limits.cpu`. Today it has so many cores, and is slower.",
         "Raise the limit or give it less work at a time.",
     ),
     ErrorCode.MEMORY_LIMIT_EXCEEDED: Explanation(
@@ -216,7 +239,7 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "Look at it again and decide anew; the same command under the same id may be sent again.",
     ),
     ErrorCode.NOT_AUTHORIZED: Explanation(
-        "The sender may not do that.",
+        "Reserved: the sender may not do that. Until principals have rights, who may connect may send.",
         "Connect with credentials that may, or ask whoever runs the server.",
     ),
     ErrorCode.PAYLOAD_TOO_LARGE: Explanation(

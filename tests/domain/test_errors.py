@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from domain.errors import EXPLANATIONS, ErrorCode, Failure
+from domain.errors import EXPLANATIONS, RESERVED, ErrorCode, Failure
 
 
 def test_codes_are_of_one_form_and_used_once() -> None:
@@ -23,3 +24,12 @@ def test_a_failure_reads_well() -> None:
     failure = Failure(ErrorCode.INVALID_STATE, "resume it first", "$.id")
     assert str(failure) == "E2112 INVALID_STATE: resume it first"
     assert (failure.code, failure.message, failure.path) == (ErrorCode.INVALID_STATE, "resume it first", "$.id")
+
+
+def test_every_code_is_raised_somewhere_or_reserved() -> None:
+    root = Path(__file__).parents[2]
+    rooms = ("domain", "bus", "handlers", "projections", "l02")
+    sources = [path for room in rooms for path in (root / room).rglob("*.py") if path.name != "errors.py"]
+    named = set(re.findall(r"ErrorCode\.([A-Z_]+)", "".join(path.read_text() for path in sources)))
+    assert {code for code in ErrorCode if code.name not in named} == RESERVED
+    assert {code for code in ErrorCode if EXPLANATIONS[code].meaning.startswith("Reserved: ")} == RESERVED
