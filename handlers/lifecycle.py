@@ -8,6 +8,7 @@ continues by looking.
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ from handlers.processes import AgentProcess, Processes
 __all__ = ["Lifecycle", "Worker"]
 
 _log = structlog.get_logger()
+_FILES_SECONDS = 3600.0
 _STOP_SECONDS = 2.0
 _WAKING_EVENTS = (
     e.SpawnRequested,
@@ -75,13 +77,21 @@ class Lifecycle:
     """One per node."""
 
     def __init__(
-        self, bus: Bus, agents: Repository[AgentState], processes: Processes, worker: Worker, node_id: str
+        self,
+        bus: Bus,
+        agents: Repository[AgentState],
+        processes: Processes,
+        worker: Worker,
+        node_id: str,
+        keep_files_seconds: float,
     ) -> None:
+        """The files of agents that have ended are kept so long after they were last written to."""
         self._bus = bus
         self._agents = agents
         self._processes = processes
         self._worker = worker
         self._node_id = node_id
+        self._keep_files_seconds = keep_files_seconds
         self._keepers: dict[str, _Keeper] = {}
         self._tasks: asyncio.TaskGroup | None = None
         agents.on_recorded(self._recorded)
@@ -93,11 +103,24 @@ class Lifecycle:
                 self._tasks = tasks
                 for agent_id in agents_to_recover:
                     tasks.create_task(contained(partial(self._recover, agent_id), "recovering an agent", agent_id))
+                tasks.create_task(contained(self._keep_removing_files, "removing files", self._node_id))
                 ready()
                 await follow_events(self._bus, f"lifecycle-{self._node_id}", _WAKING_EVENTS, self._heard, begin="new")
         finally:
             self._tasks = None
             await self._stop_all()
+
+    async def _keep_removing_files(self) -> None:
+        """At the start and every hour: so it goes on over restarts, and counts the time that no node ran."""
+        while True:
+            await self.remove_old_files(self._keep_files_seconds)
+            await asyncio.sleep(_FILES_SECONDS)
+
+    async def remove_old_files(self, older_than_seconds: float) -> None:
+        """Delete what is left here of agents that have ended, if nothing was written to it for so long."""
+        for agent_id in await self._processes.unused_since(time.time() - older_than_seconds):
+            if (await self._agents.load(agent_id)).state.status in (Status.NEW, Status.TERMINATED, Status.FAILED):
+                await self._processes.remove(agent_id)
 
     async def _heard(self, events: Sequence[RecordedEvent]) -> None:
         for recorded in events:

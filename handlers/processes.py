@@ -6,14 +6,17 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from domain.agent.events import ResourceUsage
 from domain.errors import ErrorCode, Failure, PermanentFailure
+from domain.identifiers import is_id
 from domain.specification import AgentSpecification, RuntimeClass, cpu_millis, memory_bytes
 from handlers.channel import AgentChannel, ChannelClosed, ProtocolError
+from handlers.sandbox.log import ProcessLog
 from handlers.sandbox.policy import Entry, ProgramEntry, PythonEntry, SandboxPolicy
 from handlers.sandbox.process import Exit, SandboxedProcess
 from handlers.sandbox.sandboxes import Sandboxes
@@ -22,7 +25,6 @@ from l02.agent.texts import cut
 
 __all__ = ["AgentProcess", "Processes"]
 
-_LOG_TAIL_BYTES = 500
 _END_SECONDS = 1.0
 _PYTHON_ENTRY = "l02.agent.runtime:main"
 
@@ -31,9 +33,16 @@ class AgentProcess:
     """A process that is ready for work."""
 
     def __init__(
-        self, sandboxed: SandboxedProcess, channel: AgentChannel, hello: Hello, incarnation: int, spawn_seconds: float
+        self,
+        sandboxed: SandboxedProcess,
+        channel: AgentChannel,
+        log: ProcessLog,
+        hello: Hello,
+        incarnation: int,
+        spawn_seconds: float,
     ) -> None:
         self._sandboxed = sandboxed
+        self._log = log
         self._condemned: str | None = None
         self._cause = "its process ended"
         self.channel = channel
@@ -89,6 +98,7 @@ class AgentProcess:
         if ending.memory_exceeded:
             self._cause = f"{ErrorCode.MEMORY_LIMIT_EXCEEDED.value}: {self._cause}"
         self.channel.close()
+        await self._log.close()
         return ResourceUsage(cpu_seconds=ending.cpu_seconds, memory_peak_bytes=ending.memory_peak_bytes)
 
 
@@ -105,14 +115,18 @@ class Processes:
         the agent's code, its specification or this node is at fault."""
         began = time.monotonic()
         home = self._agents_dir / agent_id
-        log = _Log(home / "log")
-        await asyncio.to_thread(log.begin)
-        sandboxed = await self._sandboxes.spawn(
-            _runtime_class(specification),
-            _policy(specification, home / "workspace"),
-            _entry(specification),
-            str(log.path),
-        )
+        log = ProcessLog(home / "log")
+        await log.open()
+        try:
+            sandboxed = await self._sandboxes.spawn(
+                _runtime_class(specification),
+                _policy(specification, home / "workspace"),
+                _entry(specification),
+                str(log.pipe),
+            )
+        except BaseException:
+            await log.close()
+            raise
         timeout = specification.lifecycle.spawn_timeout_seconds
         try:
             channel = await AgentChannel.open(sandboxed.socket)
@@ -120,8 +134,9 @@ class Processes:
         except BaseException:
             sandboxed.kill()
             await sandboxed.wait()
+            await log.close()
             raise
-        return AgentProcess(sandboxed, channel, hello, incarnation, time.monotonic() - began)
+        return AgentProcess(sandboxed, channel, log, hello, incarnation, time.monotonic() - began)
 
     def note_usage(self, agent_id: str, usage: ResourceUsage) -> None:
         """Keep what an ended process used, until `take_usage`."""
@@ -132,11 +147,24 @@ class Processes:
         return _sum(before, self._unrecorded.pop(agent_id, ResourceUsage()))
 
     async def remove_workspace(self, agent_id: str) -> None:
-        """Delete the files of an agent that is gone for good; its log stays."""
+        """Delete the files of an agent that is gone for good; its log stays for a while."""
         await asyncio.to_thread(shutil.rmtree, self._agents_dir / agent_id / "workspace", True)
 
+    async def unused_since(self, moment: float) -> list[str]:
+        """The agents whose folders here have not been written to since then, in seconds since 1970."""
 
-async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: float, log: _Log) -> Hello:
+        def look() -> list[str]:
+            folders = self._agents_dir.iterdir() if self._agents_dir.is_dir() else ()
+            return [folder.name for folder in folders if is_id(folder.name) and _written_at(folder) < moment]
+
+        return await asyncio.to_thread(look)
+
+    async def remove(self, agent_id: str) -> None:
+        """Delete all files of an agent."""
+        await asyncio.to_thread(shutil.rmtree, self._agents_dir / agent_id, True)
+
+
+async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: float, log: ProcessLog) -> Hello:
     try:
         async with asyncio.timeout(timeout):
             message = await channel.receive()
@@ -148,7 +176,8 @@ async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: fl
         raise Failure(ErrorCode.SPAWN_FAILED, f"the agent broke the protocol at its start: {error}") from error
     except ChannelClosed as error:
         ending = await _end_of(sandboxed)
-        tail = await asyncio.to_thread(log.tail)
+        await log.close()
+        tail = cut(await asyncio.to_thread(log.tail))
         raise Failure(
             ErrorCode.SPAWN_FAILED, f"the process ended before it said hello: {ending.cause}{tail}"
         ) from error
@@ -175,26 +204,13 @@ async def _end_of(sandboxed: SandboxedProcess) -> Exit:
         return await sandboxed.wait()
 
 
-class _Log:
-    """What the agent's processes print, one after another, in one file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._start = 0
-
-    def begin(self) -> None:
-        """A new process is to write from here on."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._start = self.path.stat().st_size if self.path.exists() else 0
-
-    def tail(self) -> str:
-        """The last lines that this process has written, as a part of a message."""
-        if not self.path.exists():
-            return ""
-        with self.path.open("rb") as file:
-            file.seek(max(self._start, self.path.stat().st_size - _LOG_TAIL_BYTES))
-            text = file.read().decode(errors="replace").strip()
-        return f"; its log ends: {text}" if text else ""
+def _written_at(folder: Path) -> float:
+    """When a log in it, or itself, was last written to."""
+    times = [0.0]
+    for path in (folder, *folder.glob("log*")):
+        with suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime)
+    return max(times)
 
 
 def _runtime_class(specification: AgentSpecification) -> RuntimeClass:

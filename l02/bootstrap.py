@@ -118,7 +118,9 @@ async def wire(
             open_checkpoints(settings.state, bus, postgres_url, settings.replicas)
         )
         executor = Executor(bus, agents, tool_servers, node_id)
-        lifecycle = Lifecycle(bus, agents, Processes(sandboxes, data_dir), executor, node_id)
+        lifecycle = Lifecycle(
+            bus, agents, Processes(sandboxes, data_dir), executor, node_id, settings.keep_files_days * 86_400.0
+        )
         bridge = await stack.enter_async_context(
             open_session_bridge(bus, agents, settings.sessions, postgres_url, data_dir, node_id)
         )

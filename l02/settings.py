@@ -34,13 +34,15 @@ class Settings:
     http_port: int = 0
     replicas: int = 1
     metrics_agent_labels: bool = True
+    keep_files_days: int = 7
     state: StateSettings = field(default_factory=StateSettings)
     sessions: SessionSettings = field(default_factory=SessionSettings)
 
     @classmethod
     def from_environment(cls, *, data_dir: Path | None = None, http_port: int | None = None) -> Self:
         """L02_DATA_DIR, L02_NATS_URL, L02_POSTGRES_URL, L02_HTTP_PORT (0: any free one), L02_REPLICAS (of streams),
-        L02_METRICS_AGENT_LABELS (0: metrics do not tell agents apart).
+        L02_METRICS_AGENT_LABELS (0: metrics do not tell agents apart), L02_KEEP_FILES_DAYS (how long logs and
+        workspaces of agents that have ended are kept; 0: until the next look, within an hour).
 
         Of agents' state: L02_CHECKPOINT_STORAGE (postgres, objects), L02_CHECKPOINT_COMPRESSION (gzip, zstd),
         L02_MAX_CHECKPOINT_SIZE_MB, L02_CHECKPOINT_RETENTION_DAYS, L02_CHECKPOINT_KEEP_LAST,
@@ -60,6 +62,7 @@ class Settings:
             replicas=_number("L02_REPLICAS", 1, 5),
             state=_state(),
             sessions=_sessions(),
+            keep_files_days=_number("L02_KEEP_FILES_DAYS", 7, 36_500),
             metrics_agent_labels=_number("L02_METRICS_AGENT_LABELS", 1, 1) == 1,
         )
 

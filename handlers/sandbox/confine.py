@@ -97,6 +97,9 @@ def prepare(policy: SandboxPolicy, log_path: str | None, *, address_space: bool)
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
+        # The zygote's own know what it had there, a file perhaps, where now there may be a pipe.
+        sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     variables = environment(policy)
     os.environ.clear()
     os.environ.update(variables)

@@ -14,8 +14,8 @@ from msgspec import Raw, Struct
 
 from bus.cancelling import end
 from domain.specification import RuntimeClass, ToolServer
+from handlers.sandbox.log import begin_log, keep_log
 from handlers.tool_servers.launch import start, stop
-from handlers.tool_servers.log import begin_log, keep_log
 from handlers.tool_servers.messages import LINE_BYTES, read
 from handlers.tool_servers.model import Request, ToolFailed, ToolInfo, ToolNotRun
 from handlers.tool_servers.results import read_result

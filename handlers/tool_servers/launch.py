@@ -19,9 +19,9 @@ from msgspec.structs import replace
 
 from domain.specification import RuntimeClass, ToolServer
 from handlers.sandbox import classes
+from handlers.sandbox.log import CHUNK_BYTES
 from handlers.sandbox.policy import SandboxPolicy
 from handlers.sandbox.program import program_argv, program_environment
-from handlers.tool_servers.log import CHUNK_BYTES
 from handlers.tool_servers.model import ToolNotRun
 
 __all__ = ["name_of", "specification_key", "start", "stop"]

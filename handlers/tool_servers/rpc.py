@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from msgspec import Raw
 
-from handlers.tool_servers.log import CHUNK_BYTES
+from handlers.sandbox.log import CHUNK_BYTES
 from handlers.tool_servers.messages import LINE_BYTES, Lines, Message, TooLong, Unreadable, read
 from handlers.tool_servers.model import Request, ToolFailed, ToolNotRun
 from handlers.tool_servers.results import read_error

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from domain.specification import ToolServer
-from handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers, connection, log
+from handlers.sandbox import log
+from handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers, connection
 from handlers.tool_servers import servers as module
 from handlers.tool_servers.launch import specification_key
 
