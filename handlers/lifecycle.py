@@ -96,6 +96,11 @@ class Lifecycle:
         self._tasks: asyncio.TaskGroup | None = None
         agents.on_recorded(self._recorded)
 
+    @property
+    def starting(self) -> int:
+        """How many processes of agents are asked for and not ready yet."""
+        return self._processes.starting
+
     async def run(self, agents_to_recover: list[str], ready: Callable[[], None]) -> None:
         """Recover the agents that this node kept before, then keep agents until cancelled; processes end with it."""
         try:

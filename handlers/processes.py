@@ -109,10 +109,19 @@ class Processes:
         self._sandboxes = sandboxes
         self._agents_dir = data_dir / "agents"
         self._unrecorded: dict[str, ResourceUsage] = {}
+        self.starting = 0
+        """How many processes are asked for and not ready yet."""
 
     async def start(self, agent_id: str, incarnation: int, specification: AgentSpecification) -> AgentProcess:
         """Start a process and wait until it is ready. Failure: E2020, E2021, E2040, E2041; PermanentFailure if
         the agent's code, its specification or this node is at fault."""
+        self.starting += 1
+        try:
+            return await self._start(agent_id, incarnation, specification)
+        finally:
+            self.starting -= 1
+
+    async def _start(self, agent_id: str, incarnation: int, specification: AgentSpecification) -> AgentProcess:
         began = time.monotonic()
         home = self._agents_dir / agent_id
         log = ProcessLog(home / "log")

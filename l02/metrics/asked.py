@@ -41,6 +41,11 @@ class Asked:
             if family is not None:
                 yield family
         yield self._halted()
+        yield GaugeMetricFamily(
+            "agent_runtime_spawn_queue_depth",
+            "Processes of agents that are asked for and not ready yet.",
+            value=self._parts.lifecycle.starting,
+        )
         tally = self._bus.tally
         for name, description, label, counts in (
             (

@@ -1,4 +1,4 @@
-"""What is counted as the node records it: what became of its agents, and what they have consumed."""
+"""What is counted as the node records it: what became of its agents and their checkpoints, what they have consumed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from domain.specification import RuntimeClass
 __all__ = ["Recorded"]
 
 _SPAWN_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_CHECKPOINT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
+_CHECKPOINT_BYTES = tuple(2.0**n for n in range(10, 28, 2))  # 1 KiB to 64 MiB
 # An agent's series goes when it ends; one that goes on at another node is not heard of here any more.
 _MAX_AGENTS = 10_000
 
@@ -49,6 +51,24 @@ class Recorded:
             ("agent_id",) if agent_labels else (),
             registry=registry,
         )
+        self._checkpoints = Counter(
+            "agent_runtime_checkpoints_total",
+            "Checkpoints that were to be stored: status is success or failure.",
+            ("type", "status"),
+            registry=registry,
+        )
+        self._checkpoint_seconds = Histogram(
+            "agent_runtime_checkpoint_duration_seconds",
+            "From the wish for a checkpoint being taken up to its being stored.",
+            buckets=_CHECKPOINT_SECONDS,
+            registry=registry,
+        )
+        self._checkpoint_bytes = Histogram(
+            "agent_runtime_checkpoint_size_bytes",
+            "What a stored checkpoint holds, before compression.",
+            buckets=_CHECKPOINT_BYTES,
+            registry=registry,
+        )
         self._labelled: OrderedDict[str, None] | None = OrderedDict() if agent_labels else None
 
     def take(self, recorded: RecordedEvent) -> None:
@@ -64,6 +84,12 @@ class Recorded:
                 self._ended(agent_id, reason)
             case e.AgentFailed():
                 self._ended(agent_id, "failed")
+            case e.CheckpointCreated() as stored:
+                self._checkpoints.labels(stored.checkpoint_type, "success").inc()
+                self._checkpoint_seconds.observe(stored.duration_seconds)
+                self._checkpoint_bytes.observe(stored.size_bytes)
+            case e.CheckpointFailed(checkpoint_type=checkpoint_type):
+                self._checkpoints.labels(checkpoint_type, "failure").inc()
             case e.ExecutionCompleted(tokens=tokens) | e.ExecutionFailed(tokens=tokens):
                 self._consumed(agent_id, tokens)
 

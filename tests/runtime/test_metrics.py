@@ -7,25 +7,27 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from domain.errors import Failure
+from handlers.state.settings import StateSettings
 from l02.client import Client
 from l02.node import Node, running_node
 from l02.settings import Settings
 from projections.tables import TABLES
-from tests.runtime.conftest import fetch, pid_of, worker
+from tests.runtime.conftest import fetch, misbehaving, pid_of, worker
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
 
 @asynccontextmanager
-async def own_node(data_dir: Path, *, agent_labels: bool = True) -> AsyncIterator[tuple[Node, Client]]:
+async def own_node(data_dir: Path, *, agent_labels: bool = True, **more: Any) -> AsyncIterator[tuple[Node, Client]]:
     """A node that has counted nothing yet."""
     async with (
-        running_node(Settings(data_dir=data_dir, metrics_agent_labels=agent_labels)) as node,
+        running_node(Settings(data_dir=data_dir, metrics_agent_labels=agent_labels, **more)) as node,
         Client.connect(nats_url=node.runtime["nats_url"], actor="tests") as client,
     ):
         yield node, client
@@ -83,6 +85,47 @@ async def test_what_became_of_agents(tmp_path: Path) -> None:
         assert seen["agent_runtime_terminations_total", ("user_request",)] == 1
         assert (tokens, ("a1",)) not in seen, "an agent's series goes with it"
         assert (tokens, ("a2",)) in seen
+
+
+async def test_checkpoints(tmp_path: Path) -> None:
+    small = StateSettings(max_size_mb=1, auto_checkpoint_interval_seconds=0)
+    async with own_node(tmp_path / "data", state=small) as (node, client):
+        await client.spawn(worker(), id="a1")
+        await client.execute("a1", {"steps": [["count"]]})
+        await client.checkpoint("a1")
+        assert await client.checkpoint("a1"), "nothing has changed: the same one again"
+        await client.execute("a1", {"steps": [["bytes", "raw", 100_000]]})
+        await client.suspend("a1")
+        await client.resume("a1")
+        await client.execute("a1", {"steps": [["bytes", "raw", 2 * 1024 * 1024]]})
+        with pytest.raises(Failure, match="E2031"):
+            await client.checkpoint("a1")
+        views = await client.checkpoints("a1")
+        total, seconds, size = (
+            f"agent_runtime_checkpoint{rest}" for rest in ("s_total", "_duration_seconds", "_size_bytes")
+        )
+        seen = await until(node, lambda seen: seen.get((f"{size}_count", ())) == 2)
+        assert {labels: value for (name, labels), value in seen.items() if name == total} == {
+            ("success", "manual"): 1,
+            ("success", "pre_suspend"): 1,
+            ("failure", "manual"): 1,
+        }
+        assert seen[f"{size}_sum", ()] == sum(view.size_bytes or 0 for view in views) > 100_000
+        assert seen[f"{seconds}_count", ()] == 2
+        assert 0 < seen[f"{seconds}_sum", ()] < 60
+
+
+async def test_processes_that_are_not_ready_yet(tmp_path: Path) -> None:
+    depth = ("agent_runtime_spawn_queue_depth", ())
+    async with own_node(tmp_path / "data") as (node, client):
+        assert (await samples(node))[depth] == 0
+        for agent_id in ("a1", "a2"):
+            await client.spawn(misbehaving("says-nothing"), id=agent_id, wait="accepted")
+        await client.spawn(worker(), id="a3")
+        await until(node, lambda seen: seen[depth] == 2)
+        with pytest.raises(Failure, match="E2020"):
+            await client.spawn(worker(entrypoint="/no/such/agent.py"), id="a4")
+        assert (await samples(node))[depth] == 2
 
 
 async def test_agents_need_not_be_told_apart(tmp_path: Path) -> None:
