@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from l02.cli import agents, checkpoints, dead, events, maintenance, mcp, node, replay
+from l02.cli.standard_streams import with_standard_streams
 
 __all__ = ["app", "main"]
 
@@ -63,4 +64,4 @@ def root(
 
 def main() -> None:
     """The `l02` program."""
-    app(prog_name="l02")
+    with_standard_streams(lambda: app(prog_name="l02"))

@@ -147,7 +147,7 @@ def ps(
         if as_json:
             print_json(agents)
             return
-        print_table(AGENT_HEADINGS, map(agent_row, agents))
+        print_table(AGENT_HEADINGS, map(agent_row, agents), text="NAME")
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 

@@ -90,6 +90,22 @@ async def _serve(data_dir: Path | None, project_file: Path | None) -> None:
         await serve(url or find_postgres_url(data_dir), _project(project_file))
     except StoreUnusable as error:
         raise CommandFailed(f"{error}; see {_URL_VARIABLE}") from error
+    except ExceptionGroup as group:
+        broken = _of_streams(group)
+        if broken is None:
+            raise
+        if not isinstance(broken, BrokenPipeError):
+            raise CommandFailed(f"standard input or output does not work: {broken.strerror}") from broken
+
+
+def _of_streams(group: ExceptionGroup[Exception]) -> OSError | None:
+    """What went wrong with the streams to the client, if nothing else did; PostgreSQL's errors are answers by then."""
+    if group.split(OSError)[1] is not None:
+        return None
+    first: Exception = group
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    return first if isinstance(first, OSError) else None
 
 
 def _project(path: Path | None) -> Project:

@@ -50,7 +50,8 @@ def _decoded(words: str) -> str:
             return Path(words[1:]).read_bytes().decode()
         words.encode()
     except OSError as error:
-        raise typer.BadParameter(f"{words[1:]}: {error.strerror}") from error
+        place = "standard input" if words == "-" else words[1:]
+        raise typer.BadParameter(f"{place} cannot be read: {error.strerror}") from error
     except UnicodeError as error:
         raise typer.BadParameter("the input is not UTF-8; encode other bytes, for instance as base64") from error
     return words

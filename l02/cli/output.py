@@ -6,14 +6,11 @@ Text that comes from agents may hold anything; what would steer a terminal is sh
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+from typing import Any
 
 __all__ = [
     "counting",
@@ -30,6 +27,8 @@ __all__ = [
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 # Wide enough for any row: where no one looks at it, a table is for programs and nothing in it is cut off.
 _UNBOUNDED = 100_000
+_GAP = 2
+_LEAST_TEXT = 12
 
 
 def safe(text: str) -> str:
@@ -39,7 +38,7 @@ def safe(text: str) -> str:
 
 def write(text: str) -> None:
     """Text as it comes, at once; as it is for a program, safe for a terminal."""
-    sys.stdout.write(safe(text) if sys.stdout.isatty() else text.encode("utf-8", "backslashreplace").decode())
+    sys.stdout.write(safe(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
@@ -65,19 +64,31 @@ def print_value(value: Any) -> None:
     write(text if text.endswith("\n") else text + "\n")
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table; the last column takes what space is left."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, text: str | None = None) -> None:
+    """A table. On a terminal that is too narrow, the column `text` (the last one if left out) is cut, with an ellipsis.
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        last = heading == headings[-1]
-        table.add_column(heading, no_wrap=True, overflow="ellipsis" if last else "fold")
-    for row in rows:
-        table.add_row(*(Text(safe(cell).replace("\n", " ")) for cell in row))
-    _print(Console, table)
+    An id or a number is never cut; rather are whole columns left out, from the right, and their names said at the end.
+    """
+    from rich.cells import cell_len, set_cell_size
+
+    cells = [list(headings), *([safe(cell).replace("\n", " ") for cell in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    cuttable = headings.index(text or headings[-1])
+    room = (shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED) + _GAP
+    least = [min(width, _LEAST_TEXT) if at == cuttable else width for at, width in enumerate(widths)]
+    shown = max((n for n in range(1, len(least) + 1) if sum(least[:n]) + _GAP * n <= room), default=1)
+    if cuttable < shown:
+        others = sum(widths[:shown]) - widths[cuttable] + _GAP * shown
+        widths[cuttable] = max(min(widths[cuttable], room - others), least[cuttable])
+    for row in cells:
+        line = (
+            set_cell_size(cell if cell_len(cell) <= width else set_cell_size(cell, width - 1) + "…", width + _GAP)
+            for cell, width in zip(row[:shown], widths, strict=False)
+        )
+        sys.stdout.write("".join(line).rstrip() + "\n")
+    if headings[shown:]:
+        sys.stdout.write(f"(too narrow for {', '.join(headings[shown:])}; --json has all)\n")
+    sys.stdout.flush()
 
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
@@ -91,14 +102,10 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, value in pairs:
         table.add_row(name, Text(safe(value)))
-    _print(Console, table)
-
-
-def _print(console_type: type[Console], table: Table) -> None:
-    """Written by this module and not by rich, which exits when the reader of a pipe has gone."""
-    console = console_type(file=sys.stdout, width=None if sys.stdout.isatty() else _UNBOUNDED)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _UNBOUNDED)
     with console.capture() as captured:
         console.print(table)
+    # Written by this module and not by rich, which exits when the reader of a pipe has gone.
     sys.stdout.write(re.sub(r" +$", "", captured.get(), flags=re.MULTILINE))
     sys.stdout.flush()
 

@@ -71,7 +71,7 @@ async def _replay(agent_id: str | None, to: int | datetime, data_dir: Path | Non
     if as_json:
         print_json(agents if agent_id is None else agents[0])
     elif agent_id is None:
-        print_table(AGENT_HEADINGS, map(agent_row, agents))
+        print_table(AGENT_HEADINGS, map(agent_row, agents), text="NAME")
     else:
         print_pairs(agent_pairs(agents[0]))
 

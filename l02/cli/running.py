@@ -1,7 +1,7 @@
 """How a command runs: a client for it, its failures in one line each with an exit code, and a quiet end when told to.
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage (typer's), 3 no node or server answers, 130 interrupted, 143
-terminated. A reader that has seen enough (`l02 events | head`) is no failure.
+terminated. What if standard output cannot be written, `standard_streams` says.
 """
 
 from __future__ import annotations
@@ -54,10 +54,6 @@ def reporting(as_json: bool) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
-    except BrokenPipeError:
-        # Nothing more can be written; without this Python would try to, once more, at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
     except Exception as error:
         told = _tell(error, as_json)
         if told is None:
