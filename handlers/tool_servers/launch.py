@@ -46,6 +46,13 @@ def name_of(server: ToolServer) -> str:
     return f"{program}-{hashlib.sha256(specification_key(server)).hexdigest()[:12]}"
 
 
+_FETCHING = (
+    *(("npx",), ("bunx",), ("pnpx",), ("uvx",)),
+    *(("npm", "exec"), ("pnpm", "dlx"), ("yarn", "dlx"), ("bun", "x"), ("uv", "tool", "run"), ("pipx", "run")),
+)
+"""Programs that fetch what they run. With paths to read or variables, they may have it in a cache."""
+
+
 async def start(server: ToolServer, runtime_class: RuntimeClass, scratch: Path) -> Process:
     """Start a server with pipes for its standard input, output and error.
 
@@ -64,6 +71,7 @@ async def start(server: ToolServer, runtime_class: RuntimeClass, scratch: Path) 
         max_processes=MAX_PROCESSES,
         environment=server.environment,
     )
+    _require_what_it_fetches(server)
     problem = policy.problem()
     if problem is not None:
         raise ToolNotRun(f"its sandbox cannot be made: {problem}")
@@ -104,6 +112,17 @@ async def stop(process: Process, *, at_once: bool) -> None:
     finally:
         _signal(process, signal.SIGKILL)
         discarding.cancel()
+
+
+def _require_what_it_fetches(server: ToolServer) -> None:
+    """Such a program tries for minutes before it says that there is no network."""
+    begins = (Path(server.command[0]).name, *server.command[1:3])
+    fetches = any(begins[: len(launcher)] == launcher for launcher in _FETCHING)
+    if fetches and not (server.network or server.read or server.environment):
+        raise ToolNotRun(
+            f"{' '.join(server.command[:2])} fetches its package when it starts, and this server has no `network`: "
+            "install the package and name its program as the command, or give it the registry in `network`"
+        )
 
 
 def _find(program: str) -> str:

@@ -117,12 +117,14 @@ async def test_a_server_that_does_not_read(servers: ToolServers) -> None:
     [
         (ToolServer(command=("no-such-program",)), "'no-such-program' is neither on PATH"),
         (ToolServer(command=("./server",)), "'./server' is a relative path"),
+        (ToolServer(command=("npx", "-y", "some-server")), "npx -y fetches its package when it starts"),
+        (ToolServer(command=("/usr/bin/uv", "tool", "run", "some-server")), "has no `network`: install the package"),
         (ToolServer(command=("/bin/cat", "\0")), "exited with code 1"),
         (ToolServer(command=("/bin/cat",), read=("/no/such/place",)), "names '/no/such/place', which does not exist"),
         (ToolServer(command=("/bin/cat",), environment={"A=B": "c"}), "environment variable 'A=B' cannot be set"),
         (ToolServer(command=("/bin/cat",), network=("no port",)), "exited with code"),
     ],
-    ids=["missing", "relative", "NUL", "missing path", "variable", "network"],
+    ids=["missing", "relative", "fetching", "fetching too", "NUL", "missing path", "variable", "network"],
 )
 async def test_specifications_that_cannot_be_met(shared_servers: ToolServers, server: ToolServer, message: str) -> None:
     with pytest.raises(ToolNotRun, match=message):
