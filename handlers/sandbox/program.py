@@ -116,6 +116,7 @@ class _Signals:
         self._waker.setblocking(False)
         for number in numbers:
             signal.signal(number, lambda *_: None)
+            signal.siginterrupt(number, False)  # sandlock gives up what is interrupted
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
 
     def wait(self, seconds: float | None = None) -> list[int]:
@@ -151,6 +152,7 @@ def _supervise(
     filter_of_program = seccomp.for_program(network=network, unix=confine.holds_socket(policy.write))
 
     def confine_program() -> None:
+        confine.reset_signals()
         forbid_tcp()  # sandlock connects in its place, to what it may reach
         bpf.install(filter_of_program)
 

@@ -140,6 +140,23 @@ async def test_address_space_is_not_memory(policy: SandboxPolicy, runtime_class:
     assert (done.stdout, done.returncode) == ("reserved\n", 0), done.stderr
 
 
+async def test_a_signal_in_the_middle_of_the_start_is_not_lost(
+    sandboxes: Sandboxes, policy: SandboxPolicy, tmp_path: Path
+) -> None:
+    async def one() -> str:
+        entry = ProgramEntry(("/bin/sleep", "600"))
+        process = await sandboxes.spawn(RuntimeClass.LANDLOCK, policy, entry, str(tmp_path / "log"))
+        process.terminate()
+        try:
+            async with asyncio.timeout(60):
+                return (await process.wait()).cause
+        finally:
+            process.kill()
+            process.socket.close()
+
+    assert {await one() for _ in range(40)} == {"killed by SIGTERM"}
+
+
 @CLASSES
 async def test_a_program_over_its_memory_is_killed(
     sandboxes: Sandboxes, policy: SandboxPolicy, tmp_path: Path, runtime_class: RuntimeClass
