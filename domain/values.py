@@ -77,13 +77,15 @@ def nests_deeper(raw: bytes, depth: int) -> bool:
 def _is_deeper(value: Any, depth: int) -> bool:
     level = [value]
     for _ in range(depth):
-        level = [
-            child
-            for item in level
-            if isinstance(item, (dict, list))
-            for child in (item.values() if isinstance(item, dict) else item)
-            if isinstance(child, (dict, list))
-        ]
+        level = [child for item in level if isinstance(item, (dict, list)) for child in _containers_in(item)]
         if not level:
             return False
     return True
+
+
+def _containers_in(item: dict[str, Any] | list[Any]) -> list[Any]:
+    """The lists and objects right inside; a long list of other values is passed over at once."""
+    values = item.values() if isinstance(item, dict) else item
+    if not any(issubclass(kind, (dict, list)) for kind in set(map(type, values))):
+        return []
+    return [value for value in values if isinstance(value, (dict, list))]
