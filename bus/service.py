@@ -34,6 +34,7 @@ from domain.identifiers import require_id
 __all__ = ["SERVICE_NAME", "Answer", "Query", "run_service"]
 
 SERVICE_NAME = "l02"
+_HEADER_BYTES = 4096
 _HEADERS_PASSED_ON = (ACTOR_HEADER, "traceparent")
 _log = structlog.get_logger()
 
@@ -108,6 +109,11 @@ async def _answer(request: Request, answer: Answer | Outcome) -> None:
         _log.warning("a request is not answered: its reply subject is no inbox", subject=request.subject)
         return
     raw, error = msgspec.json.encode(answer), answer.error
+    limit = request._msg._client.max_payload - _HEADER_BYTES
+    if len(raw) > limit:
+        message = f"the answer has {len(raw):,} bytes, the NATS server takes {limit:,}; ask for less"
+        answer = Answer(ok=False, error=error_body(ErrorCode.PAYLOAD_TOO_LARGE.value, message))
+        raw, error = msgspec.json.encode(answer), answer.error
     if isinstance(error, ErrorBody):
         await request.respond_error(error.code, one_line(f"{error.name}: {error.message}"), raw)
     else:

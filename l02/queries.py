@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from bus.codec import RecordedEvent, SetAside, cloud_event
+from bus.codec import SetAside, cloud_event
 from bus.connection import Bus
 from bus.history import read_log_entries
 from bus.service import Query
@@ -136,12 +136,20 @@ def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[
         entries, more = await read_log_entries(
             bus, _filter(wanted), after=wanted.after, since=since, limit=wanted.limit
         )
-        unreadable = [entry for entry in entries if isinstance(entry, SetAside)]
-        events = [entry for entry in entries if isinstance(entry, RecordedEvent)]
-        return {
-            "events": [cloud_event(recorded) | {"sequence": recorded.sequence} for recorded in events],
-            "more": more,
-        } | ({"unreadable": unreadable} if unreadable else {})
+        unreadable: list[SetAside] = []
+        events: list[dict[str, Any]] = []
+        room = bus.client.max_payload // 2
+        for entry in entries:
+            told = entry if isinstance(entry, SetAside) else cloud_event(entry) | {"sequence": entry.sequence}
+            room -= len(msgspec.json.encode(told))
+            if room < 0 and (events or unreadable):  # what does not fit is for the next page
+                more = True
+                break
+            if isinstance(told, SetAside):
+                unreadable.append(told)
+            else:
+                events.append(told)
+        return {"events": events, "more": more} | ({"unreadable": unreadable} if unreadable else {})
 
     return {
         "agent.get": get_agent,
