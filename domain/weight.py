@@ -11,9 +11,9 @@ from collections.abc import Iterator
 __all__ = ["MAX_WEIGHT", "WEIGHT_IN_WORDS", "is_too_heavy", "steps_of_weighing"]
 
 MAX_WEIGHT = 500_000
-"""Each value counts once, each key of an object four times more, each list and object five, and each digit of a long
+"""Each value counts once, each key of an object four times more, each list and object ten, and each digit of a long
 number: about as long as they take to build. So much takes less than 0.1 s of a core (tests/runtime/test_stalls.py)."""
-WEIGHT_IN_WORDS = f"more than {MAX_WEIGHT:,} values, where each key, list and object counts five times"
+WEIGHT_IN_WORDS = f"more than {MAX_WEIGHT:,} values, where each key counts five times, each list and object ten"
 _LIGHT_BYTES = MAX_WEIGHT // 5
 _MAX_STRINGS = 200_000
 _SHORT_NUMBER_DIGITS = 20
@@ -44,4 +44,4 @@ def _weight(text: bytes) -> int:
     commas, colons, lists, objects = (relevant.count(bytes([sign])) for sign in _SIGNS)
     digits = len(relevant) - commas - colons - lists - objects
     values = commas + lists + objects + 1
-    return commas + 4 * colons + 5 * (lists + objects) + max(0, digits - _SHORT_NUMBER_DIGITS * values)
+    return commas + 4 * colons + 10 * (lists + objects) + max(0, digits - _SHORT_NUMBER_DIGITS * values)

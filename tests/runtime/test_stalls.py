@@ -22,7 +22,7 @@ LONGEST_SECONDS = 0.1
 
 MANY = {
     "empty lists": ("$([]*5000000)", ErrorCode.PAYLOAD_TOO_LARGE),
-    "lists, just as many as may be": (f"$([]*{MAX_WEIGHT // 6 - 10})", None),
+    "lists, just as many as may be": (f"$([]*{MAX_WEIGHT // 11 - 10})", None),
     "empty objects": ("$({}*5000000)", ErrorCode.PAYLOAD_TOO_LARGE),
     "numbers": ("$(1*7000000)", ErrorCode.PAYLOAD_TOO_LARGE),
     "numbers, just as many as may be": (f"$(1*{MAX_WEIGHT - 100})", None),
