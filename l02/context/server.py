@@ -73,7 +73,7 @@ async def _call(store: Store, tools: dict[str, Tool], name: str, given: dict[str
         answer = await tool(store, msgspec.convert(given, TOOLS[name]))
     except (ToolRefused, msgspec.ValidationError) as error:
         return _text(str(error), is_error=True)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise MCPError(mcp.INTERNAL_ERROR, f"PostgreSQL does not do it: {error or type(error).__name__}") from error
     return _text(msgspec.json.encode(answer).decode())
 
