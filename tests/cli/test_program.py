@@ -178,6 +178,38 @@ async def test_a_command_that_is_refused(fresh_nats: EmbeddedNats, bus: Bus) -> 
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("terminate", "a1", "--reason", "drain", "--force"), {"reason": "drain", "force": True}),
+        (("suspend", "a1", "--no-checkpoint"), {"reason": "user_request", "checkpoint": False}),
+        (("signal", "a1", "approve"), {"name": "approve", "payload": True}),
+        (("spawn", "agent.json", "--state", '{"seen": 41}'), {"state": {"seen": 41}}),
+        (("spawn", "agent.json", "--state", "@state.json"), {"state": {"seen": {"$bytes": "aGk="}}}),
+    ],
+    ids=["terminate", "suspend", "signal", "spawn", "spawn with a file"],
+)
+async def test_what_options_say(
+    fresh_nats: EmbeddedNats,
+    bus: Bus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    said: dict[str, object],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "agent.json").write_text('{"name": "worker", "command": ["cat"]}')
+    (tmp_path / "state.json").write_text('{"seen": {"$bytes": "aGk="}}')
+    commands = await bus.jetstream.subscribe("l02.cmd.>", ordered_consumer=True)
+    async with program(fresh_nats, *words) as process:
+        command = await commands.next_msg(timeout=20)
+        process.kill()
+        await process.wait()
+    assert command.subject.endswith(f".{words[0]}")
+    body = json.loads(command.data)
+    assert {name: body[name] for name in said} == said
+
+
+@pytest.mark.parametrize(
     ("output", "rest"), [("one two", b"\n"), ({"a": 1}, b'\n{\n  "a": 1\n}\n')], ids=["the same", "another"]
 )
 async def test_streamed_output(fresh_nats: EmbeddedNats, bus: Bus, output: object, rest: bytes) -> None:
