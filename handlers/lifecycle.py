@@ -291,6 +291,7 @@ class Lifecycle:
                 incarnation=process.incarnation,
                 cause=process.cause_of_end,
                 usage=self._processes.take_usage(agent_id, state.usage),
+                at_fault=process.at_fault,
             ),
             keeper.correlation_id,
         )

@@ -44,6 +44,8 @@ class AgentProcess:
         self._sandboxed = sandboxed
         self._log = log
         self._condemned: str | None = None
+        self.at_fault = True
+        """Whether its end counts against the agent."""
         self._cause = "its process ended"
         self.channel = channel
         self.hello = hello
@@ -74,9 +76,10 @@ class AgentProcess:
         """Wait until it is gone."""
         await self._sandboxed.wait()
 
-    def condemn(self, cause: str) -> None:
-        """Kill it because of what it did."""
-        self._condemned = self._condemned or cut(cause)
+    def condemn(self, cause: str, *, at_fault: bool = True) -> None:
+        """Kill it because of what it did, or because its work has no time left; what was first is the cause."""
+        if self._condemned is None:
+            self._condemned, self.at_fault = cut(cause), at_fault
         self._sandboxed.kill()
 
     def kill(self) -> None:

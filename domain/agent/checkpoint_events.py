@@ -142,9 +142,14 @@ class AgentForked(Event, frozen=True, kw_only=True):
 
 
 class ExecutionInherited(Event, frozen=True, kw_only=True):
-    """Work that was under way where this agent was forked: it goes on here, with the answers recorded there."""
+    """Work that was under way where this agent was forked: it goes on here, with the answers recorded there.
+
+    `deadline` is when it must have ended, in seconds since 1970, UTC: its time begins anew.
+    """
 
     type: ClassVar[str] = "agent.execution.inherited"
+    schema_version: ClassVar[int] = 2
     execution_id: str
     input: Any
     journal: tuple[JournalEntry, ...]
+    deadline: float | UnsetType = UNSET

@@ -241,12 +241,13 @@ class ReportSpawnFailed(Command, frozen=True, kw_only=True):
 
 
 class ReportExit(Command, frozen=True, kw_only=True):
-    """The node: the process of this incarnation ended by itself."""
+    """The node: the process of this incarnation ended, by its own fault unless the node ended it with its work."""
 
     verb: ClassVar[str] = "report-exit"
     incarnation: int
     cause: str
     usage: ResourceUsage
+    at_fault: bool = True
 
 
 class RecoverProcess(Command, frozen=True, kw_only=True):

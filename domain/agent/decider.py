@@ -77,7 +77,7 @@ def _fork(state: AgentState, command: c.Fork) -> list[Event]:
         incarnation=1,
         awaited_by=command.awaited_by,
     )
-    return [first, *begin_from(past, command.from_agent_id, command.checkpoint_id)]
+    return [first, *begin_from(past, command.from_agent_id, command.checkpoint_id, command.origin.time)]
 
 
 def _suspend(state: AgentState, command: c.Suspend) -> list[Event]:
@@ -181,7 +181,10 @@ def _report_spawn_failed(state: AgentState, command: c.ReportSpawnFailed) -> lis
 def _report_exit(state: AgentState, command: c.ReportExit) -> list[Event]:
     if not _is_current(state, command.incarnation) or not is_live(state):
         return []
-    return _restart_or_give_up(state, command.cause, _with_tokens(state, command.usage))
+    usage = _with_tokens(state, command.usage)
+    if command.at_fault:
+        return _restart_or_give_up(state, command.cause, usage)
+    return _restarted_at_once(state, state.node_id or "", command.cause, usage, "time limit")
 
 
 def _with_tokens(state: AgentState, usage: e.ResourceUsage) -> e.ResourceUsage:
@@ -204,6 +207,14 @@ def _restart_or_give_up(state: AgentState, cause: str, usage: e.ResourceUsage) -
     return [e.AgentRestarted(attempt=attempt, delay_seconds=delay, cause=cause, usage=usage)]
 
 
+def _restarted_at_once(
+    state: AgentState, node_id: str, cause: str, usage: e.ResourceUsage, requested_by: str
+) -> list[Event]:
+    """Another process without delay; the end of this one does not count against the agent."""
+    restarted = e.AgentRestarted(attempt=state.restart_attempt, delay_seconds=0.0, cause=cause, usage=usage)
+    return [restarted, another_process(state, node_id, requested_by)]
+
+
 def _give_up(state: AgentState, code: str, message: str, usage: e.ResourceUsage) -> list[Event]:
     return [
         *fail_open_executions(state, code, message),
@@ -219,14 +230,7 @@ def _recover_process(state: AgentState, command: c.RecoverProcess) -> list[Event
     asked_anew = checkpoints.taken_over(state, command.node_id, command.lost_node_id)
     if not wanted or waits_for_timer or state.node_id != command.lost_node_id:
         return asked_anew
-    restarted = e.AgentRestarted(
-        attempt=state.restart_attempt, delay_seconds=0.0, cause=command.cause, usage=state.usage
-    )
-    return [
-        restarted,
-        another_process(state, command.node_id, "recovery"),
-        *asked_anew,
-    ]
+    return [*_restarted_at_once(state, command.node_id, command.cause, state.usage, "recovery"), *asked_anew]
 
 
 def _report_terminated(state: AgentState, command: c.ReportTerminated) -> list[Event]:

@@ -271,14 +271,19 @@ class ExecutionFailed(Completing, frozen=True, kw_only=True):
 
 
 class ExecutionReopened(Event, frozen=True, kw_only=True):
-    """A person has `assumed` that the tools under way in held work are done, with `result`, or not-done: it goes on."""
+    """A person has `assumed` that the tools under way in held work are done, with `result`, or not-done: it goes on.
+
+    `deadline` is when it must have ended, in seconds since 1970, UTC: its time begins anew.
+    """
 
     type: ClassVar[str] = "agent.execution.reopened"
+    schema_version: ClassVar[int] = 2
     execution_id: str
     assumed: str
     result: Any
     requested_by: str
     awaited_by: str | None = None
+    deadline: float | UnsetType = UNSET
 
 
 class SignalReceived(Event, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from domain.agent import events as e
@@ -140,9 +140,13 @@ def _execution_started(state: AgentState, event: e.ExecutionStarted) -> AgentSta
         execution_id=event.execution_id,
         input=event.input,
         awaited_by=event.awaited_by,
-        deadline=None if event.deadline is UNSET else event.deadline,
+        deadline=_known(event.deadline),
     )
     return _with_execution(state, execution)
+
+
+def _known(deadline: float | UnsetType) -> float | None:
+    return None if deadline is UNSET else deadline
 
 
 def _with_execution(state: AgentState, execution: Execution) -> AgentState:
@@ -236,7 +240,9 @@ def _execution_reopened(state: AgentState, event: e.ExecutionReopened) -> AgentS
             JournalEntry(call=call, kind="tool", request=requested.request, ok=True, result=event.result)
             for call, requested in execution.requested_tools.items()
         )
-    reopened = replace(execution, journal=journal, requested_tools={}, awaited_by=event.awaited_by)
+    reopened = replace(
+        execution, journal=journal, requested_tools={}, awaited_by=event.awaited_by, deadline=_known(event.deadline)
+    )
     held = {key: value for key, value in state.held.items() if key != event.execution_id}
     return replace(_with_execution(state, reopened), held=held)
 
@@ -321,7 +327,10 @@ def _forked(state: AgentState, event: e.AgentForked) -> AgentState:
 
 
 def _execution_inherited(state: AgentState, event: e.ExecutionInherited) -> AgentState:
-    return _with_execution(state, Execution(execution_id=event.execution_id, input=event.input, journal=event.journal))
+    execution = Execution(
+        execution_id=event.execution_id, input=event.input, journal=event.journal, deadline=_known(event.deadline)
+    )
+    return _with_execution(state, execution)
 
 
 def _unchanged(state: AgentState, event: Event) -> AgentState:

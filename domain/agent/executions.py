@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import UNSET
-
 from domain.agent import commands as c
 from domain.agent import events as e
-from domain.agent.rules import ENDED, command_ids, is_live, refuse, resumed
+from domain.agent.rules import ENDED, command_ids, deadline, is_live, refuse, resumed
 from domain.agent.state import AgentState, Execution, Status
 from domain.errors import ErrorCode, Failure
 from domain.message import Event
@@ -42,12 +40,11 @@ def execute(state: AgentState, command: c.Execute) -> list[Event]:
             f"the agent has {limit} executions under way (max_queued_executions); try again when some have ended",
         )
     require_shallow(command.input, "$.input")
-    seconds = state.specification.resource_limits.execution_seconds
     started = e.ExecutionStarted(
         execution_id=command.origin.command_id,
         input=command.input,
         awaited_by=command.awaited_by,
-        deadline=UNSET if seconds is UNSET else command.origin.time + seconds,
+        deadline=deadline(state.specification, command.origin.time),
     )
     return [*_woken(state, command), started]
 

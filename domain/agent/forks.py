@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from domain.agent import events as e
+from domain.agent.rules import deadline
 from domain.agent.state import AgentState, PendingSignal
 from domain.specification import AgentSpecification
 
@@ -47,8 +48,10 @@ def past_of(state: AgentState, version: int, sequence: int) -> Past:
     )
 
 
-def begin_from(past: Past, from_agent_id: str, checkpoint_id: str | None) -> list[e.AgentForked | e.ExecutionInherited]:
-    """What follows the first event of an agent that is forked."""
+def begin_from(
+    past: Past, from_agent_id: str, checkpoint_id: str | None, time: float
+) -> list[e.AgentForked | e.ExecutionInherited]:
+    """What follows the first event of an agent that is forked; the time of its work begins at `time`."""
     return [
         e.AgentForked(
             from_agent_id=from_agent_id,
@@ -59,7 +62,12 @@ def begin_from(past: Past, from_agent_id: str, checkpoint_id: str | None) -> lis
             signals=past.signals,
         ),
         *(
-            e.ExecutionInherited(execution_id=item.execution_id, input=item.input, journal=item.journal)
+            e.ExecutionInherited(
+                execution_id=item.execution_id,
+                input=item.input,
+                journal=item.journal,
+                deadline=deadline(past.spec, time),
+            )
             for item in past.executions
         ),
     ]

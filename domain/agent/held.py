@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from domain.agent import commands as c
 from domain.agent import events as e
-from domain.agent.rules import resumed
+from domain.agent.rules import deadline, resumed
 from domain.agent.state import AgentState, Status
 from domain.errors import ErrorCode, Failure
 from domain.message import Event
@@ -25,6 +25,7 @@ def reopen(state: AgentState, command: c.Resume) -> list[Event]:
             result=command.result,
             requested_by=command.origin.actor,
             awaited_by=command.awaited_by,
+            deadline=deadline(state.specification, command.origin.time),
         ),
     ]
 

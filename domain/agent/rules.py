@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from msgspec import UNSET, UnsetType
+
 from domain.agent import events as e
 from domain.agent.state import AgentState, Status
 from domain.errors import ErrorCode, Failure
 from domain.message import Command
+from domain.specification import AgentSpecification
 
-__all__ = ["ENDED", "another_process", "command_ids", "is_live", "refuse", "resumed"]
+__all__ = ["ENDED", "another_process", "command_ids", "deadline", "is_live", "refuse", "resumed"]
 
 ENDED = (Status.TERMINATED, Status.FAILED)
 
@@ -28,6 +31,12 @@ def is_live(state: AgentState) -> bool:
 def command_ids(*command_ids: str | None) -> tuple[str, ...]:
     """Those command ids that are owed an outcome."""
     return tuple(command_id for command_id in command_ids if command_id is not None)
+
+
+def deadline(specification: AgentSpecification, begins: float) -> float | UnsetType:
+    """When work must have ended whose time `begins` then; both in seconds since 1970, UTC. UNSET if it has no limit."""
+    seconds = specification.resource_limits.execution_seconds
+    return UNSET if seconds is UNSET else begins + seconds
 
 
 def another_process(state: AgentState, node_id: str, requested_by: str) -> e.SpawnRequested:

@@ -193,7 +193,7 @@ class AgentRunner:
             end = await _within(left, run.run(execution.input, data, inbox), state)
         except Failure as failure:
             await self._fail(execution, failure.code.value, failure.message)
-            process.condemn(str(failure))
+            process.condemn(str(failure), at_fault=failure.code is not ErrorCode.EXECUTION_TIMEOUT)
             raise ChannelClosed from failure
         await self._finish(execution, work, run, end)
 

@@ -149,7 +149,14 @@ _EVENTS: tuple[Event, ...] = (
         completes=("x1",),
     ),
     e.SignalReceived(name="approve", payload=_JSON),
-    e.ExecutionReopened(execution_id="x1", assumed="done", result=_JSON, requested_by="alice", awaited_by="c5"),
+    e.ExecutionReopened(
+        execution_id="x1",
+        assumed="done",
+        result=_JSON,
+        requested_by="alice",
+        awaited_by="c5",
+        deadline=1_790_000_000.5,
+    ),
     e.CheckpointRequested(
         checkpoint_id="k1",
         checkpoint_type="manual",
@@ -204,6 +211,7 @@ _EVENTS: tuple[Event, ...] = (
         execution_id="x1",
         input=_JSON,
         journal=(e.JournalEntry(call=1, kind="tool", request={"tool": "git_log"}, ok=True, result=_OBJECT),),
+        deadline=1_790_000_000.5,
     ),
     n.NodeJoined(
         node_id="n1",

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from domain.agent import events as e
+from domain.errors import ErrorCode, Failure
 from l02.client import Client
 from tests.runtime.conftest import history, until, worker
 
@@ -149,3 +150,27 @@ async def test_a_killed_node_continues_where_it_was(tmp_path: Path) -> None:
                 calls = [event.call for event in await history(client, "survivor") if isinstance(event, e.ToolCalled)]
     assert result.output == [2, None, 2]
     assert calls == [1]
+
+
+async def test_a_killed_node_keeps_to_the_time_of_work(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    limits = {"execution_seconds": 4.0}
+    with up(data_dir) as process:
+        async with Client.connect(data_dir=data_dir) as client:
+            await client.spawn(worker(resource_limits=limits), id="late")
+            work = asyncio.create_task(client.execute("late", {"steps": [["sleep", 600]]}))
+            await until(client, "late", lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+            processes = family(process)
+            process.kill()
+            process.wait()
+            wait_until(lambda: are_gone(processes), "something outlives the node")
+            with up(data_dir):
+                with pytest.raises(Failure) as failed:
+                    await work
+                ended = await until(client, "late", lambda recorded: isinstance(recorded.event, e.ExecutionFailed))
+                begun = [event for event in await history(client, "late") if isinstance(event, e.ExecutionStarted)]
+                result = await client.execute("late", {"steps": [["tool", "add", {"a": 1, "b": 1}]]})
+    assert failed.value.code is ErrorCode.EXECUTION_TIMEOUT
+    assert len(begun) == 1 and isinstance(begun[0].deadline, float)
+    assert ended.time.timestamp() >= begun[0].deadline, "it has all of its time, also over the death of its node"
+    assert result.output == [2]

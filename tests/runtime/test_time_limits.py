@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bus.codec import RecordedEvent
 from domain.agent import events as e
 from domain.errors import ErrorCode, Failure
 from l02.client import Client
@@ -42,6 +43,20 @@ async def test_work_that_takes_too_long_fails_and_the_next_goes_on(
         client, agent_id, lambda recorded: isinstance(recorded.event, e.AgentSpawned) and recorded.event.pid != before
     )
     assert (await client.execute(agent_id, {"steps": [["tool", "add", {"a": 1, "b": 2}]]})).output
+
+
+async def test_work_without_time_left_costs_no_agent_however_often(client: Client, agent_id: str) -> None:
+    patience = {"max_restart_count": 0, "restart_delay_seconds": [3600]}
+    await client.spawn(limited(0.5, lifecycle=patience), id=agent_id)
+    for _ in range(3):
+        with pytest.raises(Failure) as failed:
+            await client.execute(agent_id, {"steps": [["sleep", 600]]})
+        assert failed.value.code is ErrorCode.EXECUTION_TIMEOUT
+    await until(client, agent_id, is_fourth)
+
+
+def is_fourth(recorded: RecordedEvent) -> bool:
+    return isinstance(recorded.event, e.AgentSpawned) and recorded.event.incarnation == 4
 
 
 async def test_its_time_goes_on_while_others_are_before_it(client: Client, agent_id: str) -> None:

@@ -1,5 +1,6 @@
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from domain.agent import commands as c
 from domain.agent import events as e
@@ -10,6 +11,7 @@ from tests.domain.agent.story import (
     EXECUTING,
     MOVED_ON,
     RUNNING,
+    SPEC,
     given,
     origin,
     past_after,
@@ -82,3 +84,15 @@ def test_refused_when_the_agent_exists() -> None:
 def test_one_point_is_enough(points: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError, match="at most one"):
         msgspec.convert({"from_agent_id": "a0", **points}, c.Fork)
+
+
+def test_the_time_of_work_under_way_begins_anew() -> None:
+    spec = replace(SPEC, resource_limits=replace(SPEC.resource_limits, execution_seconds=60.0))
+    past = past_after(spawn_requested(spec=spec), replace(started(), deadline=1060.0))
+    command = replace(fork(past), origin=replace(origin(past=past), time=5000.5))
+    forked = e.AgentForked(
+        from_agent_id="a0", from_version=2, from_sequence=20, checkpoint_id=None, state={}, signals=()
+    )
+    inherited = e.ExecutionInherited(execution_id="x1", input="how many commits?", journal=(), deadline=5060.5)
+    after = given().when(command).then(spawn_requested(spec=spec, awaited_by="c1"), forked, inherited)
+    assert after.state.executions["x1"].deadline == 5060.5

@@ -17,7 +17,9 @@ from tests.domain.agent.story import (
     given,
     report_exit,
     restarted,
+    restarting_at_most,
     spawn_requested,
+    spawned,
 )
 
 
@@ -51,3 +53,20 @@ def test_ignored_for_a_stale_incarnation() -> None:
 )
 def test_ignored_when_its_end_is_wanted(past: tuple[Event, ...]) -> None:
     given(*past).when(report_exit()).ignored()
+
+
+def test_one_that_the_node_ended_with_its_work_counts_for_nothing() -> None:
+    spec = restarting_at_most(0, 600.0)
+    past = (spawn_requested(spec=spec), spawned())
+    ended = replace(report_exit(), at_fault=False)
+    again = replace(spawn_requested(2, spec=spec), requested_by="time limit")
+    after = given(*past).when(ended).then(restarted(0, 0.0), again)
+    assert (after.state.restart_attempt, after.state.restart_pending) == (0, False)
+    after.when(ended).ignored()
+
+
+def test_it_forgives_nothing_either() -> None:
+    again = replace(spawn_requested(3), requested_by="time limit")
+    given(*RESTARTING, spawn_requested(2), spawned(2)).when(replace(report_exit(2), at_fault=False)).then(
+        restarted(1, 0.0), again
+    )

@@ -18,6 +18,7 @@ from tests.domain.agent.story import (
     RESTARTING,
     RUNNING,
     SEND_MAIL,
+    SPEC,
     SUSPENDED,
     TERMINATED,
     TERMINATING,
@@ -28,6 +29,8 @@ from tests.domain.agent.story import (
     request_tool,
     restore_requested,
     signalled,
+    spawn_requested,
+    spawned,
     started,
     tool_requested,
 )
@@ -117,6 +120,16 @@ def test_held_work_of_a_suspended_agent_has_a_process_again() -> None:
     given(*HELD, e.AgentSuspended(session_id="s1", reason="night")).when(assume("done")).then(
         resumed_on_n2(), reopened("done", None)
     )
+
+
+def test_the_time_of_held_work_begins_anew() -> None:
+    spec = replace(SPEC, resource_limits=replace(SPEC.resource_limits, execution_seconds=60.0))
+    failed = e.ExecutionFailed(execution_id="x1", code="E2001", message="in doubt", held=True)
+    past = (spawn_requested(spec=spec), spawned(), replace(started(), deadline=1060.0), tool_requested(), failed)
+    command = assume("done")
+    command = replace(command, origin=replace(command.origin, time=5000.5))
+    after = given(*past).when(command).then(replace(reopened("done", None), deadline=5060.5))
+    assert after.state.executions["x1"].deadline == 5060.5
 
 
 def test_which_of_several_must_be_said() -> None:
