@@ -18,7 +18,12 @@ def tree_memory(root: int, *, with_root: bool = True) -> int:
     if not IS_LINUX:
         return _portable(root)
     total = _resident(root) if with_root else 0
-    return total + sum(tree_memory(child) for child in children(root))
+    waiting = children(root)
+    while waiting:  # rather than calling itself: a chain of processes may be longer than the stack
+        pid = waiting.pop()
+        total += _resident(pid)
+        waiting += children(pid)
+    return total
 
 
 def _resident(pid: int) -> int:

@@ -304,3 +304,30 @@ async def test_no_single_kill_leaves_a_process(policy: SandboxPolicy, victim: st
     assert await guard.stdout.read() == b""  # the last holder of its output is gone
     _, alive = await asyncio.to_thread(psutil.wait_procs, members, 15)
     assert not alive
+
+
+CHAIN = """
+import os, sys, time
+for _ in range(700):
+    if os.fork():
+        os.wait()
+        sys.exit()
+print("deep", flush=True)
+time.sleep(600)
+"""
+
+
+async def test_memory_of_a_long_chain_of_processes_is_counted(
+    sandboxes: Sandboxes, policy: SandboxPolicy, tmp_path: Path
+) -> None:
+    roomy, log = msgspec.structs.replace(policy, memory_bytes=1 << 40), tmp_path / "log"
+    entry = ProgramEntry((sys.executable, "-c", CHAIN))
+    process = await sandboxes.spawn(RuntimeClass.PROCESS, roomy, entry, str(log))
+    async with asyncio.timeout(60):
+        while log.read_text() != "deep\n":  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.05)
+    assert process.memory_bytes() > 700 << 20
+    process.watch_memory()
+    process.kill()
+    assert (await process.wait()).cause == "killed by SIGKILL"
+    process.socket.close()
