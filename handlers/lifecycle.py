@@ -124,8 +124,12 @@ class Lifecycle:
     async def remove_old_files(self, older_than_seconds: float) -> None:
         """Delete what is left here of agents that have ended, if nothing was written to it for so long."""
         for agent_id in await self._processes.unused_since(time.time() - older_than_seconds):
-            if (await self._agents.load(agent_id)).state.status in (Status.NEW, Status.TERMINATED, Status.FAILED):
-                await self._processes.remove(agent_id)
+            remove = partial(self._remove_files_if_ended, agent_id)
+            await contained(remove, "removing files", agent_id, again=False)
+
+    async def _remove_files_if_ended(self, agent_id: str) -> None:
+        if (await self._agents.load(agent_id)).state.status in (Status.NEW, Status.TERMINATED, Status.FAILED):
+            await self._processes.remove(agent_id)
 
     async def _heard(self, events: Sequence[RecordedEvent]) -> None:
         for recorded in events:

@@ -19,6 +19,7 @@ from handlers.channel import AgentChannel, ChannelClosed, ProtocolError
 from handlers.sandbox.log import ProcessLog
 from handlers.sandbox.policy import Entry, ProgramEntry, PythonEntry, SandboxPolicy
 from handlers.sandbox.process import Exit, SandboxedProcess
+from handlers.sandbox.removal import remove_tree
 from handlers.sandbox.sandboxes import Sandboxes
 from l02.agent.protocol import PROTOCOL, Hello, LoadFailed, Shutdown
 from l02.agent.texts import cut
@@ -160,7 +161,7 @@ class Processes:
 
     async def remove_workspace(self, agent_id: str) -> None:
         """Delete the files of an agent that is gone for good; its log stays for a while."""
-        await asyncio.to_thread(shutil.rmtree, self._agents_dir / agent_id / "workspace", True)
+        await asyncio.to_thread(remove_tree, self._agents_dir / agent_id / "workspace")
 
     async def unused_since(self, moment: float) -> list[str]:
         """The agents whose folders here have not been written to since then, in seconds since 1970."""
@@ -173,7 +174,7 @@ class Processes:
 
     async def remove(self, agent_id: str) -> None:
         """Delete all files of an agent."""
-        await asyncio.to_thread(shutil.rmtree, self._agents_dir / agent_id, True)
+        await asyncio.to_thread(remove_tree, self._agents_dir / agent_id)
 
 
 async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: float, log: ProcessLog) -> Hello:

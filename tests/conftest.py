@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,6 +27,15 @@ settings.load_profile("no deadline")
 NATS_IMAGE = "nats:2.12-alpine"
 POSTGRES_IMAGE = "postgres:16-alpine"
 NATS_CONFIGURATION = Path(__file__).parent.parent / "deploy" / "nats.conf"
+
+
+@pytest.fixture
+def deep_path(tmp_path: Path) -> Iterator[Path]:
+    """A directory for deep trees. pytest's own cleaning raises on one that a failed test leaves, in later runs too."""
+    path = tmp_path / "deep"
+    path.mkdir()
+    yield path
+    subprocess.run(["rm", "-rf", path], check=True)
 
 
 def in_containers() -> bool:

@@ -108,7 +108,7 @@ class ZygoteLink:
             self._abandon(process)
             raise Failure(
                 ErrorCode.SANDBOX_CREATION_FAILED,
-                f"the sandboxed process ended before it was ready ({error}); see {request.log_path}",
+                f"the sandboxed process ended before it was ready ({error}); its log says why",
             ) from error
         except BaseException:
             self._abandon(process)

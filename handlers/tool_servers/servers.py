@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import Any, Self
 import structlog
 
 from domain.specification import RuntimeClass, ToolServer
+from handlers.sandbox.removal import remove_tree
 from handlers.tool_servers.connection import Connection, serve
 from handlers.tool_servers.launch import name_of, specification_key
 from handlers.tool_servers.model import Request, ToolInfo, ToolNotRun
@@ -274,7 +274,7 @@ class ToolServers:
         finally:
             instance.settle(outcome)
             if scratch is not None:
-                await asyncio.to_thread(_remove, scratch)
+                await asyncio.to_thread(remove_tree, scratch)
 
 
 def _stopped(server: ToolServer) -> ToolNotRun:
@@ -283,11 +283,4 @@ def _stopped(server: ToolServer) -> ToolNotRun:
 
 def _empty(directory: Path) -> None:
     for path in directory.iterdir():
-        _remove(path)
-
-
-def _remove(path: Path) -> None:
-    try:
-        shutil.rmtree(path)
-    except OSError as error:
-        _log.warning("scratch directory of a tool server not removed", path=str(path), error=str(error))
+        remove_tree(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,14 @@ async def test_the_rest_of_the_node_goes_on(tmp_path: Path) -> None:
         told: list[SetAside] = []
         assert [recorded async for recorded in client.events("a2", since=sequence, unreadable=told.append)] == []
         assert [(aside.sequence, aside.reason) for aside in told] == [(sequence, why)]
+
+        # Old files of agents that have ended go, and this one's stay: it may not have ended.
+        agents = tmp_path / "data" / "agents"
+        others = [agents / f"gone{number}" for number in range(10)]
+        for folder in (*others, agents / "a2"):
+            folder.mkdir(exist_ok=True)
+            for path in (*folder.iterdir(), folder):
+                os.utime(path, (1.0, 1.0))
+        await node.parts.lifecycle.remove_old_files(7 * 86_400.0)
+        assert not any(folder.exists() for folder in others)
+        assert (agents / "a2").is_dir()

@@ -238,3 +238,30 @@ async def test_who_waits_for_a_process_that_is_stopped_before_it_begins_is_told(
     servers.replace(ROGUE)
     with pytest.raises(ToolNotRun, match="was stopped"):
         await waiting
+
+
+DEEP = """
+import os, sys
+for _ in range(3000):
+    os.mkdir("d")
+    os.chdir("d")
+sys.exit(3)
+"""
+
+
+async def test_a_scratch_directory_may_be_deep(deep_path: Path) -> None:
+    async with ToolServers(deep_path / "scratch", deep_path / "logs") as servers:
+        with pytest.raises(ToolNotRun, match="exited with code 3"):
+            await servers.tools(ToolServer(command=(sys.executable, "-c", DEEP)))
+        await until(lambda: not list((deep_path / "scratch").iterdir()))
+        assert await echo(servers) == "x"
+
+
+async def test_a_deep_scratch_directory_that_a_killed_node_left_is_removed_at_the_start(deep_path: Path) -> None:
+    left = deep_path / "scratch" / "left"
+    left.mkdir(parents=True)
+    making = await asyncio.create_subprocess_exec(sys.executable, "-c", DEEP, cwd=left)
+    assert await making.wait() == 3
+    async with ToolServers(deep_path / "scratch", deep_path / "logs") as servers:
+        assert list((deep_path / "scratch").iterdir()) == []
+        assert await echo(servers) == "x"
