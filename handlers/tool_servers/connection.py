@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from bus.cancelling import end
 from domain.specification import RuntimeClass, ToolServer
 from handlers.sandbox.log import begin_log, keep_log
-from handlers.tool_servers.launch import start, stop
+from handlers.tool_servers.launch import start, stop, why_not_fetched
 from handlers.tool_servers.messages import LINE_BYTES, read
 from handlers.tool_servers.model import Request, ToolFailed, ToolInfo, ToolNotRun
 from handlers.tool_servers.results import read_result
@@ -133,16 +133,17 @@ async def serve(
     assert process.stderr is not None
     logging = asyncio.create_task(keep_log(process.stderr, log))
     over = asyncio.Event()
+    hint = why_not_fetched(server, runtime_class)
 
     def lost(reason: str) -> None:
-        on_lost(reason)
+        on_lost(reason if ready.done() else reason + hint)
         over.set()
 
     rpc = Rpc(process, f"the tool server {server.command[0]!r}", lost)
     try:
         reading = asyncio.create_task(rpc.read())
         try:
-            ready.set_result(await _open(rpc, log))
+            ready.set_result(await _open(rpc, hint, log))
             await over.wait()
         finally:
             rpc.close("was stopped")
@@ -155,7 +156,7 @@ async def serve(
             await end(logging)
 
 
-async def _open(rpc: Rpc, log: Path) -> Connection | ToolNotRun:
+async def _open(rpc: Rpc, hint: str, log: Path) -> Connection | ToolNotRun:
     connection = Connection(rpc)
     try:
         async with asyncio.timeout(START_SECONDS):
@@ -164,7 +165,7 @@ async def _open(rpc: Rpc, log: Path) -> Connection | ToolNotRun:
         rpc.lose(f"did not answer the MCP handshake within {START_SECONDS:g} s{connection.noise}")
     except _FAILURES as error:
         rpc.lose(f"failed in the MCP handshake: {error}")
-    return connection if rpc.lost is None else ToolNotRun(f"{rpc.name} {rpc.lost}; it logs to {log}")
+    return connection if rpc.lost is None else ToolNotRun(f"{rpc.name} {rpc.lost}{hint}; it logs to {log}")
 
 
 async def _list_tools(rpc: Rpc) -> dict[str, ToolInfo]:

@@ -24,7 +24,7 @@ from handlers.sandbox.policy import SandboxPolicy
 from handlers.sandbox.program import program_argv, program_environment
 from handlers.tool_servers.model import ToolNotRun
 
-__all__ = ["name_of", "specification_key", "start", "stop"]
+__all__ = ["name_of", "specification_key", "start", "stop", "why_not_fetched"]
 
 MEMORY_BYTES = 1024**3
 CPU_MILLIS = 2000
@@ -47,10 +47,28 @@ def name_of(server: ToolServer) -> str:
 
 
 _FETCHING = (
-    *(("npx",), ("bunx",), ("pnpx",), ("uvx",)),
-    *(("npm", "exec"), ("pnpm", "dlx"), ("yarn", "dlx"), ("bun", "x"), ("uv", "tool", "run"), ("pipx", "run")),
+    *(("npx",), ("bunx",), ("pnpx",), ("uvx",), ("npm", "exec"), ("npm", "x"), ("pnpm", "dlx"), ("yarn", "dlx")),
+    *(("bun", "x"), ("uv", "tool", "run"), ("uv", "x"), ("pipx", "run")),
 )
-"""Programs that fetch what they run. With paths to read or variables, they may have it in a cache."""
+"""Commands that fetch what they run unless it is installed or in a cache."""
+_OFFLINE = {"npm_config_offline": "true", "YARN_ENABLE_NETWORK": "0", "UV_OFFLINE": "1", "PIP_RETRIES": "0"}
+"""With these, they say at once that they have not got it, where they would try for a minute and more."""
+
+
+def why_not_fetched(server: ToolServer, runtime_class: RuntimeClass) -> str:
+    """What is to be added to the reason why a server did not start, if it may be that it could not be fetched."""
+    if not _must_do_without_network(server, runtime_class):
+        return ""
+    return (
+        f"; {Path(server.command[0]).name} fetches what is not installed, and this server has no `network`: install "
+        "the package and name its program as the command, or give the server its registry in `network`"
+    )
+
+
+def _must_do_without_network(server: ToolServer, runtime_class: RuntimeClass) -> bool:
+    begins = (Path(server.command[0]).name, *server.command[1:3])
+    fetches = any(begins[: len(launcher)] == launcher for launcher in _FETCHING)
+    return fetches and not server.network and runtime_class is not RuntimeClass.PROCESS
 
 
 async def start(server: ToolServer, runtime_class: RuntimeClass, scratch: Path) -> Process:
@@ -69,9 +87,8 @@ async def start(server: ToolServer, runtime_class: RuntimeClass, scratch: Path) 
         memory_bytes=MEMORY_BYTES,
         cpu_millis=CPU_MILLIS,
         max_processes=MAX_PROCESSES,
-        environment=server.environment,
+        environment=(_OFFLINE if _must_do_without_network(server, runtime_class) else {}) | server.environment,
     )
-    _require_what_it_fetches(server)
     problem = policy.problem()
     if problem is not None:
         raise ToolNotRun(f"its sandbox cannot be made: {problem}")
@@ -112,17 +129,6 @@ async def stop(process: Process, *, at_once: bool) -> None:
     finally:
         _signal(process, signal.SIGKILL)
         discarding.cancel()
-
-
-def _require_what_it_fetches(server: ToolServer) -> None:
-    """Such a program tries for minutes before it says that there is no network."""
-    begins = (Path(server.command[0]).name, *server.command[1:3])
-    fetches = any(begins[: len(launcher)] == launcher for launcher in _FETCHING)
-    if fetches and not (server.network or server.read or server.environment):
-        raise ToolNotRun(
-            f"{' '.join(server.command[:2])} fetches its package when it starts, and this server has no `network`: "
-            "install the package and name its program as the command, or give it the registry in `network`"
-        )
 
 
 def _find(program: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from domain.specification import ToolServer
+from domain.specification import RuntimeClass, ToolServer
 from handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers, connection
 
 from .conftest import ROGUE, landlock_only, running, specification, until
@@ -117,18 +119,92 @@ async def test_a_server_that_does_not_read(servers: ToolServers) -> None:
     [
         (ToolServer(command=("no-such-program",)), "'no-such-program' is neither on PATH"),
         (ToolServer(command=("./server",)), "'./server' is a relative path"),
-        (ToolServer(command=("npx", "-y", "some-server")), "npx -y fetches its package when it starts"),
-        (ToolServer(command=("/usr/bin/uv", "tool", "run", "some-server")), "has no `network`: install the package"),
         (ToolServer(command=("/bin/cat", "\0")), "exited with code 1"),
         (ToolServer(command=("/bin/cat",), read=("/no/such/place",)), "names '/no/such/place', which does not exist"),
         (ToolServer(command=("/bin/cat",), environment={"A=B": "c"}), "environment variable 'A=B' cannot be set"),
         (ToolServer(command=("/bin/cat",), network=("no port",)), "exited with code"),
     ],
-    ids=["missing", "relative", "fetching", "fetching too", "NUL", "missing path", "variable", "network"],
+    ids=["missing", "relative", "NUL", "missing path", "variable", "network"],
 )
 async def test_specifications_that_cannot_be_met(shared_servers: ToolServers, server: ToolServer, message: str) -> None:
     with pytest.raises(ToolNotRun, match=message):
         await shared_servers.call(server, "echo", {}, timeout=60)
+
+
+FETCHERS = {
+    "npx": ("-y", "some-server"),
+    "npm": ("exec", "some-server"),
+    "pnpm": ("dlx", "some-server"),
+    "bunx": ("some-server",),
+    "uvx": ("some-server",),
+    "uv": ("tool", "run", "some-server"),
+    "pipx": ("run", "some-server"),
+}
+HINT = "has no `network`: install the package"
+
+
+def launcher(path: Path, script: str) -> str:
+    """A program of that name that does as the script says."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", FETCHERS)
+async def test_a_server_that_cannot_be_fetched_is_told_so(
+    shared_servers: ToolServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("handlers.tool_servers.servers.FIRST_DELAY_SECONDS", 30.0)
+    program = launcher(tmp_path / name, "env | sort >&2; exit 1")
+    server = ToolServer(command=(program, *FETCHERS[name]), environment={"UV_OFFLINE": "0"})
+    with pytest.raises(ToolNotRun, match=f"exited with code 1.*; {name} fetches what is not installed.*{HINT}") as told:
+        await shared_servers.tools(server)
+    with pytest.raises(ToolNotRun, match=f"{HINT}.*; it may be started again in"):
+        await shared_servers.offered(server)
+    log = Path(str(told.value).rpartition("it logs to ")[2]).read_text().splitlines()
+    assert {"npm_config_offline=true", "UV_OFFLINE=0"} <= {*log}, (
+        "it gives up at once; a specification has the last word"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "more"),
+    [
+        ("npx", ("-y", "some-server"), {"network": ("registry.example:443",)}),
+        ("npm", ("start",), {}),
+        ("server", ("run",), {}),
+    ],
+)
+async def test_others_that_do_not_start_are_not_told_to_have_a_network(
+    shared_servers: ToolServers, tmp_path: Path, name: str, arguments: tuple[str, ...], more: dict[str, Any]
+) -> None:
+    server = ToolServer(command=(launcher(tmp_path / name, "exit 1"), *arguments), **more)
+    with pytest.raises(ToolNotRun) as told:
+        await shared_servers.tools(server)
+    assert HINT not in str(told.value)
+
+
+async def test_a_server_that_need_not_be_fetched_runs(shared_servers: ToolServers, tmp_path: Path) -> None:
+    program = launcher(tmp_path / "npx", f'shift; exec {sys.executable} "$@"')
+    rogue = ROGUE.command[1:]
+    server = ToolServer(command=(program, "-y", *rogue), read=ROGUE.read)
+    assert await shared_servers.call(server, "echo", {"text": "x"}, timeout=60) == "x"
+
+
+async def test_a_server_without_walls_has_a_network(tmp_path: Path) -> None:
+    program = launcher(tmp_path / "npx", "env >&2; exit 1")
+    async with ToolServers(tmp_path / "scratch", tmp_path / "logs", RuntimeClass.PROCESS) as servers:
+        with pytest.raises(ToolNotRun, match="exited with code 1") as told:
+            await servers.tools(ToolServer(command=(program, "-y", "some-server")))
+    assert HINT not in str(told.value)
+    (log,) = (tmp_path / "logs").iterdir()
+    assert "npm_config_offline" not in log.read_text()
+
+
+@pytest.mark.skipif(shutil.which("npx") is None, reason="npx is not installed")
+async def test_npx_itself_fails_fast(shared_servers: ToolServers) -> None:
+    with pytest.raises(ToolNotRun, match=f"exited with code 1.*{HINT}"):
+        await shared_servers.tools(ToolServer(command=("npx", "-y", "l02-no-such-server")))
 
 
 async def test_nothing_is_left_of_a_server_that_could_not_be_started(tmp_path: Path) -> None:
