@@ -16,9 +16,10 @@ CHUNK_BYTES = 32 * 1024
 """Read at once. What a server writes is parsed on the event loop: this much takes at most some milliseconds."""
 LOG_BYTES = 16 * 1024 * 1024
 """A log that is larger gives way to a new one, and is kept as `.log.1`."""
-_BURST_BYTES = 1024 * 1024
+_BURST_BYTES = 256 * 1024
 _PAUSE_SECONDS = 0.25
-"""After a burst: who writes more than that waits for the node, not the node for it."""
+"""After a burst: who writes more than that waits for the node, not the node for it. A hundred that flood take a quarter
+of the loop and hold it for 5 ms at most (measured on 2 cores); with bursts of 1 MiB, two thirds and 240 ms."""
 _TAIL_BYTES = 500
 _REST_SECONDS = 1.0
 _log = structlog.get_logger()
