@@ -7,6 +7,7 @@ import errno
 import json
 import platform
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -115,6 +116,19 @@ async def test_a_program_reaches_what_its_network_names_and_by_tcp_only(
     assert [found for found in outcome["sockets"] if found[0] != NETLINK] == [
         [family, 1, protocol, family] for family in (inet, inet6) for protocol in (0, 6)
     ]
+
+
+async def test_a_program_with_a_socket_to_write_to_reaches_no_other(
+    policy: SandboxPolicy, listeners: Listeners, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    own = tmp_path_factory.mktemp("own")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(own / "socket"))
+        made.listen()
+        outcome = await asyncio.to_thread(attack, msgspec.structs.replace(policy, write=(str(own),)), listeners)
+    assert [UNIX, 1, 0, UNIX] in outcome["sockets"]
+    assert outcome["reached"] == []
+    assert listeners.arrived() == []
 
 
 async def test_what_the_supervisor_looked_at_cannot_be_swapped_for_another_address(policy: SandboxPolicy) -> None:
