@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import reprlib
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
@@ -19,7 +21,7 @@ from typing import Any, Literal
 
 import structlog
 
-__all__ = ["LogFormat", "configure_logging", "log_to_standard_error_by_default"]
+__all__ = ["LogFormat", "configure_logging", "log_events_to_standard_error", "log_to_standard_error_by_default"]
 
 LogFormat = Literal["text", "json"]
 
@@ -27,6 +29,7 @@ _VALUE_CHARACTERS = 1_000
 _TRACEBACK_CHARACTERS = 8_000
 _LINE_CHARACTERS = 16_000
 _FRAMES = 30
+_PARTS = 200
 _EVENT_WIDTH = 40
 
 _repr = reprlib.Repr()
@@ -34,23 +37,38 @@ _repr.maxstring = _repr.maxother = _VALUE_CHARACTERS
 _repr.maxdict = _repr.maxlist = _repr.maxtuple = _repr.maxset = _repr.maxfrozenset = 20
 
 _Render = Callable[[dict[str, Any]], str]
+_Rendered = Callable[[object, str, Any], str]
 
 
 def configure_logging(log_format: LogFormat = "text", level: int = logging.INFO) -> None:
-    """Log to standard error from now on, in lines for people or as JSON for machines."""
-    render = _as_json if log_format == "json" else _as_text
-    structlog.configure(
-        processors=[_renderer(render)],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_StandardError,
-        cache_logger_on_first_use=False,
-    )
+    """Log to standard error from now on, in lines for people or as JSON for machines.
+
+    What asyncio and libraries log, from warnings on, is written the same way: their texts hold others' errors.
+    """
+    rendered = _renderer(_as_json if log_format == "json" else _as_text)
+    _configure(rendered, level)
+    ours = _FromLibraries(rendered, max(level, logging.WARNING))
+    logging.root.handlers = [one for one in logging.root.handlers if not isinstance(one, _FromLibraries)] + [ours]
 
 
 def log_to_standard_error_by_default() -> None:
     """The same for a program that has not said how it logs: its standard output is its own."""
     if not structlog.is_configured():
-        configure_logging()
+        _configure(_renderer(_as_text), logging.INFO)
+
+
+def log_events_to_standard_error() -> None:
+    """For a command: what the connection has to say stands beside its result, without values."""
+    _configure(lambda _, __, event: f"l02: {_shown(event.get('event', ''))}", logging.WARNING)
+
+
+def _configure(rendered: _Rendered, level: int) -> None:
+    structlog.configure(
+        processors=[rendered],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=_StandardError,
+        cache_logger_on_first_use=False,
+    )
 
 
 class _StandardError:
@@ -71,7 +89,23 @@ class _StandardError:
     log = debug = info = warn = warning = error = err = critical = exception = fatal = failure = msg
 
 
-def _renderer(render: _Render) -> Callable[[object, str, Any], str]:
+class _FromLibraries(logging.Handler):
+    """Records of the standard library's logging, written as ours are."""
+
+    def __init__(self, rendered: _Rendered, level: int) -> None:
+        super().__init__(level)
+        self._rendered = rendered
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            event = record.getMessage()
+        except Exception as error:
+            event = f"a record of the log cannot be shown: {type(error).__name__}"
+        fields = {"event": event, "logger": record.name, "exc_info": record.exc_info}
+        _StandardError().msg(self._rendered(None, record.levelname.lower(), fields))
+
+
+def _renderer(render: _Render) -> _Rendered:
     def rendered(_: object, level: str, event: Any) -> str:
         try:
             fields = {str(name): value for name, value in event.items()}
@@ -81,19 +115,36 @@ def _renderer(render: _Render) -> Callable[[object, str, Any], str]:
                 "event": _shown(fields.pop("event", "")),
             }
             raised = fields.pop("exc_info", None)
-            said |= {
-                name: value
-                if type(value) in (bool, float) or (type(value) is int and value.bit_length() < 64)
-                else _shown(value)
-                for name, value in fields.items()
-            }
+            said |= {name: value if _is_plain(value) else _shown(value) for name, value in fields.items()}
             if raised:
                 said["traceback"] = _traceback(raised)
-            return render(said)
+            return _fitted(render, said)
         except Exception as error:
             return f"a line of the log cannot be shown: {type(error).__name__}"
 
     return rendered
+
+
+def _is_plain(value: object) -> bool:
+    """A truth value, or a number that JSON has."""
+    if type(value) is float:
+        return math.isfinite(value)
+    return type(value) is bool or (type(value) is int and value.bit_length() < 64)
+
+
+def _fitted(render: _Render, said: dict[str, Any]) -> str:
+    """The line; escapes can make it several times what its values are, so these are halved until it fits."""
+    most = _TRACEBACK_CHARACTERS
+    while len(line := render(dict(said))) > _LINE_CHARACTERS and most:
+        most //= 2
+        said = {name: _cut(name, value, most) for name, value in said.items()}
+    return line
+
+
+def _cut(name: str, value: Any, most: int) -> Any:
+    if not isinstance(value, str) or len(value) <= most:
+        return value
+    return "…" + value[len(value) - most :] if name == "traceback" else value[:most] + "…"
 
 
 def _as_text(said: dict[str, Any]) -> str:
@@ -102,7 +153,7 @@ def _as_text(said: dict[str, Any]) -> str:
     values = " ".join(f"{name}={_quoted(value)}" for name, value in said.items())
     first = f"{time} [{level:<7}] {event:<{_EVENT_WIDTH if values else 0}} {values}".rstrip()
     indented = "".join(f"\n    {_escaped(line)}" for line in lines.splitlines())
-    return first[:_LINE_CHARACTERS] + indented
+    return first + indented
 
 
 def _as_json(said: dict[str, Any]) -> str:
@@ -138,12 +189,5 @@ def _traceback(raised: object) -> str:
         return ""
     frames: TracebackType | None = error.__traceback__
     shown = traceback.TracebackException(type(error), error, frames, limit=-_FRAMES, compact=True)
-    parts: list[str] = []
-    size = 0
-    for part in shown.format():
-        parts.append(part if len(part) <= _VALUE_CHARACTERS else part[:_VALUE_CHARACTERS] + "…\n")
-        size += len(parts[-1])
-        if size > _TRACEBACK_CHARACTERS:
-            parts.append("…\n")
-            break
-    return "".join(parts).rstrip()
+    parts = (part if len(part) <= _VALUE_CHARACTERS else part[:_VALUE_CHARACTERS] + "…\n" for part in shown.format())
+    return str(_cut("traceback", "".join(deque(parts, _PARTS)).rstrip(), _TRACEBACK_CHARACTERS))

@@ -15,12 +15,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from msgspec import Struct
+import msgspec
 
 import l02
 from bus.connection import Bus
 from bus.repository import Repository
 from domain.agent.state import AgentState
+from domain.secrecy import HidesEnvironment
 from domain.specification import RuntimeClass, ToolServer
 from handlers.sandbox.linux import IS_LINUX
 from handlers.sessions import BridgeSettings, SessionBridge
@@ -36,11 +37,11 @@ _SOCKETS = ("/run/postgresql", "/var/run/postgresql")
 _TLS_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 
 
-class SessionSettings(Struct, frozen=True, kw_only=True):
+class SessionSettings(HidesEnvironment, frozen=True, kw_only=True):
     """`server` is a command line, None for the node's own, or `off`; `environment` what a configured one is given."""
 
     server: str | None = None
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = msgspec.field(default_factory=dict)
     bridge: BridgeSettings = BridgeSettings()
 
 

@@ -29,8 +29,8 @@ class Settings:
     """A node's settings. Where no URL is given, the node brings a server of its own in `data_dir`."""
 
     data_dir: Path
-    nats_url: str | None = None
-    postgres_url: str | None = None
+    nats_url: str | None = field(default=None, repr=False)
+    postgres_url: str | None = field(default=None, repr=False)
     http_port: int = 0
     replicas: int = 1
     metrics_agent_labels: bool = True

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -16,9 +20,13 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bus.embedded.endpoint import Endpoint
 from domain.specification import AgentSpecification, ToolServer
 from handlers.sandbox.policy import SandboxPolicy
+from handlers.state.settings import StateSettings
 from l02.logs import configure_logging
+from l02.session_server import SessionSettings
+from l02.settings import Settings
 
 KEY = "sk-4711"
 LOG = structlog.get_logger()
@@ -26,24 +34,32 @@ LOG = structlog.get_logger()
 
 @pytest.fixture(autouse=True)
 def configured_as_before() -> Iterator[None]:
-    before = structlog.get_config()
+    configured, before, handlers = structlog.is_configured(), structlog.get_config(), logging.root.handlers
     yield
-    structlog.configure(**before)
+    logging.root.handlers = handlers
+    structlog.reset_defaults()
+    if configured:
+        structlog.configure(**before)
 
 
 class Lines(io.StringIO):
     encoding = "utf-8"
 
 
-def logged(log_format: Any, event: str, **values: Any) -> str:
+def written(log_format: Any, log: Callable[[], object]) -> str:
     stream, before = Lines(), sys.stderr
     configure_logging(log_format)
+    logging.root.handlers = logging.root.handlers[-1:]  # pytest's own raise what a record raises
     sys.stderr = stream
     try:
-        LOG.warning(event, **values)
+        log()
     finally:
         sys.stderr = before
     return stream.getvalue()
+
+
+def logged(log_format: Any, event: str, **values: Any) -> str:
+    return written(log_format, lambda: LOG.warning(event, **values))
 
 
 @given(st.text(), st.text() | st.binary() | st.floats() | st.dictionaries(st.text(), st.text()))
@@ -68,6 +84,59 @@ def test_values_are_cut(log_format: str) -> None:
     assert len(said) < 16_000
     assert "(8999000 characters cut)" in said
     assert time.thread_time() - began < 0.1
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_line_is_bounded_with_its_escapes(log_format: str) -> None:
+    wide = "\U000e0001" * 1_000
+    values = {f"value_{number}": wide for number in range(30)}
+    try:
+        raise ValueError(wide) from KeyError(wide)
+    except ValueError:
+        said = logged(log_format, wide, exc_info=True, **values)
+    assert 4_000 < len(said) <= 16_001
+    assert all(name in said for name in values)
+
+
+def test_the_newest_part_of_a_long_traceback_is_shown() -> None:
+    error = ValueError("the first")
+    for number in range(200):
+        following = ValueError(f"number {number} " + "x" * 200)
+        following.__cause__, error = error, following
+    said = json.loads(logged("json", "failed", exc_info=error))["traceback"]
+    assert "number 199" in said and "the first" not in said
+
+
+def test_a_number_that_json_lacks_is_a_text() -> None:
+    said = logged("json", "measured", least=float("-inf"), none=float("nan"), some=1.5)
+    values = json.loads(said, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert (values["least"], values["none"], values["some"]) == ("-inf", "nan", 1.5)
+
+
+async def lose_an_error() -> None:
+    async def agent() -> None:
+        raise ValueError("done\n2026-01-01T00:00:00 [error  ] forged \x1b[2J")
+
+    task = asyncio.create_task(agent())
+    await asyncio.wait([task])
+    del task
+    gc.collect()
+
+
+def test_what_asyncio_logs_is_written_as_ours_is() -> None:
+    said = written("json", lambda: asyncio.run(lose_an_error()))
+    (line,) = said.splitlines()
+    fields = json.loads(line)
+    assert (fields["level"], fields["logger"]) == ("error", "asyncio")
+    assert "never retrieved" in fields["event"] and "\n" not in fields["event"]
+    text = written("text", lambda: asyncio.run(lose_an_error()))
+    assert "\x1b" not in text
+    assert not [line for line in text.splitlines()[1:] if not line.startswith("    ")]
+
+
+def test_a_record_that_cannot_be_shown_is_said() -> None:
+    said = written("text", lambda: logging.getLogger("library").error("%d of %d", "one"))
+    assert "a record of the log cannot be shown: TypeError" in said
 
 
 class Unspeakable:
@@ -106,6 +175,11 @@ def test_environments_are_not_shown() -> None:
     for value in (specification, server, policy):
         assert KEY not in repr(value)
         assert KEY not in logged("text", "spawned", value=value)
+    url = f"postgresql://l02:{KEY}@db/l02"
+    state, sessions = StateSettings(redis_url=url), SessionSettings(environment={"API_KEY": KEY})
+    settings = Settings(data_dir=Path("/d"), nats_url=url, postgres_url=url, state=state, sessions=sessions)
+    for holder in (state, sessions, settings, Endpoint(port=1, password=KEY)):
+        assert KEY not in repr(holder)
     assert "API_KEY" in repr(specification) and "TOKEN" in repr(server)
 
 

@@ -30,6 +30,9 @@ class Endpoint(msgspec.Struct, frozen=True):
     port: int
     password: str
 
+    def __repr__(self) -> str:
+        return f"Endpoint(port={self.port})"
+
     @classmethod
     def load(cls, path: Path) -> Endpoint:
         """Return the remembered one; the first time, make it. Raises ServerError, OSError."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = ["Compression", "HotStorage", "StateSettings", "Storage"]
@@ -26,7 +26,7 @@ class StateSettings:
     keep_last: int = 10
     auto_checkpoint_interval_seconds: float = 60
     hot_storage: HotStorage = "nats"
-    redis_url: str | None = None
+    redis_url: str | None = field(default=None, repr=False)
 
     @property
     def max_bytes(self) -> int:

@@ -43,7 +43,9 @@ def run(work: Coroutine[Any, Any, None], *, as_json: bool) -> None:
     import asyncio
 
     with reporting(as_json):
-        _log_to_stderr()
+        from l02.logs import log_events_to_standard_error
+
+        log_events_to_standard_error()
         asyncio.run(until_told_to_end(work))
 
 
@@ -137,16 +139,3 @@ def _actor() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid-{os.getuid()}"
-
-
-def _log_to_stderr() -> None:
-    """Standard output belongs to the command's result; what the connection has to say goes beside it, in one line."""
-    import logging
-
-    import structlog
-
-    def one_line(logger: object, level: str, event: Any) -> Any:
-        sys.stderr.write(f"l02: {event['event']}\n")
-        raise structlog.DropEvent
-
-    structlog.configure(processors=[one_line], wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
