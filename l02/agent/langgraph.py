@@ -37,6 +37,8 @@ _KEY = "langgraph"
 _WRITE = "write"
 _WRITES_BEFORE = "writes"
 """Where an earlier version kept all writes together; they are read, and go with the next checkpoint."""
+_turn = threading.RLock()
+"""Nodes run in threads, each hands in its writes by itself, and several savers may be over one state."""
 
 
 class StateSaver(VersioningSaver):
@@ -45,9 +47,6 @@ class StateSaver(VersioningSaver):
     def __init__(self, state: MutableMapping[str, Any]) -> None:
         super().__init__()
         self._state = state
-        self._turn = threading.RLock()
-        """`graph.invoke` runs nodes in threads, and each hands in its writes by itself."""
-        self._write_keys: dict[tuple[str, str], dict[str, None]] | None = None
 
     def put(
         self,
@@ -61,7 +60,7 @@ class StateSaver(VersioningSaver):
             raise ValueError("a DeltaChannel needs checkpoints of the past, and here is only the latest: use another")
         thread, namespace = place_of(config)
         values = checkpoint["channel_values"]
-        with self._turn:
+        with _turn:
             for channel in new_versions:
                 if channel in values:
                     self._state[_key(thread, namespace, "value", channel)] = self._dump(values[channel])
@@ -75,7 +74,6 @@ class StateSaver(VersioningSaver):
             }
             for key in self._writes_of(thread, namespace):
                 del self._state[key]
-            self._writes_of(thread, namespace).clear()
         return config_of(thread, namespace, checkpoint["id"])
 
     def put_writes(
@@ -83,21 +81,19 @@ class StateSaver(VersioningSaver):
     ) -> None:
         """What a task has written behind the latest checkpoint; of one that is not the latest, nothing is kept."""
         thread, namespace = place_of(config)
-        with self._turn:
+        with _turn:
             latest = self._state.get(_key(thread, namespace, "checkpoint"))
             if latest is None or latest["id"] != config["configurable"]["checkpoint_id"]:
                 return
-            kept = self._writes_of(thread, namespace)
             for index, (channel, value) in numbered(writes).items():
                 key = _key(thread, namespace, _WRITE, task_id, str(index))
-                if index < 0 or key not in kept:
+                if index < 0 or key not in self._state:
                     self._state[key] = [task_path, channel, self._dump(value)]
-                    kept[key] = None
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The latest checkpoint; None if there is none, or `config` names another."""
         thread, namespace = place_of(config)
-        with self._turn:
+        with _turn:
             latest = self._state.get(_key(thread, namespace, "checkpoint"))
             if latest is None or get_checkpoint_id(config) not in (None, latest["id"]):
                 return None
@@ -139,10 +135,9 @@ class StateSaver(VersioningSaver):
 
     def delete_thread(self, thread_id: str) -> None:
         """Forget a thread."""
-        with self._turn:
-            for key in [key for key in self._state if _parts(key)[:1] == [str(thread_id)]]:
+        with _turn:
+            for key in self._keys_below(str(thread_id)):
                 del self._state[key]
-            self._write_keys = None
 
     async def aput(
         self,
@@ -175,15 +170,15 @@ class StateSaver(VersioningSaver):
     async def adelete_thread(self, thread_id: str) -> None:
         self.delete_thread(thread_id)
 
-    def _writes_of(self, thread: str, namespace: str) -> dict[str, None]:
-        """The keys of what is written behind the latest checkpoint; the state is looked through once."""
-        if self._write_keys is None:
-            self._write_keys = {}
-            for key in self._state:
-                match _parts(key):
-                    case [of, within, kind, *_] if kind in (_WRITE, _WRITES_BEFORE):
-                        self._write_keys.setdefault((of, within), {})[key] = None
-        return self._write_keys.setdefault((thread, namespace), {})
+    def _writes_of(self, thread: str, namespace: str) -> Sequence[str]:
+        """The keys of what is written behind the latest checkpoint."""
+        together = _key(thread, namespace, _WRITES_BEFORE)
+        each = self._keys_below(thread, namespace, _WRITE)
+        return [together, *each] if together in self._state else each
+
+    def _keys_below(self, *parts: str) -> Sequence[str]:
+        beginning = _key(*parts).removesuffix("]") + ","
+        return [key for key in [*self._state] if key.startswith(beginning)]
 
     def _written(self, thread: str, namespace: str) -> Iterator[tuple[str, str, int, str, Sequence[str]]]:
         """Task path, task, number, channel and value of each."""

@@ -62,7 +62,8 @@ class State(MutableMapping[str, Any]):
     """An agent's durable state: text keys, JSON values or bytes.
 
     It is written when the execution completes, and dropped when it fails. Values read from it may be changed in
-    place. Raises `TypeError`, naming the key, for a value that would be read back as another one.
+    place. Threads may set and delete keys while another goes over them: it goes over those that there were.
+    Raises `TypeError`, naming the key, for a value that would be read back as another one.
     """
 
     def __init__(self, stored: dict[str, Any]) -> None:
@@ -88,7 +89,7 @@ class State(MutableMapping[str, Any]):
         del self._values[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter([*self._values])
 
     def __len__(self) -> int:
         return len(self._values)
@@ -99,7 +100,7 @@ class State(MutableMapping[str, Any]):
     def changes(self) -> StateChanges:
         """What differs from the stored state, changes in place included."""
         changed: dict[str, Any] = {}
-        for key, before in self._before.items():
+        for key, before in [*self._before.items()]:
             if key in self._values:
                 encoded = _encode_kept(key, self._values[key])
                 if encoded != before:
