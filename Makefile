@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests wait more than they work, so there are twice as many workers as cores; each has servers of its own.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
+# A worker a core, each with servers of its own: more take as long, and wait for one another.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
 PURE_TESTS := tests/domain tests/golden tests/sdk tests/test_architecture.py tests/test_catalogue.py
 
 .PHONY: demo up test check soak bench docs lock clean
