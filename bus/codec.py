@@ -25,6 +25,7 @@ from domain.values import nests_deeper
 __all__ = [
     "SOURCE",
     "TIMER_ACTOR",
+    "UNDECODABLE",
     "CloudEvent",
     "EventDecoder",
     "LogEntry",
@@ -124,7 +125,8 @@ class _ReadCloudEvent(CloudEvent, frozen=True, kw_only=True):
     data: msgspec.Raw
 
 
-_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that somebody else may have written, whatever is in them."""
 # Deeper than any value that is taken from outside (`domain.values`), with what events put around it.
 _MAX_DEPTH = 200
 _SHOWN_CHARACTERS = 200
@@ -191,7 +193,7 @@ class EventDecoder:
                 raise UnreadableEvent(f"sequence {sequence} is nested more than {_MAX_DEPTH} levels deep")
             envelope = _decoder.decode(raw)
             time = envelope.time if envelope.time.tzinfo is UTC else envelope.time.astimezone(UTC)
-        except (*_UNDECODABLE, OverflowError) as error:
+        except (*UNDECODABLE, OverflowError) as error:
             raise UnreadableEvent(f"sequence {sequence} is not a CloudEvent of this runtime: {error}") from error
         kind, _, aggregate_id = envelope.subject.partition("/")
         recorded = RecordedEvent(
@@ -228,7 +230,7 @@ class EventDecoder:
             else:
                 earlier = msgspec.json.decode(envelope.data, type=dict[str, Any])
                 event = msgspec.convert(self._upcast(envelope, earlier, sequence), event_type)
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             raise UnreadableEvent(f"sequence {sequence}: data of {envelope.type} do not fit: {error}") from error
         for name in _IDS:
             value = getattr(event, name, None)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 from nats.js.errors import APIError
 
+from bus.codec import UNDECODABLE
 from bus.connection import Bus
 from bus.group_commit import UNEXPECTED_CODES
 from bus.leader import StoredMessage, last_on, message_from_leader
@@ -87,7 +88,7 @@ async def has_content(bus: Bus, sequence: int, content: str) -> bool | None:
 def _owner(stored: StoredMessage) -> _Owner | None:
     try:
         return _decoder.decode(stored.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNDECODABLE:
         return None
 
 

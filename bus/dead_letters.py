@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError, NotFoundError
 
-from bus.codec import SetAside
+from bus.codec import UNDECODABLE, SetAside
 from bus.connection import Bus
 from bus.group_commit import UNEXPECTED_CODES
 from bus.leader import message_from_leader
@@ -62,7 +62,6 @@ _HANDLING_SECONDS = 30.0
 _KEPT_BYTES = 64 * 1024
 _KEPT_HEADERS = 32
 _KEPT_HEADER_LENGTH = 256
-_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _decoder = msgspec.json.Decoder(DeadLetter)
 _log = structlog.get_logger()
 
@@ -223,7 +222,7 @@ def headers_to_send(headers: Mapping[str, str]) -> dict[str, str]:
 def _letter(subject: str, raw: bytes, sequence: int) -> DeadLetter:
     try:
         return msgspec.structs.replace(_decoder.decode(raw), sequence=sequence)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         return DeadLetter(
             consumer="",
             subject=subject,

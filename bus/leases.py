@@ -20,6 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from bus.cancelling import end
+from bus.codec import UNDECODABLE
 from bus.connection import Bus
 from bus.group_commit import UNEXPECTED_CODES
 from bus.leader import message_from_leader
@@ -154,7 +155,7 @@ class Leases:
             return None
         try:
             return _decoder.decode(message.data), message.sequence
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNDECODABLE:
             # Somebody else has put it there, who is no node; so the lease goes on.
             _log.warning("this node's lease cannot be read; it is taken again", node_id=self.node_id)
             return self._holder, message.sequence

@@ -16,7 +16,7 @@ from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
-from bus.codec import RecordedEvent
+from bus.codec import UNDECODABLE, RecordedEvent
 from bus.connection import Bus
 from bus.group_commit import UNEXPECTED_CODES
 from bus.leader import last_on
@@ -207,7 +207,7 @@ def _said(raw: bytes, headers: Mapping[str, str], sequence: int = 0) -> Said:
     number = headers.get(COMMAND_SEQUENCE_HEADER, "")
     try:
         outcome = decode_outcome(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         return Said(None, 0, sequence)
     return Said(outcome, int(number) if _SEQUENCE.fullmatch(number) else 0, sequence)
 

@@ -21,6 +21,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from bus.cancelling import end
+from bus.codec import UNDECODABLE
 from bus.connection import Bus
 from bus.group_commit import UNEXPECTED_CODES
 from bus.leader import message_from_leader
@@ -264,7 +265,7 @@ async def _load(bus: Bus, name: str) -> _Stored:
         return _Stored(_Record(), 0)
     try:
         return _Stored(_decoder.decode(message.data), message.sequence)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         # Somebody else has put it there. What was done before is done again, which does no harm.
         _log.warning("the record of a partition cannot be read; it begins anew", partition=name)
         return _Stored(_Record(), message.sequence)

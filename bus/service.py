@@ -19,6 +19,7 @@ from msgspec import Struct
 from nats.micro import add_service
 from nats.micro.request import Request
 
+from bus.codec import UNDECODABLE
 from bus.command_ids import CommandIdReused
 from bus.connection import Bus
 from bus.headers import one_line
@@ -167,7 +168,7 @@ def _fields(raw: bytes) -> dict[str, Any]:
     try:
         require_bounded(raw)
         return msgspec.json.decode(raw or b"{}", type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise wire_failure(error) from error
 
 

@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
 from bus.cancelling import end
+from bus.codec import UNDECODABLE
 from bus.connection import Bus
 from bus.pull import ConsumerError, Pull, pull
 from bus.streams import TOKENS_STREAM
@@ -42,7 +43,7 @@ def _piece(raw: bytes) -> _Piece | None:
     """What anybody may have published there and is no piece is passed over."""
     try:
         return _decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNDECODABLE:
         return None
 
 

@@ -18,7 +18,7 @@ import structlog
 from nats.errors import MaxPayloadError
 
 from bus.cancelling import end
-from bus.codec import LogEntry
+from bus.codec import UNDECODABLE, LogEntry
 from bus.connection import Bus
 from bus.history import read_log_entries
 from bus.reader import last_sequence
@@ -169,7 +169,7 @@ class ViewProjector:
         stored = await self._bucket.load(key)
         try:
             view = None if stored.value is None else msgspec.json.decode(stored.value, type=fold.view)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNDECODABLE:
             view = None
         return view, stored.revision
 

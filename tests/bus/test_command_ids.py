@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 from nats.aio.msg import Msg
@@ -175,6 +175,7 @@ async def running(bus: Bus, repository: Repository[State]) -> AsyncIterator[None
 
 
 @given(raw=st.binary(max_size=32))
+@example(raw=b'{"x":' + b"[" * 100_000)
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_what_anybody_writes_where_it_stands_whose_an_id_is_stops_no_command(
     bus: Bus, running: None, raw: bytes

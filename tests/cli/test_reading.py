@@ -67,6 +67,15 @@ async def test_pieces_that_come_while_one_listens(bus: Bus, client: Client) -> N
     assert [piece async for piece in tokens] == ["<1>"]
 
 
+@pytest.mark.parametrize(
+    "raw", [b"\xff", b"[]", b'{"n":"0"}', b'{"x":' + b"[" * 100_000], ids=["bytes", "list", "n", "deep"]
+)
+async def test_what_is_no_piece_is_passed_over(bus: Bus, client: Client, raw: bytes) -> None:
+    await bus.jetstream.publish(stream_subject("a1", EXECUTION), raw)
+    await emit(bus, delta(0), done(1))
+    assert [piece async for piece in client.tokens("a1", EXECUTION)] == ["<0>"]
+
+
 async def test_a_late_listener_begins_at_any_piece(bus: Bus, client: Client) -> None:
     await emit(bus, *(delta(n) for n in range(1200)), done(1200))
     assert [piece async for piece in client.tokens("a1", EXECUTION)] == [f"<{n}>" for n in range(1200)]
