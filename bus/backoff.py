@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-__all__ = ["Backoff"]
+__all__ = ["Backoff", "Setbacks"]
 
 
 class Backoff:
@@ -24,3 +24,24 @@ class Backoff:
     def reset(self) -> None:
         """Begin with the shortest pause again."""
         self.seconds = self._first
+
+
+class Setbacks(Backoff):
+    """The same for long work that is begun again when it fails, and which failure is news: `begin` each attempt."""
+
+    def __init__(self, first: float, longest: float) -> None:
+        super().__init__(first, longest)
+        self._told: str | None = None
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """An attempt begins."""
+        self._began = asyncio.get_running_loop().time()
+
+    def is_news(self, error: Exception) -> bool:
+        """Whether the attempt failed otherwise than the one before, or after it had worked for a while."""
+        if asyncio.get_running_loop().time() - self._began > self._longest:
+            self.reset()
+            self._told = None
+        before, self._told = self._told, repr(error)
+        return self._told != before

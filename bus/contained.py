@@ -6,12 +6,11 @@ the background is done in here.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
 
-from bus.backoff import Backoff
+from bus.backoff import Setbacks
 from bus.codec import UnreadableEvent
 from bus.passing import is_passing
 
@@ -28,11 +27,9 @@ async def contained(work: Callable[[], Awaitable[object]], what: str, aggregate_
     It is given up at once where the log has something of the aggregate that cannot be read: nobody can say what should
     be done for it. A failure is told in full when it is news; a server that is away is waited for.
     """
-    loop = asyncio.get_running_loop()
-    backoff = Backoff(_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS)
-    told: str | None = None
+    setbacks = Setbacks(_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS)
     while True:
-        began = loop.time()
+        setbacks.begin()
         try:
             await work()
             return True
@@ -40,15 +37,10 @@ async def contained(work: Callable[[], Awaitable[object]], what: str, aggregate_
             _log.error(f"{what} is given up", id=aggregate_id, reason=error.message)
             return False
         except Exception as error:
-            if loop.time() - began > _LONGEST_RETRY_SECONDS:  # it has worked meanwhile
-                backoff.reset()
-                told = None
-            reason = repr(error)
-            if reason != told:
+            if setbacks.is_news(error):
                 _log.exception(f"{what} failed", id=aggregate_id)
-            told = reason
             if not again:
                 return False
             if is_passing(error):
-                backoff.reset()
-            await backoff.pause()
+                setbacks.reset()
+            await setbacks.pause()

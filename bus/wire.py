@@ -13,13 +13,14 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bus.codec import Metadata
+from bus.codec import UNDECODABLE, Metadata
 from bus.subjects import AggregateId, CommandAddress, parse_command_subject
 from bus.traces import valid_traceparent
 from domain.agent.commands import Origin, WireCommand
 from domain.aggregates import AGGREGATES
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
+from domain.values import is_deeper
 from domain.weight import WEIGHT_IN_WORDS, is_too_heavy
 
 __all__ = [
@@ -136,25 +137,14 @@ def _decode(command_type: type[WireCommand], body: bytes) -> WireCommand:
             raise Failure(ErrorCode.COMMAND_INVALID, "Object contains unknown field `origin`", "$")
         _require_shallow(body, fields)
         return msgspec.convert(fields, command_type)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNDECODABLE as error:
         raise wire_failure(error) from error
 
 
 def _require_shallow(body: bytes, fields: dict[str, Any]) -> None:
     """What nests deeper than every reader of the events can follow is refused here."""
-    if body.count(b"[") + body.count(b"{") <= _MAX_DEPTH:
-        return
-    level: list[Any] = [fields]
-    for _ in range(_MAX_DEPTH):
-        level = [
-            child
-            for value in level
-            for child in (value.values() if isinstance(value, dict) else value)
-            if isinstance(child, dict | list)
-        ]
-        if not level:
-            return
-    raise Failure(ErrorCode.COMMAND_INVALID, f"the body is nested more than {_MAX_DEPTH} levels deep")
+    if body.count(b"[") + body.count(b"{") > _MAX_DEPTH and is_deeper(fields, _MAX_DEPTH):
+        raise Failure(ErrorCode.COMMAND_INVALID, f"the body is nested more than {_MAX_DEPTH} levels deep")
 
 
 def wire_failure(error: Exception) -> Failure:

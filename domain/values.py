@@ -17,6 +17,7 @@ __all__ = [
     "MAX_DEPTH",
     "ObjectReference",
     "as_reference",
+    "is_deeper",
     "nests_deeper",
     "require_shallow",
     "require_state",
@@ -50,7 +51,7 @@ def require_shallow(value: Any, path: str) -> None:
     A reader's own depth counts towards the depth that Python can decode (about 1000 together): what is deep but just
     readable here would be unreadable to a later reader, for ever.
     """
-    if _is_deeper(value, MAX_DEPTH):
+    if is_deeper(value, MAX_DEPTH):
         raise Failure(ErrorCode.COMMAND_INVALID, f"lists and objects are nested more than {MAX_DEPTH} deep", path)
 
 
@@ -71,10 +72,11 @@ def nests_deeper(raw: bytes, depth: int) -> bool:
     """Whether JSON nests lists and objects deeper than `depth`. Raises what decoding raises."""
     if raw.count(b"[") + raw.count(b"{") <= depth:
         return False
-    return _is_deeper(msgspec.json.decode(raw), depth)
+    return is_deeper(msgspec.json.decode(raw), depth)
 
 
-def _is_deeper(value: Any, depth: int) -> bool:
+def is_deeper(value: Any, depth: int) -> bool:
+    """Whether a value nests lists and objects deeper than `depth`."""
     level = [value]
     for _ in range(depth):
         level = [child for item in level if isinstance(item, (dict, list)) for child in _containers_in(item)]

@@ -35,6 +35,7 @@ from domain.agent.commands import (
     ReportTerminated,
     RestartDue,
 )
+from domain.agent.rules import ENDED
 from domain.agent.state import AgentState, Status
 from domain.errors import ErrorCode, Failure, PermanentFailure
 from domain.message import Command
@@ -128,7 +129,7 @@ class Lifecycle:
             await contained(remove, "removing files", agent_id, again=False)
 
     async def _remove_files_if_ended(self, agent_id: str) -> None:
-        if (await self._agents.load(agent_id)).state.status in (Status.NEW, Status.TERMINATED, Status.FAILED):
+        if (await self._agents.load(agent_id)).state.status in (Status.NEW, *ENDED):
             await self._processes.remove(agent_id)
 
     async def _heard(self, events: Sequence[RecordedEvent]) -> None:
@@ -350,4 +351,4 @@ class Lifecycle:
 
 
 def _is_to_end(state: AgentState) -> bool:
-    return state.terminating is not None and state.status not in (Status.TERMINATED, Status.FAILED)
+    return state.terminating is not None and state.status not in ENDED

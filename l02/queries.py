@@ -137,18 +137,20 @@ def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[
             bus, _filter(wanted), after=wanted.after, since=since, limit=wanted.limit
         )
         unreadable: list[SetAside] = []
-        events: list[dict[str, Any]] = []
+        events: list[msgspec.Raw] = []
         room = bus.client.max_payload // 2
         for entry in entries:
-            told = entry if isinstance(entry, SetAside) else cloud_event(entry) | {"sequence": entry.sequence}
-            room -= len(msgspec.json.encode(told))
+            raw = msgspec.json.encode(
+                entry if isinstance(entry, SetAside) else cloud_event(entry) | {"sequence": entry.sequence}
+            )
+            room -= len(raw)
             if room < 0 and (events or unreadable):  # what does not fit is for the next page
                 more = True
                 break
-            if isinstance(told, SetAside):
-                unreadable.append(told)
+            if isinstance(entry, SetAside):
+                unreadable.append(entry)
             else:
-                events.append(told)
+                events.append(msgspec.Raw(raw))
         return {"events": events, "more": more} | ({"unreadable": unreadable} if unreadable else {})
 
     return {

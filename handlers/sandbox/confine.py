@@ -98,8 +98,10 @@ def prepare(policy: SandboxPolicy, log_path: str | None, *, address_space: bool)
         os.dup2(log, 2)
         os.close(log)
         # The zygote's own know what it had there, a file perhaps, where now there may be a pipe.
-        sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        sys.stdout, sys.stderr = (
+            open(number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            for number in (1, 2)
+        )
     variables = environment(policy)
     os.environ.clear()
     os.environ.update(variables)

@@ -171,7 +171,6 @@ def _start(agent: socket.socket, parent: int, request: SpawnRequest, readable: S
         send_frame(agent, Refused(f"{type(error).__name__}: {error}"))
         return 1
     sys.dont_write_bytecode = True
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     send_frame(agent, Started(os.getpid()))
     call(agent.detach(), entry.config)
     return 0

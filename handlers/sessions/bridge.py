@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from bus.backoff import Backoff
+from bus.backoff import Setbacks
 from bus.codec import RecordedEvent
 from bus.connection import Bus
 from bus.follow import follow_events
@@ -113,26 +113,22 @@ class SessionBridge:
         """Until the session needs no keeper. What fails for long, as on an agent that this node cannot read, is tried
         seldom, and told in full only when it is news.
         """
-        loop = asyncio.get_running_loop()
-        backoff = Backoff(_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS)
-        told: str | None = None
+        setbacks = Setbacks(_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS)
         while True:
-            began = loop.time()
+            setbacks.begin()
             try:
                 await keeper.run()
             except Exception as error:
-                reason = repr(error)
-                if loop.time() - began > _LONGEST_RETRY_SECONDS:  # it has worked meanwhile
-                    backoff.reset()
-                    told = None
-                if reason == told:
-                    _log.info(
-                        "keeping a session still fails", agent_id=agent_id, error=reason, again_in=backoff.seconds
-                    )
+                if setbacks.is_news(error):
+                    _log.exception("keeping a session failed", agent_id=agent_id, again_in=setbacks.seconds)
                 else:
-                    _log.exception("keeping a session failed", agent_id=agent_id, again_in=backoff.seconds)
-                told = reason
-                await backoff.pause()
+                    _log.info(
+                        "keeping a session still fails",
+                        agent_id=agent_id,
+                        error=repr(error),
+                        again_in=setbacks.seconds,
+                    )
+                await setbacks.pause()
                 continue
             if not keeper.is_woken:
                 del self._keepers[agent_id]

@@ -29,7 +29,7 @@ from bus.wire import ACTOR_HEADER, COMMAND_ID_HEADER
 from domain.aggregates import AGGREGATES
 from domain.identifiers import MAX_ID_LENGTH
 from domain.message import Event
-from l02.catalogue.schemas import RESULTS, SCHEMAS, Schema, name_of, reference_to, request_schema, served_commands
+from l02.catalogue.schemas import RESULTS, SCHEMAS, Schema, name_of, reference_to, request_schema
 from l02.queries import QUERY_FIELDS
 from projections.views import LIVE_VIEWS
 
@@ -220,7 +220,7 @@ def _add_rest(document: _Document) -> None:
 
 
 def _add_requests(document: _Document, kind: str) -> None:
-    for verb, command in served_commands(kind).items():
+    for verb, command in AGGREGATES[kind].wire_commands.items():
         message = _message(command, request_schema(command), headers=_COMMAND_HEADERS)
         _add_endpoint(document, f"{kind}.{verb}", message, "reply")
 

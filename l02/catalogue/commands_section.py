@@ -7,7 +7,7 @@ from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 
 from bus.outcomes import COMMAND_SEQUENCE_HEADER, Outcome
 from bus.service import SERVICE_NAME, Answer
-from bus.streams import COMMANDS_STREAM, stream_configs
+from bus.streams import COMMANDS_STREAM, stream_config
 from bus.subjects import (
     API,
     AggregateId,
@@ -33,7 +33,7 @@ from domain.aggregates import AGGREGATES
 from domain.message import Event
 from l02.catalogue import examples
 from l02.catalogue.markdown import code_block, table
-from l02.catalogue.schemas import RESULTS, SCHEMAS, name_of, served_commands
+from l02.catalogue.schemas import RESULTS, SCHEMAS, name_of
 from l02.catalogue.words import fields_words, type_words
 from l02.queries import QUERY_FIELDS
 
@@ -106,8 +106,7 @@ def _own_fields(command: type[WireCommand]) -> str:
 
 
 def _window_seconds() -> float:
-    [window] = [config["duplicate_window"] for config in stream_configs(1) if config["name"] == COMMANDS_STREAM]
-    return float(window / 1e9)
+    return float(stream_config(COMMANDS_STREAM, 1)["duplicate_window"] / 1e9)
 
 
 def _when(command: type[WireCommand]) -> str:
@@ -157,7 +156,7 @@ Not `ok`: `error` has one of the [codes](errors.md), `path` if one field is to b
 
 
 def _requests() -> str:
-    served = [f"`{API}.{kind}.{verb}`" for kind in AGGREGATES for verb in served_commands(kind)]
+    served = [f"`{API}.{kind}.{verb}`" for kind in AGGREGATES for verb in AGGREGATES[kind].wire_commands]
     rows = [
         (f"`{API}.{name}`", _description(fields), fields_words(SCHEMAS[name_of(fields)]), _result(name))
         for name, fields in QUERY_FIELDS.items()

@@ -31,7 +31,6 @@ __all__ = [
     "reference_to",
     "referenced",
     "request_schema",
-    "served_commands",
 ]
 
 Schema = dict[str, Any]
@@ -120,11 +119,6 @@ def name_of(kind: type[Struct]) -> str:
 def reference_to(kind: type[Struct]) -> Schema:
     """A schema that says: as the type's own."""
     return {"$ref": REFERENCE + name_of(kind)}
-
-
-def served_commands(kind: str) -> dict[str, type[WireCommand]]:
-    """The commands of an aggregate that the service takes as requests; the timers' own are not among them."""
-    return AGGREGATES[kind].wire_commands
 
 
 def request_schema(command: type[WireCommand]) -> Schema:

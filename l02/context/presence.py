@@ -10,11 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from bus.backoff import Backoff
 from bus.cancelling import end
-from bus.postgres import connect_to_primary
+from bus.postgres import UNANSWERED, connect_to_primary
 
 if TYPE_CHECKING:
     from bus.postgres import PgConnection
@@ -25,7 +23,6 @@ SCHEMA = "l02_context"
 
 _FIRST_RETRY_SECONDS = 0.1
 _LONGEST_RETRY_SECONDS = 5.0
-_FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 @asynccontextmanager
@@ -46,7 +43,7 @@ async def _stay(url: str, server_id: str, connection: PgConnection) -> None:
             await _closed(connection)
             try:
                 connection = await _appear(url, server_id)
-            except _FAILURES:
+            except UNANSWERED:
                 await backoff.pause()
             else:
                 backoff.reset()

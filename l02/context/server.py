@@ -7,7 +7,6 @@ from importlib.metadata import version
 from inspect import cleandoc
 from typing import Any
 
-import asyncpg
 import mcp_types as mcp
 import msgspec
 from mcp.server.context import ServerRequestContext
@@ -15,6 +14,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
+from bus.postgres import UNANSWERED
 from l02.context.arguments import TOOLS, Arguments
 from l02.context.checkpoints import create_checkpoint, rollback_to
 from l02.context.model import ToolRefused
@@ -73,7 +73,7 @@ async def _call(store: Store, tools: dict[str, Tool], name: str, given: dict[str
         answer = await tool(store, msgspec.convert(given, TOOLS[name]))
     except (ToolRefused, msgspec.ValidationError) as error:
         return _text(str(error), is_error=True)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+    except UNANSWERED as error:
         raise MCPError(mcp.INTERNAL_ERROR, f"PostgreSQL does not do it: {error or type(error).__name__}") from error
     return _text(msgspec.json.encode(answer).decode())
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import msgspec
 
-from bus.postgres import pool_of_primary
+from bus.postgres import UNANSWERED, pool_of_primary
 from l02.context.model import TaskContext, ToolRefused
 from l02.context.presence import SCHEMA, present
 
@@ -140,14 +140,7 @@ async def open_store(url: str) -> AsyncIterator[Store]:
             server_settings={"search_path": SCHEMA, "application_name": "l02-context"},
         )
         await pool
-    except (
-        OSError,
-        TimeoutError,
-        ValueError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-    ) as error:
+    except (*UNANSWERED, ValueError) as error:
         raise StoreUnusable(f"PostgreSQL cannot be used: {error or type(error).__name__}") from error
     try:
         store = Store(pool)
@@ -155,13 +148,7 @@ async def open_store(url: str) -> AsyncIterator[Store]:
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(present(url, store.server_id))
-            except (
-                OSError,
-                TimeoutError,
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-                asyncpg.InternalClientError,
-            ) as error:
+            except UNANSWERED as error:
                 raise StoreUnusable(f"PostgreSQL cannot be used: {error or type(error).__name__}") from error
             yield store
     finally:
@@ -179,7 +166,7 @@ async def _migrate(store: Store) -> None:
                 "INSERT INTO schema_version (version) VALUES ($1) ON CONFLICT DO NOTHING", SCHEMA_VERSION
             )
             found = await connection.fetchval("SELECT version FROM schema_version")
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+    except UNANSWERED as error:
         raise StoreUnusable(f"the tables of schema {SCHEMA} cannot be made: {error}") from error
     if found != SCHEMA_VERSION:
         raise StoreUnusable(

@@ -73,6 +73,14 @@ def are_gone(processes: list[psutil.Process]) -> bool:
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL, and wait until all that the node has started is gone too."""
+    processes = family(process)
+    process.kill()
+    process.wait()
+    wait_until(lambda: are_gone(processes), "something outlives the node")
+
+
 def test_a_node_says_how_to_reach_it_and_leaves_nothing(tmp_path: Path) -> None:
     data_dir = tmp_path / "a directory with spaces"
     with up(data_dir) as process:
@@ -141,10 +149,7 @@ async def test_a_killed_node_continues_where_it_was(tmp_path: Path) -> None:
             steps = [["tool", "add", {"a": 1, "b": 1}], ["sleep", 2], ["count"]]
             work = asyncio.create_task(client.execute("survivor", {"steps": steps}))
             await until(client, "survivor", lambda recorded: isinstance(recorded.event, e.EffectRecorded))
-            processes = family(process)
-            process.kill()
-            process.wait()
-            wait_until(lambda: are_gone(processes), "something outlives the node")
+            kill(process)
             with up(data_dir):
                 result = await work
                 calls = [event.call for event in await history(client, "survivor") if isinstance(event, e.ToolCalled)]
@@ -160,10 +165,7 @@ async def test_a_killed_node_keeps_to_the_time_of_work(tmp_path: Path) -> None:
             await client.spawn(worker(resource_limits=limits), id="late")
             work = asyncio.create_task(client.execute("late", {"steps": [["sleep", 600]]}))
             await until(client, "late", lambda recorded: isinstance(recorded.event, e.EffectRecorded))
-            processes = family(process)
-            process.kill()
-            process.wait()
-            wait_until(lambda: are_gone(processes), "something outlives the node")
+            kill(process)
             with up(data_dir):
                 with pytest.raises(Failure) as failed:
                     await work

@@ -19,16 +19,13 @@ if TYPE_CHECKING:
 
     PgConnection = Connection[Record]
 
-__all__ = ["UNANSWERED", "Database", "open_database", "sql"]
+__all__ = ["Database", "open_database", "sql"]
 
 SCHEMA = "l02"
 
 _MIGRATION_LOCK = 0x6C3032  # "l02" in ASCII; whoever makes tables in the schema takes it
 _CONNECTIONS = 4
 _COMMAND_SECONDS = 30.0
-
-UNANSWERED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What a statement raises that was not carried out, or whose answer was lost."""
 
 
 @cache
@@ -38,7 +35,7 @@ def sql(name: str) -> str:
 
 
 class Database:
-    """A few connections that are used in turns. All methods raise what is in `UNANSWERED`.
+    """A few connections that are used in turns. All methods raise what is in `bus.postgres.UNANSWERED`.
 
     asyncpg's own pool takes as long to lend a connection and to take it back as a small load takes.
     """

@@ -12,10 +12,11 @@ from datetime import timedelta
 
 import asyncpg
 
+from bus.postgres import UNANSWERED
 from domain.errors import ErrorCode, Failure
 from handlers.state.checkpoint_store import Saved
 from handlers.state.settings import Compression
-from handlers.state.stores.database import UNANSWERED, Database, open_database, sql
+from handlers.state.stores.database import Database, open_database, sql
 from handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
 from handlers.state.stores.location import Location
 
