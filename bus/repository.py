@@ -97,6 +97,7 @@ class Repository(Generic[S]):
         self._loaded: OrderedDict[str, Loaded[S]] = OrderedDict()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self._listeners: list[Callable[[RecordedEvent], None]] = []
+        self._before_storing: list[Callable[[str, Sequence[Event]], Awaitable[None]]] = []
         self._preparations: dict[type[Command], Callable[[Any], Awaitable[Command]]] = {}
 
     def on_recorded(self, listener: Callable[[RecordedEvent], None]) -> None:
@@ -109,6 +110,14 @@ class Repository(Generic[S]):
         It may raise a Failure, which refuses the command.
         """
         self._preparations[command_type] = prepare
+
+    def before_storing(self, prepare: Callable[[str, Sequence[Event]], Awaitable[None]]) -> None:
+        """Have `prepare` do what has to stand before the events of an aggregate do, so that no crash comes in between.
+
+        It may be asked more than once, and the events may not be stored after all. It may raise NatsError and
+        TimeoutError: then it is asked again.
+        """
+        self._before_storing.append(prepare)
 
     async def load(self, aggregate_id: str) -> Loaded[S]:
         """The aggregate as it stands in the stream now; waits while the event store does not answer."""
@@ -179,8 +188,10 @@ class Repository(Generic[S]):
                     recorded = self._as_recorded(aggregate_id, loaded, events, metadata)
                     attempted.update(item.event_id for item in recorded)
                     try:
+                        for prepare_for in self._before_storing:
+                            await prepare_for(aggregate_id, events)
                         return await self._append(aggregate_id, loaded, recorded)
-                    except (Conflict, AppendFailed) as error:
+                    except (Conflict, AppendFailed, NatsError, TimeoutError) as error:
                         await patience.after(error)
                 elif is_fresh:
                     return _unchanged(loaded, refusal)

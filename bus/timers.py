@@ -2,8 +2,9 @@
 
 A timer has a subject of its own; setting it again replaces it. It lives in a stream of its own: one with schedules must
 allow purging and roll-ups, and neither the audit log nor the commands may. So it cannot be set in the same append as
-the event that asks for it. The event is the intention, which lasts; the handler that sees it sets the timer, and after
-a crash sees it again.
+the event that asks for it. Either the event is the intention, which lasts: the handler that sees it sets the timer, and
+after a crash sees it again. Or the timer is set before the event is stored (`Repository.before_storing`), and ignored
+if that never is.
 
 What is promised: a timer fires at its second or later, never before. Many that are due together take their time
 (measured, synced: 400 to 900 a second). Killed just then, the server may publish one twice: both have the same command

@@ -138,7 +138,7 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "Correct the program or the input. The agent goes on with its next piece of work.",
     ),
     ErrorCode.EXECUTION_TIMEOUT: Explanation(
-        "The piece of work had not ended `resource_limits.execution_seconds` after it was accepted, waits included.",
+        "Work had not ended `resource_limits.execution_seconds` after it was accepted, waits and suspensions included.",
         "See in `l02 events ID` where it stood. Give it more time in the specification, or less to do.",
     ),
     ErrorCode.SPAWN_FAILED: Explanation(

@@ -80,8 +80,8 @@ class _Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class ResourceLimits(_Strict, frozen=True, kw_only=True):
     """`cpu` in cores ("2") or thousandths ("500m"); `memory` as "512Mi" or "2Gi"; `processes` in a `command` agent.
 
-    `execution_seconds` bounds one piece of work, from its acceptance to its end, with all that it waits for (E2006). Of
-    an agent without a process, such as a suspended one, work whose time is over ends when it has a process again.
+    `execution_seconds` bounds one piece of work, from its acceptance to its end, with all that it waits for (E2006),
+    to the second; also while its agent is suspended or waits to be restarted.
     """
 
     cpu: str = "2"

@@ -14,7 +14,15 @@ from domain.agent.checkpoint_reports import (
     RequestCheckpoint,
     SuspendIdle,
 )
-from domain.agent.events import ResourceUsage, StateChange
+from domain.agent.events import ResourceUsage
+from domain.agent.execution_reports import (
+    CompleteExecution,
+    ExecutorCommand,
+    FailExecution,
+    RecordEffect,
+    RecordTool,
+    RequestTool,
+)
 from domain.agent.forks import Past
 from domain.agent.session_reports import (
     ReportRolledBack,
@@ -25,7 +33,6 @@ from domain.agent.session_reports import (
     ReportSessionStarted,
     ReportSnapshotSaved,
 )
-from domain.errors import OwnError
 from domain.message import Command
 from domain.specification import AgentSpecification, ResourceLimits
 
@@ -37,6 +44,7 @@ __all__ = [
     "Checkpoint",
     "CompleteExecution",
     "Execute",
+    "ExecutionDue",
     "ExecutorCommand",
     "ExpireCheckpoints",
     "FailExecution",
@@ -206,6 +214,14 @@ class RestartDue(WireCommand, frozen=True, kw_only=True):
     attempt: int
 
 
+class ExecutionDue(WireCommand, frozen=True, kw_only=True):
+    """Work must have ended by `deadline` (seconds since 1970, UTC). Ignored if it has, or was given more time since."""
+
+    verb: ClassVar[str] = "execution-due"
+    execution_id: str
+    deadline: float
+
+
 class ExpireCheckpoints(WireCommand, frozen=True, kw_only=True):
     """Give up these checkpoints, but none of the newest `keep`. Any that are gone are ignored."""
 
@@ -270,74 +286,6 @@ class ReportTerminated(Command, frozen=True, kw_only=True):
     duration_seconds: float
 
 
-class ExecutorCommand(Command, frozen=True, kw_only=True):
-    """From the executor of a node. One whose agent was given to another node meanwhile is refused."""
-
-    verb: ClassVar[str]
-    node_id: str
-
-
-class RequestTool(ExecutorCommand, frozen=True, kw_only=True):
-    """The executor: this tool, which must not be called twice, is about to be called."""
-
-    verb: ClassVar[str] = "request-tool"
-    execution_id: str
-    call: int
-    tool: str
-    arguments: Any
-
-
-class RecordTool(ExecutorCommand, frozen=True, kw_only=True):
-    """The executor: this came of a tool call."""
-
-    verb: ClassVar[str] = "record-tool"
-    execution_id: str
-    call: int
-    tool: str
-    arguments: Any
-    ok: bool
-    result: Any
-    attempts: int
-    duration_seconds: float
-
-
-class RecordEffect(ExecutorCommand, frozen=True, kw_only=True):
-    """The executor: this came of another effect, or a wait began."""
-
-    verb: ClassVar[str] = "record-effect"
-    execution_id: str
-    call: int
-    kind: str
-    request: Any
-    result: Any = None
-    done: bool = True
-    deadline: float | None = None
-
-
-class CompleteExecution(ExecutorCommand, frozen=True, kw_only=True):
-    """The executor: the agent has answered."""
-
-    verb: ClassVar[str] = "complete-execution"
-    execution_id: str
-    output: Any
-    tokens: int
-    duration_seconds: float
-    calls: int
-    state: StateChange
-
-
-class FailExecution(ExecutorCommand, frozen=True, kw_only=True):
-    """The executor: the execution cannot go on; `held` if a person's word would let it."""
-
-    verb: ClassVar[str] = "fail-execution"
-    execution_id: str
-    code: str
-    message: str
-    tokens: int = 0
-    held: bool = False
-    detail: OwnError | None = None
-
-
 AgentCommand = (
     Spawn
     | Execute
@@ -349,6 +297,7 @@ AgentCommand = (
     | Resume
     | Terminate
     | RestartDue
+    | ExecutionDue
     | ExpireCheckpoints
     | ReportSpawned
     | ReportSpawnFailed
@@ -386,7 +335,7 @@ WIRE_COMMANDS: tuple[type[WireCommand], ...] = (
     Resume,
     Terminate,
 )
-DUE_COMMANDS: tuple[type[WireCommand], ...] = (RestartDue, ExpireCheckpoints)
+DUE_COMMANDS: tuple[type[WireCommand], ...] = (RestartDue, ExecutionDue, ExpireCheckpoints)
 """What only the runtime's own timers send."""
 INTERNAL_COMMANDS: tuple[type[Command], ...] = tuple(
     command for command in AgentCommand.__args__ if command not in (*WIRE_COMMANDS, *DUE_COMMANDS)

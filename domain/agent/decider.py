@@ -276,6 +276,7 @@ _DECIDE: dict[type[Command], Callable[[AgentState, Any], list[Event]]] = {
     c.Resume: _resume,
     c.Terminate: _terminate,
     c.RestartDue: _restart,
+    c.ExecutionDue: executions.execution_due,
     c.ExpireCheckpoints: checkpoints.expire_checkpoints,
     c.ReportSpawned: _report_spawned,
     c.ReportSpawnFailed: _report_spawn_failed,

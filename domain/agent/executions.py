@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UNSET
+
 from domain.agent import commands as c
 from domain.agent import events as e
 from domain.agent.rules import ENDED, command_ids, deadline, is_live, refuse, resumed
@@ -16,8 +18,10 @@ __all__ = [
     "MAX_PENDING_SIGNALS",
     "complete_execution",
     "execute",
+    "execution_due",
     "fail_execution",
     "fail_open_executions",
+    "overdue",
     "record_effect",
     "record_tool",
     "request_tool",
@@ -172,6 +176,32 @@ def fail_execution(state: AgentState, command: c.FailExecution) -> list[Event]:
             completes=command_ids(execution.awaited_by),
         )
     ]
+
+
+def execution_due(state: AgentState, command: c.ExecutionDue) -> list[Event]:
+    """End work that has no time left, whatever the agent's state is.
+
+    Which deadline the timer was set for is compared, no clocks: the server's may be ahead of those of the nodes.
+    """
+    execution = state.executions.get(command.execution_id)
+    if execution is None or execution.deadline is None or execution.deadline > command.deadline:
+        return []
+    failure = overdue(state)
+    return [
+        e.ExecutionFailed(
+            execution_id=execution.execution_id,
+            code=failure.code.value,
+            message=failure.message,
+            completes=command_ids(execution.awaited_by),
+        )
+    ]
+
+
+def overdue(state: AgentState) -> Failure:
+    """Why work ends that has no time left (E2006)."""
+    seconds = state.specification.resource_limits.execution_seconds
+    limit = "in time" if seconds is UNSET else f"within {seconds:g} s"
+    return Failure(ErrorCode.EXECUTION_TIMEOUT, f"not ended {limit} (resource_limits.execution_seconds)")
 
 
 def fail_open_executions(state: AgentState, code: str, message: str) -> list[Event]:

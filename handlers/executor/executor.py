@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from bus.codec import RecordedEvent
 from bus.connection import Bus
@@ -11,7 +12,9 @@ from bus.follow import follow_events
 from bus.repository import Repository
 from domain.agent import events as e
 from domain.agent.state import AgentState
+from domain.errors import ErrorCode
 from handlers.executor.checks import SchemaChecks
+from handlers.executor.deadlines import set_deadlines
 from handlers.executor.runner import AgentRunner
 from handlers.processes import AgentProcess
 from handlers.tool_servers import ToolServers
@@ -21,6 +24,7 @@ __all__ = ["Executor"]
 _WAKING_EVENTS = (
     e.ExecutionStarted,
     e.ExecutionReopened,
+    e.ExecutionFailed,
     e.SignalReceived,
     e.CheckpointCreated,
     e.CheckpointFailed,
@@ -42,6 +46,7 @@ class Executor:
         self._checks = SchemaChecks()
         self._node_id = node_id
         self._runners: dict[str, AgentRunner] = {}
+        agents.before_storing(partial(set_deadlines, bus))
         agents.on_recorded(self._recorded)
 
     async def attach(self, agent_id: str, process: AgentProcess) -> None:
@@ -83,6 +88,8 @@ class Executor:
             case e.SpawnRequested(node_id=node_id) | e.AgentResumed(node_id=node_id):
                 if node_id != self._node_id:
                     self._end(recorded.aggregate.id)
+            case e.ExecutionFailed(execution_id=execution_id, code=ErrorCode.EXECUTION_TIMEOUT.value):
+                runner.ended(execution_id)
             case _:
                 runner.wake(recorded.sequence)
 

@@ -18,12 +18,14 @@ from bus.objects import inline, outline, outline_changes
 from bus.repository import Repository
 from domain.agent.commands import CompleteExecution, FailExecution
 from domain.agent.events import StateChange
+from domain.agent.executions import overdue
 from domain.agent.state import AgentState, Execution
 from domain.errors import ErrorCode, Failure, OwnError
 from domain.values import require_shallow
 from domain.weight import WEIGHT_IN_WORDS
 from handlers.channel import ChannelClosed, ProtocolError
 from handlers.executor.checks import SchemaChecks
+from handlers.executor.deadlines import cancel_deadline
 from handlers.executor.effects import Effects, is_counted
 from handlers.executor.heartbeat import watch_heartbeat
 from handlers.executor.inbox import Inbox, Pulse
@@ -53,6 +55,8 @@ class _Work:
     stream: TokenStream
     live: LiveCalls
     began: float
+    limit: asyncio.Timeout | None = None
+    """Of the run that is under way."""
 
 
 class _DoubtfulCall(Failure):
@@ -82,7 +86,7 @@ class AgentRunner:
         self._signalled = Pulse()
         self._work: dict[str, _Work] = {}
         self._task: asyncio.Task[None] | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self._current: Run | None = None
 
     def attach(self, process: AgentProcess) -> None:
@@ -95,6 +99,20 @@ class AgentRunner:
         self._woken.set()
         self._signalled.send()
 
+    def ended(self, execution_id: str) -> None:
+        """The execution has no time left. Where its timer said so, the process and the calls do not know yet."""
+        work = self._work.pop(execution_id, None)
+        if work is None:
+            return
+        self._in_background(work.live.cancel())
+        if work.limit is not None and not work.limit.expired():
+            work.limit.reschedule(asyncio.get_running_loop().time())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
     async def detach(self) -> None:
         """Work on no process."""
         if self._task is not None:
@@ -103,7 +121,7 @@ class AgentRunner:
 
     def end(self) -> None:
         """The agent is gone: stop all that is under way for it."""
-        self._ending = asyncio.create_task(self.close())
+        self._in_background(self.close())
 
     async def close(self) -> None:
         """Stop the work and the calls that are under way."""
@@ -182,17 +200,18 @@ class AgentRunner:
                     work.meter.add(result)
             data = {key: await inline(self._bus, value) for key, value in state.data.items()}
         except Failure as failure:
-            await self._fail(execution, failure.code.value, failure.message, held=isinstance(failure, _DoubtfulCall))
+            held = isinstance(failure, _DoubtfulCall)
+            await self._fail(execution, work, failure.code.value, failure.message, held=held)
             return
         left = None if execution.deadline is None else execution.deadline - time.time()
-        if left is not None and left <= 0:
-            overdue = _overdue(state)
-            await self._fail(execution, overdue.code.value, overdue.message)
+        if self._work.get(execution.execution_id) is not work or (left is not None and left <= 0):
+            late = overdue(state)
+            await self._fail(execution, work, late.code.value, late.message)
             return
         try:
-            end = await _within(left, run.run(execution.input, data, inbox), state)
+            end = await _within(left, run.run(execution.input, data, inbox), work, state)
         except Failure as failure:
-            await self._fail(execution, failure.code.value, failure.message)
+            await self._fail(execution, work, failure.code.value, failure.message)
             process.condemn(str(failure), at_fault=failure.code is not ErrorCode.EXECUTION_TIMEOUT)
             raise ChannelClosed from failure
         await self._finish(execution, work, run, end)
@@ -228,16 +247,16 @@ class AgentRunner:
     async def _finish(self, execution: Execution, work: _Work, run: Run, end: Complete | Fail | TooHeavy) -> None:
         if isinstance(end, TooHeavy):
             code = ErrorCode.PAYLOAD_TOO_LARGE.value
-            await self._fail(execution, code, f"output and state hold {WEIGHT_IN_WORDS}; return less, or a text")
+            await self._fail(execution, work, code, f"output and state hold {WEIGHT_IN_WORDS}; return less, or a text")
             return
         if isinstance(end, Fail):
             if end.code is not UNSET and end.code in run.answered_codes:
-                await self._fail(execution, end.code, end.message)
+                await self._fail(execution, work, end.code, end.message)
                 return
             detail = None
             if end.code is not UNSET:
                 detail = OwnError(code=end.code, name=end.code if end.name is UNSET else end.name)
-            await self._fail(execution, ErrorCode.EXECUTION_FAILED.value, end.message, detail=detail)
+            await self._fail(execution, work, ErrorCode.EXECUTION_FAILED.value, end.message, detail=detail)
             return
         try:
             require_shallow(end.output, "$.output")
@@ -245,7 +264,7 @@ class AgentRunner:
             work.meter.add(end.output)
             changes = await outline_changes(self._bus, end.state.set, end.state.delete)
         except Failure as failure:
-            await self._fail(execution, failure.code.value, f"the output cannot be kept: {failure.message}")
+            await self._fail(execution, work, failure.code.value, f"the output cannot be kept: {failure.message}")
             return
         await work.stream.done()
         await self._record(
@@ -262,9 +281,15 @@ class AgentRunner:
         )
 
     async def _fail(
-        self, execution: Execution, code: str, message: str, *, held: bool = False, detail: OwnError | None = None
+        self,
+        execution: Execution,
+        work: _Work,
+        code: str,
+        message: str,
+        *,
+        held: bool = False,
+        detail: OwnError | None = None,
     ) -> None:
-        work = self._work[execution.execution_id]
         await work.stream.done()
         await self._record(
             execution,
@@ -284,22 +309,21 @@ class AgentRunner:
             causation_id=execution.execution_id, correlation_id=execution.execution_id, actor=f"node/{self._node_id}"
         )
         await self._agents.record(self._agent_id, command, metadata)
+        if execution.deadline is not None:
+            await cancel_deadline(self._bus, self._agent_id, execution.execution_id)
 
 
-def _overdue(state: AgentState) -> Failure:
-    seconds = state.specification.resource_limits.execution_seconds
-    return Failure(ErrorCode.EXECUTION_TIMEOUT, f"not ended within {seconds:g} s (resource_limits.execution_seconds)")
-
-
-async def _within(seconds: float | None, work: Coroutine[Any, Any, _T], state: AgentState) -> _T:
-    """What comes of `work`; Failure E2006 if that takes longer."""
+async def _within(seconds: float | None, run: Coroutine[Any, Any, _T], work: _Work, state: AgentState) -> _T:
+    """What comes of `run`; Failure E2006 if that takes longer, or the work's timer was first."""
     try:
-        async with asyncio.timeout(seconds) as limit:
-            return await work
+        async with asyncio.timeout(seconds) as work.limit:
+            return await run
     except TimeoutError:
-        if not limit.expired():
+        if work.limit is None or not work.limit.expired():
             raise
-        raise _overdue(state) from None
+        raise overdue(state) from None
+    finally:
+        work.limit = None
 
 
 async def _require_end(process: AgentProcess) -> None:

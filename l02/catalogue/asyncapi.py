@@ -177,8 +177,10 @@ def _add_commands(document: _Document, kind: str) -> None:
     for verb, command in AGGREGATES[kind].due_commands.items():
         name = f"due.{kind}.{verb}"
         document.messages[name] = _message(command)
-        for channel, subject in ((f"timer.{kind}.{verb}", timer_subject), (name, due_subject)):
-            document.add_channel(channel, subject(AggregateId(kind, "{id}"), verb), name)
+        aggregate = AggregateId(kind, "{id}")
+        timer = f"{verb}.{{execution_id}}" if "execution_id" in command.__struct_fields__ else verb
+        document.add_channel(f"timer.{kind}.{verb}", timer_subject(aggregate, timer), name)
+        document.add_channel(name, due_subject(aggregate, verb), name)
         document.add_operation("send", f"timer.{kind}.{verb}")
         document.add_operation("receive", name)
 

@@ -30,7 +30,7 @@ from bus.subjects import (
     stream_subject,
     timer_subject,
 )
-from domain.agent.commands import ExpireCheckpoints, RestartDue
+from domain.agent.commands import ExecutionDue, ExpireCheckpoints, RestartDue
 from l02.catalogue.markdown import table
 from l02.catalogue.schemas import SCHEMAS, name_of, reference_to
 from l02.catalogue.words import fields_words, type_words
@@ -98,6 +98,11 @@ def _timers() -> str:
             "the delay before a process that ended by itself is started again (`agent.restarted`)",
         ),
         (
+            f"`{timer_subject(agent, f'{ExecutionDue.verb}.<execution_id>')}`",
+            f"`{due_subject(agent, ExecutionDue.verb)}`",
+            "work that must have ended by then (`resource_limits.execution_seconds`) fails, E2006",
+        ),
+        (
             f"`{timer_subject(agent, ExpireCheckpoints.verb)}`",
             f"`{due_subject(agent, ExpireCheckpoints.verb)}`",
             "checkpoints that are older than they are kept",
@@ -110,9 +115,10 @@ def _timers() -> str:
         + table(("waits on", "becomes", "what for"), rows)
         + "\n\nA timer fires at its second or later, never before; many that are due together take their time. Killed "
         "just then, the server may publish one twice, with the same command id, so the second is known. Cancelling "
-        "may come too late. Therefore a command that a timer sends names what it is about (a restart its `attempt`), "
-        "and is ignored when that is over. The event that makes a timer necessary is the record of it: the handler "
-        "that sees the event sets the timer, again after a crash.\n\n"
+        "may come too late. Therefore a command that a timer sends names what it is about (a restart its `attempt`, "
+        "work its `deadline`), and is ignored when that is over. The event that makes a timer necessary is the record "
+        "of it: the handler that sees the event sets the timer, again after a crash. That of a deadline is set before "
+        "its event is stored.\n\n"
         "What timers send is taken from `l02.due` only; on `l02.cmd` and by the service it is E2110. Only the runtime "
         "publishes on `l02.timer` and `l02.due`. NATS accounts have to see to that: a stream with schedules allows "
         "roll-ups and purging, so a client that may publish there can take timers away, set others, or say that one is "

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from domain.agent import events as e
+from domain.agent.state import Status
 from domain.errors import ErrorCode, Failure
 from l02.client import Client
 from tests.runtime.conftest import history, until, worker
@@ -176,3 +177,23 @@ async def test_a_killed_node_keeps_to_the_time_of_work(tmp_path: Path) -> None:
     assert len(begun) == 1 and isinstance(begun[0].deadline, float)
     assert ended.time.timestamp() >= begun[0].deadline, "it has all of its time, also over the death of its node"
     assert result.output == [2]
+
+
+async def test_time_ends_work_though_no_node_runs_and_its_agent_is_suspended(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with up(data_dir) as process:
+        async with Client.connect(data_dir=data_dir) as client:
+            await client.spawn(worker(resource_limits={"execution_seconds": 4.0}), id="late")
+            work = asyncio.create_task(client.execute("late", {"steps": [["sleep", 600]]}))
+            begun = await until(client, "late", lambda recorded: isinstance(recorded.event, e.ExecutionStarted))
+            await client.suspend("late")
+            kill(process)
+            assert isinstance(begun.event, e.ExecutionStarted) and isinstance(begun.event.deadline, float)
+            deadline = begun.event.deadline
+            wait_until(lambda: time.time() > deadline, "the deadline does not pass")
+            with up(data_dir):
+                with pytest.raises(Failure) as failed:
+                    await work
+                shown = await client.get("late")
+    assert failed.value.code is ErrorCode.EXECUTION_TIMEOUT
+    assert shown.state is Status.SUSPENDED

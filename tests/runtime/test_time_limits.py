@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from bus.codec import RecordedEvent
+from bus.leader import standing_of
+from bus.streams import TIMERS_STREAM
+from bus.subjects import AggregateId, due_subject, timer_subject
 from domain.agent import events as e
+from domain.agent.commands import ExecutionDue
+from domain.agent.state import Status
 from domain.errors import ErrorCode, Failure
 from l02.client import Client
+from l02.node import Node
+from tests.bus.toy import until as until_fact
 from tests.runtime.conftest import history, pid_of, until, worker
 
 
@@ -57,6 +67,71 @@ async def test_work_without_time_left_costs_no_agent_however_often(client: Clien
 
 def is_fourth(recorded: RecordedEvent) -> bool:
     return isinstance(recorded.event, e.AgentSpawned) and recorded.event.incarnation == 4
+
+
+def timer_of(agent_id: str, execution_id: str) -> str:
+    return timer_subject(AggregateId("agent", agent_id), f"{ExecutionDue.verb}.{execution_id}")
+
+
+async def suspend(client: Client, agent_id: str) -> None:
+    await client.suspend(agent_id)
+
+
+async def crash(client: Client, agent_id: str) -> None:
+    os.kill(await pid_of(client, agent_id), signal.SIGKILL)
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.AgentRestarted))
+
+
+@pytest.mark.parametrize(
+    "lose_process, status", [(suspend, Status.SUSPENDED), (crash, Status.PENDING)], ids=["suspended", "to be restarted"]
+)
+async def test_without_a_process_its_time_ends_it_too(
+    client: Client, agent_id: str, lose_process: Callable[[Client, str], Awaitable[None]], status: Status
+) -> None:
+    await client.spawn(limited(3.0, lifecycle={"restart_delay_seconds": [3600]}), id=agent_id)
+    work = asyncio.create_task(client.execute(agent_id, {"steps": [["sleep", 600]]}))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+    await lose_process(client, agent_id)
+    with pytest.raises(Failure) as failed:
+        await work
+    assert failed.value.code is ErrorCode.EXECUTION_TIMEOUT
+    assert "execution_seconds" in failed.value.message
+    assert (await client.get(agent_id)).state is status
+
+
+async def test_its_timer_stands_when_it_is_accepted_and_goes_when_it_ends(
+    node: Node, client: Client, agent_id: str
+) -> None:
+    bus = node.parts.bus
+    await client.spawn(limited(3600.0), id=agent_id)
+    accepted = await client.execute(agent_id, {"steps": [["signal", "go", None]]}, wait="accepted")
+    subject = timer_of(agent_id, accepted.execution_id)
+    assert (await standing_of(bus, TIMERS_STREAM, subject)).messages == 1
+
+    async def gone() -> bool:
+        return (await standing_of(bus, TIMERS_STREAM, subject)).messages == 0
+
+    await client.signal(agent_id, "go")
+    await until_fact(gone)
+
+
+async def test_where_the_timer_is_first_the_process_at_work_is_ended(node: Node, client: Client, agent_id: str) -> None:
+    patience = {"max_restart_count": 0, "restart_delay_seconds": [3600]}
+    await client.spawn(limited(3600.0, lifecycle=patience), id=agent_id)
+    before = await pid_of(client, agent_id)
+    work = asyncio.create_task(client.execute(agent_id, {"steps": [["tool", "blocking", {"seconds": 600}]]}))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.ToolRequested))
+    [begun] = [event for event in await history(client, agent_id) if isinstance(event, e.ExecutionStarted)]
+    due = {"execution_id": begun.execution_id, "deadline": begun.deadline}
+    subject = due_subject(AggregateId("agent", agent_id), ExecutionDue.verb)
+    await node.parts.bus.publish(subject, msgspec.json.encode(due))
+    with pytest.raises(Failure) as failed:
+        await work
+    assert failed.value.code is ErrorCode.EXECUTION_TIMEOUT
+    await until(
+        client, agent_id, lambda recorded: isinstance(recorded.event, e.AgentSpawned) and recorded.event.pid != before
+    )
+    assert (await client.execute(agent_id, {"steps": [["tool", "add", {"a": 1, "b": 2}]]})).output == [3]
 
 
 async def test_its_time_goes_on_while_others_are_before_it(client: Client, agent_id: str) -> None:

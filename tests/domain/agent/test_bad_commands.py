@@ -14,6 +14,7 @@ from domain.agent.commands import (
     WIRE_COMMANDS,
     Checkpoint,
     Execute,
+    ExecutionDue,
     ExpireCheckpoints,
     Fork,
     RestartDue,
@@ -53,6 +54,7 @@ SENDABLE: dict[type[WireCommand], dict[str, Any]] = {
     ExpireCheckpoints: {"checkpoint_ids": ["k1"], "keep": 1},
     Terminate: {"reason": "drain", "force": True},
     RestartDue: {"attempt": 1},
+    ExecutionDue: {"execution_id": "x1", "deadline": 1060.0},
 }
 LIVES: list[tuple[Event, ...]] = [(), EXECUTING, RESTARTING, SUSPENDED, TERMINATING, FAILED]
 FROM_OUTSIDE = (*WIRE_COMMANDS, *DUE_COMMANDS)

@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
+from msgspec import UNSET
 
 from domain.agent import commands as c
 from domain.agent import events as e
@@ -35,6 +36,7 @@ specifications = st.builds(
     AgentSpecification,
     name=st.just("historian"),
     entrypoint=st.just("/agents/historian.py"),
+    resource_limits=st.builds(ResourceLimits, execution_seconds=st.sampled_from([UNSET, 60.0])),
     executor=st.builds(ExecutorLimits, max_queued_executions=st.integers(1, 4)),
     lifecycle=st.builds(
         LifecycleLimits,
@@ -89,6 +91,10 @@ class AgentLife(CheckpointedLife):
     @rule(off=incarnations)
     def restart(self, off: int) -> None:
         self.send(c.RestartDue(attempt=self.state.restart_attempt + off, origin=self.origin()))
+
+    @rule(choice=choices, deadline=st.sampled_from([60.0, 60.0, 59.0, 61.0]))
+    def execution_due(self, choice: int, deadline: float) -> None:
+        self.send(c.ExecutionDue(execution_id=self.execution(choice), deadline=deadline, origin=self.origin()))
 
     @rule(off=incarnations)
     def report_spawned(self, off: int) -> None:

@@ -36,6 +36,7 @@ TO_AN_EXISTING_AGENT: list[Command] = [
     c.Resume(),
     c.Terminate(),
     c.RestartDue(attempt=1),
+    c.ExecutionDue(execution_id="x1", deadline=1060.0),
     report_spawned(),
     report_spawn_failed(),
     report_exit(),

@@ -1,0 +1,59 @@
+"""When work must have ended, a timer says: it stands before the work does, so that no crash can come between the two.
+
+A process is held to its time by the runner, to the moment; the timer is for when there is none, and for clocks that
+differ. It is taken away with the end of the work; one that is left over is ignored when it fires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+
+import msgspec
+
+from bus.connection import Bus
+from bus.contained import contained
+from bus.subjects import AggregateId
+from bus.timers import cancel_timer, set_timer
+from domain.agent import events as e
+from domain.agent.commands import ExecutionDue
+from domain.message import Event
+
+__all__ = ["cancel_deadline", "set_deadlines"]
+
+
+async def set_deadlines(bus: Bus, agent_id: str, events: Sequence[Event]) -> None:
+    """Set the timers of what these events begin. Raises as `set_timer`."""
+    limited = [
+        (event.execution_id, event.deadline)
+        for event in events
+        if isinstance(event, e.ExecutionStarted | e.ExecutionReopened | e.ExecutionInherited)
+        and isinstance(event.deadline, float)
+    ]
+    await asyncio.gather(*(_set(bus, agent_id, execution_id, deadline) for execution_id, deadline in limited))
+
+
+async def _set(bus: Bus, agent_id: str, execution_id: str, deadline: float) -> None:
+    body = {"execution_id": execution_id, "deadline": deadline, "wait": "accepted"}
+    await set_timer(
+        bus,
+        AggregateId("agent", agent_id),
+        _name(execution_id),
+        due=datetime.fromtimestamp(deadline, UTC),
+        verb=ExecutionDue.verb,
+        body=msgspec.json.encode(body),
+        command_id=uuid.uuid4().hex,
+    )
+
+
+async def cancel_deadline(bus: Bus, agent_id: str, execution_id: str) -> None:
+    """Take the timer of work away that has ended; where that fails, it fires in vain."""
+    cancel = partial(cancel_timer, bus, AggregateId("agent", agent_id), _name(execution_id))
+    await contained(cancel, "cancelling a timer", agent_id, again=False)
+
+
+def _name(execution_id: str) -> str:
+    return f"{ExecutionDue.verb}.{execution_id}"
