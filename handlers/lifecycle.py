@@ -220,6 +220,7 @@ class Lifecycle:
             return False
         if mine and _is_to_end(state):
             await self._report_terminated(agent_id, keeper.correlation_id, loaded)
+            return False
         if mine and state.restart_pending:
             await self._set_restart_timer(agent_id, keeper, state)
         elif mine and state.restart_attempt and not wanted:

@@ -346,13 +346,17 @@ class Client:
         return msgspec.json.decode(answer.result, type=result)
 
     async def _ask(self, subject: str, body: bytes) -> Msg:
-        """The first answer of any node: one that hangs must not hold up who asks, so others are asked besides."""
+        """The first answer of any node: one that hangs must not hold up who asks, so others are asked besides.
+
+        The server draws who gets a request, and may draw one that hangs time and again: so each second it draws oftener.
+        """
         asked: set[asyncio.Task[Msg]] = set()
         try:
             async with asyncio.timeout(_QUERY_SECONDS):
                 while True:
-                    asking = self._bus.requests.request(subject, body, timeout=_QUERY_SECONDS)
-                    asked.add(asyncio.create_task(asking))
+                    for _ in range(len(asked) // 2 + 1):
+                        asking = self._bus.requests.request(subject, body, timeout=_QUERY_SECONDS)
+                        asked.add(asyncio.create_task(asking))
                     answered, _ = await asyncio.wait(
                         asked, timeout=_ASK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED
                     )

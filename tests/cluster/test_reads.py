@@ -84,16 +84,26 @@ async def test_a_leader_that_was_is_not_believed(cluster: Cluster, bus: Bus) -> 
     """It is paused until there is another, and does not know of it when it goes on."""
     old = await cluster.leader(bus, EVENTS_STREAM)
     other = (await cluster.followers(bus, EVENTS_STREAM))[0]
-    async with another_process(old.url) as (_, there), another_process(other.url) as (_, store):
+    async with another_process(old.url) as (of_old, there), another_process(other.url) as (_, store):
         refusing = Repository(TOY, there)
         await refusing.decide("former", signal("first"), metadata())
         # An answer of its followers that it has not read yet would look fresh to it: what bus/leader.py leaves open.
-        await asyncio.sleep(0.3)
+        await until(lambda: _nothing_is_on_its_way(bus))
         async with old.paused():
             await Repository(TOY, store).record("former", signal("open"), metadata())
             decision = asyncio.create_task(refusing.decide("former", signal(1, "unless-opened"), metadata()))
             loading = [asyncio.create_task(Repository(TOY, there).load("former")) for _ in range(20)]
-            await asyncio.sleep(0.1)  # for these to be in its socket when it goes on
+            await until(lambda: len(of_old.requests._open) > len(loading))  # all wait for the answer of one that hangs
         assert (await decision).version == 3
         assert all(loaded.version >= 2 for loaded in await asyncio.gather(*loading))
         assert payloads(await store.load(agent("former"))) == ["first", "open", 1]
+
+
+async def _nothing_is_on_its_way(bus: Bus) -> bool:
+    """Whether the followers have answered all that the leader of the events has said, and it says nothing for a while:
+    its next heartbeat comes a second after its last word at the earliest.
+    """
+    copies = (await bus.api(f"STREAM.INFO.{EVENTS_STREAM}", {}))["cluster"]["replicas"]
+    return all(
+        copy["current"] and not copy.get("lag") and 50_000_000 < copy["active"] < 500_000_000 for copy in copies
+    )

@@ -21,8 +21,14 @@ from tests.runtime.conftest import pid_of, until
 Spawn = Callable[..., Awaitable[str]]
 
 
+@pytest.mark.parametrize("heard", ["once", "from the stream too"])
 @pytest.mark.parametrize("verb", ["suspend", "terminate"])
-async def test_it_is_cancelled_with_the_restart(node: Node, client: Client, spawn: Spawn, verb: str) -> None:
+async def test_it_is_cancelled_with_the_restart(
+    node: Node, client: Client, spawn: Spawn, verb: str, heard: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has heard of it twice before it looked has heard of it once."""
+    if heard == "once":
+        monkeypatch.setattr(node.parts.lifecycle, "_recorded", lambda recorded: None)
     agent_id = await spawn(lifecycle={"restart_delay_seconds": [600]})
     subject = timer_subject(AggregateId("agent", agent_id), RestartDue.verb)
 
