@@ -348,7 +348,7 @@ class Client:
     async def _ask(self, subject: str, body: bytes) -> Msg:
         """The first answer of any node: one that hangs must not hold up who asks, so others are asked besides.
 
-        The server draws who gets a request, and may draw one that hangs time and again: so each second it draws oftener.
+        The server draws who gets a request, and may draw one that hangs time and again: so it draws ever oftener.
         """
         asked: set[asyncio.Task[Msg]] = set()
         try:

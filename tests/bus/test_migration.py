@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +14,6 @@ import pytest
 import pytest_asyncio
 from nats.js.api import KeyValueConfig
 
-from bus import migration
 from bus.connection import Bus, connect
 from bus.embedded import EmbeddedNats
 from bus.event_store import open_event_store
@@ -46,10 +47,16 @@ HANDLED = 3
 
 @pytest_asyncio.fixture
 async def old(fresh_nats: EmbeddedNats) -> AsyncIterator[Bus]:
+    async with as_before(fresh_nats.url) as bus:
+        yield bus
+
+
+@asynccontextmanager
+async def as_before(url: str) -> AsyncIterator[Bus]:
     """Three commands that are handled, and what is not: one without an id, one answered just before the end, one to an
     address that is none, a timer that has fired, two that wait, and one that somebody has aimed at another's agent.
     """
-    async with connect(fresh_nats.url, name="old") as bus:
+    async with connect(url, name="old") as bus:
         for config in stream_configs(1):
             if config["name"] not in (COMMANDS_STREAM, TIMERS_STREAM):
                 await ensure_stream(bus, config)
@@ -115,35 +122,56 @@ async def assert_migrated(bus: Bus, last: int) -> None:
         assert [one for one in found if one != "fired"] == [3, 4, 5] and found.count("fired") == 1
 
 
-@pytest.mark.parametrize("steps", range(len(STEPS) + 1))
-async def test_ended_after_any_step_it_is_taken_up_again(old: Bus, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    last = await last_sequence(old, COMMANDS_STREAM)
-    with monkeypatch.context() as patched:
-        patched.setattr(migration, "STEPS", STEPS[:steps])
+async def of_each(directory: Path, cases: Iterable[int], check: Callable[[Bus, int], Awaitable[None]]) -> None:
+    """Check all cases side by side, each on a bus of its own: what takes time is that leases and timers do."""
+
+    async def one(case: int) -> None:
+        server = EmbeddedNats(directory / str(case), synced=False)
+        await server.start()
+        try:
+            async with as_before(server.url) as old:
+                await check(old, case)
+        except BaseException as error:
+            error.add_note(f"case {case}")
+            raise
+        finally:
+            await server.stop()
+
+    async with asyncio.TaskGroup() as tasks:
+        for case in cases:
+            tasks.create_task(one(case))
+
+
+async def test_ended_after_any_step_it_is_taken_up_again(tmp_path: Path) -> None:
+    async def check(old: Bus, steps: int) -> None:
+        last = await last_sequence(old, COMMANDS_STREAM)
+        for step in STEPS[:steps]:
+            await step(old, 1)
         await migrate_streams(old, 1, [])
-    await migrate_streams(old, 1, [])
-    await assert_migrated(old, last)
+        await assert_migrated(old, last)
+
+    await of_each(tmp_path, range(len(STEPS) + 1), check)
 
 
-@pytest.mark.parametrize("stored", [1, 3, 5, 7])
-async def test_ended_while_it_stores_again_nothing_is_lost_or_doubled(
-    old: Bus, stored: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    last, publish, count = await last_sequence(old, COMMANDS_STREAM), old.publish, 0
+async def test_ended_while_it_stores_again_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
+    async def check(old: Bus, stored: int) -> None:
+        last, publish, count = await last_sequence(old, COMMANDS_STREAM), old.publish, 0
 
-    async def limited(*arguments: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count > stored:
-            raise ConnectionAbortedError
-        return await publish(*arguments)
+        async def limited(*arguments: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count > stored:
+                raise ConnectionAbortedError
+            return await publish(*arguments)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(old, "publish", limited)
-        with pytest.raises(ConnectionAbortedError):
-            await migrate_streams(old, 1, [])
-    await migrate_streams(old, 1, [])
-    await assert_migrated(old, last)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(old, "publish", limited)
+            with pytest.raises(ConnectionAbortedError):
+                await migrate_streams(old, 1, [])
+        await migrate_streams(old, 1, [])
+        await assert_migrated(old, last)
+
+    await of_each(tmp_path, [1, 3, 5, 7], check)
 
 
 async def test_it_is_refused_while_another_node_lives(old: Bus) -> None:

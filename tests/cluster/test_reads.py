@@ -104,6 +104,4 @@ async def _nothing_is_on_its_way(bus: Bus) -> bool:
     its next heartbeat comes a second after its last word at the earliest.
     """
     copies = (await bus.api(f"STREAM.INFO.{EVENTS_STREAM}", {}))["cluster"]["replicas"]
-    return all(
-        copy["current"] and not copy.get("lag") and 50_000_000 < copy["active"] < 500_000_000 for copy in copies
-    )
+    return all(copy["current"] and not copy.get("lag") and 50_000_000 < copy["active"] < 500_000_000 for copy in copies)

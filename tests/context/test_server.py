@@ -99,50 +99,36 @@ async def test_the_project_is_what_its_file_says(start: Start, tmp_path: Path) -
     assert "task" not in answer
 
 
-@pytest.mark.parametrize(
-    ("tool", "arguments"),
-    [
-        ("get_unified_context", {"taskId": "t9"}),
-        ("save_context_snapshot", {"taskId": "t9"}),
-        ("create_checkpoint", {"label": "one", "taskId": "t9"}),
-        ("create_checkpoint", {"label": "one", "includeTasks": ["t9"]}),
-        ("rollback_to", {"taskId": "t9", "target": {"type": "version", "version": 1}}),
-        ("switch_task", {"toTaskId": "t9"}),
-        ("switch_task", {"fromTaskId": "t9", "toTaskId": "t1"}),
-    ],
-)
-async def test_an_unknown_task_is_an_error(start: Start, tool: str, arguments: dict[str, object]) -> None:
+UNKNOWN: list[tuple[str, dict[str, object]]] = [
+    ("get_unified_context", {"taskId": "t9"}),
+    ("save_context_snapshot", {"taskId": "t9"}),
+    ("create_checkpoint", {"label": "one", "taskId": "t9"}),
+    ("create_checkpoint", {"label": "one", "includeTasks": ["t9"]}),
+    ("rollback_to", {"taskId": "t9", "target": {"type": "version", "version": 1}}),
+    ("switch_task", {"toTaskId": "t9"}),
+    ("switch_task", {"fromTaskId": "t9", "toTaskId": "t1"}),
+]
+WITHOUT_SENSE: list[tuple[str, dict[str, object], str]] = [
+    ("save_context_snapshot", {"updates": {}}, "missing required field `taskId`"),
+    ("save_context_snapshot", {"taskId": "t1", "updates": {"status": "done"}}, "Invalid enum value 'done'"),
+    ("save_context_snapshot", {"taskId": "t\x001"}, "matching regex"),
+    ("save_context_snapshot", {"taskId": "t1", "task": 1}, "unknown field `task`"),
+    ("create_checkpoint", {"label": ""}, "length >= 1"),
+    ("rollback_to", {"taskId": "t1", "target": {"type": "date"}}, "Invalid value 'date'"),
+    ("rollback_to", {"taskId": "t1", "target": {"type": "version", "version": 7}}, "has no version 7"),
+    ("rollback_to", {"taskId": "t1", "target": {"type": "checkpoint", "checkpointId": "k"}}, "no checkpoint 'k'"),
+    ("check_recovery", {"markRecovered": "s9"}, "session 's9' is not known"),
+]
+
+
+async def test_what_is_unknown_or_makes_no_sense_is_refused_and_changes_nothing(start: Start) -> None:
     async with start() as server:
         await server.call("save_context_snapshot", taskId="t1", sessionId="s1")
-        assert "task 't9' is not known" in await server.refused(tool, **arguments)
-        answer = await server.call("get_unified_context", taskId="t1", includeVersionHistory=True)
-    assert len(answer["versionHistory"]) == 1, "a refused tool changes nothing"
-
-
-@pytest.mark.parametrize(
-    ("tool", "arguments", "message"),
-    [
-        ("save_context_snapshot", {"updates": {}}, "missing required field `taskId`"),
-        ("save_context_snapshot", {"taskId": "t1", "updates": {"status": "done"}}, "Invalid enum value 'done'"),
-        ("save_context_snapshot", {"taskId": "t\x001"}, "matching regex"),
-        ("save_context_snapshot", {"taskId": "t1", "task": 1}, "unknown field `task`"),
-        ("create_checkpoint", {"label": ""}, "length >= 1"),
-        ("rollback_to", {"taskId": "t1", "target": {"type": "date"}}, "Invalid value 'date'"),
-        ("rollback_to", {"taskId": "t1", "target": {"type": "version", "version": 7}}, "has no version 7"),
-        ("rollback_to", {"taskId": "t1", "target": {"type": "checkpoint", "checkpointId": "k"}}, "no checkpoint 'k'"),
-        ("check_recovery", {"markRecovered": "s9"}, "session 's9' is not known"),
-    ],
-)
-async def test_what_makes_no_sense_is_refused(
-    start: Start, tool: str, arguments: dict[str, object], message: str
-) -> None:
-    async with start() as server:
-        await server.call("save_context_snapshot", taskId="t1", sessionId="s1")
-        assert message in await server.refused(tool, **arguments)
-
-
-async def test_a_tool_that_is_not_there(start: Start) -> None:
-    async with start() as server:
+        unknown = [(tool, arguments, "task 't9' is not known") for tool, arguments in UNKNOWN]
+        for tool, arguments, message in (*unknown, *WITHOUT_SENSE):
+            assert message in await server.refused(tool, **arguments), (tool, arguments)
+            answer = await server.call("get_unified_context", taskId="t1", includeVersionHistory=True)
+            assert len(answer["versionHistory"]) == 1, (tool, arguments)
         with pytest.raises(MCPError, match="there is no tool 'get_task_graph'"):
             await server.session.call_tool("get_task_graph", {})
 
