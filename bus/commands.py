@@ -16,7 +16,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from bus.codec import UnreadableEvent
-from bus.command_ids import CommandIdReused, claim_id
+from bus.command_ids import CommandIdReused, claim_id, is_bound, is_bound_to, remember
 from bus.connection import Bus
 from bus.dead_letters import park
 from bus.outcomes import Outcome, completed, failed, publish_outcome, said_outcome, say_beside
@@ -172,8 +172,7 @@ class CommandProcessor:
         try:
             # One that was made up is nobody else's, and that of a timer is the runtime's own.
             if command_id_of(message.headers or {}, "") and not _is_due(message):
-                content = content_of(message.subject, message.data) if isinstance(read, Failure) else read.content
-                await claim_id(self._bus, command_id, content, sequence)
+                await self._claim(command_id, read, message, sequence)
             if isinstance(read, Failure):
                 await self._refuse(message, sequence, read)
             else:
@@ -181,6 +180,21 @@ class CommandProcessor:
         except CommandIdReused as reused:
             await self._park(message, reused)
             await say_beside(self._bus, failed(command_id, reused, _addressee(message)), sequence)
+
+    async def _claim(self, command_id: str, read: Incoming | Failure, message: Msg, sequence: int) -> None:
+        if not is_bound(command_id):
+            content = content_of(message.subject, message.data) if isinstance(read, Failure) else read.content
+            await claim_id(self._bus, command_id, content, sequence)
+            return
+        if not is_bound_to(command_id, parse_command_subject(message.subject), message.data):
+            # The same in other words is answered if it was decided, as under any id.
+            if isinstance(read, Failure):
+                raise CommandIdReused(command_id)
+            loaded = await self._repositories[read.aggregate.kind].load(read.aggregate.id)
+            handled = loaded.handled.get(command_id)
+            if handled is None or not handled.is_of(read.content):
+                raise CommandIdReused(command_id)
+        remember(self._bus, command_id, self._bus.claimed.get(command_id, sequence))
 
     def _read_command(self, message: Msg, command_id: str) -> Incoming | Failure:
         address = parse_command_subject(message.subject)

@@ -20,7 +20,7 @@ from nats.micro import add_service
 from nats.micro.request import Request
 
 from bus.codec import UNDECODABLE
-from bus.command_ids import CommandIdReused
+from bus.command_ids import CommandIdReused, bound_id
 from bus.connection import Bus
 from bus.headers import one_line
 from bus.outcomes import ErrorBody, Outcome, error_body, failed
@@ -131,19 +131,21 @@ class _CommandEndpoint:
 
     async def answer(self, request: Request) -> None:
         headers = dict(request.headers or {})
-        command_id = uuid.uuid4().hex
+        made_up = command_id = uuid.uuid4().hex
         try:
-            command_id = command_id_of(headers, command_id)
+            command_id = command_id_of(headers, made_up)
             aggregate_id, command_id, body = _take_apart(request.data, command_id)
-            outcome = await self._send(aggregate_id, command_id, body, headers)
+            address = CommandAddress(AggregateId(self._kind, aggregate_id), self._verb)
+            if command_id == made_up:
+                command_id = bound_id(address, body)
+            outcome = await self._send(address, command_id, body, headers)
         except Failure as failure:
             outcome = failed(command_id, failure)
         await _answer(request, outcome)
 
-    async def _send(self, aggregate_id: str, command_id: str, body: bytes, headers: dict[str, str]) -> Outcome:
-        address = CommandAddress(AggregateId(self._kind, aggregate_id), self._verb)
+    async def _send(self, address: CommandAddress, command_id: str, body: bytes, headers: dict[str, str]) -> Outcome:
         incoming = read_command(address, body, headers, command_id=command_id, node_id=self._node_id)
-        loaded = await self._repository.load(aggregate_id)
+        loaded = await self._repository.load(address.aggregate.id)
         handled = loaded.handled.get(command_id)
         command_hash = incoming.metadata.command_hash
         if handled is not None and command_hash is not None and not handled.is_of(command_hash):

@@ -7,7 +7,6 @@ queries are answered by a running node. Events, live views, streamed output and 
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
@@ -23,6 +22,7 @@ from nats.js.errors import NoStreamResponseError
 from bus import dead_letters
 from bus.cancelling import end
 from bus.codec import RecordedEvent, SetAside
+from bus.command_ids import bound_id
 from bus.connection import Bus, BusUnreachable, connect
 from bus.dead_letters import DeadLetter
 from bus.objects import inline
@@ -144,7 +144,8 @@ class Client:
 
         If pieces are lost (they are kept in memory only), the text ends before the first of them; the result is whole.
         """
-        command_id = command_id or uuid.uuid4().hex
+        address = CommandAddress(AggregateId("agent", require_id(id, "id")), "execute")
+        command_id = command_id or bound_id(address, _encode({"input": input}))
         # The execution has the command's id, so its stream is known before there is an execution.
         outcome = asyncio.create_task(self._send(id, "execute", {"input": input}, command_id))
         try:
@@ -314,9 +315,9 @@ class Client:
         return msgspec.structs.replace(result, output=await inline(self._bus, result.output))
 
     async def _send(self, agent_id: str, verb: str, fields: dict[str, Any], command_id: str | None) -> Outcome:
-        address = CommandAddress(AggregateId("agent", require_id(agent_id, "id")), verb)
-        command_id = require_id(command_id if command_id is not None else uuid.uuid4().hex, "command_id")
-        outcome = await self._outcome(address, _encode(fields), command_id)
+        address, body = CommandAddress(AggregateId("agent", require_id(agent_id, "id")), verb), _encode(fields)
+        command_id = bound_id(address, body) if command_id is None else require_id(command_id, "command_id")
+        outcome = await self._outcome(address, body, command_id)
         if not outcome.ok:
             assert outcome.error, "an outcome that is not ok says why"
             raise _failure(outcome.error)

@@ -128,6 +128,11 @@ sends another command under it hears E2110 on that subject too, where it is not 
 `{COMMAND_SEQUENCE_HEADER}`, where it is not 0, with the stream sequence in JetStream's acknowledgement of the command.
 `{owner_subject("<command_id>")}` says whose an id is.
 
+An id may say so itself, and then belongs to its command everywhere and for ever, and costs a write less: `l02-<n>-<h>`,
+where `n` are 16 hex digits of your choice, and `h` the first 32 of the SHA-256 of the address
+`<aggregate>/<id>/<verb>`, a line feed and the body. What has another hash is E2110, unless it says the same and was
+decided. Our client and the service make such ids for commands that are given none.
+
 Whatever comes under an id again within {_window_seconds()} s the server itself drops, whatever it says. Its
 acknowledgement then has `"duplicate": true` and the sequence of the first: if that is the same command, its outcome
 is yours; if not, yours has been refused. Our client and the service answer E2110 then.

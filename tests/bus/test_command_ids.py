@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from nats.aio.msg import Msg
 
-from bus.command_ids import owner_of
+from bus.command_ids import bound_id, is_bound, is_bound_to, owner_of
 from bus.connection import Bus
 from bus.dead_letters import dead_letters
 from bus.event_store import EventStore
@@ -23,7 +23,7 @@ from bus.listening import listen
 from bus.outcomes import Outcome, decode_outcome, failed, outcome_waiter, publish_outcome
 from bus.repository import Repository
 from bus.sender import send_command
-from bus.streams import COMMANDS_STREAM
+from bus.streams import COMMANDS_STREAM, OUTCOMES_STREAM
 from bus.subjects import CommandAddress, command_subject, outcome_subject, owner_subject
 from bus.wire import content_of
 from domain.errors import ErrorCode, Failure
@@ -212,6 +212,65 @@ async def test_of_all_that_is_sent_under_an_id_one_content_is_carried_out(
     for lane in "abc":
         expected = sorted(p for contents in done.values() for at, p, refused in contents if at == lane and not refused)
         assert sorted(payloads(await store.load(agent(f"{lane}-{number}")))) == expected
+
+
+SIGNAL = CommandAddress(agent("a"), "signal")
+
+
+async def test_an_id_that_was_made_for_a_command_belongs_to_it_though_nobody_has_noted_that(
+    bus: Bus, repository: Repository[State], store: EventStore
+) -> None:
+    command_id = bound_id(SIGNAL, body(1))
+    # The first that comes is none of those it was made for: nothing says so but the id.
+    async with processing(bus, repository), heard(bus, command_id) as queue:
+        for name, (subject, raw) in OTHERS.items():
+            sequence = await send_late(bus, subject, raw, command_id)
+            told = await queue.get()
+            assert (code(decode_outcome(told.data)), told.headers and told.headers["L02-Command-Sequence"]) == (
+                "E2110",
+                str(sequence),
+            ), name
+        first = await ask(bus, "a", 1, command_id)
+        assert first.ok and first.subject == "agent/a" and decode_outcome((await queue.get()).data) == first
+        assert await ask(bus, "a", 1, command_id) == first
+        await send_late(bus, "l02.cmd.agent.a.signal", b'{"payload": 1, "name": "add"}', command_id)
+        assert code(await ask(bus, "a", 2, command_id)) == "E2110"
+        assert code(await ask(bus, "b", 1, command_id)) == "E2110"
+    assert await outcomes(bus, command_id) == [first]
+    assert payloads(await store.load(agent("a"))) == [1] and await store.load(agent("b")) == []
+    parked = [letter.body async for letter in dead_letters(bus)]
+    assert parked[: len(OTHERS)] == [raw for _, raw in OTHERS.values()]
+
+
+async def test_such_an_id_costs_no_write_of_its_own_and_what_was_refused_under_it_is_tried_again(
+    bus: Bus, repository: Repository[State]
+) -> None:
+    refused = bound_id(SIGNAL, body(1, "unless-opened"))
+    async with processing(bus, repository):
+        for _ in range(2):
+            assert code(await ask(bus, "a", 1, refused, "unless-opened")) == "E2112"
+        made = [bound_id(SIGNAL, body(7)) for _ in range(3)]
+        assert all([(await ask(bus, "a", 7, command_id)).ok for command_id in made])
+    bus.claimed.clear()
+    async with processing(bus, repository, "n2"):
+        assert [(await ask(bus, "a", 7, command_id)).version for command_id in made] == [1, 2, 3]
+    stored = (await bus.jetstream.stream_info(OUTCOMES_STREAM, subjects_filter=">")).state.subjects
+    assert stored is not None and stored.keys() == {outcome_subject(command_id) for command_id in (refused, *made)}
+
+
+@given(
+    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["signal", "execute"]), st.binary(max_size=8)),
+    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["signal", "execute"]), st.binary(max_size=8)),
+)
+def test_an_id_is_bound_to_its_command_and_to_no_other(
+    one: tuple[str, str, bytes], two: tuple[str, str, bytes]
+) -> None:
+    addresses = [CommandAddress(agent(name), verb) for name, verb, _ in (one, two)]
+    command_id = bound_id(addresses[0], one[2])
+    assert is_bound(command_id) and not is_bound(command_id + "0") and not is_bound(uuid.uuid4().hex)
+    assert bound_id(addresses[0], one[2]) != command_id
+    assert is_bound_to(command_id, addresses[1], two[2]) is (one == two)
+    assert not is_bound_to(command_id, None, one[2])
 
 
 @given(raw=st.binary(max_size=64), other=st.binary(max_size=64))
