@@ -127,7 +127,11 @@ class ExecutorLimits(_Strict, frozen=True, kw_only=True):
 
 
 class LifecycleLimits(_Strict, frozen=True, kw_only=True):
-    """The lifecycle manager's settings for this agent. An agent that is never to be suspended for idleness has 0."""
+    """The lifecycle manager's settings for this agent. An agent that is never to be suspended for idleness has 0.
+
+    A restart counts towards `max_restart_count`, in a row without a completed execution between, unless the process was
+    ended together with work that has failed, such as by E2006, E2115 or E2116, or because its node was lost.
+    """
 
     spawn_timeout_seconds: Seconds = 60.0
     graceful_shutdown_seconds: Seconds = 30.0

@@ -297,7 +297,7 @@ class Lifecycle:
                 incarnation=process.incarnation,
                 cause=process.cause_of_end,
                 usage=self._processes.take_usage(agent_id, state.usage),
-                at_fault=process.at_fault,
+                ended_with=process.ended_with,
             ),
             keeper.correlation_id,
         )

@@ -45,8 +45,8 @@ class AgentProcess:
         self._sandboxed = sandboxed
         self._log = log
         self._condemned: str | None = None
-        self.at_fault = True
-        """Whether its end counts against the agent."""
+        self.ended_with: str | None = None
+        """The execution that it was ended with, if it was."""
         self._cause = "its process ended"
         self.channel = channel
         self.hello = hello
@@ -77,10 +77,10 @@ class AgentProcess:
         """Wait until it is gone."""
         await self._sandboxed.wait()
 
-    def condemn(self, cause: str, *, at_fault: bool = True) -> None:
-        """Kill it because of what it did, or because its work has no time left; what was first is the cause."""
+    def condemn(self, cause: str, *, ended_with: str | None = None) -> None:
+        """Kill it because of what it did, or with an execution that has failed; what was first is the cause."""
         if self._condemned is None:
-            self._condemned, self.at_fault = cut(cause), at_fault
+            self._condemned, self.ended_with = cut(cause), ended_with
         self._sandboxed.kill()
 
     def kill(self) -> None:

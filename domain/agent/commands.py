@@ -257,13 +257,13 @@ class ReportSpawnFailed(Command, frozen=True, kw_only=True):
 
 
 class ReportExit(Command, frozen=True, kw_only=True):
-    """The node: the process of this incarnation ended, by its own fault unless the node ended it with its work."""
+    """The node: the process of this incarnation ended; `ended_with` is the execution that the node ended it with."""
 
     verb: ClassVar[str] = "report-exit"
     incarnation: int
     cause: str
     usage: ResourceUsage
-    at_fault: bool = True
+    ended_with: str | None = None
 
 
 class RecoverProcess(Command, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from domain.agent import commands as c
 from domain.agent import events as e
 from domain.agent.executions import fail_open_executions
 from domain.agent.forks import begin_from
-from domain.agent.rules import ENDED, another_process, command_ids, is_live, refuse, resumed
+from domain.agent.rules import ENDED, another_process, command_ids, counts_as_restart, is_live, refuse, resumed
 from domain.agent.state import IDLE, AgentState, Status
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
@@ -182,9 +182,9 @@ def _report_exit(state: AgentState, command: c.ReportExit) -> list[Event]:
     if not _is_current(state, command.incarnation) or not is_live(state):
         return []
     usage = _with_tokens(state, command.usage)
-    if command.at_fault:
+    if counts_as_restart(state, command.ended_with):
         return _restart_or_give_up(state, command.cause, usage)
-    return _restarted_at_once(state, state.node_id or "", command.cause, usage, "time limit")
+    return _restarted_at_once(state, state.node_id or "", command.cause, usage, "its work ended")
 
 
 def _with_tokens(state: AgentState, usage: e.ResourceUsage) -> e.ResourceUsage:

@@ -12,7 +12,7 @@ from domain.errors import ErrorCode, Failure
 from domain.message import Command
 from domain.specification import AgentSpecification
 
-__all__ = ["ENDED", "another_process", "command_ids", "deadline", "is_live", "refuse", "resumed"]
+__all__ = ["ENDED", "another_process", "command_ids", "counts_as_restart", "deadline", "is_live", "refuse", "resumed"]
 
 ENDED = (Status.TERMINATED, Status.FAILED)
 
@@ -37,6 +37,16 @@ def deadline(specification: AgentSpecification, begins: float) -> float | UnsetT
     """When work must have ended whose time `begins` then; both in seconds since 1970, UTC. UNSET if it has no limit."""
     seconds = specification.resource_limits.execution_seconds
     return UNSET if seconds is UNSET else begins + seconds
+
+
+def counts_as_restart(state: AgentState, ended_with: str | None) -> bool:
+    """Whether the end of a process counts towards `max_restart_count`: it does if the same may happen again at once.
+
+    So it counts when the process failed by itself, or when the work that the node `ended_with` it is still open, and is
+    begun anew. Work that is over cannot come again, whatever its code; its process is replaced at once, as often as may
+    be.
+    """
+    return ended_with is None or ended_with in state.executions
 
 
 def another_process(state: AgentState, node_id: str, requested_by: str) -> e.SpawnRequested:

@@ -212,7 +212,7 @@ class AgentRunner:
             end = await _within(left, run.run(execution.input, data, inbox), work, state)
         except Failure as failure:
             await self._fail(execution, work, failure.code.value, failure.message)
-            process.condemn(str(failure), at_fault=failure.code is not ErrorCode.EXECUTION_TIMEOUT)
+            process.condemn(str(failure), ended_with=execution.execution_id)
             raise ChannelClosed from failure
         await self._finish(execution, work, run, end)
 

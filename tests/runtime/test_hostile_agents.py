@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from domain.agent import events as e
 from domain.errors import ErrorCode, Failure, OwnError
+from domain.values import MAX_DEPTH
 from l02.agent.texts import MESSAGE_BYTES
 from l02.client import Client
 from tests.runtime.conftest import history, pid_of, talker, until, worker
@@ -102,6 +103,19 @@ async def test_keys_that_fit_into_no_event_fail_the_execution(client: Client) ->
         failure = await failure_of(client, spawned.agent_id, line("complete", output=1, state=state))
         assert failure.code is ErrorCode.PAYLOAD_TOO_LARGE
     assert not [event for event in await history(client, spawned.agent_id) if isinstance(event, e.AgentRestarted)]
+
+
+async def test_work_that_ends_with_its_process_costs_no_agent_however_often(client: Client) -> None:
+    spawned = await client.spawn(talker(), id=uuid.uuid4().hex)
+    deep: list[Any] = []
+    for _ in range(MAX_DEPTH + 1):
+        deep = [deep]
+    for _ in range(3):
+        call = line("call", call=1, kind="tool", tool="t", arguments={"a": deep})
+        assert (await failure_of(client, spawned.agent_id, call)).code is ErrorCode.COMMAND_INVALID
+    assert (await client.execute(spawned.agent_id, [line("complete", output=7)])).output == 7
+    ends = [event for event in await history(client, spawned.agent_id) if isinstance(event, e.AgentRestarted)]
+    assert [(event.attempt, event.delay_seconds) for event in ends] == [(0, 0.0)] * 3
 
 
 texts = st.sampled_from(["", "\x00", "$ID", "$BIG", "E2001", "\u2028\x1b[31m", "a" * 300, "x.*.>"])

@@ -118,9 +118,11 @@ class AgentLife(CheckpointedLife):
         incarnation = self.state.incarnation + off
         self.send(c.ReportSpawnFailed(incarnation=incarnation, code="E2020", message="no", permanent=permanent))
 
-    @rule(off=incarnations, usage=usages)
-    def report_exit(self, off: int, usage: e.ResourceUsage) -> None:
-        self.send(c.ReportExit(incarnation=self.state.incarnation + off, cause="killed", usage=usage))
+    @rule(off=incarnations, usage=usages, ended_with=st.none() | choices)
+    def report_exit(self, off: int, usage: e.ResourceUsage, ended_with: int | None = None) -> None:
+        work = None if ended_with is None else self.execution(ended_with)
+        incarnation = self.state.incarnation + off
+        self.send(c.ReportExit(incarnation=incarnation, cause="killed", usage=usage, ended_with=work))
 
     @rule(to=st.sampled_from(["n1", "n2"]))
     def recover_process(self, to: str) -> None:

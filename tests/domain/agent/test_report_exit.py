@@ -14,12 +14,14 @@ from tests.domain.agent.story import (
     TERMINATING,
     USAGE,
     completed,
+    execution_failed,
     given,
     report_exit,
     restarted,
     restarting_at_most,
     spawn_requested,
     spawned,
+    started,
 )
 
 
@@ -55,18 +57,22 @@ def test_ignored_when_its_end_is_wanted(past: tuple[Event, ...]) -> None:
     given(*past).when(report_exit()).ignored()
 
 
-def test_one_that_the_node_ended_with_its_work_counts_for_nothing() -> None:
+def test_one_that_the_node_ended_with_work_that_is_over_counts_for_nothing() -> None:
     spec = restarting_at_most(0, 600.0)
-    past = (spawn_requested(spec=spec), spawned())
-    ended = replace(report_exit(), at_fault=False)
-    again = replace(spawn_requested(2, spec=spec), requested_by="time limit")
+    past = (spawn_requested(spec=spec), spawned(), started("x1"), execution_failed("E2003", "too much"), started("x2"))
+    ended = replace(report_exit(), ended_with="x1")
+    again = replace(spawn_requested(2, spec=spec), requested_by="its work ended")
     after = given(*past).when(ended).then(restarted(0, 0.0), again)
     assert (after.state.restart_attempt, after.state.restart_pending) == (0, False)
     after.when(ended).ignored()
 
 
+def test_one_that_the_node_ended_with_work_that_is_begun_anew_counts() -> None:
+    given(*EXECUTING).when(replace(report_exit(), ended_with="x1")).then(restarted())
+
+
 def test_it_forgives_nothing_either() -> None:
-    again = replace(spawn_requested(3), requested_by="time limit")
-    given(*RESTARTING, spawn_requested(2), spawned(2)).when(replace(report_exit(2), at_fault=False)).then(
+    again = replace(spawn_requested(3), requested_by="its work ended")
+    given(*RESTARTING, spawn_requested(2), spawned(2)).when(replace(report_exit(2), ended_with="x1")).then(
         restarted(1, 0.0), again
     )
