@@ -14,6 +14,7 @@ answered as it was.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Iterator, MutableMapping, Sequence
@@ -37,6 +38,7 @@ _KEY = "langgraph"
 _WRITE = "write"
 _WRITES_BEFORE = "writes"
 """Where an earlier version kept all writes together; they are read, and go with the next checkpoint."""
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
 _turn = threading.RLock()
 """Nodes run in threads, each hands in its writes by itself, and several savers may be over one state."""
 
@@ -178,7 +180,7 @@ class StateSaver(VersioningSaver):
 
     def _keys_below(self, *parts: str) -> Sequence[str]:
         beginning = _key(*parts).removesuffix("]") + ","
-        return [key for key in [*self._state] if key.startswith(beginning)]
+        return [key for key in [*self._state] if key.startswith(beginning) and _parts(key)]
 
     def _written(self, thread: str, namespace: str) -> Iterator[tuple[str, str, int, str, Sequence[str]]]:
         """Task path, task, number, channel and value of each."""
@@ -211,5 +213,19 @@ def _key(*parts: str) -> str:
 
 
 def _parts(key: str) -> Sequence[str]:
-    name, _, parts = key.partition(" ")
-    return cast(Sequence[str], json.loads(parts)) if name == _KEY else []
+    """What `_key` made it of, if it is one of the saver's; nothing if it is the agent's own, whatever it is."""
+    name, _, rest = key.partition(" ")
+    if name != _KEY:
+        return []
+    try:
+        parts = json.loads(rest)
+    except (ValueError, RecursionError):
+        return []
+    match parts:
+        case [str(), str(), "checkpoint" | "writes"] | [str(), str(), "value", str()]:
+            pass
+        case [str(), str(), "write", str(), str() as index] if _NUMBER.fullmatch(index):
+            pass
+        case _:
+            return []
+    return parts if key == _key(*parts) else []

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from l02.agent.loader import load
 from l02.agent.testing import run
@@ -94,6 +96,48 @@ async def test_only_the_latest_of_each_thread_is_there() -> None:
     saver.delete_thread("1")
     saver.delete_thread("a/b")
     assert kept == {}
+
+
+OWN_KEYS = [
+    "langgraph",
+    "langgraph notes",
+    "langgraph null",
+    "langgraph {}",
+    "langgraph 7",
+    'langgraph ["1"]',
+    'langgraph ["1", "notes"]',
+    'langgraph ["1", "", "notes"]',
+    'langgraph ["1", "", "checkpoint", "notes"]',
+    'langgraph ["1","","checkpoint"]',
+    'langgraph ["1", "", "checkpoint"] ',
+    'langgraph ["1", "", 7]',
+    'langgraph ["1", "", "write", "task", "notes"]',
+    'langgraph ["1", "", "write", "notes"]',
+    'langgraph ["1", "", "write", not even JSON',
+    'langgraph ["1", "", "value", ["words"]]',
+    "langgraph " + "[" * 100_000,
+    "langgraph " + "1" * 5000,
+]
+own_keys = st.sampled_from(OWN_KEYS) | st.text() | st.text().map("langgraph {}".format)
+own_keys |= st.text().map('langgraph ["1", "", "{}'.format)
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(own_keys, st.none() | st.integers() | st.lists(st.text()), max_size=len(OWN_KEYS)))
+@example(dict.fromkeys(OWN_KEYS))
+def test_an_agents_own_keys_are_its_own_whatever_they_are(own: dict[str, Any]) -> None:
+    kept = {**own}
+    saver = StateSaver(kept)
+    graph = StateGraph(State).add_node("word", word).add_edge(START, "word").add_edge("word", END).compile(saver)
+    config: Any = {"configurable": {"thread_id": "1"}}
+    for _ in range(2):
+        asyncio.run(graph.ainvoke({"words": []}, config))
+    (latest,) = saver.list(None)
+    assert latest.checkpoint["channel_values"]["words"] == ["word", "word"]
+    assert latest == saver.get_tuple(config)
+    assert own.items() <= kept.items()
+    saver.delete_thread("1")
+    assert kept == own
 
 
 async def test_a_graph_that_needs_its_past_is_refused() -> None:
