@@ -7,10 +7,11 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import NODEFAULT, UNSET, Struct
 from msgspec.structs import replace
 
 from bus.codec import UNDECODABLE, Metadata
@@ -44,7 +45,17 @@ TIMER_COMMAND_ID_HEADER = "L02-Command-Id"
 _DEFAULT_ACTOR = "anonymous"
 _MAX_HEADER_LENGTH = 256
 _MAX_DEPTH = 128
+# What commands and their origin had when their hashes were first stored, which is for ever.
+_FIRST_FIELDS = frozenset(
+    (
+        *("wait", "expected_version", "origin", "agent_id", "command_id", "node_id", "actor", "past"),
+        *("spec", "fleet_id", "input", "name", "payload", "label", "checkpoint_id", "from_agent_id", "at", "version"),
+        *("reason", "assume", "execution_id", "result", "attempt", "checkpoint_ids", "keep"),
+    )
+)
 _PATH = re.compile(r"^(?P<message>.*) - at `(?:key in )?`?(?P<path>\$[^`]*)`$", re.DOTALL)
+
+_Part = TypeVar("_Part", bound=Struct)
 
 
 class Incoming(Struct, frozen=True):
@@ -159,5 +170,24 @@ def wire_failure(error: Exception) -> Failure:
 
 def _hash(address: CommandAddress, command: WireCommand) -> str:
     digest = hashlib.sha256(f"{address.aggregate}/{address.verb}\n".encode())
-    digest.update(msgspec.json.encode(command, order="deterministic"))
+    said = replace(_as_first(command), origin=_NO_ORIGIN)
+    digest.update(msgspec.json.encode(said, order="deterministic"))
     return digest.hexdigest()[:32]
+
+
+def _as_first(part: _Part) -> _Part:
+    """Without the fields that are newer and at their defaults: a command of before is the same one after an upgrade."""
+    left_out = {name: UNSET for name, default in _later_fields(type(part)) if getattr(part, name) == default}
+    return replace(part, **left_out) if left_out else part
+
+
+@cache
+def _later_fields(kind: type[Struct]) -> tuple[tuple[str, Any], ...]:
+    later = [field for field in msgspec.structs.fields(kind) if field.name not in _FIRST_FIELDS]
+    return tuple(
+        (field.name, field.default if field.default_factory is NODEFAULT else field.default_factory())
+        for field in later
+    )
+
+
+_NO_ORIGIN = _as_first(Origin())

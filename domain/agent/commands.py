@@ -133,7 +133,7 @@ class Signal(WireCommand, frozen=True, kw_only=True):
 
     verb: ClassVar[str] = "signal"
     name: Annotated[str, Meta(min_length=1, max_length=128)]
-    payload: Any = True
+    payload: Any = None
 
 
 class Checkpoint(WireCommand, frozen=True, kw_only=True):

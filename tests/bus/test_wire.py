@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bus.subjects import AggregateId, CommandAddress, parse_command_subject
-from bus.wire import MAX_COMMAND_BYTES, Incoming, command_id_of, read_command
+from bus.wire import MAX_COMMAND_BYTES, Incoming, command_id_of, content_of, read_command
 from domain.agent.commands import Execute
 from domain.aggregates import AGENT
 from domain.errors import ErrorCode, Failure
@@ -192,3 +192,52 @@ def test_the_hash_is_of_what_the_command_says_and_not_of_how_or_by_whom() -> Non
     one = read(b'{"name":"x","payload":{"a":1,"b":2}}', **{"L02-Actor": "ann"}).metadata.command_hash
     assert one == read(b'{ "payload":{"b":2,"a":1}, "name":"x" }').metadata.command_hash
     assert one != read(b'{"name":"x","payload":{"a":1,"b":3}}').metadata.command_hash
+
+
+# What the first version that was released has stored with the events of these commands.
+FIRST_HASHES = (
+    ("spawn", b'{"spec":{"name":"w","entrypoint":"/w.py"}}', "5d7ccb38e8715fd58df721771462c43e"),
+    (
+        "spawn",
+        b'{"spec":{"name":"w","command":["w"],"tools":{"git":{"command":["git"]}},"resource_limits":{"memory":"64Mi"}},'
+        b'"wait":"accepted","fleet_id":"f1"}',
+        "9d874657a06c496f4f1df822e0bcafab",
+    ),
+    ("execute", b'{"input":{"b":1,"a":[2,null]},"expected_version":3}', "bc3712f7e2fc0ea42f98cd52e0033b09"),
+    ("execute", b'{"input":"count","wait":"complete"}', "0996fff95585dcb14d5ff654c965c036"),
+    ("signal", b'{"name":"go"}', "bdb8c19b6621241ced36c4c1e627d552"),
+    ("signal", b'{"name":"go","payload":null}', "bdb8c19b6621241ced36c4c1e627d552"),
+    ("signal", b'{"name":"go","payload":true}', "20f836ec570481cde3ed84d84169b6be"),
+    ("checkpoint", b"{}", "4f884122d74c01fbc68e606981f79683"),
+    ("checkpoint", b'{"label":"kept"}', "05d6070688f6c62b7b9565160e2026a0"),
+    ("restore", b'{"checkpoint_id":"k1"}', "cc9143b1816b69d6a6f6849f674ef0b7"),
+    ("fork", b'{"from_agent_id":"b1","version":7}', "0ffd45614f79c5b70d842dd2d55ce2b3"),
+    ("suspend", b"{}", "f3623ada2a95fa665c0e5bd2e9a86ff1"),
+    ("suspend", b'{"reason":"night"}', "aed6b4ef546ada186b2efec366fef5d7"),
+    ("resume", b'{"assume":"done","result":5}', "e2c7a5d33271a0803d2abd56e304bc7c"),
+    ("resume", b"{}", "1ca27ec6bf923d2e995a4c5b7c270be7"),
+    ("terminate", b"{}", "48c8a2716b5eabf08a3443a05ea22a47"),
+    ("terminate", b'{"reason":"drain"}', "9493b2f2458a670b545a3058d9bfe18d"),
+)
+
+
+@pytest.mark.parametrize(("verb", "body", "command_hash"), FIRST_HASHES)
+def test_a_command_of_before_is_the_same_command_today(verb: str, body: bytes, command_hash: str) -> None:
+    assert content_of(f"l02.cmd.agent.a1.{verb}", body) == command_hash
+
+
+@pytest.mark.parametrize(
+    ("verb", "body"),
+    [
+        ("suspend", b'{"checkpoint":false}'),
+        ("terminate", b'{"force":true}'),
+        ("spawn", b'{"spec":{"name":"w","entrypoint":"/w.py"},"state":{}}'),
+    ],
+)
+def test_what_is_new_in_a_command_tells_it_from_others(verb: str, body: bytes) -> None:
+    assert content_of(f"l02.cmd.agent.a1.{verb}", body) not in {known for _, _, known in FIRST_HASHES}
+
+
+def test_what_is_new_and_says_nothing_does_not() -> None:
+    said = content_of("l02.cmd.agent.a1.suspend", b'{"checkpoint":true}')
+    assert said == content_of("l02.cmd.agent.a1.suspend", b"{}")
