@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -40,6 +41,7 @@ from domain.agent.state import AgentState, Status
 from domain.errors import ErrorCode, Failure, PermanentFailure
 from domain.message import Command
 from handlers.processes import AgentProcess, Processes
+from handlers.sandbox.log import remove_old_logs
 
 __all__ = ["Lifecycle", "Worker"]
 
@@ -85,14 +87,17 @@ class Lifecycle:
         worker: Worker,
         node_id: str,
         keep_files_seconds: float,
+        server_logs: Path,
     ) -> None:
-        """The files of agents that have ended are kept so long after they were last written to."""
+        """The files of agents that have ended, and what is in `server_logs`, are kept so long after they were last
+        written to."""
         self._bus = bus
         self._agents = agents
         self._processes = processes
         self._worker = worker
         self._node_id = node_id
         self._keep_files_seconds = keep_files_seconds
+        self._server_logs = server_logs
         self._keepers: dict[str, _Keeper] = {}
         self._tasks: asyncio.TaskGroup | None = None
         agents.on_recorded(self._recorded)
@@ -123,8 +128,11 @@ class Lifecycle:
             await asyncio.sleep(_FILES_SECONDS)
 
     async def remove_old_files(self, older_than_seconds: float) -> None:
-        """Delete what is left here of agents that have ended, if nothing was written to it for so long."""
-        for agent_id in await self._processes.unused_since(time.time() - older_than_seconds):
+        """Delete what is left here of agents that have ended, and logs of servers, if nothing was written to it for so
+        long."""
+        moment = time.time() - older_than_seconds
+        await asyncio.to_thread(remove_old_logs, self._server_logs, moment)
+        for agent_id in await self._processes.unused_since(moment):
             remove = partial(self._remove_files_if_ended, agent_id)
             await contained(remove, "removing files", agent_id, again=False)
 

@@ -110,7 +110,7 @@ async def wire(
         progress = Progress()
         read_model = await stack.enter_async_context(open_read_model(bus, postgres_url, progress))
         sandboxes = await stack.enter_async_context(Sandboxes(_PRELOADED))
-        tool_servers = await stack.enter_async_context(ToolServers(data_dir / "tools", log_dir=data_dir / "logs"))
+        tool_servers = await stack.enter_async_context(ToolServers(data_dir / "tools", data_dir / "logs"))
         announcer = OutcomeAnnouncer(bus, partitions, tasks)
         agents.on_recorded(announcer.announce)
         hot = await stack.enter_async_context(open_hot_state(settings.state, bus))
@@ -119,7 +119,13 @@ async def wire(
         )
         executor = Executor(bus, agents, tool_servers, node_id)
         lifecycle = Lifecycle(
-            bus, agents, Processes(sandboxes, data_dir), executor, node_id, settings.keep_files_days * 86_400.0
+            bus,
+            agents,
+            Processes(sandboxes, data_dir),
+            executor,
+            node_id,
+            settings.keep_files_days * 86_400.0,
+            data_dir / "logs",
         )
         bridge = await stack.enter_async_context(
             open_session_bridge(bus, agents, settings.sessions, postgres_url, data_dir, node_id)

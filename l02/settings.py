@@ -42,7 +42,7 @@ class Settings:
     def from_environment(cls, *, data_dir: Path | None = None, http_port: int | None = None) -> Self:
         """L02_DATA_DIR, L02_NATS_URL, L02_POSTGRES_URL, L02_HTTP_PORT (0: any free one), L02_REPLICAS (of streams),
         L02_METRICS_AGENT_LABELS (0: metrics do not tell agents apart), L02_KEEP_FILES_DAYS (how long logs and
-        workspaces of agents that have ended are kept; 0: until the next look, within an hour).
+        workspaces of agents that have ended, and tool servers' logs, are kept; 0: until the next look, within an hour).
 
         Of agents' state: L02_CHECKPOINT_STORAGE (postgres, objects), L02_CHECKPOINT_COMPRESSION (gzip, zstd),
         L02_MAX_CHECKPOINT_SIZE_MB, L02_CHECKPOINT_RETENTION_DAYS, L02_CHECKPOINT_KEEP_LAST,

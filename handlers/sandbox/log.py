@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 import structlog
 
-__all__ = ["CHUNK_BYTES", "LOG_BYTES", "ProcessLog", "begin_log", "keep_log"]
+__all__ = ["CHUNK_BYTES", "LOG_BYTES", "ProcessLog", "begin_log", "keep_log", "remove_old_logs"]
 
 CHUNK_BYTES = 32 * 1024
 """Read at once. What a server writes is parsed on the event loop: this much takes at most some milliseconds."""
@@ -92,6 +92,21 @@ async def keep_log(output: asyncio.StreamReader, path: Path) -> None:
 def begin_log(path: Path) -> None:
     """Let there be the file, with room in it."""
     _append(path, b"")
+
+
+def remove_old_logs(directory: Path, moment: float) -> None:
+    """Delete the logs that were last written to before then, in seconds since 1970; says in the log which it could not.
+
+    Whoever writes again to one begins it anew.
+    """
+    for path in directory.glob("*.log*"):
+        try:
+            if path.is_file() and path.stat().st_mtime < moment:
+                path.unlink()
+        except FileNotFoundError:  # it has just given way to a new one
+            continue
+        except OSError as error:
+            _log.warning("a log is not removed", path=str(path), error=str(error))
 
 
 def _make_room(path: Path) -> None:

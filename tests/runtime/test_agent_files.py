@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from domain.agent.events import AgentTerminated
+from domain.agent.events import AgentTerminated, SpawnRequested
 from domain.errors import Failure
 from handlers.processes import Processes
 from handlers.sandbox import log
 from handlers.sandbox.sandboxes import Sandboxes
+from handlers.tool_servers.launch import name_of
 from l02.client import Client
 from l02.node import Node
 from tests.runtime.conftest import history, until, worker
@@ -73,6 +74,28 @@ async def test_files_go_when_they_are_old_and_the_agent_is_gone(client: Client, 
     assert files_of(node, alive).is_dir()
     assert (await history(client, gone))[-1].type == "agent.terminated"
     await client.terminate(alive)
+
+
+async def test_logs_of_tool_servers_go_when_they_are_old(client: Client, node: Node) -> None:
+    logs = node.parts.lifecycle._server_logs
+    code = "import sys; sys.exit('no server')"
+    tools = {"broken": {"command": [sys.executable, "-c", code], "start": "eager"}}
+    agent_id = (await client.spawn(worker(tools=tools), id=uuid.uuid4().hex)).agent_id
+    with pytest.raises(Failure, match="exited with code 1"):
+        await client.execute(agent_id, {"steps": [["tool", "broken.any", {}]]})
+    await client.terminate(agent_id)
+    (spec,) = (event.spec for event in await history(client, agent_id) if isinstance(event, SpawnRequested))
+    log_of_server = logs / f"{name_of(spec.tools['broken'])}.log"
+    earlier, notes = log_of_server.with_name(f"{log_of_server.name}.1"), logs / "notes.txt"
+    for path in (earlier, notes):
+        path.write_text("of long ago")
+        os.utime(path, (1.0, 1.0))
+    await node.parts.lifecycle.remove_old_files(7 * 86_400.0)
+    assert log_of_server.exists() and not earlier.exists() and notes.exists()
+    os.utime(log_of_server, (1.0, 1.0))
+    await node.parts.lifecycle.remove_old_files(7 * 86_400.0)
+    assert not log_of_server.exists() and notes.exists()
+    notes.unlink()
 
 
 async def test_what_is_no_agents_is_left(tmp_path: Path) -> None:
