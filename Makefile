@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A worker a core, each with servers of its own: more take as long, and wait for one another.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
-PURE_TESTS := tests/domain tests/golden tests/sdk tests/test_architecture.py tests/test_catalogue.py
+PURE_TESTS := tests/domain tests/event_store tests/golden tests/sdk tests/test_architecture.py tests/test_catalogue.py
 
-.PHONY: demo up test check soak bench docs lock clean
+SELECTED := not soak and not conformance$(if $(FAST), and not server)
+
+.PHONY: demo up test check conformance soak bench docs lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "l02 needs Python 3.11, 3.12 or 3.13 (this is %s); say which with make PYTHON=python3.12" % sys.version.split()[0])'
@@ -21,8 +23,11 @@ demo: $(VENV)/.installed  ## the main job, end to end, in under 30 seconds
 up: $(VENV)/.installed  ## a node in the foreground, with its embedded servers
 	$(BIN)/l02 up
 
-test: $(VENV)/.installed  ## every test but the long ones, against real servers; FAST=1: those that need none
-	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist worksteal $(if $(FAST),$(PURE_TESTS))
+test: $(VENV)/.installed  ## every test but the long and the foreign ones, on real servers; FAST=1: those that need none
+	$(BIN)/python -m pytest -m "$(SELECTED)" -n $(WORKERS) --dist worksteal $(if $(FAST),$(PURE_TESTS))
+
+conformance: $(VENV)/.installed  ## the suites that others have written, and programs of others as they are
+	$(BIN)/python -m pytest -m conformance -n $(WORKERS) --dist worksteal --timeout 600
 
 check: $(VENV)/.installed  ## linter, formatter, types
 	$(BIN)/ruff check .

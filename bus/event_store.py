@@ -130,13 +130,17 @@ class EventStore:
         """Take no more, and wait for what is under way; if cancelled, leave it."""
         await self._commit.close()
 
+    @property
+    def _max_payload(self) -> int:
+        return self._bus.client.max_payload
+
     def _require_storable(self, messages: Sequence[tuple[str, bytes]]) -> None:
         if len(messages) > MAX_APPEND_EVENTS:
             raise Failure(
                 ErrorCode.PAYLOAD_TOO_LARGE,
                 f"the command leads to {len(messages)} events, at most {MAX_APPEND_EVENTS} can be stored as one",
             )
-        limit = self._bus.client.max_payload - _HEADER_BYTES
+        limit = self._max_payload - _HEADER_BYTES
         largest = max(len(payload) for _, payload in messages)
         if largest > limit:
             raise Failure(

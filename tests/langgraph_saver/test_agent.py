@@ -59,6 +59,7 @@ async def test_the_example_runs_in_the_sandbox(tmp_path: Path) -> None:
         await client.terminate(agent_id)
 
 
+@pytest.mark.conformance
 async def test_the_saver_conforms_in_what_it_keeps() -> None:
     async def opened() -> AsyncGenerator[BaseCheckpointSaver[Any], None]:
         yield StateSaver({})

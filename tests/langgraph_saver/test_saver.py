@@ -30,6 +30,7 @@ async def saver(database: str) -> AsyncIterator[L02Saver]:
         yield opened
 
 
+@pytest.mark.conformance
 async def test_it_conforms(database: str) -> None:
     async def opened() -> AsyncGenerator[BaseCheckpointSaver[Any], None]:
         async with L02Saver.from_url(database) as saver:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from unittest import TestCase
 from uuid import UUID
 
+import pytest
 from eventsourcing.application import Application
 from eventsourcing.persistence import Tracking, TrackingRecorder
 from eventsourcing.popo import POPOTrackingRecorder
@@ -21,6 +22,8 @@ from bus.recorder import (
     JetStreamProcessRecorder,
     JetStreamTrackingRecorder,
 )
+
+pytestmark = pytest.mark.conformance
 
 
 class WithFactory(TestCase):

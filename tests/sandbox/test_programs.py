@@ -259,6 +259,7 @@ except OSError as error:
     assert time.monotonic() - started < 30, "the forked processes were waited for, not killed"
 
 
+@pytest.mark.conformance
 async def test_an_mcp_server_reads_a_repository(policy: SandboxPolicy, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}

@@ -106,6 +106,7 @@ def repository(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.conformance
 async def test_a_git_server_from_pypi(shared_servers: ToolServers, repository: Path) -> None:
     command = ("mcp-server-git", "--repository", str(repository))
     server = ToolServer(command=command, read=(str(repository),))

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from msgspec.structs import replace
 
 from bus.codec import RecordedEvent, UnreadableEvent
-from bus.embedded import EmbeddedNats
 from bus.event_store import EventStore
 from bus.repository import CommandIdReused, Repository
 from domain.agent.commands import Signal
 from domain.errors import ErrorCode, Failure
-from tests.bus.toy import TOY, State, agent, another_process, message, metadata, payloads, signal
-
-
-@pytest_asyncio.fixture
-async def other(fresh_nats: EmbeddedNats, store: EventStore) -> AsyncIterator[Repository[State]]:
-    """The repository of another process."""
-    async with another_process(fresh_nats.url) as (_, other_store):
-        yield Repository(TOY, other_store)
+from tests.bus.toy import TOY, State, agent, message, metadata, payloads, signal
 
 
 async def test_a_decision_says_what_it_stored(repository: Repository[State], store: EventStore) -> None:
