@@ -1,0 +1,1 @@
+"""What a version before has left behind, and this one goes on with."""
