@@ -260,9 +260,11 @@ class CommandProcessor:
 
 def id_of(message: Msg) -> str:
     """Its sender's id for it; else one that comes out the same at each delivery, and that nobody can take before."""
+    given = command_id_of(message.headers or {}, "")
+    if given:
+        return given
     kind = "due" if _is_due(message) else "command"
-    made_up = f"{kind}-{delivery_of(message).stream_sequence}-{stored_at(message)}"
-    return command_id_of(message.headers or {}, made_up)
+    return f"{kind}-{delivery_of(message).stream_sequence}-{stored_at(message)}"
 
 
 def _is_due(message: Msg) -> bool:

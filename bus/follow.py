@@ -25,7 +25,7 @@ from bus.codec import RecordedEvent, UnreadableEvent, decode_event
 from bus.connection import Bus
 from bus.dead_letters import park
 from bus.passing import is_passing
-from bus.pull import consumer_info, delivery_of, pull
+from bus.pull import consumer_info, delivery_of, pull, times_delivered
 from bus.retries import answer_retries
 from bus.streams import EVENTS_STREAM
 from bus.subjects import events_filter
@@ -121,7 +121,7 @@ class _Handler:
                 except UnreadableEvent as error:
                     await self._park(message, error.message)
                     continue
-                if _deliveries(message) == 1:
+                if times_delivered(message) == 1:
                     new.append(item)
                 else:
                     await self._attempt([item])
@@ -146,7 +146,7 @@ class _Handler:
                 await self._settle(message, message.ack)
 
     async def _failed(self, message: Msg, recorded: RecordedEvent, error: Exception) -> None:
-        attempt = _deliveries(message)
+        attempt = times_delivered(message)
         _log.exception("a handler failed", handler=self._name, sequence=recorded.sequence, attempt=attempt)
         if attempt < _ATTEMPTS:
             await self._give_back(message)
@@ -156,7 +156,7 @@ class _Handler:
 
     async def _give_back(self, message: Msg) -> None:
         self._given_back.add(delivery_of(message).stream_sequence)
-        delay = _RETRY_SECONDS[min(_deliveries(message), len(_RETRY_SECONDS)) - 1]
+        delay = _RETRY_SECONDS[min(times_delivered(message), len(_RETRY_SECONDS)) - 1]
         with suppress(NatsError):  # then it comes again when the server misses its acknowledgement
             await message.nak(delay=delay)
 
@@ -180,7 +180,3 @@ class _Handler:
         """Handle one that was parked."""
         async with self._turn:
             await self._handle([recorded])
-
-
-def _deliveries(message: Msg) -> int:
-    return message.metadata.num_delivered or 1

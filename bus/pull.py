@@ -34,6 +34,7 @@ __all__ = [
     "forward_reading",
     "pull",
     "stored_at",
+    "times_delivered",
 ]
 
 _log = structlog.get_logger()
@@ -172,8 +173,8 @@ class Pull:
         if status is None:
             self._requested -= 1
             self._messages.append(message)
-            if self._is_durable and (message.metadata.num_delivered or 1) > 1:
-                self._bus.tally.redeliveries[message.metadata.consumer] += 1
+            if self._is_durable and times_delivered(message) > 1:
+                self._bus.tally.redeliveries[delivery_of(message).consumer] += 1
         elif status != "100":
             self._request_ended(generation, status, message.headers or {})
         self._arrived.set()
@@ -233,6 +234,11 @@ def delivery_of(message: Msg) -> Delivery:
     # $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<times>.<stream sequence>.<consumer sequence>.<time>.<pending>
     tokens = _tokens(message)
     return Delivery(int(tokens[3]), tokens[1], int(tokens[4]))
+
+
+def times_delivered(message: Msg) -> int:
+    """How often a consumer's message has been delivered, this time included."""
+    return int(_tokens(message)[2])
 
 
 def stored_at(message: Msg) -> int:

@@ -90,6 +90,8 @@ class Executor:
                     self._end(recorded.aggregate.id)
             case e.ExecutionFailed(execution_id=execution_id, code=ErrorCode.EXECUTION_TIMEOUT.value):
                 runner.ended(execution_id)
+            case e.SignalReceived():
+                runner.tell(recorded.sequence)
             case _:
                 runner.wake(recorded.sequence)
 

@@ -81,7 +81,7 @@ class AgentRunner:
         self._checks = checks
         self._agent_id = agent_id
         self._node_id = node_id
-        self._seen = 0
+        self._seen = self._woken_by = 0
         self._woken = asyncio.Event()
         self._signalled = Pulse()
         self._work: dict[str, _Work] = {}
@@ -94,10 +94,17 @@ class AgentRunner:
         self._task = asyncio.create_task(self._serve(process))
 
     def wake(self, sequence: int) -> None:
-        """There is a new execution, a signal or an answer, as of this stream sequence."""
-        self._seen = max(self._seen, sequence)
-        self._woken.set()
-        self._signalled.send()
+        """There is a new execution, or an answer, as of this stream sequence; it was seen if there was a later one."""
+        if sequence > self._woken_by:
+            self._woken_by = sequence
+            self._woken.set()
+        self.tell(sequence)
+
+    def tell(self, sequence: int) -> None:
+        """There is a signal, which concerns only who waits for one."""
+        if sequence > self._seen:
+            self._seen = sequence
+            self._signalled.send()
 
     def ended(self, execution_id: str) -> None:
         """The execution has no time left. Where its timer said so, the process and the calls do not know yet."""
