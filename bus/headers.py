@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-__all__ = ["LazyHeaders", "header_block", "one_line", "parse_header_lines"]
+__all__ = ["LazyHeaders", "header_block", "parse_header_lines"]
 
-_LONGEST = 512
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 
 
@@ -56,11 +55,6 @@ def header_block(headers: Mapping[str, str]) -> bytes | None:
     # A line break in a value would be a header that nobody has written.
     is_plain = block.count("\r") == block.count("\n") == lines and all(map(_is_plain_name, headers))
     return block.encode() if is_plain else None
-
-
-def one_line(text: str) -> str:
-    """Any text as a header's value: in one line, of visible characters, 512 at most."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:_LONGEST]).split())
 
 
 @lru_cache(maxsize=256)

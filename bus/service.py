@@ -22,7 +22,6 @@ from nats.micro.request import Request
 from bus.codec import UNDECODABLE
 from bus.command_ids import CommandIdReused, bound_id
 from bus.connection import Bus
-from bus.headers import one_line
 from bus.outcomes import ErrorBody, Outcome, error_body, failed
 from bus.repository import Repository
 from bus.sender import send_command
@@ -31,6 +30,7 @@ from bus.wire import ACTOR_HEADER, command_id_of, read_command, require_bounded,
 from domain.aggregates import AGGREGATES
 from domain.errors import ErrorCode, Failure
 from domain.identifiers import require_id
+from domain.printable import in_header
 
 __all__ = ["SERVICE_NAME", "Answer", "Query", "run_service"]
 
@@ -116,7 +116,7 @@ async def _answer(request: Request, answer: Answer | Outcome) -> None:
         answer = Answer(ok=False, error=error_body(ErrorCode.PAYLOAD_TOO_LARGE.value, message))
         raw, error = msgspec.json.encode(answer), answer.error
     if isinstance(error, ErrorBody):
-        await request.respond_error(error.code, one_line(f"{error.name}: {error.message}"), raw)
+        await request.respond_error(error.code, in_header(f"{error.name}: {error.message}"), raw)
     else:
         await request.respond(raw)
 

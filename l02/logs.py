@@ -21,6 +21,8 @@ from typing import Any, Literal
 
 import structlog
 
+from domain.printable import in_log
+
 __all__ = ["LogFormat", "configure_logging", "log_events_to_standard_error", "log_to_standard_error_by_default"]
 
 LogFormat = Literal["text", "json"]
@@ -152,7 +154,7 @@ def _as_text(said: dict[str, Any]) -> str:
     lines = said.pop("traceback", "")
     values = " ".join(f"{name}={_quoted(value)}" for name, value in said.items())
     first = f"{time} [{level:<7}] {event:<{_EVENT_WIDTH if values else 0}} {values}".rstrip()
-    indented = "".join(f"\n    {_escaped(line)}" for line in lines.splitlines())
+    indented = "".join(f"\n    {in_log(line)}" for line in lines.splitlines())
     return first + indented
 
 
@@ -168,14 +170,7 @@ def _quoted(value: object) -> str:
 def _shown(value: object) -> str:
     text = value if isinstance(value, str) else _repr.repr(value)
     cut = len(text) - _VALUE_CHARACTERS
-    return _escaped(text[:_VALUE_CHARACTERS]) + (f"… ({cut} characters cut)" if cut > 0 else "")
-
-
-def _escaped(text: str) -> str:
-    """Control characters, line separators and half surrogate pairs as their escapes."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return in_log(text[:_VALUE_CHARACTERS]) + (f"… ({cut} characters cut)" if cut > 0 else "")
 
 
 def _traceback(raised: object) -> str:

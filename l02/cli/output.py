@@ -24,7 +24,6 @@ __all__ = [
     "write",
 ]
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 # Wide enough for any row: where no one looks at it, a table is for programs and nothing in it is cut off.
 _UNBOUNDED = 100_000
 _GAP = 2
@@ -33,7 +32,9 @@ _LEAST_TEXT = 12
 
 def safe(text: str) -> str:
     """The text without what would steer a terminal; line breaks and tabs stay."""
-    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    from domain.printable import on_terminal
+
+    return on_terminal(text)
 
 
 def write(text: str) -> None:

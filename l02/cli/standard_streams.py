@@ -29,7 +29,7 @@ class OutputLost(Exception):
 
 def with_standard_streams(run: Callable[[], None]) -> None:
     """Run the program with streams as this module says; exits if standard output is lost."""
-    codecs.register_error(_ESCAPES, _escaped)
+    codecs.register_error(_ESCAPES, _escape)
     _fill_closed_descriptors()
     if sys.stdin is None:
         sys.stdin = open(_STDIN, encoding="utf-8", closefd=False)  # noqa: SIM115
@@ -94,9 +94,9 @@ def _fill_closed_descriptors() -> None:
             os.set_inheritable(number, True)
 
 
-def _escaped(error: UnicodeError) -> tuple[str, int]:
-    r"""As \uXXXX: what JSON, Python and people know. Above U+FFFF it is the pair, as JSON has it."""
+def _escape(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    wanting = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{wanting[at : at + 2].hex()}" for at in range(0, len(wanting), 2)), error.end
+    from domain.printable import escaped
+
+    return escaped(error.object[error.start : error.end]), error.end

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from nats.aio.msg import Msg
 
 from bus.connection import Bus
-from bus.headers import header_block, one_line, parse_header_lines
+from bus.headers import header_block, parse_header_lines
 from bus.listening import listen
 from bus.repository import Repository
 from bus.retries import answer_retries
 from bus.service import run_service
+from domain.printable import in_header
 from tests.bus.toy import TOY, State, outcome, processing, until
 
 STRANGE = [
@@ -120,7 +121,7 @@ async def test_failures_stand_in_the_headers_of_micro_services(bus: Bus) -> None
         reply = await bus.client.request(subject, body, timeout=10)
         error = msgspec.json.decode(reply.data)["error"]
         assert reply.headers and reply.headers["Nats-Service-Error-Code"] == error["code"] == "E2110"
-        assert reply.headers["Nats-Service-Error"] == one_line(f"COMMAND_INVALID: {error['message']}")
+        assert reply.headers["Nats-Service-Error"] == in_header(f"COMMAND_INVALID: {error['message']}")
         assert "X-Mine" not in reply.headers
     good = await bus.client.request("l02.api.agent.get", b"{}", timeout=10)
     assert "Nats-Service-Error" not in (good.headers or {})
@@ -128,7 +129,7 @@ async def test_failures_stand_in_the_headers_of_micro_services(bus: Bus) -> None
 
 @given(text=st.text(max_size=2000))
 def test_any_text_is_one_line_of_a_header(text: str) -> None:
-    line = one_line(text)
+    line = in_header(text)
     assert len(line) <= 512 and line == line.strip()
     block = header_block({"A": line})
     assert block is not None and parse_header_lines(block) == {"A": line}
