@@ -116,10 +116,17 @@ async def fresh_nats(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIte
 @pytest_asyncio.fixture
 async def database(postgres_url: str) -> AsyncIterator[str]:
     """The URL of an empty PostgreSQL database for this test alone, dropped after it with all its sessions."""
+    async with new_database(postgres_url) as url:
+        yield url
+
+
+@asynccontextmanager
+async def new_database(postgres_url: str, copy_of: str = "template1") -> AsyncIterator[str]:
+    """The URL of a database as long as the context lasts; `copy_of` is the name of one that nobody is connected to."""
     name = f"test_{secrets.token_hex(6)}"
     administrator = await asyncpg.connect(postgres_url)
     try:
-        await administrator.execute(f"CREATE DATABASE {name}")
+        await administrator.execute(f"CREATE DATABASE {name} TEMPLATE {copy_of}")
         yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
         await administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import os
+import shlex
 import sys
 from asyncio.subprocess import Process
 from collections import Counter
@@ -26,6 +27,7 @@ from domain.agent.state import Status
 from domain.node.state import NodeStatus
 from l02.client import Client
 from tests.runtime.conftest import worker
+from tests.sessions.conftest import ORCHESTRATOR
 
 LEDGER = Path(__file__).with_name("ledger.py")
 
@@ -57,6 +59,11 @@ class Cluster:
         self.ledger = root / "ledger.txt"
         self.ledger.touch()
         self._root = root
+        sessions = root / "sessions"
+        sessions.mkdir()
+        (sessions / "mode").write_text("good")
+        # Not the runtime's own, whose start takes more of the processor than all else here: see tests/sessions.
+        self._session_server = shlex.join([sys.executable, str(ORCHESTRATOR), str(sessions)])
 
     @asynccontextmanager
     async def node(self, name: str, *, dies: str | None = None) -> AsyncIterator[RunningNode]:
@@ -74,7 +81,9 @@ class Cluster:
         with (self._root / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", *program),
-                env=os.environ | {"L02_NATS_URL": self.nats_url, "L02_POSTGRES_URL": self.postgres_url},
+                env=os.environ
+                | {"L02_NATS_URL": self.nats_url, "L02_POSTGRES_URL": self.postgres_url}
+                | {"L02_SESSION_SERVER": self._session_server},
                 stderr=log,
             )
         async with asyncio.timeout(30):

@@ -63,6 +63,7 @@ async def test_a_projector_killed_again_and_again(bus: Bus, fresh_nats: Embedded
             program.send_signal(signal.SIGKILL)
             await program.wait()
         kills += 1
+    print(f"{kills} kills")
     assert kills >= 2, "it was too fast to be killed in the middle"
     await ViewProjector(bus, Progress()).run(until=newest)
     await assert_tables_equal_replay(bus, tables)

@@ -24,6 +24,8 @@ from tests.projections.replay import (
     stored_views,
 )
 
+BEFORE = 2000
+
 
 class BrokenOffError(Exception):
     pass
@@ -75,7 +77,7 @@ async def test_projectors_go_on_after_a_rebuild_without_them(bus: Bus, tables: s
 
 async def test_rebuilding_under_live_traffic(bus: Bus, tables: str) -> None:
     history, progress = h.History(agents=20), Progress()
-    await h.append(bus, [*history.events(5000)])
+    await h.append(bus, [*history.events(BEFORE)])
     stopping = asyncio.Event()
 
     async def traffic() -> None:
@@ -97,16 +99,16 @@ async def test_rebuilding_under_live_traffic(bus: Bus, tables: str) -> None:
 
     async with running(TableProjector(bus, tables, progress).run(), ViewProjector(bus, progress).run()):
         for name in PROJECTIONS:
-            await progress.wait_for(name, 5000)
+            await progress.wait_for(name, BEFORE)
         async with asyncio.TaskGroup() as group:
             group.create_task(traffic())
             group.create_task(reader())
-            for _ in range(3):
+            for _ in range(2):
                 for name in PROJECTIONS:
                     await rebuild(name, bus, tables)
             stopping.set()
         newest = await last_sequence(bus)
-        assert newest > 5000
+        assert newest > BEFORE
         async with asyncio.timeout(30):
             for name in PROJECTIONS:
                 await progress.wait_for(name, newest)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -11,10 +13,11 @@ import pytest_asyncio
 
 from bus.codec import Metadata
 from bus.connection import Bus
+from bus.connection import connect as connect_bus
 from bus.embedded import EmbeddedNats
 from bus.event_store import open_event_store
 from bus.repository import Repository
-from bus.streams import VIEWS_BUCKET
+from bus.streams import VIEWS_BUCKET, ensure_streams
 from domain.agent import commands as c
 from domain.aggregates import AGENT
 from domain.message import Command
@@ -22,9 +25,10 @@ from domain.specification import ResourceLimits
 from l02.verify import verify
 from projections.agents import AgentView
 from projections.bucket import ViewBucket
-from projections.database import DatabaseUnreachable, connect
+from projections.database import DatabaseUnreachable, connect, migrate
 from projections.tables import TABLES
 from projections.views import POSITION_KEY, stored_position
+from tests.conftest import new_database
 from tests.projections import history as h
 from tests.replay.conftest import found, program, project
 
@@ -37,6 +41,26 @@ async def healthy(bus: Bus, tables: str) -> str:
     """PostgreSQL with everything in step, after 2,500 events of 12 agents."""
     await project(bus, tables, await h.append(bus, [*h.History(agents=AGENTS).events(COUNT)]))
     return tables
+
+
+@pytest_asyncio.fixture(scope="module")
+async def kept_healthy(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> AsyncIterator[tuple[Bus, str]]:
+    """The same for all tests that only damage tables, each a copy of them."""
+    server = EmbeddedNats(tmp_path_factory.mktemp("healthy"), synced=False)
+    await server.start()
+    async with new_database(postgres_url) as url, connect_bus(server.url, name="healthy") as bus:
+        await ensure_streams(bus)
+        await migrate(url)
+        await project(bus, url, await h.append(bus, [*h.History(agents=AGENTS).events(COUNT)]))
+        yield bus, url
+    await server.stop()
+
+
+@pytest_asyncio.fixture
+async def copied(kept_healthy: tuple[Bus, str], postgres_url: str) -> AsyncIterator[tuple[Bus, str]]:
+    bus, url = kept_healthy
+    async with new_database(postgres_url, copy_of=urlsplit(url).path[1:]) as copy:
+        yield bus, copy
 
 
 async def _sql(url: str, statement: str) -> None:
@@ -138,8 +162,9 @@ async def test_a_life_as_the_runtime_records_it(bus: Bus, tables: str) -> None:
     ],
 )
 async def test_damaged_tables(
-    bus: Bus, healthy: str, statement: str, place: str, key: str, fields: set[str | None]
+    copied: tuple[Bus, str], statement: str, place: str, key: str, fields: set[str | None]
 ) -> None:
+    bus, healthy = copied
     await _sql(healthy, statement)
     differences, _ = await found(bus, healthy)
     mine = [difference for difference in differences if difference.key == key]

@@ -79,7 +79,7 @@ async def test_while_projections_are_rebuilt(bus: Bus, tables: str) -> None:
 
 
 async def _rebuild_all(bus: Bus, postgres_url: str) -> None:
-    for _ in range(3):
+    for _ in range(2):
         for name in PROJECTIONS:
             await rebuild(name, bus, postgres_url)
 
