@@ -11,6 +11,7 @@ import time
 import psutil
 import pytest
 
+from bus import group_commit
 from bus.connection import Bus
 from bus.embedded import EmbeddedNats
 from bus.event_store import EventStore
@@ -66,9 +67,10 @@ async def test_killed_hundreds_of_times_the_server_loses_nothing(
 
 
 async def test_a_decision_whose_acknowledgement_was_lost_is_not_made_twice(
-    fresh_nats: EmbeddedNats, bus: Bus, store: EventStore
+    fresh_nats: EmbeddedNats, bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server is paused for longer than an append waits, so the append is stored after it was given up."""
+    monkeypatch.setattr(group_commit, "_ACK_SECONDS", 1.0)
     repository = Repository(TOY, store)
     await repository.record("a1", toy.signal(0), metadata())
     os.kill(fresh_nats.pid, signal.SIGSTOP)
@@ -76,7 +78,7 @@ async def test_a_decision_whose_acknowledgement_was_lost_is_not_made_twice(
     decisions = [
         asyncio.create_task(repository.record(f"a{number}", toy.signal(number), metadata())) for number in range(30)
     ]
-    await asyncio.sleep(5.5)
+    await asyncio.sleep(1.5)
     assert not any(task.done() for task in decisions)
     os.kill(fresh_nats.pid, signal.SIGCONT)
     for number, decision in enumerate(await asyncio.gather(*decisions)):

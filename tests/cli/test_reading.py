@@ -13,6 +13,7 @@ import stamina
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
+import l02.client
 from bus.connection import Bus
 from bus.dead_letters import DeadLetter
 from bus.embedded import EmbeddedNats
@@ -281,7 +282,8 @@ async def test_dead_letters(bus: Bus, client: Client) -> None:
     assert caught.value.code is ErrorCode.AGGREGATE_NOT_FOUND
 
 
-async def test_a_server_that_no_node_has_used(fresh_nats: EmbeddedNats) -> None:
+async def test_a_server_that_no_node_has_used(fresh_nats: EmbeddedNats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(l02.client, "_STREAMS_SECONDS", 0.5)
     async with Client.connect(fresh_nats.url) as client:
         for reading in (client.events(), client.events(follow=True), client.watch(), client.dead_letters()):
             with pytest.raises(NodeUnreachable, match="l02 up"):
