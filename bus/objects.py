@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = ["inline", "outline", "outline_changes"]
 
 _REFERENCE_BYTES = 256
 """Less than that is not worth a reference."""
+_KEYS_A_TURN = 1000
 
 
 async def outline(bus: Bus, value: Any, limit: int = INLINE_LIMIT_BYTES) -> Any:
@@ -44,7 +46,9 @@ async def outline_changes(bus: Bus, changes: dict[str, Any], deleted: list[str])
     """
     room = INLINE_LIMIT_BYTES
     kept: dict[str, Any] = {}
-    for key, value in changes.items():
+    for number, (key, value) in enumerate(changes.items()):
+        if number % _KEYS_A_TURN == 0:
+            await asyncio.sleep(0)
         kept[key] = await outline(bus, value, max(room, _REFERENCE_BYTES))
         room -= len(msgspec.json.encode(kept[key]))
     size, limit = len(msgspec.json.encode((kept, deleted))), bus.client.max_payload // 2

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from domain.weight import steps_of_weighing
 from l02.agent.protocol import (
@@ -22,6 +21,7 @@ from l02.agent.protocol import (
 __all__ = ["AgentChannel", "ChannelClosed", "ProtocolError"]
 
 _CHUNK_BYTES = 256 * 1024
+_LINES_A_TURN = 100
 
 
 class ChannelClosed(Exception):
@@ -35,7 +35,9 @@ class AgentChannel:
         self._reader = reader
         self._writer = writer
         self._lines = LineBuffer()
-        self._received: deque[bytes] = deque()
+        self._received: Iterator[bytes] = iter(())
+        self._next: bytes | None = None
+        self._taken = 0
 
     @classmethod
     async def open(cls, connection: socket.socket) -> AgentChannel:
@@ -45,22 +47,32 @@ class AgentChannel:
 
     async def receive(self) -> AgentMessage | TooHeavy:
         """The next message. Raises ProtocolError for what is none, ChannelClosed at the end."""
-        while not self._received:
-            try:
-                data = await self._reader.read(_CHUNK_BYTES)
-            except OSError as error:
-                raise ChannelClosed from error
-            if not data:
-                raise ChannelClosed
-            self._received.extend(self._lines.feed(data))
-        line = self._received[0]
+        line = await self._line()
         decode: Callable[[bytes], AgentMessage | TooHeavy] = decode_agent_message
         for too_heavy in steps_of_weighing(line):
             await asyncio.sleep(0)  # a turn for others after each step
             if too_heavy:
                 decode = decode_envelope
-        self._received.popleft()
+        self._next = None
         return decode(line)
+
+    async def _line(self) -> bytes:
+        """The line that has not been taken yet; it is kept for whoever asks again, if this one is cancelled."""
+        while self._next is None:
+            self._next = next(self._received, None)
+            if self._next is None:
+                try:
+                    data = await self._reader.read(_CHUNK_BYTES)
+                except OSError as error:
+                    raise ChannelClosed from error
+                if not data:
+                    raise ChannelClosed
+                self._received = self._lines.feed(data)
+            else:
+                self._taken += 1
+                if self._taken % _LINES_A_TURN == 0:
+                    await asyncio.sleep(0)  # however many there are
+        return self._next
 
     async def send(self, message: NodeMessage) -> None:
         """Send a message; waits while the agent does not read. Raises ChannelClosed."""

@@ -38,7 +38,8 @@ def evolve(state: AgentState, event: Event) -> AgentState:
 
 def changed(data: dict[str, Any], change: e.StateChange) -> dict[str, Any]:
     """An agent's durable state after a change."""
-    return {key: value for key, value in data.items() if key not in change.delete} | change.set
+    deleted = set(change.delete)
+    return {key: value for key, value in data.items() if key not in deleted} | change.set
 
 
 def _spawn_requested(state: AgentState, event: e.SpawnRequested) -> AgentState:

@@ -31,6 +31,7 @@ from handlers.executor.heartbeat import watch_heartbeat
 from handlers.executor.inbox import Inbox, Pulse
 from handlers.executor.meter import ContextMeter
 from handlers.executor.run import LiveCalls, Run
+from handlers.executor.state_size import require_passable
 from handlers.executor.streaming import TokenStream
 from handlers.executor.tools import ToolBox
 from handlers.processes import AgentProcess
@@ -221,7 +222,7 @@ class AgentRunner:
             await self._fail(execution, work, failure.code.value, failure.message)
             process.condemn(str(failure), ended_with=execution.execution_id)
             raise ChannelClosed from failure
-        await self._finish(execution, work, run, end)
+        await self._finish(execution, work, run, end, data)
 
     def _work_of(self, execution: Execution, state: AgentState) -> _Work:
         work = self._work.get(execution.execution_id)
@@ -251,7 +252,9 @@ class AgentRunner:
             )
         return work
 
-    async def _finish(self, execution: Execution, work: _Work, run: Run, end: Complete | Fail | TooHeavy) -> None:
+    async def _finish(
+        self, execution: Execution, work: _Work, run: Run, end: Complete | Fail | TooHeavy, data: dict[str, Any]
+    ) -> None:
         if isinstance(end, TooHeavy):
             code = ErrorCode.PAYLOAD_TOO_LARGE.value
             await self._fail(execution, work, code, f"output and state hold {WEIGHT_IN_WORDS}; return less, or a text")
@@ -269,6 +272,7 @@ class AgentRunner:
             require_shallow(end.output, "$.output")
             require_shallow(end.state.set, "$.state")
             work.meter.add(end.output)
+            await require_passable(data, end.state)
             changes = await outline_changes(self._bus, end.state.set, end.state.delete)
         except Failure as failure:
             await self._fail(execution, work, failure.code.value, f"the output cannot be kept: {failure.message}")

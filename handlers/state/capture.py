@@ -6,6 +6,7 @@ in hand, with what was answered so far; work that has ended is in the agent's ev
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ SMALL_BYTES = 1024
 _VALUE = "state/"
 _BYTES = "bytes/"
 _EVENT_BYTES = 256 * 1024
+_KEYS_A_TURN = 1000
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -43,7 +45,9 @@ async def parts_of(bus: Bus, state: AgentState, version: int, pending: PendingCh
         ),
         "signals": _encoder.encode(state.signals),
     }
-    for key, value in data.items():
+    for number, (key, value) in enumerate(data.items()):
+        if number % _KEYS_A_TURN == 0:
+            await asyncio.sleep(0)
         whole = await inline(bus, value)
         content = as_bytes(whole)
         if content is None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -35,9 +35,11 @@ MAX_LIST_BYTES = 2 * LINE_BYTES
 PROTOCOL_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """The revisions of MCP that begin with a handshake. What they differ in is not used here."""
 
+_AT_ONCE_BYTES = 64 * 1024
 _ANY_OBJECT = {"type": "object"}
 _FAILURES = (RequestRefused, ToolFailed, ToolNotRun, ValueError)
 _log = structlog.get_logger()
+_T = TypeVar("_T")
 
 
 class _Initialized(Struct, frozen=True):
@@ -110,7 +112,7 @@ class Connection:
         except RequestRefused as refused:
             raise refused.refusal from refused
         try:
-            return read_result(result)
+            return await _parsed(read_result, result)
         except ValueError as error:
             raise ToolFailed(f"{self._rpc.name} answered with what is no result of a tool: {error}") from error
 
@@ -180,17 +182,27 @@ async def _list_tools(rpc: Rpc) -> dict[str, ToolInfo]:
                 return tools  # a server of other things
             raise
         size += len(bytes(raw))
-        page = read(raw, _Page)
-        for entry in page.tools or []:
-            tool = _tool(entry)
-            if tool is not None:
-                tools[tool.name] = tool
+        page, found = await _parsed(_page, raw)
+        tools |= found
         if len(tools) > MAX_TOOLS or size > MAX_LIST_BYTES:
             raise ValueError(f"its list of tools has more than {MAX_TOOLS:,} entries or {MAX_LIST_BYTES:,} bytes")
         cursor = page.next_cursor if isinstance(page.next_cursor, str) else None
         if not cursor:
             return tools
     raise ValueError(f"its list of tools has more than {MAX_PAGES} pages")
+
+
+def _page(raw: Raw) -> tuple[_Page, dict[str, ToolInfo]]:
+    page = read(raw, _Page)
+    found = map(_tool, page.tools or [])
+    return page, {tool.name: tool for tool in found if tool is not None}
+
+
+async def _parsed(parse: Callable[[Raw], _T], raw: Raw) -> _T:
+    """What `parse` makes of `raw`, which is the server's: in a thread if it is so much that others would wait."""
+    if len(bytes(raw)) <= _AT_ONCE_BYTES:
+        return parse(raw)
+    return await asyncio.to_thread(parse, raw)
 
 
 def _tool(entry: Raw) -> ToolInfo | None:

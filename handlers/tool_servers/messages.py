@@ -23,6 +23,8 @@ LINE_BYTES = 8 * 1024 * 1024
 """The longest message of a server: half of what an agent's socket takes, as JSON may grow when it is written again."""
 MAX_SKIPPED_BYTES = 8 * LINE_BYTES
 """Of a line that is too long, so much is passed over in search of its end."""
+_REPAIRED_BYTES = LINE_BYTES // 2
+_PIECE_CHARACTERS = 64 * 1024
 _SHOWN_CHARACTERS = 100
 _EDGE_BYTES = 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -74,6 +76,11 @@ class Lines:
         self._skipped = 0
         self._head = b""
 
+    @property
+    def size(self) -> int:
+        """Bytes of the line that has begun."""
+        return len(self._begun)
+
     def feed(self, chunk: bytes) -> Iterator[Message | Unreadable | TooLong]:
         """What these bytes complete, in order."""
         *ended, rest = chunk.split(b"\n")
@@ -108,7 +115,7 @@ class Lines:
 def read(raw: Raw, type: type[_T]) -> _T:
     """A part of a message. Raises ValueError, in words, for one that is something else.
 
-    Half a surrogate pair, which is no text, becomes U+FFFD.
+    Half a surrogate pair, which is no text, becomes U+FFFD in what has at most 4 MiB.
     """
     text = bytes(raw)
     _require_light(text)
@@ -126,6 +133,7 @@ def _messages(line: bytes) -> Iterator[Message | Unreadable]:
         return
     try:
         if line.startswith(b"["):  # MCP of 2025-03-26 has batches
+            _require_light(line)
             yield from (_message(bytes(part)) for part in _decode(line, list[Raw]))
         else:
             yield _message(line)
@@ -151,11 +159,13 @@ def _decode(text: bytes, type: type[_T]) -> _T:
 
 
 def _repaired(text: bytes) -> bytes:
-    if not text.startswith((b"{", b"[", b'"')):
+    if not text.startswith((b"{", b"[", b'"')) or len(text) > _REPAIRED_BYTES:
         raise ValueError("it is not JSON")
     _require_light(text)
     value: Any = json.loads(text.decode(errors="replace"))
-    return _HALF_PAIR.sub("\ufffd", json.dumps(value, ensure_ascii=False)).encode()
+    whole = json.dumps(value, ensure_ascii=False)
+    pieces = (whole[start : start + _PIECE_CHARACTERS] for start in range(0, len(whole), _PIECE_CHARACTERS))
+    return "".join(_HALF_PAIR.sub("\ufffd", piece) for piece in pieces).encode()  # so that others get the lock between
 
 
 def _require_light(text: bytes) -> None:

@@ -28,6 +28,9 @@ METHOD_NOT_FOUND = -32601
 UNREAD_BYTES = 1024 * 1024
 """Answers and cancellations that a server leaves unread in its pipe beyond this are dropped; requests wait instead."""
 _MAX_ID_BYTES = 1024
+_MESSAGES_A_TURN = 100
+_AT_ONCE_BYTES = 64 * 1024
+"""A longer line is read in a thread."""
 _TOO_LONG = f"a message of more than {LINE_BYTES:,} bytes"
 _log = structlog.get_logger()
 
@@ -114,8 +117,13 @@ class Rpc:
                 chunk = await self._stdout.read(CHUNK_BYTES)
                 if not chunk:
                     self.lose(await self._ending())
-                for found in lines.feed(chunk):
+                messages = lines.feed(chunk)
+                if lines.size > _AT_ONCE_BYTES and b"\n" in chunk:
+                    messages = iter(await asyncio.to_thread(list, messages))
+                for number, found in enumerate(messages, start=1):
                     self._take(found)
+                    if number % _MESSAGES_A_TURN == 0:
+                        await asyncio.sleep(0)  # however many there are
         finally:
             self.lose("cannot be read any more")
 

@@ -1,4 +1,4 @@
-"""A program that says to its node what its input tells it to, whatever that is."""
+"""A program that says to its node what its input tells it to, whatever that is; at `$WAIT` it hears a message first."""
 
 import json
 import os
@@ -13,23 +13,37 @@ def say(line, execution_id=""):
     line = line.replace("$ID", execution_id).replace("$BIG", "x" * (5 << 20))
     line = re.sub(r"\$\((.*?)\*(\d+)\)", lambda many: ",".join([many[1]] * int(many[2])), line)
     line = re.sub(r"\$KEYS\((\d+)\)", lambda many: ",".join(f'"{n}":1' for n in range(int(many[1]))), line)
-    data = line.encode() + b"\n"
+    line = re.sub(
+        r"\$LINES\((.*)\*(\d+)\)",
+        lambda many: "\n".join(many[1].replace("#", str(n)) for n in range(int(many[2]))),
+        line,
+    )
+    data = line.encode(errors="surrogatepass") + b"\n"
     while data:
         data = data[node.write(data) :]
 
 
-say(sys.argv[1] if len(sys.argv) > 1 else json.dumps(HELLO))
-buffered = b""
-while True:
-    while b"\n" not in buffered:
+def hear():
+    global heard
+    while b"\n" not in heard:
         received = node.read(1 << 20)
         if not received:
             sys.exit()
-        buffered += received
-    line, _, buffered = buffered.partition(b"\n")
+        heard += received
+    line, _, heard = heard.partition(b"\n")
     message = json.loads(line)
     if message["type"] == "shutdown":
         sys.exit()
+    return message
+
+
+heard = b""
+say(sys.argv[1] if len(sys.argv) > 1 else json.dumps(HELLO))
+while True:
+    message = hear()
     if message["type"] == "execute":
         for said in message["input"]:
-            say(said, message["execution_id"])
+            if said == "$WAIT":
+                hear()
+            else:
+                say(said, message["execution_id"])

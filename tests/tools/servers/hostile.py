@@ -1,6 +1,7 @@
 """A server that writes the bytes it is told to: `hostile.py REPLIES`, REPLIES a JSON object of replies by method.
 
-A reply is written as it stands, in base64, with `@ID@` for the request's id; other requests are answered as MCP wants.
+A reply is written as it stands, in base64, with `@ID@` for the request's id and `@(x*3)@` for `x,x,x`; other requests
+are answered as MCP wants.
 The tool `say` writes its argument `raw` so, and then answers; `relist` makes its `raw` the list of tools from now on.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import sys
 from typing import Any
 
@@ -33,7 +35,8 @@ def send(message: Any) -> None:
 
 
 def write_told(raw: str, number: Any) -> None:
-    write(base64.b64decode(raw).replace(b"@ID@", json.dumps(number).encode()))
+    text = base64.b64decode(raw).replace(b"@ID@", json.dumps(number).encode())
+    write(re.sub(rb"@\((.*?)\*(\d+)\)@", lambda many: b",".join([many[1]] * int(many[2])), text))
 
 
 for line in sys.stdin.buffer:
