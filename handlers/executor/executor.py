@@ -89,7 +89,7 @@ class Executor:
                 if node_id != self._node_id:
                     self._end(recorded.aggregate.id)
             case e.ExecutionFailed(execution_id=execution_id, code=ErrorCode.EXECUTION_TIMEOUT.value):
-                runner.ended(execution_id)
+                runner.ended(execution_id, recorded.sequence)
             case e.SignalReceived():
                 runner.tell(recorded.sequence)
             case _:

@@ -107,8 +107,9 @@ class AgentRunner:
             self._seen = sequence
             self._signalled.send()
 
-    def ended(self, execution_id: str) -> None:
+    def ended(self, execution_id: str, sequence: int) -> None:
         """The execution has no time left. Where its timer said so, the process and the calls do not know yet."""
+        self.wake(sequence)
         work = self._work.pop(execution_id, None)
         if work is None:
             return
@@ -134,7 +135,7 @@ class AgentRunner:
     async def close(self) -> None:
         """Stop the work and the calls that are under way."""
         await self.detach()
-        for work in self._work.values():
+        for work in [*self._work.values()]:
             await work.live.cancel()
         self._work.clear()
 
@@ -173,7 +174,8 @@ class AgentRunner:
             self._woken.clear()
             state = (await self._agents.known(self._agent_id, self._seen)).state
             for known in self._work.keys() - state.executions.keys():
-                await self._work.pop(known).live.cancel()
+                if (work := self._work.pop(known, None)) is not None:
+                    await work.live.cancel()
             if state.executions:
                 return next(iter(state.executions.values())), state
             woken = asyncio.create_task(self._woken.wait())
