@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from bus.embedded import EmbeddedNats
 from l02.agent.loader import load
 from l02.agent.testing import run
 from l02.client import Client
@@ -45,9 +46,10 @@ async def test_the_example_asks_and_remembers() -> None:
     assert len(nothing.state) == len(first.state)
 
 
-async def test_the_example_runs_in_the_sandbox(tmp_path: Path) -> None:
+async def test_the_example_runs_in_the_sandbox(fresh_nats: EmbeddedNats, database: str, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data", nats_url=fresh_nats.url, postgres_url=database)
     async with (
-        running_node(Settings(data_dir=tmp_path / "data")) as node,
+        running_node(settings) as node,
         Client.connect(nats_url=node.runtime["nats_url"], actor="tests") as client,
     ):
         agent_id = (await client.spawn(str(EXAMPLES / "reviewer.yaml"), id=f"r{uuid.uuid4().hex[:8]}")).agent_id

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bus.embedded import EmbeddedNats
 from domain.errors import Failure
 from handlers.state.settings import StateSettings
 from l02.client import Client
 from l02.node import Node, running_node
+from l02.session_server import OFF, SessionSettings
 from l02.settings import Settings
 from projections.tables import TABLES
 from tests.runtime.conftest import fetch, misbehaving, pid_of, worker
@@ -23,14 +26,28 @@ from tests.runtime.conftest import fetch, misbehaving, pid_of, worker
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
 
-@asynccontextmanager
-async def own_node(data_dir: Path, *, agent_labels: bool = True, **more: Any) -> AsyncIterator[tuple[Node, Client]]:
-    """A node that has counted nothing yet."""
-    async with (
-        running_node(Settings(data_dir=data_dir, metrics_agent_labels=agent_labels, **more)) as node,
-        Client.connect(nats_url=node.runtime["nats_url"], actor="tests") as client,
-    ):
-        yield node, client
+OwnNode = Callable[..., AbstractAsyncContextManager[tuple[Node, Client]]]
+
+
+@pytest.fixture
+def own_node(fresh_nats: EmbeddedNats, database: str, tmp_path: Path) -> OwnNode:
+    """Start a node that has counted nothing yet."""
+    servers = Settings(
+        data_dir=tmp_path / "data",
+        nats_url=fresh_nats.url,
+        postgres_url=database,
+        sessions=SessionSettings(server=OFF),
+    )
+
+    @asynccontextmanager
+    async def start(**settings: Any) -> AsyncIterator[tuple[Node, Client]]:
+        async with (
+            running_node(replace(servers, **settings)) as node,
+            Client.connect(nats_url=node.runtime["nats_url"], actor="tests") as client,
+        ):
+            yield node, client
+
+    return start
 
 
 async def samples(node: Node) -> Samples:
@@ -54,8 +71,8 @@ async def until(node: Node, fits: Callable[[Samples], bool]) -> Samples:
             await asyncio.sleep(0.05)
 
 
-async def test_what_became_of_agents(tmp_path: Path) -> None:
-    async with own_node(tmp_path / "data") as (node, client):
+async def test_what_became_of_agents(own_node: OwnNode) -> None:
+    async with own_node() as (node, client):
         await client.spawn(worker(), id="a1")
         await client.spawn(worker(trust_level="trusted"), id="a2")
         with pytest.raises(Failure, match="E2020"):
@@ -87,9 +104,9 @@ async def test_what_became_of_agents(tmp_path: Path) -> None:
         assert (tokens, ("a2",)) in seen
 
 
-async def test_checkpoints(tmp_path: Path) -> None:
+async def test_checkpoints(own_node: OwnNode) -> None:
     small = StateSettings(max_size_mb=1, auto_checkpoint_interval_seconds=0)
-    async with own_node(tmp_path / "data", state=small) as (node, client):
+    async with own_node(state=small) as (node, client):
         await client.spawn(worker(), id="a1")
         await client.execute("a1", {"steps": [["count"]]})
         await client.checkpoint("a1")
@@ -115,9 +132,9 @@ async def test_checkpoints(tmp_path: Path) -> None:
         assert 0 < seen[f"{seconds}_sum", ()] < 60
 
 
-async def test_processes_that_are_not_ready_yet(tmp_path: Path) -> None:
+async def test_processes_that_are_not_ready_yet(own_node: OwnNode) -> None:
     depth = ("agent_runtime_spawn_queue_depth", ())
-    async with own_node(tmp_path / "data") as (node, client):
+    async with own_node() as (node, client):
         assert (await samples(node))[depth] == 0
         for agent_id in ("a1", "a2"):
             await client.spawn(misbehaving("says-nothing"), id=agent_id, wait="accepted")
@@ -128,8 +145,8 @@ async def test_processes_that_are_not_ready_yet(tmp_path: Path) -> None:
         assert (await samples(node))[depth] == 2
 
 
-async def test_agents_need_not_be_told_apart(tmp_path: Path) -> None:
-    async with own_node(tmp_path / "data", agent_labels=False) as (node, client):
+async def test_agents_need_not_be_told_apart(own_node: OwnNode) -> None:
+    async with own_node(metrics_agent_labels=False) as (node, client):
         await client.spawn(worker(), id="a1")
         await client.execute("a1", {"steps": [["count"]]})
         used = (await client.get("a1")).tokens
@@ -171,8 +188,8 @@ async def test_commands_handlers_and_projections(node: Node, client: Client) -> 
     assert seen["agent_runtime_command_outcomes_total", ("E2110",)] >= 1
 
 
-async def test_two_nodes_in_one_process_count_apart(node: Node, client: Client, tmp_path: Path) -> None:
-    async with own_node(tmp_path / "data") as (other, other_client):
+async def test_two_nodes_in_one_process_count_apart(own_node: OwnNode, node: Node, client: Client) -> None:
+    async with own_node() as (other, other_client):
         await other_client.spawn(worker(), id="a1")
         assert await pid_of(other_client, "a1")
         # An outcome is counted when the server has acknowledged it; who waits for it may have it already.

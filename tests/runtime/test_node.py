@@ -38,9 +38,10 @@ def wait_until(fact: Callable[[], bool], what: str, seconds: float = READY_SECON
 
 @contextmanager
 def up(data_dir: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """`l02 up`, ready; killed at the end if the test has not ended it."""
+    """`l02 up`, ready; killed at the end if the test has not ended it. It has a session bridge only if told so."""
     command = [L02, "up", "--data-dir", str(data_dir), *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}) as process:
+    environment = {**os.environ, "L02_SESSION_SERVER": "off", **environment}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             wait_until(lambda: (data_dir / "l02.json").exists() or process.poll() is not None, "the node is not ready")
             if process.poll() is not None:

@@ -18,13 +18,13 @@ from tests.runtime.conftest import worker
 STOCK_BYTES = 1 << 20
 
 
-async def test_large_things(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_things(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bus.embedded.nats_server._MAX_PAYLOAD_BYTES", STOCK_BYTES)
     server = EmbeddedNats(tmp_path / "nats")
     url = await server.start()
     try:
         async with (
-            running_node(Settings(data_dir=tmp_path / "node", nats_url=url)) as node,
+            running_node(Settings(data_dir=tmp_path / "node", nats_url=url, postgres_url=database)) as node,
             Client.connect(nats_url=url, actor="tests") as client,
         ):
             assert node.parts.bus.client.max_payload == STOCK_BYTES

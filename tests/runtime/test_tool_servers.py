@@ -41,7 +41,7 @@ async def test_every_message_of_a_hostile_server(client: Client, spawn: Spawn) -
     victim = await spawn(tools={"bad": entry("node-talker")}, executor=limits)
     other = await spawn()
     await client.execute(victim, {"steps": [["tool", "bad.echo", {}]]})
-    chosen = list(messages())[::3]
+    chosen = list(messages())[::9]
     slowest = 0.0
     work = asyncio.create_task(feed(client, victim, chosen))
     while not work.done():

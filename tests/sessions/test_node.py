@@ -19,6 +19,9 @@ from tests.runtime.test_node import are_gone, family, runtime, up, wait_until
 
 from .conftest import ORCHESTRATOR
 
+OWN = {"L02_SESSION_SERVER": ""}
+"""What a node has if it is told nothing."""
+
 Rows = list[dict[str, Any]]
 
 
@@ -32,7 +35,7 @@ async def ask(data_dir: Path, query: str) -> Rows:
 
 async def test_checkpoints_reach_the_server_and_a_killed_node_recovers(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
-    with up(data_dir) as node:
+    with up(data_dir, **OWN) as node:
         async with Client.connect(data_dir=data_dir, actor="test") as client:
             await client.spawn(story.worker(), id="a1")
             started = (await story.until(client, "a1", lambda item: isinstance(item.event, e.SessionStarted))).event
@@ -55,7 +58,7 @@ async def test_checkpoints_reach_the_server_and_a_killed_node_recovers(tmp_path:
         context = [process for process in processes if "mcp" in _words(process)]
         wait_until(lambda: are_gone(context), "the context server has outlived its node")
         (data_dir / "l02.json").unlink()
-    with up(data_dir):
+    with up(data_dir, **OWN):
         async with Client.connect(data_dir=data_dir, actor="test") as client:
             recovered = (await story.until(client, "a1", lambda item: isinstance(item.event, e.SessionRecovered))).event
             assert isinstance(started, e.SessionStarted)

@@ -24,6 +24,7 @@ from handlers.state.settings import StateSettings
 from handlers.state.stores import open_checkpoints
 from l02.client import Client
 from l02.node import Node, running_node
+from l02.session_server import OFF, SessionSettings
 from l02.settings import Settings
 from tests.runtime.conftest import history, until, worker
 from tests.stored_checkpoints import stored_checkpoints
@@ -52,6 +53,7 @@ class Site:
                 "L02_CHECKPOINT_RETENTION_DAYS": "0",
                 "L02_CHECKPOINT_KEEP_LAST": "1",
                 "L02_AUTO_CHECKPOINT_INTERVAL_SECONDS": "0",
+                "L02_SESSION_SERVER": OFF,
             },
             stdout=PIPE,
         )
@@ -68,7 +70,13 @@ class Site:
     @asynccontextmanager
     async def node(self, state: StateSettings = MORTAL) -> AsyncIterator[Node]:
         """A node that lives."""
-        settings = Settings(data_dir=self.data_dir, nats_url=self.nats_url, postgres_url=self.postgres_url, state=state)
+        settings = Settings(
+            data_dir=self.data_dir,
+            nats_url=self.nats_url,
+            postgres_url=self.postgres_url,
+            state=state,
+            sessions=SessionSettings(server=OFF),
+        )
         async with running_node(settings) as running:
             yield running
 
