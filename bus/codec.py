@@ -132,6 +132,9 @@ _MAX_DEPTH = 200
 _SHOWN_CHARACTERS = 200
 # These are parts of subjects and of keys.
 _IDS = ("execution_id", "checkpoint_id")
+# A node's tables, views and handlers read the same event within moments, each by its own consumer.
+_RECENT = 1024
+_RECENT_BYTES = 2048
 _KINDS = {event.type: aggregate.name for aggregate in AGGREGATES.values() for event in aggregate.events}
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_ReadCloudEvent)
@@ -183,11 +186,21 @@ class EventDecoder:
         self._event_types = event_types
         self._decoders = {name: msgspec.json.Decoder(event_type) for name, event_type in event_types.items()}
         self._upcasters = Upcasters(event_types, steps)
+        self._recent: list[tuple[bytes, str | None, RecordedEvent] | None] = [None] * _RECENT
 
     def decode(self, raw: bytes, sequence: int, subject: str | None = None) -> RecordedEvent:
         """The event behind stored bytes; UnreadableEvent if this version of the runtime does not know it, or if it does
         not belong on the `subject` it is stored on.
         """
+        recent = self._recent[sequence % _RECENT]
+        if recent is not None and recent[0] == raw and recent[1] == subject and recent[2].sequence == sequence:
+            return recent[2]
+        recorded = self._decoded(raw, sequence, subject)
+        if len(raw) <= _RECENT_BYTES:
+            self._recent[sequence % _RECENT] = raw, subject, recorded
+        return recorded
+
+    def _decoded(self, raw: bytes, sequence: int, subject: str | None) -> RecordedEvent:
         try:
             if nests_deeper(raw, _MAX_DEPTH):
                 raise UnreadableEvent(f"sequence {sequence} is nested more than {_MAX_DEPTH} levels deep")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import resource
-from pathlib import Path
 
-from handlers.sandbox.linux import IS_LINUX, children
+from handlers.sandbox.linux import IS_LINUX, children, read_small
 
 __all__ = ["tree_memory"]
 
@@ -28,7 +27,7 @@ def tree_memory(root: int, *, with_root: bool = True) -> int:
 
 def _resident(pid: int) -> int:
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+        return int(read_small(f"/proc/{pid}/statm").split()[1]) * resource.getpagesize()
     except (FileNotFoundError, ProcessLookupError):
         return 0
 
