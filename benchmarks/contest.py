@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.peer_venv import PeerVenv
-from bus.embedded import EmbeddedNats, EmbeddedPostgres
+from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
 
 __all__ = ["Contender", "Servers", "contest", "ours", "peer", "servers"]
 

@@ -18,17 +18,17 @@ import uvloop
 
 from benchmarks.measure import Figure
 from benchmarks.node import AGENT_FILE, idle_figures, node_process
-from bus.codec import Metadata, encode_event
-from bus.connection import connect
-from bus.embedded import DataDirectory, EmbeddedServers
-from bus.event_store import open_event_store
-from bus.streams import ensure_streams
-from bus.subjects import AggregateId, event_subject
-from domain.agent import events as e
-from domain.message import Event
-from domain.node.events import NodeLost
-from domain.specification import AgentSpecification, LifecycleLimits
-from l02.client import Client
+from l02.bus.connection.bus import connect
+from l02.bus.connection.streams import ensure_streams
+from l02.bus.embedded import DataDirectory, EmbeddedServers
+from l02.bus.log.event_store import open_event_store
+from l02.bus.wire.codec import Metadata, encode_event
+from l02.bus.wire.subjects import AggregateId, event_subject
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.message import Event
+from l02.domain.node.events import NodeLost
+from l02.domain.specification import AgentSpecification, LifecycleLimits
 
 __all__ = ["measure_recovery"]
 

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from domain.agent.commands import DUE_COMMANDS as AGENT_DUE_COMMANDS
-from domain.agent.commands import WIRE_COMMANDS as AGENT_WIRE_COMMANDS
-from domain.agent.commands import WireCommand
-from domain.agent.decider import decide as decide_agent
-from domain.agent.events import AGENT_EVENTS
-from domain.agent.evolve import evolve
-from domain.agent.state import AgentState, initial_state
-from domain.message import Command, Event
-from domain.node.decider import decide as decide_node
-from domain.node.events import NODE_EVENTS
-from domain.node.state import NodeState
-from domain.node.state import evolve as evolve_node
-from domain.node.state import initial_state as initial_node
+from l02.domain.agent.commands import DUE_COMMANDS as AGENT_DUE_COMMANDS
+from l02.domain.agent.commands import WIRE_COMMANDS as AGENT_WIRE_COMMANDS
+from l02.domain.agent.commands import WireCommand
+from l02.domain.agent.decider import decide as decide_agent
+from l02.domain.agent.events import AGENT_EVENTS
+from l02.domain.agent.evolve import evolve
+from l02.domain.agent.state import AgentState, initial_state
+from l02.domain.message import Command, Event
+from l02.domain.node.decider import decide as decide_node
+from l02.domain.node.events import NODE_EVENTS
+from l02.domain.node.state import NodeState
+from l02.domain.node.state import evolve as evolve_node
+from l02.domain.node.state import initial_state as initial_node
 
 __all__ = ["AGENT", "AGGREGATES", "EVENT_TYPES", "NODE", "Aggregate"]
 

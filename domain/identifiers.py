@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from domain.errors import ErrorCode, Failure
+from l02.domain.errors import ErrorCode, Failure
 
 __all__ = ["MAX_ID_LENGTH", "is_id", "require_id"]
 

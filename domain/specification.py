@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from domain.errors import ErrorCode, Failure
-from domain.identifiers import require_id
-from domain.secrecy import HidesEnvironment
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.identifiers import require_id
+from l02.domain.secrecy import HidesEnvironment
 
 __all__ = [
     "AgentSpecification",

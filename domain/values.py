@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from domain.errors import ErrorCode, Failure
+from l02.domain.errors import ErrorCode, Failure
 
 __all__ = [
     "INLINE_LIMIT_BYTES",

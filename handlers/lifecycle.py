@@ -20,15 +20,15 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from bus.codec import Metadata, RecordedEvent
-from bus.connection import Bus
-from bus.contained import contained
-from bus.follow import follow_events
-from bus.repository import Loaded, Repository
-from bus.subjects import AggregateId
-from bus.timers import cancel_timer, set_timer
-from domain.agent import events as e
-from domain.agent.commands import (
+from l02.bus.background.contained import contained
+from l02.bus.commands.timers import cancel_timer, set_timer
+from l02.bus.connection.bus import Bus
+from l02.bus.log.follow import follow_events
+from l02.bus.log.repository import Loaded, Repository
+from l02.bus.wire.codec import Metadata, RecordedEvent
+from l02.bus.wire.subjects import AggregateId
+from l02.domain.agent import events as e
+from l02.domain.agent.commands import (
     RecoverProcess,
     ReportExit,
     ReportSpawned,
@@ -36,12 +36,12 @@ from domain.agent.commands import (
     ReportTerminated,
     RestartDue,
 )
-from domain.agent.rules import ENDED
-from domain.agent.state import AgentState, Status
-from domain.errors import ErrorCode, Failure, PermanentFailure
-from domain.message import Command
-from handlers.processes import AgentProcess, Processes
-from handlers.sandbox.log import remove_old_logs
+from l02.domain.agent.rules import ENDED
+from l02.domain.agent.state import AgentState, Status
+from l02.domain.errors import ErrorCode, Failure, PermanentFailure
+from l02.domain.message import Command
+from l02.handlers.sandbox.log import remove_old_logs
+from l02.handlers.sandbox.processes import AgentProcess, Processes
 
 __all__ = ["Lifecycle", "Worker"]
 

@@ -14,15 +14,15 @@ from typing import Protocol
 
 import structlog
 
-from bus.codec import Metadata
-from bus.contained import contained
-from bus.leases import Leases
-from bus.partitions import Partitions, command_partition
-from bus.repository import Repository
-from bus.subjects import AggregateId
-from domain.message import Command
-from domain.node.commands import Join, Leave, ReportLost
-from domain.node.state import NodeState, NodeStatus
+from l02.bus.background.contained import contained
+from l02.bus.commands.leases import Leases
+from l02.bus.commands.partitions import Partitions, command_partition
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import Metadata
+from l02.bus.wire.subjects import AggregateId
+from l02.domain.message import Command
+from l02.domain.node.commands import Join, Leave, ReportLost
+from l02.domain.node.state import NodeState, NodeStatus
 
 __all__ = ["Nodes", "Placements"]
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from l02.client import Client
+    from l02.client.client import Client
 
 __all__ = ["Client"]
 
 
 def __getattr__(name: str) -> object:
     if name == "Client":
-        from l02.client import Client
+        from l02.client.client import Client
 
         return Client
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,39 +8,39 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from bus.announcer import OutcomeAnnouncer
-from bus.commands import CommandProcessor
-from bus.connection import Bus
-from bus.event_store import open_event_store
-from bus.leases import Leases
-from bus.partitions import Partitions
-from bus.reader import last_sequence
-from bus.repository import Repository
-from bus.service import Query
-from bus.snapshots import open_snapshots
-from domain.agent.state import AgentState
-from domain.aggregates import AGENT, NODE
-from handlers.executor.executor import Executor
-from handlers.lifecycle import Lifecycle
-from handlers.nodes import Nodes
-from handlers.processes import Processes
-from handlers.sandbox.sandboxes import Sandboxes
-from handlers.sessions import SessionBridge
-from handlers.state.forking import Forking
-from handlers.state.hot import open_hot_state
-from handlers.state.manager import StateManager
-from handlers.state.stores import open_checkpoints
-from handlers.tool_servers import ToolServers
-from l02.placements import Placements
-from l02.queries import query_table
-from l02.session_server import open_session_bridge
+from l02.bus.commands.announcer import OutcomeAnnouncer
+from l02.bus.commands.leases import Leases
+from l02.bus.commands.partitions import Partitions
+from l02.bus.commands.processor import CommandProcessor
+from l02.bus.commands.service import Query
+from l02.bus.connection.bus import Bus
+from l02.bus.log.event_store import open_event_store
+from l02.bus.log.reader import last_sequence
+from l02.bus.log.repository import Repository
+from l02.bus.log.snapshots import open_snapshots
+from l02.domain.agent.state import AgentState
+from l02.domain.aggregates import AGENT, NODE
+from l02.handlers.executor.executor import Executor
+from l02.handlers.lifecycle import Lifecycle
+from l02.handlers.nodes import Nodes
+from l02.handlers.sandbox.processes import Processes
+from l02.handlers.sandbox.sandboxes import Sandboxes
+from l02.handlers.sessions import SessionBridge
+from l02.handlers.state.forking import Forking
+from l02.handlers.state.hot import open_hot_state
+from l02.handlers.state.manager import StateManager
+from l02.handlers.state.stores import open_checkpoints
+from l02.handlers.tool_servers import ToolServers
+from l02.node.placements import Placements
+from l02.node.queries import query_table
+from l02.node.session_server import open_session_bridge
+from l02.projections.projector.halting import keep_projecting
+from l02.projections.projector.progress import Progress
+from l02.projections.queries import ReadModel, open_read_model
+from l02.projections.tables.definitions import TABLES
+from l02.projections.tables.projector import TableProjector
+from l02.projections.views.projector import VIEWS, ViewProjector
 from l02.settings import Settings
-from projections.halting import keep_projecting
-from projections.progress import Progress
-from projections.queries import ReadModel, open_read_model
-from projections.table_projector import TableProjector
-from projections.tables import TABLES
-from projections.views import VIEWS, ViewProjector
 
 __all__ = ["Parts", "wire"]
 

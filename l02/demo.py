@@ -22,17 +22,17 @@ from typing import Any
 
 import msgspec
 
-from bus.causes import first_cause
-from bus.codec import RecordedEvent
-from domain.agent import events as e
-from domain.errors import Failure
+from l02.bus.background.causes import first_cause
+from l02.bus.wire.codec import RecordedEvent
 from l02.cli.output import print_json, print_line, print_table
 from l02.cli.running import until_told_to_end
-from l02.client import Client
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.errors import Failure
 from l02.logs import configure_logging
-from l02.node import running_node
+from l02.node.running import running_node
+from l02.projections.folds.agents import AgentView
 from l02.settings import NodeFailed, Settings
-from projections.agents import AgentView
 
 __all__ = ["run_demo"]
 

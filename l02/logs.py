@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import structlog
 
-from domain.printable import in_log
+from l02.domain.printable import in_log
 
 __all__ = ["LogFormat", "configure_logging", "log_events_to_standard_error", "log_to_standard_error_by_default"]
 

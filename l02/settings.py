@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, get_args
 
-from handlers.sessions import BridgeSettings
-from handlers.state.settings import Compression, HotStorage, StateSettings, Storage
 from l02.data_dir import default_data_dir
-from l02.session_server import SessionSettings
+from l02.handlers.sessions import BridgeSettings
+from l02.handlers.state.settings import Compression, HotStorage, StateSettings, Storage
+from l02.node.session_server import SessionSettings
 
 __all__ = ["NodeFailed", "Settings", "SettingsError"]
 

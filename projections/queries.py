@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bus.connection import Bus
-from bus.postgres import pool_of_primary
-from domain.agent.state import Status
-from projections.agents import AgentView
-from projections.bucket import ViewBucket
-from projections.checkpoints import CheckpointState, CheckpointView
-from projections.database import SCHEMA, migrate
-from projections.executions import ExecutionView
-from projections.nodes import NodeView
-from projections.progress import Progress, ProjectionHalted
-from projections.tables import sql
-from projections.views import VIEWS, stored_position
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.postgres import pool_of_primary
+from l02.domain.agent.state import Status
+from l02.projections.folds.agents import AgentView
+from l02.projections.folds.checkpoints import CheckpointState, CheckpointView
+from l02.projections.folds.executions import ExecutionView
+from l02.projections.folds.nodes import NodeView
+from l02.projections.projector.progress import Progress, ProjectionHalted
+from l02.projections.tables.database import SCHEMA, migrate
+from l02.projections.tables.definitions import sql
+from l02.projections.views.bucket import ViewBucket
+from l02.projections.views.projector import VIEWS, stored_position
 
 if TYPE_CHECKING:
     from asyncpg import Pool, Record

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
-from bus.connection import Bus
-from bus.reader import last_sequence
-from projections.database import SCHEMA, connect, create_tables
-from projections.rebuild_views import rebuild_views
-from projections.table_projector import TableProjector
-from projections.tables import TABLES
-from projections.views import VIEWS
+from l02.bus.connection.bus import Bus
+from l02.bus.log.reader import last_sequence
+from l02.projections.tables.database import SCHEMA, connect, create_tables
+from l02.projections.tables.definitions import TABLES
+from l02.projections.tables.projector import TableProjector
+from l02.projections.views.projector import VIEWS
+from l02.projections.views.rebuild import rebuild_views
 
 if TYPE_CHECKING:
-    from projections.database import PgConnection
+    from l02.projections.tables.database import PgConnection
 
 __all__ = ["PROJECTIONS", "ProgressCallback", "RebuildUnderWay", "rebuild"]
 

@@ -18,7 +18,7 @@ import pytest_asyncio
 from hypothesis import settings
 from nats.aio.client import Client
 
-from bus.embedded import EmbeddedNats, EmbeddedPostgres
+from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
 
 # A busy machine must not fail a property.
 settings.register_profile("no deadline", deadline=None)

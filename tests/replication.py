@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import asyncpg
 import msgspec
 
-from bus.embedded import EmbeddedPostgres
-from bus.embedded.endpoint import HOST, Endpoint
-from bus.embedded.postgres_server import _find_program
-from bus.embedded.private_file import make_private_directory, write_private
-from bus.embedded.server_process import ServerCommand, run_to_end
+from l02.bus.embedded import EmbeddedPostgres
+from l02.bus.embedded.endpoint import HOST, Endpoint
+from l02.bus.embedded.postgres_server import _find_program
+from l02.bus.embedded.private_file import make_private_directory, write_private
+from l02.bus.embedded.server_process import ServerCommand, run_to_end
 from tests.cluster.servers import _port
 
 _COPY_SECONDS = 60.0

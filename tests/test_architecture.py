@@ -12,20 +12,27 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MAX_LINES = 400
-MAY_IMPORT = {
-    "domain": {"domain"},
-    "bus": {"domain", "bus"},
-    "handlers": {"domain", "bus", "handlers", "l02.agent"},
-    "projections": {"domain", "bus", "projections"},
-    "l02": {"domain", "bus", "handlers", "projections", "l02", "l02.agent"},
-    "l02.agent": {"l02.agent"},
+MAX_ROOMS = 20
+PACKAGES = ("domain", "bus", "handlers", "projections", "l02")
+# What lies below what: a room may import itself and what stands behind it here, and nothing else of l02.
+BELOW = {
+    "domain": set[str](),
+    "bus.wire.agent": {"domain"},
+    "bus": {"domain", "bus.wire.agent"},
+    "handlers": {"domain", "bus", "bus.wire.agent"},
+    "projections": {"domain", "bus", "bus.wire.agent"},
+    "l02.agent": {"bus.wire.agent"},
+    "l02": {"domain", "bus", "bus.wire.agent", "handlers", "projections", "l02.agent"},
 }
 # What handlers stand on: not components themselves.
-SHARED_BY_HANDLERS = {"sandbox", "channel", "processes", "tool_servers"}
+SHARED_BY_HANDLERS = {"sandbox", "tool_servers"}
 IMPURE = {"asyncio", "datetime", "nats", "os", "pathlib", "random", "secrets", "socket", "subprocess", "time", "uuid"}
 
 SOURCES = sorted(
-    path for package in ("domain", "bus", "handlers", "projections", "l02") for path in (ROOT / package).rglob("*.py")
+    path
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+    if not any(parent.is_symlink() for parent in path.parents)
 )
 ALL_FILES = SOURCES + sorted(
     path for folder in ("tests", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")
@@ -33,12 +40,19 @@ ALL_FILES = SOURCES + sorted(
 
 
 def module_name(path: Path) -> str:
+    """As it is imported: all folders but `l02` itself are linked into `l02`."""
     parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "l02" else ("l02", *parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def layer(module: str) -> str:
-    return "l02.agent" if module == "l02.agent" or module.startswith("l02.agent.") else module.split(".")[0]
+    own = module.removeprefix("l02.")
+    return next((name for name in LAYERS if f"{own}.".startswith(f"{name.removeprefix('l02.')}.")), "l02")
+
+
+# The longest name first, since `bus.wire.agent` stands in `bus`.
+LAYERS = sorted(BELOW.keys() - {"l02"}, key=len, reverse=True)
 
 
 def imported_modules(path: Path) -> Iterator[str]:
@@ -57,19 +71,31 @@ def ids(path: Path) -> str:
 
 @pytest.mark.parametrize("path", SOURCES, ids=ids)
 def test_imports_run_one_way(path: Path) -> None:
-    allowed = MAY_IMPORT[layer(module_name(path))]
+    own = layer(module_name(path))
     for module in imported_modules(path):
-        if layer(module) in MAY_IMPORT:
-            assert layer(module) in allowed, f"{module_name(path)} may not import {module}"
+        if module.split(".")[0] == "l02":
+            assert layer(module) in {own, *BELOW[own]}, f"{module_name(path)} may not import {module}"
+
+
+@pytest.mark.parametrize("path", ALL_FILES, ids=ids)
+def test_nothing_is_imported_by_a_name_that_is_not_installed(path: Path) -> None:
+    assert not {module.split(".")[0] for module in imported_modules(path)} & {*PACKAGES[:-1]}
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in SOURCES}), ids=ids)
+def test_a_folder_is_a_house_of_its_own(folder: Path) -> None:
+    rooms = [path for path in folder.iterdir() if path.suffix == ".py" and path.name != "__init__.py"]
+    houses = [path for path in folder.iterdir() if (path / "__init__.py").exists() and not path.is_symlink()]
+    assert len(rooms) + len(houses) <= MAX_ROOMS
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if "handlers" in path.parts], ids=ids)
 def test_handlers_do_not_import_each_other(path: Path) -> None:
-    own = module_name(path).split(".")[1:2]
+    own = module_name(path).split(".")[2:3]
     for module in imported_modules(path):
         parts = module.split(".")
-        if parts[0] == "handlers" and len(parts) > 1:
-            assert parts[1:2] == own or parts[1] in SHARED_BY_HANDLERS, f"{module_name(path)} imports {module}"
+        if parts[:2] == ["l02", "handlers"] and len(parts) > 2:
+            assert parts[2:3] == own or parts[2] in SHARED_BY_HANDLERS, f"{module_name(path)} imports {module}"
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if "domain" in path.parts], ids=ids)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.contest import ours
-from bus.embedded import EmbeddedNats
+from l02.bus.embedded import EmbeddedNats
 
 APPENDS = {"payload": 500, "runs": 5, "seconds": 0.2}
 CHECKPOINT = {"bytes": 65_536, "content": "text", "compression": "gzip", "runs": 3}

@@ -12,14 +12,14 @@ import msgspec
 import pytest
 import yaml
 
-from domain.agent.events import Completing
-from domain.aggregates import EVENT_TYPES
-from domain.errors import EXPLANATIONS, ErrorCode
 from l02.catalogue import examples, pages
 from l02.catalogue.commands_section import COMPLETED_BY
 from l02.catalogue.schemas import RESULTS
-from l02.queries import QUERY_FIELDS, query_table
-from projections.views import LIVE_VIEWS
+from l02.domain.agent.events import Completing
+from l02.domain.aggregates import EVENT_TYPES
+from l02.domain.errors import EXPLANATIONS, ErrorCode
+from l02.node.queries import QUERY_FIELDS, query_table
+from l02.projections.views.projector import LIVE_VIEWS
 
 DOCS = Path(__file__).parent.parent / "docs"
 

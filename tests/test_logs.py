@@ -20,12 +20,12 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.embedded.endpoint import Endpoint
-from domain.specification import AgentSpecification, ToolServer
-from handlers.sandbox.policy import SandboxPolicy
-from handlers.state.settings import StateSettings
+from l02.bus.embedded.endpoint import Endpoint
+from l02.domain.specification import AgentSpecification, ToolServer
+from l02.handlers.sandbox.confinement.policy import SandboxPolicy
+from l02.handlers.state.settings import StateSettings
 from l02.logs import configure_logging
-from l02.session_server import SessionSettings
+from l02.node.session_server import SessionSettings
 from l02.settings import Settings
 
 KEY = "sk-4711"

@@ -8,13 +8,13 @@ import uuid
 from typing import Any
 
 from benchmarks.ours.contender import median_ms, opened, run
-from bus.codec import Metadata
-from bus.event_store import EventStore
-from bus.repository import Repository
-from bus.subjects import AggregateId
-from domain.agent.commands import Execute, FailExecution, Origin, Spawn
-from domain.aggregates import AGENT
-from domain.message import Command
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import Metadata
+from l02.bus.wire.subjects import AggregateId
+from l02.domain.agent.commands import Execute, FailExecution, Origin, Spawn
+from l02.domain.aggregates import AGENT
+from l02.domain.message import Command
 from tests.projections.history import specification
 
 _NODE = "n1"

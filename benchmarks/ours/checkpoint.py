@@ -8,8 +8,8 @@ from typing import Any
 
 from benchmarks.agent_state import agent_states
 from benchmarks.ours.contender import median_ms, run
-from handlers.state.checkpoint_store import Saved
-from handlers.state.stores.postgres import open_postgres_checkpoints
+from l02.handlers.state.checkpoint_store import Saved
+from l02.handlers.state.stores.postgres import open_postgres_checkpoints
 
 
 async def measure(options: dict[str, Any]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ours.contender import run
-from l02.client import Client
+from l02.client.client import Client
 
 
 async def measure(options: dict[str, Any]) -> dict[str, float]:

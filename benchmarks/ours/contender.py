@@ -12,9 +12,9 @@ from typing import Any
 
 import uvloop
 
-from bus.connection import Bus, connect
-from bus.event_store import EventStore, open_event_store
-from bus.streams import ensure_streams
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import ensure_streams
+from l02.bus.log.event_store import EventStore, open_event_store
 
 __all__ = ["median_ms", "opened", "run"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from bus.event_store import EventStore
-from bus.subjects import AggregateId, parse_event_subject
-from bus.trail import Trail, extended
+from l02.bus.log.event_store import EventStore
+from l02.bus.wire.subjects import AggregateId, parse_event_subject
+from l02.bus.wire.trail import Trail, extended
 from tests.projections.history import History
 
 __all__ = ["fill", "fill_one"]

@@ -11,13 +11,13 @@ from typing import Any
 
 from benchmarks.ours.contender import median_ms, opened, run
 from benchmarks.ours.filling import fill, fill_one
-from bus.event_store import EventStore
-from bus.repository import Repository
-from bus.snapshots import Snapshots, open_snapshots
-from bus.subjects import AggregateId
-from bus.trail import Trail, extended
-from domain.agent.state import AgentState
-from domain.aggregates import AGENT
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.repository import Repository
+from l02.bus.log.snapshots import Snapshots, open_snapshots
+from l02.bus.wire.subjects import AggregateId
+from l02.bus.wire.trail import Trail, extended
+from l02.domain.agent.state import AgentState
+from l02.domain.aggregates import AGENT
 
 _SHORT_EVENTS = 20
 _AGENTS = 100

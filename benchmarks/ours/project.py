@@ -7,9 +7,9 @@ from typing import Any
 
 from benchmarks.ours.contender import opened, run
 from benchmarks.ours.filling import fill
-from bus.reader import last_sequence
-from projections.database import migrate
-from projections.rebuild import rebuild
+from l02.bus.log.reader import last_sequence
+from l02.projections.rebuild import rebuild
+from l02.projections.tables.database import migrate
 
 
 async def measure(options: dict[str, Any]) -> dict[str, float]:

@@ -4,11 +4,11 @@ The caller holds the `DataDirectory` (its lock is what makes one node the owner 
 `EmbeddedServers` inside it.
 """
 
-from bus.embedded.data_directory import DataDirectory
-from bus.embedded.errors import DataDirectoryError, ServerError
-from bus.embedded.nats_server import EmbeddedNats
-from bus.embedded.postgres_server import EmbeddedPostgres
-from bus.embedded.servers import EmbeddedServers
+from l02.bus.embedded.data_directory import DataDirectory
+from l02.bus.embedded.errors import DataDirectoryError, ServerError
+from l02.bus.embedded.nats_server import EmbeddedNats
+from l02.bus.embedded.postgres_server import EmbeddedPostgres
+from l02.bus.embedded.servers import EmbeddedServers
 
 __all__ = [
     "DataDirectory",

@@ -19,8 +19,8 @@ from typing import Any, Self
 import msgspec
 import psutil
 
-from bus.embedded.errors import DataDirectoryError
-from bus.embedded.private_file import PRIVATE_DIRECTORY, PRIVATE_FILE, write_private
+from l02.bus.embedded.errors import DataDirectoryError
+from l02.bus.embedded.private_file import PRIVATE_DIRECTORY, PRIVATE_FILE, write_private
 
 __all__ = ["DataDirectory"]
 

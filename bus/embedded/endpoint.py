@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from bus.embedded.errors import ServerError
-from bus.embedded.private_file import write_private
+from l02.bus.embedded.errors import ServerError
+from l02.bus.embedded.private_file import write_private
 
 __all__ = ["HOST", "USER", "Endpoint", "port_is_free"]
 

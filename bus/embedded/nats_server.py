@@ -12,11 +12,11 @@ from pathlib import Path
 import nats
 import nats.errors
 
-from bus.embedded.endpoint import HOST, USER
-from bus.embedded.errors import ServerError
-from bus.embedded.private_file import write_private
-from bus.embedded.server_process import ServerCommand
-from bus.embedded.supervised_server import SupervisedServer
+from l02.bus.embedded.endpoint import HOST, USER
+from l02.bus.embedded.errors import ServerError
+from l02.bus.embedded.private_file import write_private
+from l02.bus.embedded.server_process import ServerCommand
+from l02.bus.embedded.supervised_server import SupervisedServer
 
 __all__ = ["EmbeddedNats"]
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from bus.embedded.endpoint import HOST, USER
-from bus.embedded.errors import ServerError
-from bus.embedded.private_file import make_private_directory, sync_directory, write_private
-from bus.embedded.server_process import ServerCommand, run_to_end
-from bus.embedded.supervised_server import SupervisedServer
+from l02.bus.embedded.endpoint import HOST, USER
+from l02.bus.embedded.errors import ServerError
+from l02.bus.embedded.private_file import make_private_directory, sync_directory, write_private
+from l02.bus.embedded.server_process import ServerCommand, run_to_end
+from l02.bus.embedded.supervised_server import SupervisedServer
 
 __all__ = ["EmbeddedPostgres"]
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import psutil
 
-from bus.cancelling import cancellable
-from bus.embedded import launcher
-from bus.embedded.errors import ServerError
-from bus.embedded.private_file import open_private_log
+from l02.bus.background.cancelling import cancellable
+from l02.bus.embedded import launcher
+from l02.bus.embedded.errors import ServerError
+from l02.bus.embedded.private_file import open_private_log
 
 __all__ = ["ServerCommand", "ServerProcess", "run_to_end", "stop_leftover"]
 

@@ -7,12 +7,12 @@ import contextlib
 from types import TracebackType
 from typing import Self
 
-from bus.cancelling import end
-from bus.embedded.data_directory import DataDirectory
-from bus.embedded.disk_space import watch_disk_space
-from bus.embedded.errors import ServerError
-from bus.embedded.nats_server import EmbeddedNats
-from bus.embedded.postgres_server import EmbeddedPostgres
+from l02.bus.background.cancelling import end
+from l02.bus.embedded.data_directory import DataDirectory
+from l02.bus.embedded.disk_space import watch_disk_space
+from l02.bus.embedded.errors import ServerError
+from l02.bus.embedded.nats_server import EmbeddedNats
+from l02.bus.embedded.postgres_server import EmbeddedPostgres
 
 __all__ = ["EmbeddedServers"]
 

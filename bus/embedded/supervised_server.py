@@ -16,11 +16,11 @@ from pathlib import Path
 
 import structlog
 
-from bus.cancelling import cancellable
-from bus.embedded.endpoint import Endpoint
-from bus.embedded.errors import ServerError
-from bus.embedded.private_file import make_private_directory
-from bus.embedded.server_process import ServerCommand, ServerProcess, stop_leftover
+from l02.bus.background.cancelling import cancellable
+from l02.bus.embedded.endpoint import Endpoint
+from l02.bus.embedded.errors import ServerError
+from l02.bus.embedded.private_file import make_private_directory
+from l02.bus.embedded.server_process import ServerCommand, ServerProcess, stop_leftover
 
 __all__ = ["SupervisedServer"]
 

@@ -27,14 +27,14 @@ Reads of history are direct gets, which any replica may answer; a read that lags
 repeated. Positions are read from the stream's leader.
 """
 
-from bus.recorder.factory import Factory, JetStreamFactory
-from bus.recorder.recorders import (
+from l02.bus.recorder.factory import Factory, JetStreamFactory
+from l02.bus.recorder.recorders import (
     JetStreamAggregateRecorder,
     JetStreamApplicationRecorder,
     JetStreamProcessRecorder,
     JetStreamTrackingRecorder,
 )
-from bus.recorder.subscription import JetStreamSubscription
+from l02.bus.recorder.subscription import JetStreamSubscription
 
 __all__ = [
     "Factory",

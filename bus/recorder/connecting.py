@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventsourcing.utils import Environment
 
-from bus.recorder.worker import Worker
+from l02.bus.recorder.worker import Worker
 
 __all__ = ["open_worker", "patience", "positive_int"]
 

@@ -12,16 +12,16 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment, EnvType, resolve_topic, strtobool
 
-from bus.recorder.connecting import open_worker, patience, positive_int
-from bus.recorder.layout import EventLayout, token
-from bus.recorder.recorders import (
+from l02.bus.recorder.connecting import open_worker, patience, positive_int
+from l02.bus.recorder.layout import EventLayout, token
+from l02.bus.recorder.recorders import (
     JetStreamAggregateRecorder,
     JetStreamApplicationRecorder,
     JetStreamProcessRecorder,
     JetStreamRecorder,
     JetStreamTrackingRecorder,
 )
-from bus.recorder.writer import EventWriter
+from l02.bus.recorder.writer import EventWriter
 
 __all__ = ["Factory", "JetStreamFactory"]
 

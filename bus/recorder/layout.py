@@ -11,7 +11,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import DataError, Notification, StoredEvent, Tracking
 
-from bus.recorder.messages import Message
+from l02.bus.recorder.messages import Message
 
 __all__ = ["EventLayout", "Layout", "NewMessage", "token"]
 

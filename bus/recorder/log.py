@@ -19,10 +19,10 @@ from eventsourcing.persistence import (
 )
 from nats.errors import Error as NatsError
 
-from bus.connection import Bus
-from bus.pull import ConsumerError
-from bus.recorder.layout import Layout
-from bus.recorder.messages import PAGE_MESSAGES, Message, MessageReader, follow
+from l02.bus.connection.bus import Bus
+from l02.bus.jetstream.pull import ConsumerError
+from l02.bus.recorder.layout import Layout
+from l02.bus.recorder.messages import PAGE_MESSAGES, Message, MessageReader, follow
 
 __all__ = ["EventLog", "Position"]
 

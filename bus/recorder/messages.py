@@ -13,11 +13,11 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
-from bus.connection import Bus
-from bus.leader import StoredMessage as Message
-from bus.leader import message_from_leader
-from bus.reader import StreamReader, read_stream
-from bus.requests import AnswerLost
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.leader import StoredMessage as Message
+from l02.bus.connection.leader import message_from_leader
+from l02.bus.connection.requests import AnswerLost
+from l02.bus.log.reader import StreamReader, read_stream
 
 __all__ = ["Follower", "Message", "MessageReader", "follow"]
 

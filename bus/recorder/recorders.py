@@ -18,9 +18,9 @@ from eventsourcing.persistence import (
     TrackingRecorder,
 )
 
-from bus.recorder.log import EventLog
-from bus.recorder.subscription import JetStreamSubscription
-from bus.recorder.worker import Worker
+from l02.bus.recorder.log import EventLog
+from l02.bus.recorder.subscription import JetStreamSubscription
+from l02.bus.recorder.worker import Worker
 
 __all__ = [
     "JetStreamAggregateRecorder",

@@ -32,17 +32,17 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment, EnvType, get_topic
 
-from bus.codec import Metadata, UnreadableEvent, decode_event
-from bus.recorder.connecting import open_worker, patience
-from bus.recorder.layout import Layout
-from bus.recorder.log import EventLog
-from bus.recorder.messages import Message
-from bus.recorder.recorders import JetStreamApplicationRecorder
-from bus.streams import EVENTS_STREAM
-from bus.subjects import AggregateId, aggregate_filter, events_filter
-from domain.errors import Failure
-from domain.identifiers import require_id
-from domain.message import Event
+from l02.bus.connection.streams import EVENTS_STREAM
+from l02.bus.recorder.connecting import open_worker, patience
+from l02.bus.recorder.layout import Layout
+from l02.bus.recorder.log import EventLog
+from l02.bus.recorder.messages import Message
+from l02.bus.recorder.recorders import JetStreamApplicationRecorder
+from l02.bus.wire.codec import Metadata, UnreadableEvent, decode_event
+from l02.bus.wire.subjects import AggregateId, aggregate_filter, events_filter
+from l02.domain.errors import Failure
+from l02.domain.identifiers import require_id
+from l02.domain.message import Event
 
 __all__ = ["RuntimeEvent", "RuntimeFactory", "RuntimeMapper"]
 
@@ -55,7 +55,7 @@ class RuntimeEvent:
     """The aggregate: "agent/a1"."""
     originator_version: int
     event: Event
-    """What happened: one of the structs in `domain.agent.events`."""
+    """What happened: one of the structs in `l02.domain.agent.events`."""
     event_id: str
     time: datetime
     metadata: Metadata

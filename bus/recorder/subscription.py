@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from eventsourcing.persistence import InterfaceError, Notification, Subscription
 
 if TYPE_CHECKING:
-    from bus.recorder.recorders import JetStreamApplicationRecorder
+    from l02.bus.recorder.recorders import JetStreamApplicationRecorder
 
 __all__ = ["JetStreamSubscription"]
 

@@ -14,7 +14,7 @@ import uvloop
 from eventsourcing.persistence import InterfaceError, OperationalError
 from nats.errors import Error as NatsError
 
-from bus.connection import Bus, BusUnreachable, connect
+from l02.bus.connection.bus import Bus, BusUnreachable, connect
 
 __all__ = ["Worker"]
 

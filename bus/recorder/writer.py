@@ -18,10 +18,10 @@ from eventsourcing.persistence import (
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
-from bus.connection import Bus
-from bus.group_commit import UNEXPECTED_CODES
-from bus.recorder.layout import HIGHEST_HEADER, EventLayout, NewMessage
-from bus.recorder.log import NOTHING, EventLog, Position
+from l02.bus.connection.bus import Bus
+from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
+from l02.bus.recorder.layout import HIGHEST_HEADER, EventLayout, NewMessage
+from l02.bus.recorder.log import NOTHING, EventLog, Position
 
 __all__ = ["EventWriter"]
 

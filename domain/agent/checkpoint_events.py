@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from msgspec import UNSET, UnsetType
 
-from domain.agent.event_parts import Completing, JournalEntry, PendingSignal, StateChange
-from domain.message import Event
+from l02.domain.agent.event_parts import Completing, JournalEntry, PendingSignal, StateChange
+from l02.domain.message import Event
 
 __all__ = [
     "AgentForked",

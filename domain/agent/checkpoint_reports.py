@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from domain.agent.checkpoint_events import CheckpointType
-from domain.agent.event_parts import StateChange
-from domain.message import Command
+from l02.domain.agent.checkpoint_events import CheckpointType
+from l02.domain.agent.event_parts import StateChange
+from l02.domain.message import Command
 
 __all__ = [
     "ReportCheckpointFailed",

@@ -6,13 +6,13 @@ from typing import Any
 
 from msgspec import UNSET
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.executions import fail_open_executions
-from domain.agent.rules import another_process, command_ids, is_live, refuse, resumed
-from domain.agent.state import AgentState, KeptCheckpoint, PendingCheckpoint, Status
-from domain.errors import ErrorCode, Failure
-from domain.message import Event
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.executions import fail_open_executions
+from l02.domain.agent.rules import another_process, command_ids, is_live, refuse, resumed
+from l02.domain.agent.state import AgentState, KeptCheckpoint, PendingCheckpoint, Status
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.message import Event
 
 __all__ = [
     "MAX_CHECKPOINTS",

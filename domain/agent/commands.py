@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from domain.agent.checkpoint_reports import (
+from l02.domain.agent.checkpoint_reports import (
     ReportCheckpointFailed,
     ReportCheckpointStored,
     ReportRestored,
@@ -14,8 +14,8 @@ from domain.agent.checkpoint_reports import (
     RequestCheckpoint,
     SuspendIdle,
 )
-from domain.agent.events import ResourceUsage
-from domain.agent.execution_reports import (
+from l02.domain.agent.events import ResourceUsage
+from l02.domain.agent.execution_reports import (
     CompleteExecution,
     ExecutorCommand,
     FailExecution,
@@ -23,8 +23,8 @@ from domain.agent.execution_reports import (
     RecordTool,
     RequestTool,
 )
-from domain.agent.forks import Past
-from domain.agent.session_reports import (
+from l02.domain.agent.forks import Past
+from l02.domain.agent.session_reports import (
     ReportRolledBack,
     ReportSessionDegraded,
     ReportSessionEnded,
@@ -33,8 +33,8 @@ from domain.agent.session_reports import (
     ReportSessionStarted,
     ReportSnapshotSaved,
 )
-from domain.message import Command
-from domain.specification import AgentSpecification, ResourceLimits
+from l02.domain.message import Command
+from l02.domain.specification import AgentSpecification, ResourceLimits
 
 __all__ = [
     "DUE_COMMANDS",

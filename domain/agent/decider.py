@@ -8,18 +8,18 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from domain.agent import checkpoints, executions, held, sessions
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.executions import fail_open_executions
-from domain.agent.forks import begin_from
-from domain.agent.rules import ENDED, another_process, command_ids, counts_as_restart, is_live, refuse, resumed
-from domain.agent.state import IDLE, AgentState, Status
-from domain.errors import ErrorCode, Failure
-from domain.identifiers import require_id
-from domain.message import Command, Event
-from domain.specification import validate_specification
-from domain.values import require_state
+from l02.domain.agent import checkpoints, executions, held, sessions
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.executions import fail_open_executions
+from l02.domain.agent.forks import begin_from
+from l02.domain.agent.rules import ENDED, another_process, command_ids, counts_as_restart, is_live, refuse, resumed
+from l02.domain.agent.state import IDLE, AgentState, Status
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.identifiers import require_id
+from l02.domain.message import Command, Event
+from l02.domain.specification import validate_specification
+from l02.domain.values import require_state
 
 __all__ = ["decide"]
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from domain.message import Event
+from l02.domain.message import Event
 
 __all__ = ["Completing", "ErrorDetail", "JournalEntry", "PendingSignal", "ResourceUsage", "StateChange"]
 

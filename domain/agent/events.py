@@ -1,7 +1,7 @@
 """What can have happened to an agent. With `docs/events.md`, which is generated from here, this is the contract.
 
 Durations are seconds, sizes bytes. A value that may be large is JSON, or a reference to the object store
-(`domain.values`). `awaited_by` is the command whose outcome is still owed; the event that ends the wait names it in
+(`l02.domain.values`). `awaited_by` is the command whose outcome is still owed; the event that ends the wait names it in
 `completes`.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from msgspec import UNSET, UnsetType
 
-from domain.agent.checkpoint_events import (
+from l02.domain.agent.checkpoint_events import (
     AgentForked,
     CheckpointCreated,
     CheckpointExpired,
@@ -23,8 +23,15 @@ from domain.agent.checkpoint_events import (
     RestoreFailed,
     RestoreRequested,
 )
-from domain.agent.event_parts import Completing, ErrorDetail, JournalEntry, PendingSignal, ResourceUsage, StateChange
-from domain.agent.session_events import (
+from l02.domain.agent.event_parts import (
+    Completing,
+    ErrorDetail,
+    JournalEntry,
+    PendingSignal,
+    ResourceUsage,
+    StateChange,
+)
+from l02.domain.agent.session_events import (
     SessionDegraded,
     SessionEnded,
     SessionRecovered,
@@ -33,9 +40,9 @@ from domain.agent.session_events import (
     SessionSnapshotSaved,
     SessionStarted,
 )
-from domain.errors import OwnError
-from domain.message import Event
-from domain.specification import AgentSpecification, ResourceLimits
+from l02.domain.errors import OwnError
+from l02.domain.message import Event
+from l02.domain.specification import AgentSpecification, ResourceLimits
 
 __all__ = [
     "AGENT_EVENTS",

@@ -8,11 +8,11 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from domain.agent import events as e
-from domain.agent.evolve_session import evolve_session
-from domain.agent.rules import command_ids
-from domain.agent.session_events import SESSION_EVENTS
-from domain.agent.state import (
+from l02.domain.agent import events as e
+from l02.domain.agent.evolve_session import evolve_session
+from l02.domain.agent.rules import command_ids
+from l02.domain.agent.session_events import SESSION_EVENTS
+from l02.domain.agent.state import (
     AgentState,
     Execution,
     JournalEntry,
@@ -24,7 +24,7 @@ from domain.agent.state import (
     Status,
     Waiting,
 )
-from domain.message import Event
+from l02.domain.message import Event
 
 __all__ = ["MAX_HELD_EXECUTIONS", "changed", "evolve"]
 

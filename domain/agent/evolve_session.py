@@ -7,10 +7,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from domain.agent import events as e
-from domain.agent.session import SavedSnapshot, Session, SessionContext
-from domain.agent.state import AgentState, Execution
-from domain.message import Event
+from l02.domain.agent import events as e
+from l02.domain.agent.session import SavedSnapshot, Session, SessionContext
+from l02.domain.agent.state import AgentState, Execution
+from l02.domain.message import Event
 
 __all__ = ["evolve_session"]
 

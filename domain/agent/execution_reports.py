@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from domain.agent.event_parts import StateChange
-from domain.errors import OwnError
-from domain.message import Command
+from l02.domain.agent.event_parts import StateChange
+from l02.domain.errors import OwnError
+from l02.domain.message import Command
 
 __all__ = ["CompleteExecution", "ExecutorCommand", "FailExecution", "RecordEffect", "RecordTool", "RequestTool"]
 

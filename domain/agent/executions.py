@@ -6,13 +6,13 @@ from typing import Any
 
 from msgspec import UNSET
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.rules import ENDED, command_ids, deadline, is_live, refuse, resumed
-from domain.agent.state import AgentState, Execution, Status
-from domain.errors import ErrorCode, Failure
-from domain.message import Event
-from domain.values import require_shallow
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.rules import ENDED, command_ids, deadline, is_live, refuse, resumed
+from l02.domain.agent.state import AgentState, Execution, Status
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.message import Event
+from l02.domain.values import require_shallow
 
 __all__ = [
     "MAX_PENDING_SIGNALS",

@@ -6,10 +6,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from domain.agent import events as e
-from domain.agent.rules import deadline
-from domain.agent.state import AgentState, PendingSignal
-from domain.specification import AgentSpecification
+from l02.domain.agent import events as e
+from l02.domain.agent.rules import deadline
+from l02.domain.agent.state import AgentState, PendingSignal
+from l02.domain.specification import AgentSpecification
 
 __all__ = ["InheritedExecution", "Past", "begin_from", "past_of"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.rules import deadline, resumed
-from domain.agent.state import AgentState, Status
-from domain.errors import ErrorCode, Failure
-from domain.message import Event
-from domain.values import require_shallow
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.rules import deadline, resumed
+from l02.domain.agent.state import AgentState, Status
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.message import Event
+from l02.domain.values import require_shallow
 
 __all__ = ["reopen"]
 

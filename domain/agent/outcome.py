@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from domain.agent import events as e
-from domain.errors import OwnError
-from domain.message import Event
+from l02.domain.agent import events as e
+from l02.domain.errors import OwnError
+from l02.domain.message import Event
 
 __all__ = ["detail_of", "failure_of", "result_of"]
 

@@ -6,11 +6,11 @@ from typing import NoReturn
 
 from msgspec import UNSET, UnsetType
 
-from domain.agent import events as e
-from domain.agent.state import AgentState, Status
-from domain.errors import ErrorCode, Failure
-from domain.message import Command
-from domain.specification import AgentSpecification
+from l02.domain.agent import events as e
+from l02.domain.agent.state import AgentState, Status
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.message import Command
+from l02.domain.specification import AgentSpecification
 
 __all__ = ["ENDED", "another_process", "command_ids", "counts_as_restart", "deadline", "is_live", "refuse", "resumed"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from domain.agent.event_parts import ErrorDetail
-from domain.message import Event
+from l02.domain.agent.event_parts import ErrorDetail
+from l02.domain.message import Event
 
 __all__ = [
     "SESSION_EVENTS",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from domain.agent.event_parts import ErrorDetail
-from domain.message import Command
+from l02.domain.agent.event_parts import ErrorDetail
+from l02.domain.message import Command
 
 __all__ = [
     "ReportRolledBack",

@@ -6,13 +6,13 @@ from typing import Any
 
 from msgspec.structs import asdict
 
-from domain.agent import events as e
-from domain.agent import session_reports as r
-from domain.agent.rules import ENDED, refuse
-from domain.agent.session import Session
-from domain.agent.state import AgentState
-from domain.errors import ErrorCode, Failure
-from domain.message import Event
+from l02.domain.agent import events as e
+from l02.domain.agent import session_reports as r
+from l02.domain.agent.rules import ENDED, refuse
+from l02.domain.agent.session import Session
+from l02.domain.agent.state import AgentState
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.message import Event
 
 __all__ = [
     "report_degraded",

@@ -7,11 +7,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from domain.agent import events as e
-from domain.agent.checkpoint_events import CheckpointType
-from domain.agent.event_parts import JournalEntry, PendingSignal
-from domain.agent.session import Session
-from domain.specification import AgentSpecification
+from l02.domain.agent import events as e
+from l02.domain.agent.checkpoint_events import CheckpointType
+from l02.domain.agent.event_parts import JournalEntry, PendingSignal
+from l02.domain.agent.session import Session
+from l02.domain.specification import AgentSpecification
 
 __all__ = [
     "IDLE",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from domain.message import Command
-from domain.node.events import Capacity
+from l02.domain.message import Command
+from l02.domain.node.events import Capacity
 
 __all__ = ["NODE_COMMANDS", "Join", "Leave", "ReportLost"]
 

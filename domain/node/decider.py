@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from domain.message import Command, Event
-from domain.node.commands import Join, Leave, ReportLost
-from domain.node.events import NodeJoined, NodeLeft, NodeLost
-from domain.node.state import NodeState, NodeStatus
+from l02.domain.message import Command, Event
+from l02.domain.node.commands import Join, Leave, ReportLost
+from l02.domain.node.events import NodeJoined, NodeLeft, NodeLost
+from l02.domain.node.state import NodeState, NodeStatus
 
 __all__ = ["decide"]
 

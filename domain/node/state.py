@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from domain.message import Event
-from domain.node.events import Capacity, NodeJoined, NodeLeft, NodeLost
+from l02.domain.message import Event
+from l02.domain.node.events import Capacity, NodeJoined, NodeLeft, NodeLost
 
 __all__ = ["NodeState", "NodeStatus", "evolve", "initial_state"]
 

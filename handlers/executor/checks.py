@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from domain.errors import ErrorCode, Failure
-from handlers.executor.schemas import CHECK_SECONDS, Misfit, Question, is_plain, misfit
-from l02.agent.protocol import MAX_SCHEMA_BYTES
+from l02.bus.wire.agent.protocol import MAX_SCHEMA_BYTES
+from l02.domain.errors import ErrorCode, Failure
+from l02.handlers.executor.schemas import CHECK_SECONDS, Misfit, Question, is_plain, misfit
 
 __all__ = ["SchemaChecks"]
 
@@ -104,7 +104,7 @@ class SchemaChecks:
 
 async def _start() -> Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "handlers.executor.schemas"), stdin=PIPE, stdout=PIPE, limit=_LINE_BYTES
+        *(sys.executable, "-m", "l02.handlers.executor.schemas"), stdin=PIPE, stdout=PIPE, limit=_LINE_BYTES
     )
 
 

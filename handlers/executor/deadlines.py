@@ -14,13 +14,13 @@ from functools import partial
 
 import msgspec
 
-from bus.connection import Bus
-from bus.contained import contained
-from bus.subjects import AggregateId
-from bus.timers import cancel_timer, set_timer
-from domain.agent import events as e
-from domain.agent.commands import ExecutionDue
-from domain.message import Event
+from l02.bus.background.contained import contained
+from l02.bus.commands.timers import cancel_timer, set_timer
+from l02.bus.connection.bus import Bus
+from l02.bus.wire.subjects import AggregateId
+from l02.domain.agent import events as e
+from l02.domain.agent.commands import ExecutionDue
+from l02.domain.message import Event
 
 __all__ = ["cancel_deadline", "set_deadlines"]
 

@@ -12,21 +12,21 @@ from typing import Any
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from bus.codec import Metadata
-from bus.connection import Bus
-from bus.objects import inline, outline, outline_changes
-from bus.repository import Repository
-from domain.agent.commands import RecordEffect, RecordTool, RequestCheckpoint, RequestTool
-from domain.agent.events import StateChange
-from domain.agent.state import AgentState, JournalEntry, PendingSignal
-from domain.errors import ErrorCode, Failure, error_code
-from domain.message import Command
-from domain.values import require_shallow
-from handlers.executor.inbox import Pulse
-from handlers.executor.meter import ContextMeter
-from handlers.executor.tools import RunLocal, ToolBox, ToolOutcome
-from l02.agent.protocol import Answer, Call, CallError
-from l02.agent.texts import cut
+from l02.bus.connection.bus import Bus
+from l02.bus.log.repository import Repository
+from l02.bus.objects.store import inline, outline, outline_changes
+from l02.bus.wire.agent.protocol import Answer, Call, CallError
+from l02.bus.wire.agent.texts import cut
+from l02.bus.wire.codec import Metadata
+from l02.domain.agent.commands import RecordEffect, RecordTool, RequestCheckpoint, RequestTool
+from l02.domain.agent.events import StateChange
+from l02.domain.agent.state import AgentState, JournalEntry, PendingSignal
+from l02.domain.errors import ErrorCode, Failure, error_code
+from l02.domain.message import Command
+from l02.domain.values import require_shallow
+from l02.handlers.executor.inbox import Pulse
+from l02.handlers.executor.meter import ContextMeter
+from l02.handlers.executor.tools import RunLocal, ToolBox, ToolOutcome
 
 __all__ = ["Effects", "Result", "is_counted", "request_of"]
 

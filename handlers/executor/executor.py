@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from bus.codec import RecordedEvent
-from bus.connection import Bus
-from bus.follow import follow_events
-from bus.repository import Repository
-from domain.agent import events as e
-from domain.agent.state import AgentState
-from domain.errors import ErrorCode
-from handlers.executor.checks import SchemaChecks
-from handlers.executor.deadlines import set_deadlines
-from handlers.executor.runner import AgentRunner
-from handlers.processes import AgentProcess
-from handlers.tool_servers import ToolServers
+from l02.bus.connection.bus import Bus
+from l02.bus.log.follow import follow_events
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent import events as e
+from l02.domain.agent.state import AgentState
+from l02.domain.errors import ErrorCode
+from l02.handlers.executor.checks import SchemaChecks
+from l02.handlers.executor.deadlines import set_deadlines
+from l02.handlers.executor.runner import AgentRunner
+from l02.handlers.sandbox.processes import AgentProcess
+from l02.handlers.tool_servers import ToolServers
 
 __all__ = ["Executor"]
 

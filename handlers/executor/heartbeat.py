@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from domain.errors import ErrorCode
-from handlers.channel import ChannelClosed
-from handlers.executor.inbox import Inbox
-from handlers.processes import AgentProcess
-from l02.agent.protocol import Ping
+from l02.bus.wire.agent.protocol import Ping
+from l02.domain.errors import ErrorCode
+from l02.handlers.executor.inbox import Inbox
+from l02.handlers.sandbox.channel import ChannelClosed
+from l02.handlers.sandbox.processes import AgentProcess
 
 __all__ = ["watch_heartbeat"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from handlers.channel import AgentChannel, ChannelClosed, ProtocolError
-from l02.agent.protocol import AgentMessage, Pong, TooHeavy
+from l02.bus.wire.agent.protocol import AgentMessage, Pong, TooHeavy
+from l02.handlers.sandbox.channel import AgentChannel, ChannelClosed, ProtocolError
 
 __all__ = ["Inbox", "Pulse"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from domain.errors import ErrorCode, Failure
-from domain.values import as_reference
-from handlers.tool_servers.results import without_binary
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.values import as_reference
+from l02.handlers.tool_servers.results import without_binary
 
 __all__ = ["ContextMeter"]
 

@@ -14,18 +14,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from domain.agent.state import JournalEntry
-from domain.errors import ErrorCode, Failure
-from domain.values import require_shallow
-from domain.weight import WEIGHT_IN_WORDS
-from handlers.channel import ChannelClosed, ProtocolError
-from handlers.executor.effects import Effects, Result, request_of
-from handlers.executor.inbox import Inbox
-from handlers.executor.streaming import TokenStream
-from handlers.executor.tools import LocalToolLost, ToolBox
-from handlers.processes import AgentProcess
-from handlers.tool_servers import ToolFailed
-from l02.agent.protocol import (
+from l02.bus.wire.agent.protocol import (
     AgentMessage,
     Call,
     CallError,
@@ -37,8 +26,19 @@ from l02.agent.protocol import (
     TooHeavy,
     ToolResult,
 )
-from l02.agent.protocol import ToolFailure as ProtocolToolFailure
-from l02.agent.texts import cut
+from l02.bus.wire.agent.protocol import ToolFailure as ProtocolToolFailure
+from l02.bus.wire.agent.texts import cut
+from l02.domain.agent.state import JournalEntry
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.values import require_shallow
+from l02.domain.weight import WEIGHT_IN_WORDS
+from l02.handlers.executor.effects import Effects, Result, request_of
+from l02.handlers.executor.inbox import Inbox
+from l02.handlers.executor.streaming import TokenStream
+from l02.handlers.executor.tools import LocalToolLost, ToolBox
+from l02.handlers.sandbox.channel import ChannelClosed, ProtocolError
+from l02.handlers.sandbox.processes import AgentProcess
+from l02.handlers.tool_servers import ToolFailed
 
 __all__ = ["LiveCalls", "Run"]
 

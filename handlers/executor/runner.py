@@ -11,33 +11,33 @@ from typing import Any, TypeVar
 import structlog
 from msgspec import UNSET
 
-from bus.cancelling import end
-from bus.codec import Metadata
-from bus.connection import Bus
-from bus.objects import inline, outline, outline_changes
-from bus.repository import Repository
-from domain.agent.commands import CompleteExecution, FailExecution
-from domain.agent.events import StateChange
-from domain.agent.executions import overdue
-from domain.agent.state import AgentState, Execution
-from domain.errors import ErrorCode, Failure, OwnError
-from domain.values import require_shallow
-from domain.weight import WEIGHT_IN_WORDS
-from handlers.channel import ChannelClosed, ProtocolError
-from handlers.executor.checks import SchemaChecks
-from handlers.executor.deadlines import cancel_deadline
-from handlers.executor.effects import Effects, is_counted
-from handlers.executor.heartbeat import watch_heartbeat
-from handlers.executor.inbox import Inbox, Pulse
-from handlers.executor.meter import ContextMeter
-from handlers.executor.run import LiveCalls, Run
-from handlers.executor.state_size import require_passable
-from handlers.executor.streaming import TokenStream
-from handlers.executor.tools import ToolBox
-from handlers.processes import AgentProcess
-from handlers.tool_servers import ToolServers
-from l02.agent.protocol import Complete, Fail, TooHeavy
-from l02.agent.texts import cut
+from l02.bus.background.cancelling import end
+from l02.bus.connection.bus import Bus
+from l02.bus.log.repository import Repository
+from l02.bus.objects.store import inline, outline, outline_changes
+from l02.bus.wire.agent.protocol import Complete, Fail, TooHeavy
+from l02.bus.wire.agent.texts import cut
+from l02.bus.wire.codec import Metadata
+from l02.domain.agent.commands import CompleteExecution, FailExecution
+from l02.domain.agent.events import StateChange
+from l02.domain.agent.executions import overdue
+from l02.domain.agent.state import AgentState, Execution
+from l02.domain.errors import ErrorCode, Failure, OwnError
+from l02.domain.values import require_shallow
+from l02.domain.weight import WEIGHT_IN_WORDS
+from l02.handlers.executor.checks import SchemaChecks
+from l02.handlers.executor.deadlines import cancel_deadline
+from l02.handlers.executor.effects import Effects, is_counted
+from l02.handlers.executor.heartbeat import watch_heartbeat
+from l02.handlers.executor.inbox import Inbox, Pulse
+from l02.handlers.executor.meter import ContextMeter
+from l02.handlers.executor.run import LiveCalls, Run
+from l02.handlers.executor.state_size import require_passable
+from l02.handlers.executor.streaming import TokenStream
+from l02.handlers.executor.tools import ToolBox
+from l02.handlers.sandbox.channel import ChannelClosed, ProtocolError
+from l02.handlers.sandbox.processes import AgentProcess
+from l02.handlers.tool_servers import ToolServers
 
 __all__ = ["AgentRunner"]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from domain.agent.events import StateChange
-from domain.agent.evolve import changed
-from domain.errors import ErrorCode, Failure
-from domain.weight import WEIGHT_IN_WORDS, steps_of_weighing
-from l02.agent.protocol import StateChanges
+from l02.bus.wire.agent.protocol import StateChanges
+from l02.domain.agent.events import StateChange
+from l02.domain.agent.evolve import changed
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.weight import WEIGHT_IN_WORDS, steps_of_weighing
 
 __all__ = ["MAX_STATE_BYTES", "require_passable"]
 

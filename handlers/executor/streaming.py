@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 from nats.js.errors import NotFoundError
 
-from bus.connection import Bus
-from bus.streams import TOKENS_STREAM
-from bus.subjects import stream_subject
-from domain.errors import ErrorCode, Failure
-from l02.agent.texts import split
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import TOKENS_STREAM
+from l02.bus.wire.agent.texts import split
+from l02.bus.wire.subjects import stream_subject
+from l02.domain.errors import ErrorCode, Failure
 
 __all__ = ["TokenStream"]
 

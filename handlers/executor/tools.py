@@ -9,12 +9,12 @@ from typing import Any
 import stamina
 from msgspec import UNSET, Struct
 
-from domain.errors import ErrorCode, Failure
-from domain.specification import AgentSpecification, ToolServer
-from handlers.executor.checks import SchemaChecks
-from handlers.tool_servers import ToolFailed, ToolInfo, ToolNotRun, ToolRefused, ToolServers
-from l02.agent.protocol import ToolDescription
-from l02.agent.texts import cut
+from l02.bus.wire.agent.protocol import ToolDescription
+from l02.bus.wire.agent.texts import cut
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.specification import AgentSpecification, ToolServer
+from l02.handlers.executor.checks import SchemaChecks
+from l02.handlers.tool_servers import ToolFailed, ToolInfo, ToolNotRun, ToolRefused, ToolServers
 
 __all__ = ["LocalToolLost", "Tool", "ToolBox", "ToolOutcome"]
 

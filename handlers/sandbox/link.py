@@ -15,11 +15,11 @@ from typing import TypeVar
 import msgspec
 import psutil
 
-from domain.errors import ErrorCode, Failure
-from handlers.sandbox.confine import MARK, SEARCH_PATH
-from handlers.sandbox.policy import SpawnRequest
-from handlers.sandbox.process import SandboxedProcess
-from handlers.sandbox.wire import (
+from l02.domain.errors import ErrorCode, Failure
+from l02.handlers.sandbox.confinement.confine import MARK, SEARCH_PATH
+from l02.handlers.sandbox.confinement.policy import SpawnRequest
+from l02.handlers.sandbox.process import SandboxedProcess
+from l02.handlers.sandbox.wire import (
     COMMAND,
     LENGTH,
     Answer,
@@ -63,7 +63,7 @@ class ZygoteLink:
                 sys.executable,
                 "-P",
                 "-m",
-                "handlers.sandbox.zygote",
+                "l02.handlers.sandbox.zygote",
                 str(theirs.fileno()),
                 *preload,
                 stdin=asyncio.subprocess.DEVNULL,

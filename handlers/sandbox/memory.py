@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-from handlers.sandbox.linux import IS_LINUX, children, read_small
+from l02.handlers.sandbox.confinement.linux import IS_LINUX, children, read_small
 
 __all__ = ["tree_memory"]
 

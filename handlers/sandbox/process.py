@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from domain.specification import RuntimeClass
-from handlers.sandbox.memory import tree_memory
-from handlers.sandbox.policy import ProgramEntry, SpawnRequest, format_bytes
-from handlers.sandbox.wire import Died, Operation
+from l02.domain.specification import RuntimeClass
+from l02.handlers.sandbox.confinement.policy import ProgramEntry, SpawnRequest, format_bytes
+from l02.handlers.sandbox.memory import tree_memory
+from l02.handlers.sandbox.wire import Died, Operation
 
 __all__ = ["Exit", "SandboxedProcess"]
 

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from domain.specification import RuntimeClass
-from handlers.sandbox import bpf, confine, seccomp
-from handlers.sandbox.linux import (
+from l02.domain.specification import RuntimeClass
+from l02.handlers.sandbox.confinement import bpf, confine, seccomp
+from l02.handlers.sandbox.confinement.linux import (
     IS_LINUX,
     adopt_orphans,
     children,
@@ -31,9 +31,9 @@ from handlers.sandbox.linux import (
     forbid_tcp,
     in_forked_children,
 )
-from handlers.sandbox.memory import tree_memory
-from handlers.sandbox.policy import SandboxPolicy, format_bytes
-from handlers.sandbox.wire import Started, send_frame
+from l02.handlers.sandbox.confinement.policy import SandboxPolicy, format_bytes
+from l02.handlers.sandbox.memory import tree_memory
+from l02.handlers.sandbox.wire import Started, send_frame
 
 if TYPE_CHECKING:
     import sandlock
@@ -63,7 +63,7 @@ def program_argv(runtime_class: RuntimeClass, policy: SandboxPolicy, command: Se
     """
     shown = msgspec.structs.replace(policy, environment=dict.fromkeys(policy.environment, ""))
     launch = msgspec.json.encode(_Launch(os.getpid(), runtime_class, shown, tuple(command))).decode()
-    return [sys.executable, "-I", "-m", "handlers.sandbox.program", launch]
+    return [sys.executable, "-I", "-m", "l02.handlers.sandbox.program", launch]
 
 
 def program_environment(policy: SandboxPolicy) -> dict[str, str]:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from domain.errors import ErrorCode, Failure, PermanentFailure
-from domain.specification import RuntimeClass
-from handlers.sandbox import classes
-from handlers.sandbox.link import ZygoteLink
-from handlers.sandbox.policy import Entry, SandboxPolicy, SpawnRequest
-from handlers.sandbox.process import SandboxedProcess
+from l02.domain.errors import ErrorCode, Failure, PermanentFailure
+from l02.domain.specification import RuntimeClass
+from l02.handlers.sandbox.confinement import classes
+from l02.handlers.sandbox.confinement.policy import Entry, SandboxPolicy, SpawnRequest
+from l02.handlers.sandbox.link import ZygoteLink
+from l02.handlers.sandbox.process import SandboxedProcess
 
 __all__ = ["Sandboxes"]
 

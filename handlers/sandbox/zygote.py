@@ -21,11 +21,12 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
-from domain.specification import RuntimeClass
-from handlers.sandbox import confine, program
-from handlers.sandbox.linux import IS_LINUX, adopt_orphans, children, die_with_parent
-from handlers.sandbox.policy import PythonEntry, SpawnRequest
-from handlers.sandbox.wire import (
+from l02.domain.specification import RuntimeClass
+from l02.handlers.sandbox import program
+from l02.handlers.sandbox.confinement import confine
+from l02.handlers.sandbox.confinement.linux import IS_LINUX, adopt_orphans, children, die_with_parent
+from l02.handlers.sandbox.confinement.policy import PythonEntry, SpawnRequest
+from l02.handlers.sandbox.wire import (
     COMMAND,
     Died,
     Operation,

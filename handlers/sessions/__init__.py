@@ -4,7 +4,7 @@ It looks at what an agent's events say the other side has yet to hear, and says 
 server does, the agents work on, and the events say what it has heard.
 """
 
-from handlers.sessions.bridge import SessionBridge
-from handlers.sessions.settings import BridgeSettings
+from l02.handlers.sessions.bridge import SessionBridge
+from l02.handlers.sessions.settings import BridgeSettings
 
 __all__ = ["BridgeSettings", "SessionBridge"]

@@ -11,20 +11,20 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from bus.backoff import Setbacks
-from bus.codec import RecordedEvent
-from bus.connection import Bus
-from bus.follow import follow_events
-from bus.repository import Repository
-from domain.agent import events as e
-from domain.agent.state import AgentState
-from domain.specification import ToolServer
-from handlers.sessions.calls import Calls
-from handlers.sessions.keeper import SessionKeeper, Shared
-from handlers.sessions.orchestrator import Orchestrator
-from handlers.sessions.recovery import Recovery
-from handlers.sessions.settings import BridgeSettings
-from handlers.tool_servers import ToolServers
+from l02.bus.background.backoff import Setbacks
+from l02.bus.connection.bus import Bus
+from l02.bus.log.follow import follow_events
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent import events as e
+from l02.domain.agent.state import AgentState
+from l02.domain.specification import ToolServer
+from l02.handlers.sessions.calls import Calls
+from l02.handlers.sessions.keeper import SessionKeeper, Shared
+from l02.handlers.sessions.orchestrator import Orchestrator
+from l02.handlers.sessions.recovery import Recovery
+from l02.handlers.sessions.settings import BridgeSettings
+from l02.handlers.tool_servers import ToolServers
 
 __all__ = ["SessionBridge"]
 

@@ -16,10 +16,10 @@ import msgspec
 from msgspec import Struct
 from prometheus_client import Histogram
 
-from domain.specification import ToolServer
-from handlers.tool_servers import ToolFailed, ToolNotRun, ToolRefused, ToolServers
-from handlers.tool_servers.messages import read
-from handlers.tool_servers.results import main_part
+from l02.domain.specification import ToolServer
+from l02.handlers.tool_servers import ToolFailed, ToolNotRun, ToolRefused, ToolServers
+from l02.handlers.tool_servers.messages import read
+from l02.handlers.tool_servers.results import main_part
 
 __all__ = ["CallFailed", "Calls", "Refused", "Unreachable"]
 

@@ -10,20 +10,20 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bus.codec import Metadata
-from bus.repository import Repository
-from domain.agent import commands as c
-from domain.agent.event_parts import ErrorDetail
-from domain.agent.rules import ENDED
-from domain.agent.session import SavedSnapshot, Session, Unsent
-from domain.agent.session_reports import SessionReport
-from domain.agent.state import AgentState, Status
-from domain.errors import ErrorCode
-from handlers.sessions import words
-from handlers.sessions.calls import CallFailed, Refused
-from handlers.sessions.orchestrator import Orchestrator, TaskUnknown
-from handlers.sessions.recovery import Recovery
-from handlers.sessions.settings import BridgeSettings
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import Metadata
+from l02.domain.agent import commands as c
+from l02.domain.agent.event_parts import ErrorDetail
+from l02.domain.agent.rules import ENDED
+from l02.domain.agent.session import SavedSnapshot, Session, Unsent
+from l02.domain.agent.session_reports import SessionReport
+from l02.domain.agent.state import AgentState, Status
+from l02.domain.errors import ErrorCode
+from l02.handlers.sessions import words
+from l02.handlers.sessions.calls import CallFailed, Refused
+from l02.handlers.sessions.orchestrator import Orchestrator, TaskUnknown
+from l02.handlers.sessions.recovery import Recovery
+from l02.handlers.sessions.settings import BridgeSettings
 
 __all__ = ["SessionKeeper", "Shared"]
 

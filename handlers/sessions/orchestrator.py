@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from domain.agent.session import SavedSnapshot
-from handlers.sessions.calls import CallFailed, Calls, Refused
+from l02.domain.agent.session import SavedSnapshot
+from l02.handlers.sessions.calls import CallFailed, Calls, Refused
 
 __all__ = ["LostSession", "Orchestrator", "TaskUnknown"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-from handlers.sessions.orchestrator import LostSession, Orchestrator
+from l02.handlers.sessions.orchestrator import LostSession, Orchestrator
 
 __all__ = ["Recovery"]
 

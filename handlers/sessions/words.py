@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from domain.agent.session import SessionContext, Unsent
-from domain.agent.state import AgentState, Status
+from l02.domain.agent.session import SessionContext, Unsent
+from l02.domain.agent.state import AgentState, Status
 
 __all__ = ["at_checkpoint", "at_end", "at_start"]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from bus.connection import Bus
-from bus.objects import inline, outline
-from domain.agent.evolve import changed
-from domain.agent.state import AgentState, PendingCheckpoint
-from domain.errors import ErrorCode, Failure
-from domain.values import as_reference
-from l02.agent.values import as_bytes, from_bytes
+from l02.bus.connection.bus import Bus
+from l02.bus.objects.store import inline, outline
+from l02.bus.wire.agent.values import as_bytes, from_bytes
+from l02.domain.agent.evolve import changed
+from l02.domain.agent.state import AgentState, PendingCheckpoint
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.values import as_reference
 
 __all__ = ["SMALL_BYTES", "fitting", "outline_all", "parts_of", "state_of"]
 

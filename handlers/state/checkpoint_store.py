@@ -1,4 +1,4 @@
-"""What the state manager asks of the place where checkpoints are kept; the places are in `handlers.state.stores`."""
+"""What the state manager asks of the place where checkpoints are kept; the places are in `stores`."""
 
 from __future__ import annotations
 

@@ -13,21 +13,21 @@ from typing import TypeVar
 
 import structlog
 
-from bus.codec import Metadata, RecordedEvent
-from bus.connection import Bus
-from bus.repository import Repository
-from domain.agent import events as e
-from domain.agent.commands import (
+from l02.bus.connection.bus import Bus
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import Metadata, RecordedEvent
+from l02.domain.agent import events as e
+from l02.domain.agent.commands import (
     ReportCheckpointFailed,
     ReportCheckpointStored,
     ReportRestored,
     ReportRestoreFailed,
 )
-from domain.agent.state import AgentState, KeptCheckpoint
-from domain.errors import ErrorCode, Failure
-from domain.message import Command
-from handlers.state.capture import outline_all, parts_of, state_of
-from handlers.state.checkpoint_store import CheckpointStore, Saved
+from l02.domain.agent.state import AgentState, KeptCheckpoint
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.message import Command
+from l02.handlers.state.capture import outline_all, parts_of, state_of
+from l02.handlers.state.checkpoint_store import CheckpointStore, Saved
 
 __all__ = ["Checkpoints"]
 

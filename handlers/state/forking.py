@@ -9,18 +9,18 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from bus.codec import RecordedEvent, SetAside, UnreadableEvent
-from bus.connection import Bus
-from bus.history import read_log_entries
-from bus.repository import Repository
-from bus.subjects import AggregateId, aggregate_filter
-from domain.agent import events as e
-from domain.agent.commands import Fork
-from domain.agent.forks import Past, past_of
-from domain.agent.state import AgentState
-from domain.errors import ErrorCode, Failure
-from domain.identifiers import require_id
-from handlers.state.capture import fitting
+from l02.bus.connection.bus import Bus
+from l02.bus.jetstream.history import read_log_entries
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import RecordedEvent, SetAside, UnreadableEvent
+from l02.bus.wire.subjects import AggregateId, aggregate_filter
+from l02.domain.agent import events as e
+from l02.domain.agent.commands import Fork
+from l02.domain.agent.forks import Past, past_of
+from l02.domain.agent.state import AgentState
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.identifiers import require_id
+from l02.handlers.state.capture import fitting
 
 __all__ = ["Forking"]
 

@@ -13,21 +13,21 @@ from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
-from bus.cancelling import end
-from bus.codec import RecordedEvent
-from bus.connection import Bus
-from bus.contained import contained
-from bus.follow import follow_events
-from bus.repository import Repository
-from domain.agent import events as e
-from domain.agent.state import AgentState
-from handlers.state.checkpoint_store import CheckpointStore
-from handlers.state.checkpoints import Checkpoints
-from handlers.state.hot import HotState
-from handlers.state.newest import Newest
-from handlers.state.retention import Retention
-from handlers.state.settings import StateSettings
-from handlers.state.watch import Watch
+from l02.bus.background.cancelling import end
+from l02.bus.background.contained import contained
+from l02.bus.connection.bus import Bus
+from l02.bus.log.follow import follow_events
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent import events as e
+from l02.domain.agent.state import AgentState
+from l02.handlers.state.checkpoint_store import CheckpointStore
+from l02.handlers.state.checkpoints import Checkpoints
+from l02.handlers.state.hot import HotState
+from l02.handlers.state.newest import Newest
+from l02.handlers.state.retention import Retention
+from l02.handlers.state.settings import StateSettings
+from l02.handlers.state.watch import Watch
 
 __all__ = ["StateManager"]
 

@@ -12,12 +12,12 @@ import msgspec
 import structlog
 from msgspec import UNSET
 
-from bus.codec import RecordedEvent
-from bus.repository import Repository
-from domain.agent import events as e
-from domain.agent.state import AgentState, Status
-from domain.message import Event
-from handlers.state.hot import HotState
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent import events as e
+from l02.domain.agent.state import AgentState, Status
+from l02.domain.message import Event
+from l02.handlers.state.hot import HotState
 
 __all__ = ["Newest"]
 

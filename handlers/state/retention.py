@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from bus.connection import Bus
-from bus.subjects import AggregateId
-from bus.timers import set_timer
-from domain.agent.commands import ExpireCheckpoints
-from domain.agent.rules import ENDED
-from domain.agent.state import AgentState
-from handlers.state.settings import StateSettings
+from l02.bus.commands.timers import set_timer
+from l02.bus.connection.bus import Bus
+from l02.bus.wire.subjects import AggregateId
+from l02.domain.agent.commands import ExpireCheckpoints
+from l02.domain.agent.rules import ENDED
+from l02.domain.agent.state import AgentState
+from l02.handlers.state.settings import StateSettings
 
 __all__ = ["Retention", "next_expiry"]
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from bus.codec import Metadata, RecordedEvent
-from bus.repository import Repository
-from domain.agent import events as e
-from domain.agent.commands import RequestCheckpoint, SuspendIdle
-from domain.agent.state import AgentState, Status
-from domain.message import Command
-from handlers.state.settings import StateSettings
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import Metadata, RecordedEvent
+from l02.domain.agent import events as e
+from l02.domain.agent.commands import RequestCheckpoint, SuspendIdle
+from l02.domain.agent.state import AgentState, Status
+from l02.domain.message import Command
+from l02.handlers.state.settings import StateSettings
 
 __all__ = ["Watch"]
 

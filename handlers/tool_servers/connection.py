@@ -12,14 +12,14 @@ import msgspec
 import structlog
 from msgspec import Raw, Struct
 
-from bus.cancelling import end
-from domain.specification import RuntimeClass, ToolServer
-from handlers.sandbox.log import begin_log, keep_log
-from handlers.tool_servers.launch import start, stop, why_not_fetched
-from handlers.tool_servers.messages import LINE_BYTES, read
-from handlers.tool_servers.model import Request, ToolFailed, ToolInfo, ToolNotRun
-from handlers.tool_servers.results import read_result
-from handlers.tool_servers.rpc import METHOD_NOT_FOUND, RequestRefused, Rpc
+from l02.bus.background.cancelling import end
+from l02.domain.specification import RuntimeClass, ToolServer
+from l02.handlers.sandbox.log import begin_log, keep_log
+from l02.handlers.tool_servers.launch import start, stop, why_not_fetched
+from l02.handlers.tool_servers.messages import LINE_BYTES, read
+from l02.handlers.tool_servers.model import Request, ToolFailed, ToolInfo, ToolNotRun
+from l02.handlers.tool_servers.results import read_result
+from l02.handlers.tool_servers.rpc import METHOD_NOT_FOUND, RequestRefused, Rpc
 
 __all__ = ["START_SECONDS", "Connection", "serve"]
 

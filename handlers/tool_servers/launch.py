@@ -17,12 +17,12 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from domain.specification import RuntimeClass, ToolServer
-from handlers.sandbox import classes
-from handlers.sandbox.log import CHUNK_BYTES
-from handlers.sandbox.policy import SandboxPolicy
-from handlers.sandbox.program import program_argv, program_environment
-from handlers.tool_servers.model import ToolNotRun
+from l02.domain.specification import RuntimeClass, ToolServer
+from l02.handlers.sandbox.confinement import classes
+from l02.handlers.sandbox.confinement.policy import SandboxPolicy
+from l02.handlers.sandbox.log import CHUNK_BYTES
+from l02.handlers.sandbox.program import program_argv, program_environment
+from l02.handlers.tool_servers.model import ToolNotRun
 
 __all__ = ["name_of", "specification_key", "start", "stop", "why_not_fetched"]
 

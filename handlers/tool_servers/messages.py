@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from domain.weight import WEIGHT_IN_WORDS, is_too_heavy
+from l02.domain.weight import WEIGHT_IN_WORDS, is_too_heavy
 
 __all__ = ["LINE_BYTES", "Lines", "Message", "TooLong", "Unreadable", "read"]
 

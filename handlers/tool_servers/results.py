@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from handlers.tool_servers.messages import read
-from handlers.tool_servers.model import ToolRefused
+from l02.handlers.tool_servers.messages import read
+from l02.handlers.tool_servers.model import ToolRefused
 
 __all__ = ["MESSAGE_CHARACTERS", "main_part", "read_error", "read_result", "without_binary"]
 

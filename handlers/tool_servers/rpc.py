@@ -17,10 +17,10 @@ import msgspec
 import structlog
 from msgspec import Raw
 
-from handlers.sandbox.log import CHUNK_BYTES
-from handlers.tool_servers.messages import LINE_BYTES, Lines, Message, TooLong, Unreadable, read
-from handlers.tool_servers.model import Request, ToolFailed, ToolNotRun
-from handlers.tool_servers.results import read_error
+from l02.handlers.sandbox.log import CHUNK_BYTES
+from l02.handlers.tool_servers.messages import LINE_BYTES, Lines, Message, TooLong, Unreadable, read
+from l02.handlers.tool_servers.model import Request, ToolFailed, ToolNotRun
+from l02.handlers.tool_servers.results import read_error
 
 __all__ = ["METHOD_NOT_FOUND", "RequestRefused", "Rpc"]
 

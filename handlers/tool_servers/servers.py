@@ -12,11 +12,11 @@ from typing import Any, Self
 
 import structlog
 
-from domain.specification import RuntimeClass, ToolServer
-from handlers.sandbox.removal import remove_tree
-from handlers.tool_servers.connection import Connection, serve
-from handlers.tool_servers.launch import name_of, specification_key
-from handlers.tool_servers.model import Request, ToolInfo, ToolNotRun
+from l02.domain.specification import RuntimeClass, ToolServer
+from l02.handlers.sandbox.removal import remove_tree
+from l02.handlers.tool_servers.connection import Connection, serve
+from l02.handlers.tool_servers.launch import name_of, specification_key
+from l02.handlers.tool_servers.model import Request, ToolInfo, ToolNotRun
 
 __all__ = ["ToolServers"]
 

@@ -8,7 +8,7 @@ import sys
 import msgspec
 
 from l02.agent.loader import LoadError, load
-from l02.agent.protocol import PROTOCOL, Hello
+from l02.bus.wire.agent.protocol import PROTOCOL, Hello
 
 
 def main() -> int:

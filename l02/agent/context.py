@@ -6,8 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from l02.agent.protocol import CallKind
-from l02.agent.values import State
+from l02.bus.wire.agent.protocol import CallKind
+from l02.bus.wire.agent.values import State
 
 __all__ = ["Context", "ToolError"]
 

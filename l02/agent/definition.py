@@ -11,7 +11,7 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from l02.agent.context import Context
-from l02.agent.protocol import ToolDescription
+from l02.bus.wire.agent.protocol import ToolDescription
 
 __all__ = ["Agent", "Handler", "Tool"]
 

@@ -20,7 +20,7 @@ from msgspec import UNSET
 
 from l02.agent.context import Context, ToolError
 from l02.agent.definition import Agent, Handler
-from l02.agent.protocol import (
+from l02.bus.wire.agent.protocol import (
     AgentMessage,
     Answer,
     Call,
@@ -33,7 +33,7 @@ from l02.agent.protocol import (
     ProtocolError,
     encode,
 )
-from l02.agent.values import State, to_json
+from l02.bus.wire.agent.values import State, to_json
 
 __all__ = ["Execution", "describe_error", "numbered_tasks"]
 

@@ -21,7 +21,8 @@ from typing import Any, NoReturn
 from l02.agent.definition import Agent
 from l02.agent.execution import Execution, numbered_tasks
 from l02.agent.loader import LoadError, load
-from l02.agent.protocol import (
+from l02.agent.tools import run_tool
+from l02.bus.wire.agent.protocol import (
     PROTOCOL,
     AgentMessage,
     Answer,
@@ -38,7 +39,6 @@ from l02.agent.protocol import (
     decode_node_message,
     encode,
 )
-from l02.agent.tools import run_tool
 
 __all__ = ["main"]
 

@@ -19,7 +19,8 @@ import msgspec
 from l02.agent.context import ToolError
 from l02.agent.definition import Agent
 from l02.agent.execution import Execution
-from l02.agent.protocol import (
+from l02.agent.tools import run_tool
+from l02.bus.wire.agent.protocol import (
     AgentMessage,
     Answer,
     Call,
@@ -31,8 +32,7 @@ from l02.agent.protocol import (
     decode_agent_message,
     encode,
 )
-from l02.agent.tools import run_tool
-from l02.agent.values import State, from_bytes, to_json
+from l02.bus.wire.agent.values import State, from_bytes, to_json
 
 __all__ = ["START", "Outcome", "run"]
 

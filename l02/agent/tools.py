@@ -15,8 +15,8 @@ from typing import Any
 
 from l02.agent.definition import Agent
 from l02.agent.execution import describe_error
-from l02.agent.protocol import ProtocolError, RunTool, ToolFailure, ToolResult, encode
-from l02.agent.values import to_json
+from l02.bus.wire.agent.protocol import ProtocolError, RunTool, ToolFailure, ToolResult, encode
+from l02.bus.wire.agent.values import to_json
 
 __all__ = ["run_tool"]
 

@@ -9,12 +9,13 @@ import yaml
 from msgspec import Struct
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 
-from bus.codec import CloudEvent
-from bus.dead_letters import DeadLetter
-from bus.outcomes import COMMAND_SEQUENCE_HEADER, Outcome
-from bus.service import Answer
-from bus.streams import VIEWS_BUCKET
-from bus.subjects import (
+from l02.bus.commands.dead_letters import DeadLetter
+from l02.bus.commands.outcomes import COMMAND_SEQUENCE_HEADER, Outcome
+from l02.bus.commands.service import Answer
+from l02.bus.connection.streams import VIEWS_BUCKET
+from l02.bus.wire.codec import CloudEvent
+from l02.bus.wire.incoming import ACTOR_HEADER, COMMAND_ID_HEADER
+from l02.bus.wire.subjects import (
     API,
     AggregateId,
     command_subject,
@@ -25,13 +26,12 @@ from bus.subjects import (
     stream_subject,
     timer_subject,
 )
-from bus.wire import ACTOR_HEADER, COMMAND_ID_HEADER
-from domain.aggregates import AGGREGATES
-from domain.identifiers import MAX_ID_LENGTH
-from domain.message import Event
 from l02.catalogue.schemas import RESULTS, SCHEMAS, Schema, name_of, reference_to, request_schema
-from l02.queries import QUERY_FIELDS
-from projections.views import LIVE_VIEWS
+from l02.domain.aggregates import AGGREGATES
+from l02.domain.identifiers import MAX_ID_LENGTH
+from l02.domain.message import Event
+from l02.node.queries import QUERY_FIELDS
+from l02.projections.views.projector import LIVE_VIEWS
 
 __all__ = ["asyncapi_document"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from msgspec import Struct
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER
 
-from bus.outcomes import COMMAND_SEQUENCE_HEADER, Outcome
-from bus.service import SERVICE_NAME, Answer
-from bus.streams import COMMANDS_STREAM, stream_config
-from bus.subjects import (
+from l02.bus.commands.outcomes import COMMAND_SEQUENCE_HEADER, Outcome
+from l02.bus.commands.service import SERVICE_NAME, Answer
+from l02.bus.connection.streams import COMMANDS_STREAM, stream_config
+from l02.bus.wire.incoming import ACTOR_HEADER, COMMAND_ID_HEADER, MAX_COMMAND_BYTES
+from l02.bus.wire.subjects import (
     API,
     AggregateId,
     command_subject,
@@ -17,9 +18,12 @@ from bus.subjects import (
     owner_subject,
     refusal_subject,
 )
-from bus.wire import ACTOR_HEADER, COMMAND_ID_HEADER, MAX_COMMAND_BYTES
-from domain.agent import events as e
-from domain.agent.commands import (
+from l02.catalogue import examples
+from l02.catalogue.markdown import code_block, table
+from l02.catalogue.schemas import RESULTS, SCHEMAS, name_of
+from l02.catalogue.words import fields_words, type_words
+from l02.domain.agent import events as e
+from l02.domain.agent.commands import (
     Checkpoint,
     Execute,
     Fork,
@@ -29,13 +33,9 @@ from domain.agent.commands import (
     Terminate,
     WireCommand,
 )
-from domain.aggregates import AGGREGATES
-from domain.message import Event
-from l02.catalogue import examples
-from l02.catalogue.markdown import code_block, table
-from l02.catalogue.schemas import RESULTS, SCHEMAS, name_of
-from l02.catalogue.words import fields_words, type_words
-from l02.queries import QUERY_FIELDS
+from l02.domain.aggregates import AGGREGATES
+from l02.domain.message import Event
+from l02.node.queries import QUERY_FIELDS
 
 __all__ = ["COMMANDS_AND_QUERIES", "COMPLETED_BY", "commands_and_queries"]
 

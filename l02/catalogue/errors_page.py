@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from domain.errors import EXPLANATIONS, ErrorCode
 from l02.catalogue.markdown import GENERATED, table
+from l02.domain.errors import EXPLANATIONS, ErrorCode
 
 __all__ = ["errors_page"]
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from bus.codec import CloudEvent
-from bus.streams import OBJECTS_BUCKET
-from bus.subjects import AggregateId, event_subject
-from domain.aggregates import AGGREGATES
-from domain.values import INLINE_LIMIT_BYTES, ObjectReference
+from l02.bus.connection.streams import OBJECTS_BUCKET
+from l02.bus.wire.codec import CloudEvent
+from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.catalogue import examples
 from l02.catalogue.commands_section import COMMANDS_AND_QUERIES, commands_and_queries
 from l02.catalogue.markdown import GENERATED, code_block, table
 from l02.catalogue.schemas import SCHEMAS, name_of, referenced
 from l02.catalogue.storage_section import storage
 from l02.catalogue.words import default_words, fields_words, is_required, type_words
-from projections.agents import AgentView
-from projections.checkpoints import CheckpointView
-from projections.nodes import NodeView
+from l02.domain.aggregates import AGGREGATES
+from l02.domain.values import INLINE_LIMIT_BYTES, ObjectReference
+from l02.projections.folds.agents import AgentView
+from l02.projections.folds.checkpoints import CheckpointView
+from l02.projections.folds.nodes import NodeView
 
 __all__ = ["events_page"]
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import msgspec
 
-from bus.codec import Metadata, encode_event
-from bus.outcomes import Outcome, failed
-from bus.subjects import AggregateId, CommandAddress
-from bus.wire import read_command
-from domain.agent.commands import Execute, Origin
-from domain.agent.events import ExecutionCompleted
-from domain.agent.outcome import result_of
-from domain.aggregates import AGENT
-from domain.errors import Failure
+from l02.bus.commands.outcomes import Outcome, failed
+from l02.bus.wire.codec import Metadata, encode_event
+from l02.bus.wire.incoming import read_command
+from l02.bus.wire.subjects import AggregateId, CommandAddress
+from l02.domain.agent.commands import Execute, Origin
+from l02.domain.agent.events import ExecutionCompleted
+from l02.domain.agent.outcome import result_of
+from l02.domain.aggregates import AGENT
+from l02.domain.errors import Failure
 
 __all__ = ["completed_outcome", "event", "refused_outcome", "unreadable_outcome"]
 

@@ -9,18 +9,18 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from bus.codec import SOURCE, CloudEvent
-from bus.dead_letters import DeadLetter
-from bus.outcomes import Outcome
-from bus.service import Answer
-from domain.agent.commands import WireCommand
-from domain.aggregates import AGGREGATES, EVENT_TYPES
-from domain.identifiers import MAX_ID_LENGTH
-from domain.values import ObjectReference
-from l02.queries import QUERY_FIELDS
-from projections.agents import AgentView
-from projections.checkpoints import CheckpointView
-from projections.nodes import NodeView
+from l02.bus.commands.dead_letters import DeadLetter
+from l02.bus.commands.outcomes import Outcome
+from l02.bus.commands.service import Answer
+from l02.bus.wire.codec import SOURCE, CloudEvent
+from l02.domain.agent.commands import WireCommand
+from l02.domain.aggregates import AGGREGATES, EVENT_TYPES
+from l02.domain.identifiers import MAX_ID_LENGTH
+from l02.domain.values import ObjectReference
+from l02.node.queries import QUERY_FIELDS
+from l02.projections.folds.agents import AgentView
+from l02.projections.folds.checkpoints import CheckpointView
+from l02.projections.folds.nodes import NodeView
 
 __all__ = [
     "REFERENCE",

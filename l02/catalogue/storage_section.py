@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from bus.dead_letters import DeadLetter
-from bus.streams import (
+from l02.bus.commands.dead_letters import DeadLetter
+from l02.bus.connection.streams import (
     CHECKPOINTS_BUCKET,
     COMMANDS_STREAM,
     DEAD_STREAM,
@@ -21,7 +21,7 @@ from bus.streams import (
     VIEWS_BUCKET,
     stream_configs,
 )
-from bus.subjects import (
+from l02.bus.wire.subjects import (
     PARTITIONS_BUCKET,
     AggregateId,
     dead_subject,
@@ -30,11 +30,11 @@ from bus.subjects import (
     stream_subject,
     timer_subject,
 )
-from domain.agent.commands import ExecutionDue, ExpireCheckpoints, RestartDue
 from l02.catalogue.markdown import table
 from l02.catalogue.schemas import SCHEMAS, name_of, reference_to
 from l02.catalogue.words import fields_words, type_words
-from projections.views import LIVE_VIEWS
+from l02.domain.agent.commands import ExecutionDue, ExpireCheckpoints, RestartDue
+from l02.projections.views.projector import LIVE_VIEWS
 
 __all__ = ["storage"]
 

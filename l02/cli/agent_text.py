@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from projections.agents import AgentView
+    from l02.projections.folds.agents import AgentView
 
 __all__ = ["AGENT_HEADINGS", "agent_pairs", "agent_row"]
 

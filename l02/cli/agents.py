@@ -14,7 +14,7 @@ from l02.cli.output import print_json, print_line, print_pairs, print_table, pri
 from l02.cli.running import reporting, run_with_client
 
 if TYPE_CHECKING:
-    from l02.client import Client, Outcome, Wait
+    from l02.client.client import Client, Outcome, Wait
 
 __all__ = ["add_to"]
 
@@ -59,7 +59,7 @@ def spawn(
 ) -> None:
     """Make an agent of a specification and wait until it runs."""
     with reporting(as_json):
-        from l02.specification_file import load_specification
+        from l02.client.specification_file import load_specification
 
         specification = load_specification(file)
         begins_with = None if state is None else json_object(state, "--state")

@@ -11,8 +11,8 @@ from l02.cli.output import print_json, print_line, print_table, progress
 from l02.cli.running import run_with_client
 
 if TYPE_CHECKING:
-    from l02.client import Client
-    from projections.checkpoints import CheckpointView
+    from l02.client.client import Client
+    from l02.projections.folds.checkpoints import CheckpointView
 
 __all__ = ["add_to"]
 

@@ -11,8 +11,8 @@ from l02.cli.output import print_json, print_line, print_pairs, print_table
 from l02.cli.running import run_with_client
 
 if TYPE_CHECKING:
-    from bus.dead_letters import DeadLetter
-    from l02.client import Client
+    from l02.bus.commands.dead_letters import DeadLetter
+    from l02.client.client import Client
 
 __all__ = ["add_to"]
 

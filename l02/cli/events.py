@@ -13,8 +13,8 @@ from l02.cli.output import print_json, print_line
 from l02.cli.running import run_with_client
 
 if TYPE_CHECKING:
-    from bus.codec import RecordedEvent, SetAside
-    from l02.client import Client
+    from l02.bus.wire.codec import RecordedEvent, SetAside
+    from l02.client.client import Client
 
 __all__ = ["add_to"]
 
@@ -47,7 +47,7 @@ def events(
     begin = point_in_log(since)
 
     async def work(client: Client) -> None:
-        from bus.codec import cloud_event
+        from l02.bus.wire.codec import cloud_event
 
         def unreadable(aside: SetAside) -> None:
             if as_json:

@@ -35,11 +35,11 @@ def rebuild(
 async def _rebuild(view: str, data_dir: Path | None, as_json: bool) -> None:
     import asyncpg
 
-    from bus.connection import BusUnreachable, connect
-    from l02.discovery import NodeUnreachable, find_nats_url, find_postgres_url
-    from projections.database import DatabaseUnreachable
-    from projections.rebuild import PROJECTIONS, RebuildUnderWay
-    from projections.rebuild import rebuild as rebuild_projection
+    from l02.bus.connection.bus import BusUnreachable, connect
+    from l02.client.discovery import NodeUnreachable, find_nats_url, find_postgres_url
+    from l02.projections.rebuild import PROJECTIONS, RebuildUnderWay
+    from l02.projections.rebuild import rebuild as rebuild_projection
+    from l02.projections.tables.database import DatabaseUnreachable
 
     if view not in PROJECTIONS:
         raise typer.BadParameter(f"{view!r} is none of: {', '.join(PROJECTIONS)}", param_hint="VIEW")
@@ -67,7 +67,7 @@ def errors(
     as_json: AsJson = False,
 ) -> None:
     """Explain error codes: what each means and what to do."""
-    from domain.errors import EXPLANATIONS, ErrorCode
+    from l02.domain.errors import EXPLANATIONS, ErrorCode
 
     wanted = [known for known in ErrorCode if code is None or code.upper() in (known.value, known.name)]
     if not wanted:

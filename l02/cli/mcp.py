@@ -81,9 +81,9 @@ def context(
 
 
 async def _serve(data_dir: Path | None, project_file: Path | None) -> None:
+    from l02.client.discovery import find_postgres_url
     from l02.context.server import serve
     from l02.context.store import StoreUnusable
-    from l02.discovery import find_postgres_url
 
     url = os.environ.get(_URL_VARIABLE) if data_dir is None else None
     try:

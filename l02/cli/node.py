@@ -54,7 +54,7 @@ def up(
         from l02.settings import Settings
 
         settings = Settings.from_environment(data_dir=data_dir, http_port=http_port)
-        from l02.node import run_node
+        from l02.node.running import run_node
 
         collect_garbage_less_often()
         run_node(settings, log_format)

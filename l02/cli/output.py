@@ -32,7 +32,7 @@ _LEAST_TEXT = 12
 
 def safe(text: str) -> str:
     """The text without what would steer a terminal; line breaks and tabs stay."""
-    from domain.printable import on_terminal
+    from l02.domain.printable import on_terminal
 
     return on_terminal(text)
 

@@ -54,9 +54,9 @@ def replay(
 
 
 async def _replay(agent_id: str | None, to: int | datetime, data_dir: Path | None, as_json: bool) -> None:
-    from bus.connection import BusUnreachable, connect
-    from l02.discovery import NodeUnreachable, find_nats_url
-    from l02.replay import replay_agent, replay_agents
+    from l02.bus.connection.bus import BusUnreachable, connect
+    from l02.client.discovery import NodeUnreachable, find_nats_url
+    from l02.client.replay import replay_agent, replay_agents
 
     nats_url = find_nats_url(data_dir=data_dir)
     try:
@@ -87,10 +87,10 @@ def verify(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 async def _verify(data_dir: Path | None, as_json: bool) -> None:
     import asyncpg
 
-    from bus.connection import BusUnreachable, connect
-    from l02.discovery import NodeUnreachable, find_nats_url, find_postgres_url
+    from l02.bus.connection.bus import BusUnreachable, connect
+    from l02.client.discovery import NodeUnreachable, find_nats_url, find_postgres_url
+    from l02.projections.tables.database import DatabaseUnreachable
     from l02.verify import verify as verify_all
-    from projections.database import DatabaseUnreachable
 
     # Shown when the progress bar is gone, which takes over the terminal and standard output.
     found: list[Difference] = []

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from domain.errors import Failure
-    from l02.client import Client
+    from l02.client.client import Client
+    from l02.domain.errors import Failure
 
 __all__ = ["CommandFailed", "reporting", "run", "run_with_client", "until_told_to_end"]
 
@@ -64,7 +64,7 @@ def reporting(as_json: bool) -> Iterator[None]:
 
 
 async def _connected(work: Callable[[Client], Coroutine[Any, Any, None]], data_dir: Path | None) -> None:
-    from l02.client import Client
+    from l02.client.client import Client
 
     async with Client.connect(data_dir=data_dir, actor=_actor()) as client:
         await work(client)
@@ -74,7 +74,7 @@ async def until_told_to_end(work: Coroutine[Any, Any, None]) -> None:
     """Do the work, unless a signal comes first; then end it in an orderly way and exit with that signal's code."""
     import asyncio
 
-    from bus.cancelling import end
+    from l02.bus.background.cancelling import end
 
     task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
@@ -96,13 +96,13 @@ async def until_told_to_end(work: Coroutine[Any, Any, None]) -> None:
 
 def _tell(error: Exception, as_json: bool) -> int | None:
     """Print an error that can be expected and return the exit code; None for one that cannot."""
-    from domain.errors import Failure
+    from l02.domain.errors import Failure
 
     if isinstance(error, Failure):
         _print_failure(error, as_json)
         return _FAILED
-    from bus.embedded.errors import DataDirectoryError, ServerError
-    from l02.discovery import NodeUnreachable
+    from l02.bus.embedded.errors import DataDirectoryError, ServerError
+    from l02.client.discovery import NodeUnreachable
     from l02.settings import NodeFailed, SettingsError
 
     if isinstance(error, NodeUnreachable):

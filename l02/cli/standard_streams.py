@@ -97,6 +97,6 @@ def _fill_closed_descriptors() -> None:
 def _escape(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    from domain.printable import escaped
+    from l02.domain.printable import escaped
 
     return escaped(error.object[error.start : error.end]), error.end

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from bus.backoff import Backoff
-from bus.cancelling import end
-from bus.postgres import UNANSWERED, connect_to_primary
+from l02.bus.background.backoff import Backoff
+from l02.bus.background.cancelling import end
+from l02.bus.connection.postgres import UNANSWERED, connect_to_primary
 
 if TYPE_CHECKING:
-    from bus.postgres import PgConnection
+    from l02.bus.connection.postgres import PgConnection
 
 __all__ = ["SCHEMA", "present"]
 

@@ -14,7 +14,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
-from bus.postgres import UNANSWERED
+from l02.bus.connection.postgres import UNANSWERED
 from l02.context.arguments import TOOLS, Arguments
 from l02.context.checkpoints import create_checkpoint, rollback_to
 from l02.context.model import ToolRefused

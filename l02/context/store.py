@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import msgspec
 
-from bus.postgres import UNANSWERED, pool_of_primary
+from l02.bus.connection.postgres import UNANSWERED, pool_of_primary
 from l02.context.model import TaskContext, ToolRefused
 from l02.context.presence import SCHEMA, present
 

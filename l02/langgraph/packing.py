@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from domain.errors import ErrorCode, Failure
-from handlers.state.settings import Compression
-from handlers.state.stores.compression import Damaged, pack, unpack
-from handlers.state.stores.hashed import in_thread
+from l02.domain.errors import ErrorCode, Failure
+from l02.handlers.state.settings import Compression
+from l02.handlers.state.stores.compression import Damaged, pack, unpack
+from l02.handlers.state.stores.hashed import in_thread
 
 __all__ = ["Packing"]
 

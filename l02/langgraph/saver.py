@@ -28,9 +28,9 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from handlers.state.settings import Compression
-from handlers.state.stores.database import Database, open_database, sql
 from l02.agent.graph_checkpoints import VersioningSaver, config_of, numbered, place_of
+from l02.handlers.state.settings import Compression
+from l02.handlers.state.stores.database import Database, open_database, sql
 from l02.langgraph.packing import Packing
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from bus.codec import RecordedEvent
-from bus.subjects import AggregateId
-from domain.aggregates import AGGREGATES, Aggregate
+from l02.bus.wire.codec import RecordedEvent
+from l02.bus.wire.subjects import AggregateId
+from l02.domain.aggregates import AGGREGATES, Aggregate
 from l02.verify.difference import Difference, show
 
 __all__ = ["Invariants"]

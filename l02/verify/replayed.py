@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
 
-from bus.codec import LogEntry, SetAside, read_entry
-from bus.connection import Bus
-from bus.history import read_log_entries, sequence_of
-from bus.reader import last_sequence
-from bus.subjects import AggregateId, aggregate_filter
-from l02.discovery import reaching
-from l02.stored_events import read_page
+from l02.bus.connection.bus import Bus
+from l02.bus.jetstream.history import read_log_entries, sequence_of
+from l02.bus.log.reader import last_sequence
+from l02.bus.wire.codec import LogEntry, SetAside, read_entry
+from l02.bus.wire.subjects import AggregateId, aggregate_filter
+from l02.client.discovery import reaching
+from l02.client.stored_events import read_page
+from l02.projections.folds.executions import ExecutionState, ExecutionView
+from l02.projections.folds.fold import Fold, Key, View, encode_view
+from l02.projections.tables.definitions import TABLES
+from l02.projections.views.projector import LIVE_VIEWS
 from l02.verify.difference import Difference, Report
 from l02.verify.invariants import Invariants
-from projections.executions import ExecutionState, ExecutionView
-from projections.fold import Fold, Key, View, encode_view
-from projections.tables import TABLES
-from projections.views import LIVE_VIEWS
 
 __all__ = ["Replayed", "Sealed"]
 

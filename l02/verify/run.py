@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from bus.connection import Bus
-from l02.discovery import reaching
+from l02.bus.connection.bus import Bus
+from l02.client.discovery import reaching
 from l02.verify.difference import Difference, Report
 from l02.verify.replayed import Replayed
 from l02.verify.snapshots import compare_snapshots

@@ -11,17 +11,17 @@ from typing import Any
 
 import msgspec
 
-from bus.codec import UnreadableEvent
-from bus.connection import Bus
-from bus.history import read_history
-from bus.loaded import Loaded
-from bus.snapshots import SnapshotOutdated, Snapshots, SnapshotUnusable
-from bus.streams import SNAPSHOTS_BUCKET
-from bus.subjects import AggregateId, aggregate_filter
-from domain.aggregates import AGGREGATES, Aggregate
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import SNAPSHOTS_BUCKET
+from l02.bus.jetstream.history import read_history
+from l02.bus.log.loaded import Loaded
+from l02.bus.log.snapshots import SnapshotOutdated, Snapshots, SnapshotUnusable
+from l02.bus.wire.codec import UnreadableEvent
+from l02.bus.wire.subjects import AggregateId, aggregate_filter
+from l02.domain.aggregates import AGGREGATES, Aggregate
+from l02.projections.views.bucket import ViewBucket
 from l02.verify.difference import Difference, Report, compare_json, show
 from l02.verify.replayed import Replayed
-from projections.bucket import ViewBucket
 
 __all__ = ["SNAPSHOTS", "compare_snapshots"]
 

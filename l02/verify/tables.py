@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from l02.projections.folds.fold import Key, encode_view
+from l02.projections.tables.database import DatabaseUnreachable, connect
+from l02.projections.tables.definitions import TABLES, TableProjection
 from l02.verify.difference import Difference, Report, ahead, behind, compare_json, show
 from l02.verify.replayed import Replayed, Sealed
-from projections.database import DatabaseUnreachable, connect
-from projections.fold import Key, encode_view
-from projections.tables import TABLES, TableProjection
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
-    from projections.database import PgConnection
+    from l02.projections.tables.database import PgConnection
 
 __all__ = ["Tables", "open_tables"]
 

@@ -10,12 +10,12 @@ import asyncio
 
 import msgspec
 
-from bus.connection import Bus
+from l02.bus.connection.bus import Bus
+from l02.projections.folds.fold import Fold, View, encode_view
+from l02.projections.views.bucket import ViewBucket
+from l02.projections.views.projector import LIVE_VIEWS, VIEWS, stored_position
 from l02.verify.difference import Difference, Report, ahead, behind, compare_json, show
 from l02.verify.replayed import Replayed
-from projections.bucket import ViewBucket
-from projections.fold import Fold, View, encode_view
-from projections.views import LIVE_VIEWS, VIEWS, stored_position
 
 __all__ = ["compare_views"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from domain.agent import events as e
-from domain.message import Event
+from l02.domain.agent import events as e
+from l02.domain.message import Event
 from tests.golden.samples import SAMPLES
 
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bus.connection import Bus, connect
-from bus.embedded import EmbeddedNats
-from bus.event_store import EventStore, open_event_store
-from bus.repository import Repository
-from bus.streams import ensure_streams
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import ensure_streams
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.log.event_store import EventStore, open_event_store
+from l02.bus.log.repository import Repository
 from tests.bus.toy import TOY, State
 
 

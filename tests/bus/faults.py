@@ -6,11 +6,11 @@ import os
 import signal
 from collections import Counter
 
-from bus.codec import RecordedEvent
-from bus.connection import Bus
-from bus.embedded import EmbeddedNats
-from bus.reader import last_sequence, read_events
-from bus.repository import Repository
+from l02.bus.connection.bus import Bus
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.log.reader import last_sequence, read_events
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import RecordedEvent
 from tests.bus import toy
 from tests.bus.toy import State, metadata, until
 

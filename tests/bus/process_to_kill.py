@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from bus.commands import CommandProcessor
-from bus.connection import connect
-from bus.event_store import open_event_store
-from bus.repository import Repository
+from l02.bus.commands.processor import CommandProcessor
+from l02.bus.connection.bus import connect
+from l02.bus.log.event_store import open_event_store
+from l02.bus.log.repository import Repository
 from tests.bus.toy import TOY, partitions_of
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 
-import bus.snapshots
-from bus.connection import connect
-from bus.event_store import open_event_store
-from bus.repository import Repository
-from bus.snapshots import open_snapshots
+import l02.bus.log.snapshots
+from l02.bus.connection.bus import connect
+from l02.bus.log.event_store import open_event_store
+from l02.bus.log.repository import Repository
+from l02.bus.log.snapshots import open_snapshots
 from tests.bus.toy import TOY, metadata, signal
 
 
 async def main(url: str) -> None:
-    bus.snapshots.EVENTS_PER_SNAPSHOT = 3
+    l02.bus.log.snapshots.EVENTS_PER_SNAPSHOT = 3
     async with (
         connect(url, name="to kill") as connected,
         open_event_store(connected) as store,

@@ -8,14 +8,14 @@ from itertools import count
 
 import pytest
 
-from bus.connection import Bus
-from bus.event_store import Conflict, EventStore
-from bus.group_commit import _SINGLES_IN_FLIGHT
-from bus.outcomes import Outcome, publish_outcome
-from bus.repository import Repository
-from bus.sender import send_command
-from bus.subjects import CommandAddress, event_subject, outcome_subject
-from domain.agent.events import SignalReceived
+from l02.bus.commands.outcomes import Outcome, publish_outcome
+from l02.bus.commands.sender import send_command
+from l02.bus.connection.bus import Bus
+from l02.bus.jetstream.group_commit import _SINGLES_IN_FLIGHT
+from l02.bus.log.event_store import Conflict, EventStore
+from l02.bus.log.repository import Repository
+from l02.bus.wire.subjects import CommandAddress, event_subject, outcome_subject
+from l02.domain.agent.events import SignalReceived
 from tests.bus.toy import State, agent, message, metadata, outcomes, payloads, processing, signal
 
 MANY = 4 * _SINGLES_IN_FLIGHT

@@ -10,25 +10,25 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus.announcer import OutcomeAnnouncer
-from bus.codec import Metadata
-from bus.commands import CommandProcessor
-from bus.connection import Bus
-from bus.dead_letters import dead_letters
-from bus.event_store import EventStore
-from bus.objects import outline
-from bus.outcomes import ErrorBody, Outcome
-from bus.repository import Repository
-from bus.sender import send_command
-from bus.streams import OBJECTS_BUCKET
-from bus.subjects import CommandAddress
-from domain.agent import events as e
-from domain.agent.commands import CompleteExecution, FailExecution, ReportSpawned
-from domain.agent.events import StateChange
-from domain.agent.state import AgentState
-from domain.aggregates import AGENT
-from domain.errors import OwnError
-from domain.specification import ResourceLimits
+from l02.bus.commands.announcer import OutcomeAnnouncer
+from l02.bus.commands.dead_letters import dead_letters
+from l02.bus.commands.outcomes import ErrorBody, Outcome
+from l02.bus.commands.processor import CommandProcessor
+from l02.bus.commands.sender import send_command
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import OBJECTS_BUCKET
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.repository import Repository
+from l02.bus.objects.store import outline
+from l02.bus.wire.codec import Metadata
+from l02.bus.wire.subjects import CommandAddress
+from l02.domain.agent import events as e
+from l02.domain.agent.commands import CompleteExecution, FailExecution, ReportSpawned
+from l02.domain.agent.events import StateChange
+from l02.domain.agent.state import AgentState
+from l02.domain.aggregates import AGENT
+from l02.domain.errors import OwnError
+from l02.domain.specification import ResourceLimits
 from tests.bus.toy import (
     agent,
     append,
@@ -166,7 +166,7 @@ async def test_an_answer_that_comes_late_is_that_of_the_decision(
     async with processing(bus, agents):
         await spawn(bus, agents)
     with monkeypatch.context() as crash:
-        crash.setattr("bus.commands.publish_outcome", never)
+        crash.setattr("l02.bus.commands.processor.publish_outcome", never)
         async with processing(bus, agents):
             await send_to(bus, "execute", b'{"input":1,"wait":"accepted"}', "c1")
             await reached.wait()
@@ -223,7 +223,7 @@ async def test_an_output_that_cannot_be_had_does_not_silence_the_announcer(
 async def test_what_was_said_is_remembered_only_so_long(
     bus: Bus, agents: Repository[AgentState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bus.announcer._REMEMBERED", 2)
+    monkeypatch.setattr("l02.bus.commands.announcer._REMEMBERED", 2)
     async with processing(bus, agents) as node, announcing(bus, agents, node):
         await spawn(bus, agents)
         for number in range(10):

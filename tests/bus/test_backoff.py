@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bus.backoff import Backoff
+from l02.bus.background.backoff import Backoff
 
 
 async def test_pauses_double_up_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:

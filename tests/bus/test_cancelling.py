@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from bus.cancelling import cancellable, end
+from l02.bus.background.cancelling import cancellable, end
 
 Answer = Callable[[], str]
 

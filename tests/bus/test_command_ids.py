@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from nats.aio.msg import Msg
 
-from bus.command_ids import bound_id, is_bound, is_bound_to, owner_of
-from bus.connection import Bus
-from bus.dead_letters import dead_letters
-from bus.event_store import EventStore
-from bus.listening import listen
-from bus.outcomes import Outcome, decode_outcome, failed, outcome_waiter, publish_outcome
-from bus.repository import Repository
-from bus.sender import send_command
-from bus.streams import COMMANDS_STREAM, OUTCOMES_STREAM
-from bus.subjects import CommandAddress, command_subject, outcome_subject, owner_subject
-from bus.wire import content_of
-from domain.errors import ErrorCode, Failure
+from l02.bus.commands.dead_letters import dead_letters
+from l02.bus.commands.ids import bound_id, is_bound, is_bound_to, owner_of
+from l02.bus.commands.outcomes import Outcome, decode_outcome, failed, outcome_waiter, publish_outcome
+from l02.bus.commands.sender import send_command
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.listening import listen
+from l02.bus.connection.streams import COMMANDS_STREAM, OUTCOMES_STREAM
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.repository import Repository
+from l02.bus.wire.incoming import content_of
+from l02.bus.wire.subjects import CommandAddress, command_subject, outcome_subject, owner_subject
+from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import State, agent, outcomes, payloads, processing, send_raw, until
 
 REFUSED = Failure(ErrorCode.INVALID_STATE, "no")

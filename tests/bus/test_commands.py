@@ -11,15 +11,15 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from bus.connection import Bus
-from bus.dead_letters import DeadLetter, dead_letters
-from bus.embedded import EmbeddedNats
-from bus.event_store import EventStore
-from bus.outcomes import Outcome
-from bus.repository import Repository
-from bus.sender import send_command
-from bus.streams import COMMANDS_STREAM
-from bus.subjects import CommandAddress
+from l02.bus.commands.dead_letters import DeadLetter, dead_letters
+from l02.bus.commands.outcomes import Outcome
+from l02.bus.commands.sender import send_command
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import COMMANDS_STREAM
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.repository import Repository
+from l02.bus.wire.subjects import CommandAddress
 from tests.bus.faults import kill
 from tests.bus.toy import (
     State,
@@ -166,7 +166,7 @@ async def test_bytes_that_no_client_would_send_stop_nobody(
 async def test_a_command_that_keeps_failing_is_parked_after_five_attempts_and_the_lane_goes_on(
     bus: Bus, repository: Repository[State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bus.commands._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("l02.bus.commands.processor._RETRY_SECONDS", 0.01)
     attempts = 0
     decide = repository.decide
 

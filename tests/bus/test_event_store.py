@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from bus.connection import Bus
-from bus.event_store import Conflict, EventStore
-from bus.streams import EVENTS_STREAM
-from domain.errors import ErrorCode, Failure
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import EVENTS_STREAM
+from l02.bus.log.event_store import Conflict, EventStore
+from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import agent, message, payloads
 
 

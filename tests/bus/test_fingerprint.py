@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from bus.fingerprint import fingerprint
-from domain.aggregates import AGENT, NODE, Aggregate
-from domain.message import Event
+from l02.bus.log.fingerprint import fingerprint
+from l02.domain.aggregates import AGENT, NODE, Aggregate
+from l02.domain.message import Event
 from tests.bus.agent_life import agent_life
 from tests.golden.samples import SAMPLES
 
 NODE_LIFE = [sample.event for name, sample in SAMPLES.items() if name.startswith("node.")]
-NEVER_FOLDING = ["domain.agent.decider", "domain.agent.sessions", "domain.aggregates"]
+NEVER_FOLDING = ["l02.domain.agent.decider", "l02.domain.agent.sessions", "l02.domain.aggregates"]
 
 
 def modules_at_work(aggregate: Aggregate[Any], events: list[Event]) -> set[str]:
@@ -42,8 +42,8 @@ AGENT_MODULES = modules_at_work(AGENT, agent_life())
 NODE_MODULES = modules_at_work(NODE, NODE_LIFE)
 FOLDING: list[tuple[Aggregate[Any], str]] = [
     *((AGENT, name) for name in sorted(AGENT_MODULES)),
-    (AGENT, "domain.agent.event_parts"),  # nothing runs in it: it is what states are made of
-    (AGENT, "domain.upcasting"),
+    (AGENT, "l02.domain.agent.event_parts"),  # nothing runs in it: it is what states are made of
+    (AGENT, "l02.domain.upcasting"),
     *((NODE, name) for name in sorted(NODE_MODULES)),
 ]
 
@@ -61,8 +61,8 @@ def change(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 def test_the_rooms_of_the_fold_are_seen_at_work() -> None:
-    assert {"domain.agent.evolve", "domain.agent.evolve_session", "domain.agent.session"} <= AGENT_MODULES
-    assert "domain.node.state" in NODE_MODULES
+    assert {"l02.domain.agent.evolve", "l02.domain.agent.evolve_session", "l02.domain.agent.session"} <= AGENT_MODULES
+    assert "l02.domain.node.state" in NODE_MODULES
 
 
 @pytest.mark.parametrize(("aggregate", "name"), FOLDING, ids=lambda value: getattr(value, "name", value))

@@ -10,16 +10,16 @@ from typing import Any, Literal
 import pytest
 from nats.errors import NoRespondersError
 
-from bus import follow as module
-from bus.codec import RecordedEvent
-from bus.connection import Bus
-from bus.dead_letters import DeadLetter, dead_letters, resend
-from bus.event_store import EventStore
-from bus.follow import follow_events
-from bus.pull import consumer_info
-from bus.streams import EVENTS_STREAM
-from domain.agent import events as e
-from domain.errors import ErrorCode, Failure
+from l02.bus.commands.dead_letters import DeadLetter, dead_letters, resend
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import EVENTS_STREAM
+from l02.bus.jetstream.pull import consumer_info
+from l02.bus.log import follow as module
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.follow import follow_events
+from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent import events as e
+from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import agent, message, payloads, until
 
 NAME = "listener"

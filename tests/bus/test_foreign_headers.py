@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from nats.js.errors import APIError
 
-from bus.connection import Bus
-from bus.leader import standing_of
-from bus.repository import Repository
-from bus.streams import COMMANDS_STREAM, TIMERS_STREAM
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.leader import standing_of
+from l02.bus.connection.streams import COMMANDS_STREAM, TIMERS_STREAM
+from l02.bus.log.repository import Repository
 from tests.bus.toy import State, agent, outcome, payloads, processing, send, send_raw
 
 SIGNAL = "l02.cmd.agent.a2.signal"

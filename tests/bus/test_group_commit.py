@@ -8,14 +8,14 @@ import pytest
 from nats.errors import MaxPayloadError
 from nats.js.errors import APIError
 
-from bus.connection import Bus
-from bus.embedded import EmbeddedNats
-from bus.group_commit import _SINGLES_IN_FLIGHT, GroupCommitClosed
-from bus.outcomes import Outcome, publish_outcome
-from bus.requests import Message
-from bus.streams import OUTCOMES_STREAM
-from bus.subjects import outcome_subject
-from bus.wire import COMMAND_ID_HEADER
+from l02.bus.commands.outcomes import Outcome, publish_outcome
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.requests import Message
+from l02.bus.connection.streams import OUTCOMES_STREAM
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.jetstream.group_commit import _SINGLES_IN_FLIGHT, GroupCommitClosed
+from l02.bus.wire.incoming import COMMAND_ID_HEADER
+from l02.bus.wire.subjects import outcome_subject
 from tests.bus.toy import another_process, outcomes
 
 MANY = 4 * _SINGLES_IN_FLIGHT

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from bus.codec import Metadata, RecordedEvent
-from bus.loaded import HandledCommands
-from domain.agent import events as e
-from domain.message import Event
+from l02.bus.log.loaded import HandledCommands
+from l02.bus.wire.codec import Metadata, RecordedEvent
+from l02.domain.agent import events as e
+from l02.domain.message import Event
 from tests.bus.toy import agent
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.msg import Msg
 
-from bus.connection import Bus
-from bus.headers import LazyHeaders, header_block, parse_header_lines
-from bus.listening import listen
-from bus.pull import delivery_of
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.listening import listen
+from l02.bus.jetstream.pull import delivery_of
+from l02.bus.wire.headers import LazyHeaders, header_block, parse_header_lines
 
 NAMES = st.text("abcXYZ-019", min_size=1, max_size=10)
 VALUES = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=20).map(str.strip)

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from bus.cancelling import end
-from bus.connection import Bus, connect
-from bus.embedded import EmbeddedNats
-from bus.leases import LEASE_SECONDS, Leases, LeaseTaken, hold_lease
-from bus.streams import LEASES_STREAM
-from bus.subjects import lease_subject
+from l02.bus.background.cancelling import end
+from l02.bus.commands.leases import LEASE_SECONDS, Leases, LeaseTaken, hold_lease
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import LEASES_STREAM
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.wire.subjects import lease_subject
 from tests.bus.faults import kill
 from tests.bus.toy import until
 

@@ -14,18 +14,18 @@ import pytest
 import pytest_asyncio
 from nats.js.api import KeyValueConfig
 
-from bus.connection import Bus, connect
-from bus.embedded import EmbeddedNats
-from bus.event_store import open_event_store
-from bus.leader import message_from_leader, standing_of
-from bus.migration import BEFORE_STREAM, STEPS, MigrationRefused, migrate_streams
-from bus.outcomes import failed, publish_outcome
-from bus.partitions import COMMAND_PARTITIONS
-from bus.reader import last_sequence
-from bus.repository import Repository
-from bus.streams import COMMANDS_STREAM, TIMERS_STREAM, ensure_stream, ensure_streams, stream_configs
-from bus.subjects import PARTITIONS_BUCKET, partition_subject
-from domain.errors import ErrorCode, Failure
+from l02.bus.commands.migration import BEFORE_STREAM, STEPS, MigrationRefused, migrate_streams
+from l02.bus.commands.outcomes import failed, publish_outcome
+from l02.bus.commands.partitions import COMMAND_PARTITIONS
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.leader import message_from_leader, standing_of
+from l02.bus.connection.streams import COMMANDS_STREAM, TIMERS_STREAM, ensure_stream, ensure_streams, stream_configs
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.log.event_store import open_event_store
+from l02.bus.log.reader import last_sequence
+from l02.bus.log.repository import Repository
+from l02.bus.wire.subjects import PARTITIONS_BUCKET, partition_subject
+from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import TOY, agent, outcome, payloads, processing, send, send_raw, until
 
 OLD: dict[str, Any] = {

@@ -15,10 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.connection import Bus, connect
-from bus.embedded import EmbeddedNats
-from bus.event_store import EventStore
-from bus.partitions import (
+from l02.bus.commands.partitions import (
     _STREAMS,
     COMMAND_PARTITIONS,
     OUTCOMES_PARTITION,
@@ -28,10 +25,13 @@ from bus.partitions import (
     _Stored,
     command_partition,
 )
-from bus.reader import last_sequence
-from bus.repository import Repository
-from bus.streams import COMMANDS_STREAM
-from bus.subjects import lease_subject, partition_subject
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import COMMANDS_STREAM
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.reader import last_sequence
+from l02.bus.log.repository import Repository
+from l02.bus.wire.subjects import lease_subject, partition_subject
 from tests.bus.toy import TOY, State, agent, outcomes, partitions_of, payloads, processing, send, until
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +118,7 @@ async def test_partitions_without_commands_do_not_fall_behind(
     bus: Bus, repository: Repository[State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the next start would read all that was ever sent to others."""
-    monkeypatch.setattr("bus.partitions._STORE_BEHIND", 100)
+    monkeypatch.setattr("l02.bus.commands.partitions._STORE_BEHIND", 100)
     async with processing(bus, repository) as processor:
         for number in range(200):
             await send(bus, "a1", f"c{number}", number)

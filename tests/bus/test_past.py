@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus import past
-from bus.codec import RecordedEvent
-from bus.connection import Bus
-from bus.event_store import EventStore
-from bus.past import read_past
-from bus.repository import Repository
-from bus.streams import EVENTS_STREAM
-from bus.subjects import AggregateId
-from bus.trail import TRAIL_EVENTS, TRAIL_HEADER, extended, read_trail, trail_header
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import EVENTS_STREAM
+from l02.bus.log import past
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.past import read_past
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import RecordedEvent
+from l02.bus.wire.subjects import AggregateId
+from l02.bus.wire.trail import TRAIL_EVENTS, TRAIL_HEADER, extended, read_trail, trail_header
 from tests.bus.toy import TOY, agent, append_many, message, metadata, payloads, signal
 
 FAR = 2 * past._NEAR_SEQUENCES

@@ -10,15 +10,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from bus.codec import LogEntry, RecordedEvent, SetAside
-from bus.connection import Bus
-from bus.embedded import EmbeddedNats
-from bus.event_store import EventStore
-from bus.pull import ConsumerError, Pull, pull
-from bus.reader import EventReader, read_events
-from bus.repository import Repository
-from bus.streams import EVENTS_STREAM
-from bus.subjects import events_filter
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import EVENTS_STREAM
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.jetstream.pull import ConsumerError, Pull, pull
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.reader import EventReader, read_events
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import LogEntry, RecordedEvent, SetAside
+from l02.bus.wire.subjects import events_filter
 from tests.bus.faults import kill
 from tests.bus.toy import TOY, agent, append_many, message, metadata, payloads, signal, until
 

@@ -11,15 +11,15 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from bus.connection import Bus
-from bus.embedded import EmbeddedNats
-from bus.event_store import EventStore
-from bus.outcomes import Outcome, failed, publish_outcome
-from bus.partitions import Partition, command_partition
-from bus.repository import Repository
-from bus.streams import PARTITIONS_STREAM
-from bus.subjects import partition_subject
-from domain.errors import ErrorCode, Failure
+from l02.bus.commands.outcomes import Outcome, failed, publish_outcome
+from l02.bus.commands.partitions import Partition, command_partition
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import PARTITIONS_STREAM
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.repository import Repository
+from l02.bus.wire.subjects import partition_subject
+from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import (
     TOY,
     State,
@@ -98,7 +98,7 @@ async def test_a_crash_between_decision_and_outcome_is_made_good(
         await asyncio.Event().wait()
 
     with monkeypatch.context() as crash:
-        crash.setattr("bus.commands.publish_outcome", never)
+        crash.setattr("l02.bus.commands.processor.publish_outcome", never)
         async with processing(bus, repository):
             await send(bus, "a1", "c1", 1, "two")
             await reached.wait()

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.msg import Msg
 
-from bus.connection import Bus
-from bus.headers import header_block, parse_header_lines
-from bus.listening import listen
-from bus.repository import Repository
-from bus.retries import answer_retries
-from bus.service import run_service
-from domain.printable import in_header
+from l02.bus.commands.service import run_service
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.listening import listen
+from l02.bus.log.repository import Repository
+from l02.bus.log.retries import answer_retries
+from l02.bus.wire.headers import header_block, parse_header_lines
+from l02.domain.printable import in_header
 from tests.bus.toy import TOY, State, outcome, processing, until
 
 STRANGE = [

@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 from nats.errors import NoRespondersError
 
-from bus.connection import Bus
-from bus.repository import Repository
-from bus.service import run_service
-from domain.errors import ErrorCode, Failure
+from l02.bus.commands.service import run_service
+from l02.bus.connection.bus import Bus
+from l02.bus.log.repository import Repository
+from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import TOY, State, outcomes, processing
 
 

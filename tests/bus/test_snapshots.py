@@ -15,19 +15,19 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
-from bus import snapshots as module
-from bus.codec import RecordedEvent, encode_event
-from bus.connection import Bus
-from bus.embedded import EmbeddedNats
-from bus.event_store import AppendFailed, EventStore
-from bus.loaded import Loaded
-from bus.repository import CommandIdReused, Repository
-from bus.snapshots import Snapshots, open_snapshots
-from bus.streams import SNAPSHOTS_STREAM
-from bus.subjects import AggregateId, event_subject, snapshot_subject
-from domain.agent.state import AgentState
-from domain.aggregates import AGENT, Aggregate
-from domain.message import Event
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import SNAPSHOTS_STREAM
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.log import snapshots as module
+from l02.bus.log.event_store import AppendFailed, EventStore
+from l02.bus.log.loaded import Loaded
+from l02.bus.log.repository import CommandIdReused, Repository
+from l02.bus.log.snapshots import Snapshots, open_snapshots
+from l02.bus.wire.codec import RecordedEvent, encode_event
+from l02.bus.wire.subjects import AggregateId, event_subject, snapshot_subject
+from l02.domain.agent.state import AgentState
+from l02.domain.aggregates import AGENT, Aggregate
+from l02.domain.message import Event
 from tests.bus.agent_life import agent_life
 from tests.bus.toy import TOY, State, agent, another_process, append_many, message, metadata, payloads, signal
 

@@ -11,12 +11,12 @@ import time
 import psutil
 import pytest
 
-from bus import group_commit
-from bus.connection import Bus
-from bus.embedded import EmbeddedNats
-from bus.event_store import EventStore
-from bus.repository import Repository
-from bus.streams import EVENTS_STREAM
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import EVENTS_STREAM
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.jetstream import group_commit
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.repository import Repository
 from tests.bus import toy
 from tests.bus.faults import Acknowledged, all_events, kill, write_for_ever
 from tests.bus.toy import TOY, agent, message, metadata, payloads, until
@@ -104,7 +104,7 @@ async def test_an_append_given_up_and_stored_later_is_not_decided_again(
 async def test_recording_waits_for_a_server_that_is_down(
     fresh_nats: EmbeddedNats, bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bus.repository._UNREACHABLE_SECONDS", 0.5)
+    monkeypatch.setattr("l02.bus.log.repository._UNREACHABLE_SECONDS", 0.5)
     repository = Repository(TOY, store)
     await repository.record("a1", toy.signal(1), metadata())
     await fresh_nats.stop()

@@ -6,18 +6,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bus.connection import Bus
-from bus.dead_letters import DeadLetter, dead_letter_at, dead_letters, park, resend
-from bus.leader import standing_of
-from bus.objects import inline, outline
-from bus.pull import pull
-from bus.reader import last_sequence
-from bus.repository import Repository
-from bus.streams import COMMANDS_STREAM, OBJECTS_BUCKET, TIMERS_STREAM
-from bus.subjects import DUE
-from bus.timers import set_timer
-from domain.errors import ErrorCode, Failure
-from domain.values import INLINE_LIMIT_BYTES
+from l02.bus.commands.dead_letters import DeadLetter, dead_letter_at, dead_letters, park, resend
+from l02.bus.commands.timers import set_timer
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.leader import standing_of
+from l02.bus.connection.streams import COMMANDS_STREAM, OBJECTS_BUCKET, TIMERS_STREAM
+from l02.bus.jetstream.pull import pull
+from l02.bus.log.reader import last_sequence
+from l02.bus.log.repository import Repository
+from l02.bus.objects.store import inline, outline
+from l02.bus.wire.subjects import DUE
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.values import INLINE_LIMIT_BYTES
 from tests.bus.toy import State, agent, outcome, processing, send_raw, until
 
 

@@ -12,15 +12,15 @@ import msgspec
 import psutil
 import pytest
 
-from bus.connection import Bus
-from bus.embedded import EmbeddedNats
-from bus.event_store import EventStore
-from bus.leader import standing_of
-from bus.reader import read_stream
-from bus.repository import Repository
-from bus.streams import TIMERS_STREAM
-from bus.subjects import DUE, TIMERS
-from bus.timers import cancel_timer, set_timer
+from l02.bus.commands.timers import cancel_timer, set_timer
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.leader import standing_of
+from l02.bus.connection.streams import TIMERS_STREAM
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.reader import read_stream
+from l02.bus.log.repository import Repository
+from l02.bus.wire.subjects import DUE, TIMERS
 from tests.bus.faults import kill, kill_for_good
 from tests.bus.toy import State, agent, outcome, payloads, processing, until
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.codec import Metadata
-from bus.connection import Bus
-from bus.event_store import EventStore
-from bus.repository import Repository
-from bus.snapshots import open_snapshots
-from bus.traces import _NEWEST, valid_traceparent
+from l02.bus.connection.bus import Bus
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.repository import Repository
+from l02.bus.log.snapshots import open_snapshots
+from l02.bus.wire.codec import Metadata
+from l02.bus.wire.traces import _NEWEST, valid_traceparent
 from tests.bus.toy import TOY, State, agent, signal
 
 ID, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -69,7 +69,7 @@ async def test_nothing_is_carried_where_nobody_has_asked_for_it(repository: Repo
 async def test_a_snapshot_keeps_it_and_no_more_than_the_newest(
     bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bus.snapshots.EVENTS_PER_SNAPSHOT", 10)
+    monkeypatch.setattr("l02.bus.log.snapshots.EVENTS_PER_SNAPSHOT", 10)
     commands = [asked(f"c{number}", trace(number)) for number in range(1, _NEWEST + 10)]
     async with open_snapshots(bus, TOY) as snapshots:
         await record(Repository(TOY, store, snapshots), *commands)

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from bus.codec import EventDecoder, UnreadableEvent
-from bus.connection import Bus
-from bus.event_store import EventStore
-from bus.repository import Repository
-from bus.snapshots import open_snapshots
-from domain.aggregates import EVENT_TYPES, Aggregate
-from domain.message import Event
-from domain.upcasting import UPCASTERS, Step, Upcasters
+from l02.bus.connection.bus import Bus
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.repository import Repository
+from l02.bus.log.snapshots import open_snapshots
+from l02.bus.wire.codec import EventDecoder, UnreadableEvent
+from l02.domain.aggregates import EVENT_TYPES, Aggregate
+from l02.domain.message import Event
+from l02.domain.upcasting import UPCASTERS, Step, Upcasters
 from tests.bus.toy import TOY, append_many, message
 
 SIGNAL = "agent.signal.received"
@@ -110,7 +110,7 @@ async def test_an_aggregate_of_earlier_events_is_folded_in_todays_shape(
         await before.settled()
         assert await before.read("a1") is not None
         decoder = EventDecoder(TYPES, STEPS)
-        monkeypatch.setattr("bus.history.decode_event", decoder.decode)
+        monkeypatch.setattr("l02.bus.jetstream.history.decode_event", decoder.decode)
         loaded = await Repository(upgraded, store, after).load("a1")
         assert loaded.state == tuple((number, False) for number in range(1, 251))
         await after.settled()

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bus.subjects import AggregateId, CommandAddress, parse_command_subject
-from bus.wire import MAX_COMMAND_BYTES, Incoming, command_id_of, content_of, read_command
-from domain.agent.commands import Execute
-from domain.aggregates import AGENT
-from domain.errors import ErrorCode, Failure
+from l02.bus.wire.incoming import MAX_COMMAND_BYTES, Incoming, command_id_of, content_of, read_command
+from l02.bus.wire.subjects import AggregateId, CommandAddress, parse_command_subject
+from l02.domain.agent.commands import Execute
+from l02.domain.aggregates import AGENT
+from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import agent
 
 VERBS = sorted(AGENT.wire_commands)

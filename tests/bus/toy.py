@@ -11,23 +11,23 @@ from typing import Any
 
 import msgspec
 
-from bus.cancelling import end
-from bus.codec import LogEntry, Metadata, RecordedEvent, encode_event
-from bus.commands import CommandProcessor
-from bus.connection import Bus, connect
-from bus.event_store import EventStore, open_event_store
-from bus.leases import Leases
-from bus.outcomes import Outcome, decode_outcome
-from bus.partitions import COMMAND_PARTITIONS, Partitions
-from bus.reader import last_sequence
-from bus.repository import Repository
-from bus.streams import COMMANDS_STREAM, OUTCOMES_STREAM
-from bus.subjects import AggregateId, command_subject, event_subject, outcome_subject
-from domain.agent import events as e
-from domain.agent.commands import ExpireCheckpoints, Signal
-from domain.aggregates import AGENT, Aggregate
-from domain.errors import ErrorCode, Failure
-from domain.message import Command, Event
+from l02.bus.background.cancelling import end
+from l02.bus.commands.leases import Leases
+from l02.bus.commands.outcomes import Outcome, decode_outcome
+from l02.bus.commands.partitions import COMMAND_PARTITIONS, Partitions
+from l02.bus.commands.processor import CommandProcessor
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import COMMANDS_STREAM, OUTCOMES_STREAM
+from l02.bus.log.event_store import EventStore, open_event_store
+from l02.bus.log.reader import last_sequence
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import LogEntry, Metadata, RecordedEvent, encode_event
+from l02.bus.wire.subjects import AggregateId, command_subject, event_subject, outcome_subject
+from l02.domain.agent import events as e
+from l02.domain.agent.commands import ExpireCheckpoints, Signal
+from l02.domain.aggregates import AGENT, Aggregate
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.message import Command, Event
 
 State = tuple[Any, ...]
 

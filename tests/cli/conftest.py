@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 import pytest
 import pytest_asyncio
 
-from bus.codec import Metadata, encode_event
-from bus.connection import Bus, connect
-from bus.embedded import EmbeddedNats
-from bus.streams import ensure_streams
-from bus.subjects import AggregateId, event_subject
-from domain.agent import events as e
-from domain.message import Event
-from domain.specification import AgentSpecification
-from l02.client import Client
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import ensure_streams
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.wire.codec import Metadata, encode_event
+from l02.bus.wire.subjects import AggregateId, event_subject
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.message import Event
+from l02.domain.specification import AgentSpecification
 
 Append = Callable[..., Awaitable[None]]
 SPECIFICATION = AgentSpecification(name="historian", entrypoint="/agents/historian.py")

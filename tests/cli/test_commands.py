@@ -13,10 +13,10 @@ import structlog
 import typer
 from typer.testing import CliRunner, Result
 
-from domain.errors import EXPLANATIONS, ErrorCode
 from l02.cli import app
 from l02.cli.options import json_or_text, point_in_log
 from l02.cli.output import safe
+from l02.domain.errors import EXPLANATIONS, ErrorCode
 
 COMMANDS = [
     *(["up"], ["demo"], ["spawn"], ["exec"], ["ps"], ["show"], ["events"], ["suspend"], ["resume"], ["terminate"]),

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from l02.client import Client
+from l02.client.client import Client
 from tests.runtime.conftest import worker
 
 ROOT = Path(__file__).parent.parent.parent

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from bus.connection import Bus
-from bus.embedded import DataDirectory, EmbeddedNats
-from domain.agent import events as e
-
-from .conftest import REQUESTED, Append
+from l02.bus.connection.bus import Bus
+from l02.bus.embedded import DataDirectory, EmbeddedNats
+from l02.domain.agent import events as e
+from tests.cli.conftest import REQUESTED, Append
 
 pytestmark = pytest.mark.usefixtures("bus")
 SIGNAL = e.SignalReceived(name="go", payload="x" * 1000)

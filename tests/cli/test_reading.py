@@ -13,19 +13,18 @@ import stamina
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
-import l02.client
-from bus.connection import Bus
-from bus.dead_letters import DeadLetter
-from bus.embedded import EmbeddedNats
-from bus.streams import EVENTS_STREAM, VIEWS_BUCKET, ensure_streams
-from bus.subjects import dead_subject, outcome_subject, stream_subject
-from domain.agent import events as e
-from domain.agent.state import Status
-from domain.errors import ErrorCode, Failure
-from l02.client import Client, ExecutionResult, NodeUnreachable
-from projections.agents import AgentView
-
-from .conftest import REQUESTED, SPECIFICATION, Append
+import l02.client.client
+from l02.bus.commands.dead_letters import DeadLetter
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import EVENTS_STREAM, VIEWS_BUCKET, ensure_streams
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.wire.subjects import dead_subject, outcome_subject, stream_subject
+from l02.client.client import Client, ExecutionResult, NodeUnreachable
+from l02.domain.agent import events as e
+from l02.domain.agent.state import Status
+from l02.domain.errors import ErrorCode, Failure
+from l02.projections.folds.agents import AgentView
+from tests.cli.conftest import REQUESTED, SPECIFICATION, Append
 
 T = TypeVar("T")
 EXECUTION = "x1"

@@ -12,9 +12,9 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from domain.errors import ErrorCode, Failure
-from domain.specification import AgentSpecification, TrustLevel
-from l02.specification_file import load_specification
+from l02.client.specification_file import load_specification
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.specification import AgentSpecification, TrustLevel
 
 WHOLE = """\
 name: historian

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bus.connection import Bus, connect
-from bus.event_store import EventStore, open_event_store
-from bus.streams import ensure_streams
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import ensure_streams
+from l02.bus.log.event_store import EventStore, open_event_store
 from tests.cluster.servers import Cluster, run_cluster
 from tests.conftest import in_containers
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from bus.connection import Bus
-from bus.embedded import EmbeddedNats
-from bus.embedded.endpoint import HOST, Endpoint
-from bus.embedded.private_file import write_private
+from l02.bus.connection.bus import Bus
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.embedded.endpoint import HOST, Endpoint
+from l02.bus.embedded.private_file import write_private
 from tests.bus.toy import until
 
 __all__ = ["Cluster", "ClusterServer", "run_cluster"]

@@ -10,16 +10,16 @@ from functools import partial
 
 from nats.errors import Error as NatsError
 
-from bus.codec import RecordedEvent
-from bus.connection import Bus, connect
-from bus.event_store import EventStore, open_event_store
-from bus.follow import follow_events
-from bus.outcomes import said_outcome
-from bus.reader import last_sequence, read_events
-from bus.repository import Repository
-from bus.streams import COMMANDS_STREAM, EVENTS_STREAM
-from bus.subjects import aggregate_filter
-from domain.agent import events as e
+from l02.bus.commands.outcomes import said_outcome
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import COMMANDS_STREAM, EVENTS_STREAM
+from l02.bus.log.event_store import EventStore, open_event_store
+from l02.bus.log.follow import follow_events
+from l02.bus.log.reader import last_sequence, read_events
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import RecordedEvent
+from l02.bus.wire.subjects import aggregate_filter
+from l02.domain.agent import events as e
 from tests.bus.faults import kill_for_good
 from tests.bus.toy import TOY, State, agent, metadata, payloads, processing, send, signal, until
 from tests.cluster.servers import Cluster, ClusterServer

@@ -10,10 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from bus.connection import Bus, connect
-from bus.event_store import open_event_store
-from bus.repository import Repository
-from bus.streams import EVENTS_STREAM
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import EVENTS_STREAM
+from l02.bus.log.event_store import open_event_store
+from l02.bus.log.repository import Repository
 from tests.bus.faults import Acknowledged, all_events, kill_for_good, write_for_ever
 from tests.bus.toy import TOY, State, metadata, signal, until
 from tests.cluster.servers import Cluster, ClusterServer

@@ -12,8 +12,8 @@ from itertools import chain
 import pytest
 import pytest_asyncio
 
-from bus.event_store import Conflict, EventStore
-from bus.repository import Repository
+from l02.bus.log.event_store import Conflict, EventStore
+from l02.bus.log.repository import Repository
 from tests.bus.toy import TOY, State, agent, another_process, message, metadata, payloads, signal
 from tests.cluster.servers import Cluster
 

@@ -9,11 +9,11 @@ import signal as signals
 import pytest
 import pytest_asyncio
 
-from bus.connection import Bus
-from bus.repository import Repository
-from bus.streams import EVENTS_STREAM
-from bus.subjects import aggregate_filter
-from domain.errors import Failure
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import EVENTS_STREAM
+from l02.bus.log.repository import Repository
+from l02.bus.wire.subjects import aggregate_filter
+from l02.domain.errors import Failure
 from tests.bus.toy import TOY, agent, another_process, message, metadata, payloads, signal, until
 from tests.cluster.servers import Cluster, ClusterServer
 
@@ -87,7 +87,7 @@ async def test_a_leader_that_was_is_not_believed(cluster: Cluster, bus: Bus) -> 
     async with another_process(old.url) as (of_old, there), another_process(other.url) as (_, store):
         refusing = Repository(TOY, there)
         await refusing.decide("former", signal("first"), metadata())
-        # An answer of its followers that it has not read yet would look fresh to it: what bus/leader.py leaves open.
+        # An answer of its followers that it has not read yet would look fresh to it: what `leader` leaves open.
         await until(lambda: _nothing_is_on_its_way(bus))
         async with old.paused():
             await Repository(TOY, store).record("former", signal("open"), metadata())

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from bus.connection import Bus
-from bus.leader import standing_of
-from bus.reader import last_sequence, read_stream
-from bus.streams import TIMERS_STREAM
-from bus.subjects import DUE, timer_subject
-from bus.timers import cancel_timer, set_timer
+from l02.bus.commands.timers import cancel_timer, set_timer
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.leader import standing_of
+from l02.bus.connection.streams import TIMERS_STREAM
+from l02.bus.log.reader import last_sequence, read_stream
+from l02.bus.wire.subjects import DUE, timer_subject
 from tests.bus.faults import kill_for_good
 from tests.bus.toy import agent, until
 from tests.cluster.servers import Cluster

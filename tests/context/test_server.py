@@ -16,8 +16,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from l02.context import store
-
-from .conftest import ContextServer, serving
+from tests.context.conftest import ContextServer, serving
 
 Start = Callable[..., AbstractAsyncContextManager[ContextServer]]
 

@@ -7,9 +7,9 @@ from typing import Generic, TypeVar
 
 import pytest
 
-from domain.aggregates import Aggregate
-from domain.errors import ErrorCode, Failure
-from domain.message import Command, Event
+from l02.domain.aggregates import Aggregate
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.message import Command, Event
 
 S = TypeVar("S")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from bus.codec import Metadata, RecordedEvent, decode_event, encode_event
-from bus.subjects import AggregateId
-from domain.message import Event
+from l02.bus.wire.codec import Metadata, RecordedEvent, decode_event, encode_event
+from l02.bus.wire.subjects import AggregateId
+from l02.domain.message import Event
 
 
 def read_back(event: Event) -> Event:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from domain.errors import EXPLANATIONS, RESERVED, ErrorCode, Failure
+from l02.domain.errors import EXPLANATIONS, RESERVED, ErrorCode, Failure
 
 
 def test_codes_are_of_one_form_and_used_once() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from domain.errors import ErrorCode, Failure
-from domain.identifiers import MAX_ID_LENGTH, require_id
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.identifiers import MAX_ID_LENGTH, require_id
 
 ALPHABET = string.ascii_letters + string.digits + "-_"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.printable import escaped, in_header, in_log, on_terminal
+from l02.domain.printable import escaped, in_header, in_log, on_terminal
 
 CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"]
 SEPARATORS = ["\u2028", "\u2029"]

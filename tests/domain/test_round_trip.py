@@ -6,8 +6,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.agent import events as e
-from domain.message import Event
+from l02.domain.agent import events as e
+from l02.domain.message import Event
 from tests.domain.json_values import json_values, texts
 from tests.domain.read_back import read_back
 

@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from domain.errors import ErrorCode, Failure
-from domain.specification import (
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.specification import (
     AgentSpecification,
     FileAccess,
     ResourceLimits,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from domain.errors import ErrorCode, Failure
-from domain.values import MAX_DEPTH, ObjectReference, as_reference, require_shallow
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.values import MAX_DEPTH, ObjectReference, as_reference, require_shallow
 from tests.domain.json_values import json_values
 
 REFERENCE = ObjectReference(name="9f86", sha256="9f86d081", size=300_000)

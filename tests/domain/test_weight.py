@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.weight import MAX_WEIGHT, is_too_heavy
+from l02.domain.weight import MAX_WEIGHT, is_too_heavy
 from tests.domain.json_values import json_values
 
 HEAVY = b"[" + b",".join([b"[]"] * (MAX_WEIGHT // 5)) + b"]"

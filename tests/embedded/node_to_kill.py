@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from bus.embedded import DataDirectory, EmbeddedServers, ServerError
+from l02.bus.embedded import DataDirectory, EmbeddedServers, ServerError
 
 
 async def main(path: Path) -> None:

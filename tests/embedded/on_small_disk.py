@@ -10,9 +10,9 @@ from pathlib import Path
 from nats.errors import Error as NatsError
 from structlog.testing import capture_logs
 
-from bus.connection import connect
-from bus.embedded import DataDirectory, EmbeddedServers
-from bus.streams import COMMANDS_STREAM, ensure_streams
+from l02.bus.connection.bus import connect
+from l02.bus.connection.streams import COMMANDS_STREAM, ensure_streams
+from l02.bus.embedded import DataDirectory, EmbeddedServers
 
 
 async def main(root: Path) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bus.embedded import DataDirectory, DataDirectoryError
-
-from .support import ROOT, mode
+from l02.bus.embedded import DataDirectory, DataDirectoryError
+from tests.embedded.support import ROOT, mode
 
 _OPEN = "import sys, pathlib, bus.embedded as e; d = e.DataDirectory(pathlib.Path(sys.argv[1])); d.acquire()"
 

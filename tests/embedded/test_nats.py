@@ -18,10 +18,9 @@ import psutil
 import pytest
 from nats.errors import Error, NoServersError
 
-from bus.embedded import EmbeddedNats, ServerError
-from bus.embedded.endpoint import HOST
-
-from .support import alive, connected, mode, until
+from l02.bus.embedded import EmbeddedNats, ServerError
+from l02.bus.embedded.endpoint import HOST
+from tests.embedded.support import alive, connected, mode, until
 
 
 async def _store(url: str, payload: bytes) -> None:

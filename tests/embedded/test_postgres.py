@@ -14,10 +14,9 @@ import asyncpg
 import psutil
 import pytest
 
-from bus.embedded import EmbeddedPostgres, ServerError
-from bus.embedded.endpoint import HOST
-
-from .support import alive, mode, node, session, until, until_gone
+from l02.bus.embedded import EmbeddedPostgres, ServerError
+from l02.bus.embedded.endpoint import HOST
+from tests.embedded.support import alive, mode, node, session, until, until_gone
 
 
 @pytest.mark.parametrize("name", ["with space", "long/" * 40 + "end"])

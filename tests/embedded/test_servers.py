@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bus.embedded import DataDirectory, DataDirectoryError, EmbeddedServers, ServerError
-
-from .support import alive, connected, node, session, until_gone
+from l02.bus.embedded import DataDirectory, DataDirectoryError, EmbeddedServers, ServerError
+from tests.embedded.support import alive, connected, node, session, until_gone
 
 
 async def test_starts_what_is_wanted(tmp_path: Path) -> None:

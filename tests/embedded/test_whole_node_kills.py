@@ -15,15 +15,14 @@ from typing import Any
 
 import pytest
 
-from bus.cancelling import end
-from bus.connection import connect
-from bus.event_store import open_event_store
-from bus.repository import Repository
-from bus.streams import ensure_streams
+from l02.bus.background.cancelling import end
+from l02.bus.connection.bus import connect
+from l02.bus.connection.streams import ensure_streams
+from l02.bus.log.event_store import open_event_store
+from l02.bus.log.repository import Repository
 from tests.bus.faults import Acknowledged, all_events, write_for_ever
 from tests.bus.toy import TOY
-
-from .support import node, until, until_gone
+from tests.embedded.support import node, until, until_gone
 
 
 @asynccontextmanager

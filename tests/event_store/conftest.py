@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 
-from bus.connection import Bus
-from bus.embedded import EmbeddedNats
-from bus.event_store import EventStore
-from bus.repository import Repository
-from bus.streams import ensure_streams
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import ensure_streams
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.repository import Repository
 from tests.bus.toy import TOY, State, another_process
 from tests.event_store.memory import MemoryEventStore, MemoryLog
 

@@ -9,9 +9,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
-from bus.codec import RecordedEvent, decode_event
-from bus.event_store import AppendFailed, Conflict, EventStore
-from bus.subjects import AggregateId, aggregate_of
+from l02.bus.log.event_store import AppendFailed, Conflict, EventStore
+from l02.bus.wire.codec import RecordedEvent, decode_event
+from l02.bus.wire.subjects import AggregateId, aggregate_of
 
 _MAX_PAYLOAD = 8 * 1024 * 1024
 

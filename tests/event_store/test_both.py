@@ -7,9 +7,9 @@ import asyncio
 import msgspec
 import pytest
 
-from bus.codec import UnreadableEvent
-from bus.event_store import AppendFailed, Conflict, EventStore
-from domain.errors import ErrorCode, Failure
+from l02.bus.log.event_store import AppendFailed, Conflict, EventStore
+from l02.bus.wire.codec import UnreadableEvent
+from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import agent, append_many, message, payloads
 from tests.event_store.conftest import Put
 

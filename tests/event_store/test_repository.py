@@ -8,11 +8,11 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from bus.codec import RecordedEvent, UnreadableEvent
-from bus.event_store import EventStore
-from bus.repository import CommandIdReused, Repository
-from domain.agent.commands import Signal
-from domain.errors import ErrorCode, Failure
+from l02.bus.log.event_store import EventStore
+from l02.bus.log.repository import CommandIdReused, Repository
+from l02.bus.wire.codec import RecordedEvent, UnreadableEvent
+from l02.domain.agent.commands import Signal
+from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import TOY, State, agent, message, metadata, payloads, signal
 
 
@@ -81,7 +81,7 @@ async def test_a_refusal_does_not_rest_on_an_old_state_that_was_put_out_of_the_c
 ) -> None:
     await repository.decide("a1", signal("first"), metadata())
     await other.decide("a1", signal("open"), metadata())
-    monkeypatch.setattr("bus.repository._CACHED_AGGREGATES", 1)
+    monkeypatch.setattr("l02.bus.log.repository._CACHED_AGGREGATES", 1)
     both = await asyncio.gather(
         repository.decide("a1", signal(1, "unless-opened"), metadata()),
         *(repository.decide(f"b{number}", signal(1), metadata()) for number in range(20)),
@@ -167,7 +167,7 @@ async def test_a_gap_in_an_aggregate_is_never_passed_over(repository: Repository
 async def test_what_is_kept_in_memory_is_bounded(
     repository: Repository[State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bus.repository._CACHED_AGGREGATES", 10)
+    monkeypatch.setattr("l02.bus.log.repository._CACHED_AGGREGATES", 10)
     for number in range(30):
         await repository.decide(f"a{number}", signal(1), metadata())
     assert len(repository._loaded) == 10

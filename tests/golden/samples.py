@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bus.codec import Metadata, RecordedEvent, encode_event
-from bus.subjects import AggregateId
-from domain.agent import events as e
-from domain.aggregates import EVENT_TYPES
-from domain.errors import OwnError
-from domain.message import Event
-from domain.node import events as n
-from domain.specification import (
+from l02.bus.wire.codec import Metadata, RecordedEvent, encode_event
+from l02.bus.wire.subjects import AggregateId
+from l02.domain.agent import events as e
+from l02.domain.aggregates import EVENT_TYPES
+from l02.domain.errors import OwnError
+from l02.domain.message import Event
+from l02.domain.node import events as n
+from l02.domain.specification import (
     AgentSpecification,
     ExecutorLimits,
     FileAccess,

@@ -10,9 +10,9 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from bus.codec import UnreadableEvent, cloud_event, decode_event
-from domain.agent import events as e
-from domain.aggregates import EVENT_TYPES
+from l02.bus.wire.codec import UnreadableEvent, cloud_event, decode_event
+from l02.domain.agent import events as e
+from l02.domain.aggregates import EVENT_TYPES
 from tests.golden.samples import EVENTS, SAMPLES, encoded, file_name
 from tests.golden.write import write
 

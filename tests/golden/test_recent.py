@@ -8,11 +8,11 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bus.codec import EventDecoder, RecordedEvent, UnreadableEvent, decode_event
-from bus.subjects import event_subject
-from domain.aggregates import EVENT_TYPES
-from domain.upcasting import UPCASTERS
-from projections.views import LIVE_VIEWS
+from l02.bus.wire.codec import EventDecoder, RecordedEvent, UnreadableEvent, decode_event
+from l02.bus.wire.subjects import event_subject
+from l02.domain.aggregates import EVENT_TYPES
+from l02.domain.upcasting import UPCASTERS
+from l02.projections.views.projector import LIVE_VIEWS
 from tests.golden.samples import EVENTS, SAMPLES, file_name
 
 TYPES = ("agent.signal.received", "agent.tool.called", "agent.spawned")

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bus.embedded import EmbeddedNats
 from l02.agent.loader import load
 from l02.agent.testing import run
-from l02.client import Client
-from l02.node import running_node
+from l02.bus.embedded import EmbeddedNats
+from l02.client.client import Client
+from l02.node.running import running_node
 from l02.settings import Settings
 
 pytest.importorskip("langgraph", reason="needs the extra `langgraph`")

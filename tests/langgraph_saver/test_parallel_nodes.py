@@ -20,7 +20,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 
 from l02.agent.langgraph import StateSaver
-from l02.agent.values import State as AgentState
+from l02.bus.wire.agent.values import State as AgentState
 from l02.langgraph import L02Saver
 
 THREAD: Any = {"configurable": {"thread_id": "1"}}

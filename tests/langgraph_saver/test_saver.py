@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from domain.errors import ErrorCode, Failure
+from l02.domain.errors import ErrorCode, Failure
 
 pytest.importorskip("langgraph", reason="needs the extra `langgraph`")
 

@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from bus.embedded import EmbeddedNats
-from bus.partitions import COMMAND_PARTITIONS, _owner, command_partition
-from bus.streams import PARTITIONS_STREAM
-from bus.subjects import AggregateId, partition_subject
-from domain.agent import events as e
-from domain.agent.state import Status
-from domain.node.state import NodeStatus
-from l02.client import Client
+from l02.bus.commands.partitions import COMMAND_PARTITIONS, _owner, command_partition
+from l02.bus.connection.streams import PARTITIONS_STREAM
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.wire.subjects import AggregateId, partition_subject
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.agent.state import Status
+from l02.domain.node.state import NodeStatus
 from tests.runtime.conftest import worker
 from tests.sessions.conftest import ORCHESTRATOR
 

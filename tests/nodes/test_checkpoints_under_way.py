@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from domain.agent import events as e
-from domain.agent.state import Status
-from l02.client import Client
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.agent.state import Status
 from l02.verify import verify
 from tests.nodes.conftest import Cluster, RunningNode, _falls_to, both_share, events_of, until
 from tests.stored_checkpoints import stored_checkpoints

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from bus.embedded import EmbeddedNats, EmbeddedPostgres
-from domain.agent import events as e
-from domain.errors import ErrorCode, Failure
-from l02.client import Client
+from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.errors import ErrorCode, Failure
 from l02.verify import verify
 from tests.conftest import in_containers
 from tests.nodes.conftest import Cluster, events_of, has_called, until

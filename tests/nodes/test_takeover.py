@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from domain.agent import events as e
-from domain.errors import ErrorCode, Failure
-from domain.node.state import NodeStatus
-from l02.client import Client
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.node.state import NodeStatus
 from l02.verify import verify
 from tests.nodes.conftest import Cluster, are_running, both_share, events_of, has_called, nodes_by_state, until
 

@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
-from bus.cancelling import end
-from bus.outcomes import Outcome
-from domain.agent import events as e
-from l02.client import Client
+from l02.bus.background.cancelling import end
+from l02.bus.commands.outcomes import Outcome
+from l02.client.client import Client
+from l02.domain.agent import events as e
 from l02.verify import verify
 from tests.bus.toy import outcomes, until
 from tests.embedded.support import alive

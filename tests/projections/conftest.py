@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest_asyncio
 
-from bus.connection import Bus, connect
-from bus.embedded import EmbeddedNats
-from bus.streams import ensure_streams
-from projections.database import migrate
-from projections.progress import Progress
-from projections.tables import TABLES
-from projections.views import VIEWS
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import ensure_streams
+from l02.bus.embedded import EmbeddedNats
+from l02.projections.projector.progress import Progress
+from l02.projections.tables.database import migrate
+from l02.projections.tables.definitions import TABLES
+from l02.projections.views.projector import VIEWS
 from tests.projections import history as h
 
 CATCHING_UP_SECONDS = 60

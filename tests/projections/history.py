@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from bus.codec import Metadata, RecordedEvent, encode_event
-from bus.connection import Bus
-from bus.subjects import AggregateId, event_subject
-from domain.agent import events as e
-from domain.message import Event
-from domain.specification import AgentSpecification, ResourceLimits, TrustLevel
+from l02.bus.connection.bus import Bus
+from l02.bus.wire.codec import Metadata, RecordedEvent, encode_event
+from l02.bus.wire.subjects import AggregateId, event_subject
+from l02.domain.agent import events as e
+from l02.domain.message import Event
+from l02.domain.specification import AgentSpecification, ResourceLimits, TrustLevel
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 METADATA = Metadata(causation_id="c", correlation_id="c", actor="test")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from bus.connection import connect
-from projections.progress import Progress
-from projections.table_projector import TableProjector
-from projections.views import ViewProjector
+from l02.bus.connection.bus import connect
+from l02.projections.projector.progress import Progress
+from l02.projections.tables.projector import TableProjector
+from l02.projections.views.projector import ViewProjector
 
 
 async def main(nats_url: str, postgres_url: str) -> None:

@@ -6,15 +6,15 @@ from typing import Any
 
 import asyncpg
 
-from bus.connection import Bus
-from bus.reader import last_sequence, read_events
-from projections.agents import AGENT_FOLD
-from projections.bucket import ViewBucket
-from projections.checkpoints import CHECKPOINT_FOLD
-from projections.executions import EXECUTION_FOLD
-from projections.fold import Fold, Key, encode_view
-from projections.nodes import NODE_FOLD
-from projections.tables import TABLES
+from l02.bus.connection.bus import Bus
+from l02.bus.log.reader import last_sequence, read_events
+from l02.projections.folds.agents import AGENT_FOLD
+from l02.projections.folds.checkpoints import CHECKPOINT_FOLD
+from l02.projections.folds.executions import EXECUTION_FOLD
+from l02.projections.folds.fold import Fold, Key, encode_view
+from l02.projections.folds.nodes import NODE_FOLD
+from l02.projections.tables.definitions import TABLES
+from l02.projections.views.bucket import ViewBucket
 
 Views = dict[Key, bytes]
 _FOLDS: dict[str, Fold[Any]] = {

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from domain.agent import events as e
-from domain.agent.state import Status
-from domain.message import Event
-from projections.agents import AgentView, project_agent
-from projections.fold import ViewOutOfStep, encode_view
+from l02.domain.agent import events as e
+from l02.domain.agent.state import Status
+from l02.domain.message import Event
+from l02.projections.folds.agents import AgentView, project_agent
+from l02.projections.folds.fold import ViewOutOfStep, encode_view
 from tests.projections import history as h
 
 

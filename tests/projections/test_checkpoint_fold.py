@@ -7,10 +7,10 @@ from functools import reduce
 
 import pytest
 
-from domain.agent import events as e
-from domain.message import Event
-from projections.checkpoints import CHECKPOINT_FOLD, CheckpointState, CheckpointView
-from projections.fold import ViewOutOfStep
+from l02.domain.agent import events as e
+from l02.domain.message import Event
+from l02.projections.folds.checkpoints import CHECKPOINT_FOLD, CheckpointState, CheckpointView
+from l02.projections.folds.fold import ViewOutOfStep
 from tests.domain.agent.story import (
     checkpoint_created,
     checkpoint_expired,

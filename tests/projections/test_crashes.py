@@ -12,14 +12,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bus.connection import Bus
-from bus.embedded import EmbeddedNats, EmbeddedPostgres
-from bus.reader import last_sequence
-from projections.database import migrate
-from projections.progress import Progress
-from projections.table_projector import TableProjector
-from projections.tables import TABLES
-from projections.views import ViewProjector
+from l02.bus.connection.bus import Bus
+from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
+from l02.bus.log.reader import last_sequence
+from l02.projections.projector.progress import Progress
+from l02.projections.tables.database import migrate
+from l02.projections.tables.definitions import TABLES
+from l02.projections.tables.projector import TableProjector
+from l02.projections.views.projector import ViewProjector
 from tests.projections import history as h
 from tests.projections.conftest import CATCHING_UP_SECONDS, caught_up, load, running
 from tests.projections.replay import (

@@ -7,10 +7,10 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from domain.agent import events as e
-from domain.message import Event
-from projections.executions import EXECUTION_FOLD, ExecutionState, ExecutionView, project_execution
-from projections.fold import ViewOutOfStep, encode_view
+from l02.domain.agent import events as e
+from l02.domain.message import Event
+from l02.projections.folds.executions import EXECUTION_FOLD, ExecutionState, ExecutionView, project_execution
+from l02.projections.folds.fold import ViewOutOfStep, encode_view
 from tests.projections import history as h
 
 

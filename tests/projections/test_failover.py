@@ -11,15 +11,15 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from bus.connection import Bus
-from bus.postgres import NoPrimary, connect_to_primary
-from bus.reader import last_sequence
-from projections.database import migrate
-from projections.progress import Progress
-from projections.queries import open_read_model
-from projections.table_projector import TableProjector
-from projections.tables import TABLES
-from projections.views import ViewProjector
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.postgres import NoPrimary, connect_to_primary
+from l02.bus.log.reader import last_sequence
+from l02.projections.projector.progress import Progress
+from l02.projections.queries import open_read_model
+from l02.projections.tables.database import migrate
+from l02.projections.tables.definitions import TABLES
+from l02.projections.tables.projector import TableProjector
+from l02.projections.views.projector import ViewProjector
 from tests.conftest import in_containers
 from tests.projections import history as h
 from tests.projections.conftest import CATCHING_UP_SECONDS, caught_up, load, running

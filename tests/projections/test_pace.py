@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from projections.pace import gathering_seconds
+from l02.projections.projector.pace import gathering_seconds
 
 
 @pytest.mark.parametrize(

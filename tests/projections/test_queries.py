@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from bus.connection import Bus
-from domain.agent import events as e
-from domain.agent.state import Status
-from projections.executions import ExecutionState
-from projections.progress import Progress
-from projections.queries import ReadModel, open_read_model
-from projections.table_projector import TableProjector
-from projections.tables import TABLES
-from projections.views import VIEWS, ViewProjector
+from l02.bus.connection.bus import Bus
+from l02.domain.agent import events as e
+from l02.domain.agent.state import Status
+from l02.projections.folds.executions import ExecutionState
+from l02.projections.projector.progress import Progress
+from l02.projections.queries import ReadModel, open_read_model
+from l02.projections.tables.definitions import TABLES
+from l02.projections.tables.projector import TableProjector
+from l02.projections.views.projector import VIEWS, ViewProjector
 from tests.projections import history as h
 from tests.projections.conftest import running
 

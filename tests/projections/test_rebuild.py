@@ -7,15 +7,15 @@ import asyncio
 import asyncpg
 import pytest
 
-from bus.connection import Bus
-from bus.reader import last_sequence
-from bus.streams import VIEWS_BUCKET
-from projections.database import connect
-from projections.progress import Progress
-from projections.rebuild import PROJECTIONS, RebuildUnderWay, rebuild
-from projections.table_projector import TableProjector
-from projections.tables import TABLES
-from projections.views import VIEWS, ViewProjector
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import VIEWS_BUCKET
+from l02.bus.log.reader import last_sequence
+from l02.projections.projector.progress import Progress
+from l02.projections.rebuild import PROJECTIONS, RebuildUnderWay, rebuild
+from l02.projections.tables.database import connect
+from l02.projections.tables.definitions import TABLES
+from l02.projections.tables.projector import TableProjector
+from l02.projections.views.projector import VIEWS, ViewProjector
 from tests.projections import history as h
 from tests.projections.conftest import running
 from tests.projections.replay import (

@@ -8,15 +8,15 @@ import asyncpg
 import pytest
 from msgspec import structs
 
-from bus.connection import Bus
-from bus.dead_letters import dead_letters, resend
-from bus.reader import read_events
-from domain.errors import Failure
-from projections.database import DatabaseUnreachable, SchemaMismatch, connect, migrate
-from projections.progress import Progress
-from projections.table_projector import ProjectionAhead, TableProjector
-from projections.table_writer import TableWriter
-from projections.tables import TABLES
+from l02.bus.commands.dead_letters import dead_letters, resend
+from l02.bus.connection.bus import Bus
+from l02.bus.log.reader import read_events
+from l02.domain.errors import Failure
+from l02.projections.projector.progress import Progress
+from l02.projections.tables.database import DatabaseUnreachable, SchemaMismatch, connect, migrate
+from l02.projections.tables.definitions import TABLES
+from l02.projections.tables.projector import ProjectionAhead, TableProjector
+from l02.projections.tables.writer import TableWriter
 from tests.projections import history as h
 from tests.projections.conftest import running
 from tests.projections.replay import (

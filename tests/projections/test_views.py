@@ -8,13 +8,13 @@ import time
 import msgspec
 import pytest
 
-from bus.connection import Bus
-from bus.streams import VIEWS_BUCKET
-from projections.agents import AgentView
-from projections.bucket import Overtaken, ViewBucket
-from projections.progress import Progress
-from projections.table_projector import ProjectionAhead, TableProjector
-from projections.views import POSITION_KEY, VIEWS, ViewProjector, stored_position
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import VIEWS_BUCKET
+from l02.projections.folds.agents import AgentView
+from l02.projections.projector.progress import Progress
+from l02.projections.tables.projector import ProjectionAhead, TableProjector
+from l02.projections.views.bucket import Overtaken, ViewBucket
+from l02.projections.views.projector import POSITION_KEY, VIEWS, ViewProjector, stored_position
 from tests.projections import history as h
 from tests.projections.conftest import running
 from tests.projections.replay import assert_views_equal_replay, stored_rows, stored_views

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from eventsourcing.utils import Environment
 
-from bus.embedded import EmbeddedNats
-from bus.recorder import JetStreamFactory, JetStreamProcessRecorder
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.recorder import JetStreamFactory, JetStreamProcessRecorder
 
 Factories = Callable[..., JetStreamFactory]
 
@@ -20,7 +20,7 @@ Factories = Callable[..., JetStreamFactory]
 @pytest.fixture(autouse=True)
 def environment(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     name = f"test-{secrets.token_hex(6)}"
-    monkeypatch.setenv("PERSISTENCE_MODULE", "bus.recorder")
+    monkeypatch.setenv("PERSISTENCE_MODULE", "l02.bus.recorder")
     monkeypatch.setenv("NATS_URL", nats_url)
     monkeypatch.setenv("NATS_STREAM", name)
     monkeypatch.setenv("NATS_SUBJECT_PREFIX", name)

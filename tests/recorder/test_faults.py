@@ -13,8 +13,8 @@ from uuid import UUID
 import pytest
 from eventsourcing.persistence import IntegrityError, StoredEvent, Tracking
 
-from bus.embedded import EmbeddedNats
-from bus.recorder import JetStreamProcessRecorder
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.recorder import JetStreamProcessRecorder
 from tests.bus.faults import kill
 from tests.recorder.conftest import Factories, process_recorder
 

@@ -15,7 +15,7 @@ from eventsourcing.popo import POPOTrackingRecorder
 from eventsourcing.tests import application, persistence, projection
 from eventsourcing.utils import Environment
 
-from bus.recorder import (
+from l02.bus.recorder import (
     JetStreamAggregateRecorder,
     JetStreamApplicationRecorder,
     JetStreamFactory,

@@ -13,8 +13,8 @@ from eventsourcing.sqlite import SQLiteFactory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bus.embedded import EmbeddedNats
-from bus.recorder import log
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.recorder import log
 from tests.recorder.conftest import Factories, process_recorder
 
 ORIGINATORS = [UUID(int=number) for number in range(3)]

@@ -21,7 +21,7 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment
 
-from bus.recorder import JetStreamFactory, JetStreamProcessRecorder
+from l02.bus.recorder import JetStreamFactory, JetStreamProcessRecorder
 from tests.recorder.conftest import Factories, jetstream_threads, process_recorder
 
 ORIGINATOR = UUID(int=1)

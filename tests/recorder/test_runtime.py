@@ -17,11 +17,11 @@ from eventsourcing.application import Application
 from eventsourcing.persistence import DataError, MapperDeserialisationError, NotSupportedError, StoredEvent
 from eventsourcing.projection import ApplicationSubscription
 
-from bus.connection import Bus, connect
-from bus.embedded import EmbeddedNats
-from bus.recorder.runtime import RuntimeEvent
-from bus.streams import ensure_streams
-from domain.agent.events import AgentSpawned
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import ensure_streams
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.recorder.runtime import RuntimeEvent
+from l02.domain.agent.events import AgentSpawned
 from tests.projections.history import History, append, append_events, spawn_requested, spawned
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "eventsourcing_projection.py"
@@ -40,7 +40,7 @@ class L02(Application[str]):
 
 @pytest.fixture
 def runtime(fresh_nats: EmbeddedNats, bus: Bus) -> Iterator[L02]:
-    with L02({"L02_PERSISTENCE_MODULE": "bus.recorder.runtime", "L02_NATS_URL": fresh_nats.url}) as application:
+    with L02({"L02_PERSISTENCE_MODULE": "l02.bus.recorder.runtime", "L02_NATS_URL": fresh_nats.url}) as application:
         yield application
 
 

@@ -8,14 +8,14 @@ import sys
 from asyncio.subprocess import PIPE
 from typing import Any
 
-from bus.codec import Metadata, encode_event
-from bus.connection import Bus
-from bus.subjects import AggregateId, event_subject
-from domain.message import Event
+from l02.bus.connection.bus import Bus
+from l02.bus.wire.codec import Metadata, encode_event
+from l02.bus.wire.subjects import AggregateId, event_subject
+from l02.domain.message import Event
+from l02.projections.projector.progress import Progress
+from l02.projections.tables.projector import TableProjector
+from l02.projections.views.projector import ViewProjector
 from l02.verify import Difference, Summary, verify
-from projections.progress import Progress
-from projections.table_projector import TableProjector
-from projections.views import ViewProjector
 from tests.projections import history as h
 from tests.projections.conftest import bus, tables
 

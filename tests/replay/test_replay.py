@@ -9,16 +9,16 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from bus.codec import UnreadableEvent
-from bus.connection import Bus
-from bus.embedded import EmbeddedNats
-from domain.errors import ErrorCode, Failure
-from l02.discovery import NodeUnreachable
-from l02.replay import replay_agent, replay_agents
-from projections.agents import AgentView
-from projections.fold import encode_view
-from projections.progress import Progress
-from projections.views import VIEWS, ViewProjector
+from l02.bus.connection.bus import Bus
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.wire.codec import UnreadableEvent
+from l02.client.discovery import NodeUnreachable
+from l02.client.replay import replay_agent, replay_agents
+from l02.domain.errors import ErrorCode, Failure
+from l02.projections.folds.agents import AgentView
+from l02.projections.folds.fold import encode_view
+from l02.projections.projector.progress import Progress
+from l02.projections.views.projector import VIEWS, ViewProjector
 from tests.projections import history as h
 from tests.projections.conftest import running
 from tests.projections.replay import Views, stored_views

@@ -11,23 +11,23 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from bus.codec import Metadata
-from bus.connection import Bus
-from bus.connection import connect as connect_bus
-from bus.embedded import EmbeddedNats
-from bus.event_store import open_event_store
-from bus.repository import Repository
-from bus.streams import VIEWS_BUCKET, ensure_streams
-from domain.agent import commands as c
-from domain.aggregates import AGENT
-from domain.message import Command
-from domain.specification import ResourceLimits
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.bus import connect as connect_bus
+from l02.bus.connection.streams import VIEWS_BUCKET, ensure_streams
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.log.event_store import open_event_store
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import Metadata
+from l02.domain.agent import commands as c
+from l02.domain.aggregates import AGENT
+from l02.domain.message import Command
+from l02.domain.specification import ResourceLimits
+from l02.projections.folds.agents import AgentView
+from l02.projections.tables.database import DatabaseUnreachable, connect, migrate
+from l02.projections.tables.definitions import TABLES
+from l02.projections.views.bucket import ViewBucket
+from l02.projections.views.projector import POSITION_KEY, stored_position
 from l02.verify import verify
-from projections.agents import AgentView
-from projections.bucket import ViewBucket
-from projections.database import DatabaseUnreachable, connect, migrate
-from projections.tables import TABLES
-from projections.views import POSITION_KEY, stored_position
 from tests.conftest import new_database
 from tests.projections import history as h
 from tests.replay.conftest import found, program, project

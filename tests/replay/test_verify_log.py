@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from bus.connection import Bus, connect
-from bus.dead_letters import dead_letters
-from bus.embedded import EmbeddedNats
-from bus.streams import ensure_streams, stream_configs
-from domain.agent import events as e
-from domain.message import Event
+from l02.bus.commands.dead_letters import dead_letters
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import ensure_streams, stream_configs
+from l02.bus.embedded import EmbeddedNats
+from l02.domain.agent import events as e
+from l02.domain.message import Event
+from l02.projections.rebuild import rebuild
+from l02.projections.tables.database import connect as connect_postgres
 from l02.verify import Difference, Summary
-from projections.database import connect as connect_postgres
-from projections.rebuild import rebuild
 from tests.projections import history as h
 from tests.replay.conftest import found, project, store
 

@@ -10,16 +10,16 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from bus import loaded
-from bus import snapshots as module
-from bus.connection import Bus
-from bus.embedded import EmbeddedNats
-from bus.event_store import open_event_store
-from bus.repository import Repository
-from bus.snapshots import open_snapshots
-from bus.streams import SNAPSHOTS_STREAM
-from bus.subjects import AggregateId, snapshot_subject
-from domain.aggregates import AGENT
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import SNAPSHOTS_STREAM
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.log import loaded
+from l02.bus.log import snapshots as module
+from l02.bus.log.event_store import open_event_store
+from l02.bus.log.repository import Repository
+from l02.bus.log.snapshots import open_snapshots
+from l02.bus.wire.subjects import AggregateId, snapshot_subject
+from l02.domain.aggregates import AGENT
 from tests.projections import history as h
 from tests.replay.conftest import found, program, project
 

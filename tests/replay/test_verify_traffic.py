@@ -9,19 +9,19 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from bus.connection import Bus
-from bus.reader import last_sequence
-from l02.replay import replay_agent
+from l02.bus.connection.bus import Bus
+from l02.bus.log.reader import last_sequence
+from l02.client.replay import replay_agent
+from l02.projections.folds.fold import encode_view
+from l02.projections.projector.progress import Progress
+from l02.projections.rebuild import PROJECTIONS, rebuild
+from l02.projections.tables.database import connect
+from l02.projections.tables.projector import TableProjector
+from l02.projections.views.bucket import ViewBucket
+from l02.projections.views.projector import ViewProjector
 from l02.verify import Difference, verify
 from l02.verify.replayed import Replayed
 from l02.verify.views import compare_views
-from projections.bucket import ViewBucket
-from projections.database import connect
-from projections.fold import encode_view
-from projections.progress import Progress
-from projections.rebuild import PROJECTIONS, rebuild
-from projections.table_projector import TableProjector
-from projections.views import ViewProjector
 from tests.projections import history as h
 from tests.projections.conftest import running
 from tests.replay.conftest import found, project

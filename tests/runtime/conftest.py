@@ -14,13 +14,13 @@ from urllib.request import urlopen
 import msgspec
 import pytest_asyncio
 
-from bus.codec import RecordedEvent
-from bus.outcomes import Outcome
-from domain.agent import events as e
-from domain.message import Event
-from handlers.state.settings import StateSettings
-from l02.client import Client
-from l02.node import Node, running_node
+from l02.bus.commands.outcomes import Outcome
+from l02.bus.wire.codec import RecordedEvent
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.message import Event
+from l02.handlers.state.settings import StateSettings
+from l02.node.running import Node, running_node
 from l02.settings import Settings
 
 AGENTS = Path(__file__).parent / "agents"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from domain.agent.events import AgentTerminated, SpawnRequested
-from domain.errors import Failure
-from handlers.processes import Processes
-from handlers.sandbox import log
-from handlers.sandbox.sandboxes import Sandboxes
-from handlers.tool_servers.launch import name_of
-from l02.client import Client
-from l02.node import Node
+from l02.client.client import Client
+from l02.domain.agent.events import AgentTerminated, SpawnRequested
+from l02.domain.errors import Failure
+from l02.handlers.sandbox import log
+from l02.handlers.sandbox.processes import Processes
+from l02.handlers.sandbox.sandboxes import Sandboxes
+from l02.handlers.tool_servers.launch import name_of
+from l02.node.running import Node
 from tests.runtime.conftest import history, until, worker
 
 FLOOD = (

@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
-from domain.agent import events as e
-from domain.errors import Failure
-from l02.client import Client
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.errors import Failure
 from tests.runtime.conftest import history, misbehaving, worker
 
 

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from domain.errors import Failure
-from l02.client import Client
-from l02.node import Node
-from l02.queries import QUERY_FIELDS
+from l02.client.client import Client
+from l02.domain.errors import Failure
+from l02.node.queries import QUERY_FIELDS
+from l02.node.running import Node
 from tests.runtime.conftest import AGENTS, Raw, history, worker
 
 Spawn = Callable[..., Awaitable[str]]

@@ -10,8 +10,8 @@ from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from l02.client import Client
-from l02.node import Node
+from l02.client.client import Client
+from l02.node.running import Node
 from tests.runtime.test_checkpoints import COUNT, killed_in_mid_call
 
 Spawn = Callable[..., Awaitable[str]]

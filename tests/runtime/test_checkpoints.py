@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from domain.agent import events as e
-from domain.errors import Failure
-from l02.client import Client
-from l02.node import Node
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.errors import Failure
+from l02.node.running import Node
 from tests.runtime.conftest import Raw, history, pid_of, settled, until
 
 Spawn = Callable[..., Awaitable[str]]

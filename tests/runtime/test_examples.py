@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from l02.client import Client
+from l02.client.client import Client
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from msgspec import UNSET
 
-from bus.codec import SetAside
-from bus.dead_letters import DeadLetter
-from domain.agent import events as e
-from domain.errors import Failure
-from l02.client import Client
-from l02.node import Node, running_node
+from l02.bus.commands.dead_letters import DeadLetter
+from l02.bus.wire.codec import SetAside
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.errors import Failure
+from l02.node.running import Node, running_node
 from l02.settings import Settings
 from tests.runtime.conftest import fetch, settled, until, worker
 

@@ -7,8 +7,8 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 
-from domain.agent import events as e
-from l02.client import Client
+from l02.client.client import Client
+from l02.domain.agent import events as e
 from tests.runtime.conftest import history, pid_of, until
 
 Spawn = Callable[..., Awaitable[str]]

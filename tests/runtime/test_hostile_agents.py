@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.agent import events as e
-from domain.errors import ErrorCode, Failure, OwnError
-from domain.values import MAX_DEPTH
-from l02.agent.texts import MESSAGE_BYTES
-from l02.client import Client
+from l02.bus.wire.agent.texts import MESSAGE_BYTES
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.errors import ErrorCode, Failure, OwnError
+from l02.domain.values import MAX_DEPTH
 from tests.runtime.conftest import history, pid_of, talker, until, worker
 
 MIB = 1 << 20

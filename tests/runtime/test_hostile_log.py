@@ -15,19 +15,19 @@ from typing import Any
 
 import msgspec
 
-from bus.codec import SetAside
-from bus.connection import Bus
-from bus.reader import last_sequence
-from bus.subjects import AggregateId, event_subject
-from domain.agent import events as e
-from domain.aggregates import AGGREGATES
-from domain.message import Event
-from domain.specification import AgentSpecification
-from l02.client import Client
-from l02.node import Node, running_node
+from l02.bus.connection.bus import Bus
+from l02.bus.log.reader import last_sequence
+from l02.bus.wire.codec import SetAside
+from l02.bus.wire.subjects import AggregateId, event_subject
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.aggregates import AGGREGATES
+from l02.domain.message import Event
+from l02.domain.specification import AgentSpecification
+from l02.node.running import Node, running_node
+from l02.projections.tables.definitions import TABLES
 from l02.settings import Settings
 from l02.verify import Difference, verify
-from projections.tables import TABLES
 from tests.replay.conftest import program
 from tests.runtime.conftest import fetch, worker
 from tests.runtime.hostile_events import HOSTILE_MESSAGES, examples, hostile_data

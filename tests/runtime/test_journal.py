@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.agent import events as e
-from domain.errors import Failure
-from l02.client import Client
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.errors import Failure
 from tests.runtime.conftest import AGENTS, history, pid_of, until
 
 Spawn = Callable[..., Awaitable[str]]

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bus.embedded import EmbeddedNats
-from domain.errors import Failure
-from handlers.state.settings import StateSettings
-from l02.client import Client
-from l02.node import Node, running_node
-from l02.session_server import OFF, SessionSettings
+from l02.bus.embedded import EmbeddedNats
+from l02.client.client import Client
+from l02.domain.errors import Failure
+from l02.handlers.state.settings import StateSettings
+from l02.node.running import Node, running_node
+from l02.node.session_server import OFF, SessionSettings
+from l02.projections.tables.definitions import TABLES
 from l02.settings import Settings
-from projections.tables import TABLES
 from tests.runtime.conftest import fetch, misbehaving, pid_of, worker
 
 Samples = dict[tuple[str, tuple[str, ...]], float]

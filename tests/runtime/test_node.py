@@ -19,10 +19,10 @@ import msgspec
 import psutil
 import pytest
 
-from domain.agent import events as e
-from domain.agent.state import Status
-from domain.errors import ErrorCode, Failure
-from l02.client import Client
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.agent.state import Status
+from l02.domain.errors import ErrorCode, Failure
 from tests.runtime.conftest import history, until, worker
 
 L02 = str(Path(sysconfig.get_path("scripts")) / "l02")

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 import msgspec
 
-from domain.agent import events as e
-from l02.client import Client, ExecutionResult
-from l02.node import Node
+from l02.client.client import Client, ExecutionResult
+from l02.domain.agent import events as e
+from l02.node.running import Node
 from tests.runtime.conftest import Raw, history, settled, until
 
 Spawn = Callable[..., Awaitable[str]]

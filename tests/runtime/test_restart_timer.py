@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from bus.leader import standing_of
-from bus.streams import TIMERS_STREAM
-from bus.subjects import AggregateId, timer_subject
-from domain.agent import events as e
-from domain.agent.commands import RestartDue
-from l02.client import Client
-from l02.node import Node
+from l02.bus.connection.leader import standing_of
+from l02.bus.connection.streams import TIMERS_STREAM
+from l02.bus.wire.subjects import AggregateId, timer_subject
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.agent.commands import RestartDue
+from l02.node.running import Node
 from tests.bus.toy import until as until_fact
 from tests.runtime.conftest import pid_of, until
 

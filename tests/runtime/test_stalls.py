@@ -18,11 +18,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus.codec import RecordedEvent
-from domain.agent import events as e
-from domain.errors import ErrorCode, Failure
-from domain.weight import MAX_WEIGHT
-from l02.client import Client
+from l02.bus.wire.codec import RecordedEvent
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.weight import MAX_WEIGHT
 from tests.runtime.conftest import history, pid_of, talker, until
 from tests.tools.conftest import landlock_only
 from tests.tools.hostile import encoded, hostile_server

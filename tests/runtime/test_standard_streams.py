@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from l02.client import Client
-from l02.node import Node
+from l02.client.client import Client
+from l02.node.running import Node
 
 Spawn = Callable[..., Awaitable[str]]
 TEXT = "naïve 東京 🦜"

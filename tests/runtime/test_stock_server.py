@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus.embedded import EmbeddedNats
-from domain.errors import ErrorCode, Failure
-from l02.client import Client
-from l02.node import running_node
+from l02.bus.embedded import EmbeddedNats
+from l02.client.client import Client
+from l02.domain.errors import ErrorCode, Failure
+from l02.node.running import running_node
 from l02.settings import Settings
 from tests.runtime.conftest import worker
 
@@ -19,7 +19,7 @@ STOCK_BYTES = 1 << 20
 
 
 async def test_large_things(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bus.embedded.nats_server._MAX_PAYLOAD_BYTES", STOCK_BYTES)
+    monkeypatch.setattr("l02.bus.embedded.nats_server._MAX_PAYLOAD_BYTES", STOCK_BYTES)
     server = EmbeddedNats(tmp_path / "nats")
     url = await server.start()
     try:

@@ -12,16 +12,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus.codec import RecordedEvent
-from bus.leader import standing_of
-from bus.streams import TIMERS_STREAM
-from bus.subjects import AggregateId, due_subject, timer_subject
-from domain.agent import events as e
-from domain.agent.commands import ExecutionDue
-from domain.agent.state import Status
-from domain.errors import ErrorCode, Failure
-from l02.client import Client
-from l02.node import Node
+from l02.bus.connection.leader import standing_of
+from l02.bus.connection.streams import TIMERS_STREAM
+from l02.bus.wire.codec import RecordedEvent
+from l02.bus.wire.subjects import AggregateId, due_subject, timer_subject
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.agent.commands import ExecutionDue
+from l02.domain.agent.state import Status
+from l02.domain.errors import ErrorCode, Failure
+from l02.node.running import Node
 from tests.bus.toy import until as until_fact
 from tests.runtime.conftest import history, pid_of, until, worker
 

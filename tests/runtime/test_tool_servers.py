@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from domain.agent import events as e
-from l02.client import Client
+from l02.client.client import Client
+from l02.domain.agent import events as e
 from tests.runtime.conftest import history
 from tests.tools.conftest import landlock_only, running, until
 from tests.tools.hostile import encoded, hostile_server, messages

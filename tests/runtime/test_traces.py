@@ -8,8 +8,8 @@ import uuid
 
 import msgspec
 
-from domain.agent.events import AgentSpawned
-from l02.client import Client
+from l02.client.client import Client
+from l02.domain.agent.events import AgentSpawned
 from tests.runtime.conftest import Raw, pid_of, until, worker
 
 

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from domain.agent import events as e
-from domain.errors import Failure
-from l02.client import Client
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.errors import Failure
 from tests.runtime.conftest import Raw, history, until, worker
 
 Spawn = Callable[..., Awaitable[str]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from handlers.executor.runner import AgentRunner
+from l02.handlers.executor.runner import AgentRunner
 
 NOTHING = cast(Any, None)
 

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from domain.specification import RuntimeClass
-from handlers.sandbox.policy import PythonEntry, SandboxPolicy
-from handlers.sandbox.process import SandboxedProcess
-from handlers.sandbox.sandboxes import Sandboxes
-
-from . import inside
+from l02.domain.specification import RuntimeClass
+from l02.handlers.sandbox.confinement.policy import PythonEntry, SandboxPolicy
+from l02.handlers.sandbox.process import SandboxedProcess
+from l02.handlers.sandbox.sandboxes import Sandboxes
+from tests.sandbox import inside
 
 INSIDE = inside.__name__
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import reach
+from tests.sandbox import reach
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 

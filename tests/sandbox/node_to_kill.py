@@ -8,10 +8,10 @@ import os
 import subprocess
 import sys
 
-from domain.specification import RuntimeClass
-from handlers.sandbox.policy import ProgramEntry, PythonEntry, SandboxPolicy
-from handlers.sandbox.program import program_argv, program_environment
-from handlers.sandbox.sandboxes import Sandboxes
+from l02.domain.specification import RuntimeClass
+from l02.handlers.sandbox.confinement.policy import ProgramEntry, PythonEntry, SandboxPolicy
+from l02.handlers.sandbox.program import program_argv, program_environment
+from l02.handlers.sandbox.sandboxes import Sandboxes
 
 
 async def main(directory: str, module: str) -> None:

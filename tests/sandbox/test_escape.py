@@ -14,10 +14,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from domain.specification import RuntimeClass
-from handlers.sandbox.policy import SandboxPolicy
-
-from .conftest import Agent, landlock_only
+from l02.domain.specification import RuntimeClass
+from l02.handlers.sandbox.confinement.policy import SandboxPolicy
+from tests.sandbox.conftest import Agent, landlock_only
 
 pytestmark = landlock_only
 
@@ -195,7 +194,7 @@ async def test_a_trusted_process_may_start_others(spawn: Spawn) -> None:
 
 def test_the_tests_attempts_succeed_without_a_sandbox(secret: Path) -> None:
     """The attempts above fail because of the sandbox, not because they are made wrongly."""
-    from . import inside
+    from tests.sandbox import inside
 
     assert inside.read(str(secret)) == "the host's"
     inside.append(str(secret))

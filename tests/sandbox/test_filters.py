@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.sandbox import seccomp
-from handlers.sandbox.syscalls import AUDIT_ARCHITECTURES, SYSCALLS
-
-from .verdicts import ALLOWED, KILLED, verdict
+from l02.handlers.sandbox.confinement import seccomp
+from l02.handlers.sandbox.confinement.syscalls import AUDIT_ARCHITECTURES, SYSCALLS
+from tests.sandbox.verdicts import ALLOWED, KILLED, verdict
 
 pytestmark = pytest.mark.skipif(not seccomp.supported(), reason="no filter is known for this machine")
 

@@ -13,12 +13,11 @@ import msgspec
 import psutil
 import pytest
 
-from domain.errors import ErrorCode, Failure
-from domain.specification import RuntimeClass, TrustLevel
-from handlers.sandbox.policy import ProgramEntry, PythonEntry, SandboxPolicy
-from handlers.sandbox.sandboxes import Sandboxes
-
-from .conftest import INSIDE, Agent, landlock_only
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.specification import RuntimeClass, TrustLevel
+from l02.handlers.sandbox.confinement.policy import ProgramEntry, PythonEntry, SandboxPolicy
+from l02.handlers.sandbox.sandboxes import Sandboxes
+from tests.sandbox.conftest import INSIDE, Agent, landlock_only
 
 Spawn = Callable[..., Awaitable[Agent]]
 CONFINED = pytest.param(RuntimeClass.LANDLOCK, marks=landlock_only)
@@ -130,7 +129,7 @@ async def test_a_class_that_is_missing_is_refused_with_the_reason(
 
 
 async def test_landlock_is_refused_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    from handlers.sandbox import classes
+    from l02.handlers.sandbox.confinement import classes
 
     monkeypatch.setattr(classes, "IS_LINUX", False)
     assert "Linux" in str(classes.available()[RuntimeClass.LANDLOCK])

@@ -17,15 +17,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from domain.specification import RuntimeClass
-from handlers.sandbox.policy import ProgramEntry, SandboxPolicy
-from handlers.sandbox.program import program_argv, program_environment
-from handlers.sandbox.sandboxes import Sandboxes
-from handlers.sandbox.syscalls import SYSCALLS
-
-from . import reach
-from .conftest import Agent, landlock_only
-from .listeners import Listeners
+from l02.domain.specification import RuntimeClass
+from l02.handlers.sandbox.confinement.policy import ProgramEntry, SandboxPolicy
+from l02.handlers.sandbox.confinement.syscalls import SYSCALLS
+from l02.handlers.sandbox.program import program_argv, program_environment
+from l02.handlers.sandbox.sandboxes import Sandboxes
+from tests.sandbox import reach
+from tests.sandbox.conftest import Agent, landlock_only
+from tests.sandbox.listeners import Listeners
 
 pytestmark = landlock_only
 

@@ -18,12 +18,11 @@ import pytest
 from mcp import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from domain.specification import RuntimeClass
-from handlers.sandbox.policy import ProgramEntry, SandboxPolicy
-from handlers.sandbox.program import program_argv, program_environment
-from handlers.sandbox.sandboxes import Sandboxes
-
-from .conftest import landlock_only
+from l02.domain.specification import RuntimeClass
+from l02.handlers.sandbox.confinement.policy import ProgramEntry, SandboxPolicy
+from l02.handlers.sandbox.program import program_argv, program_environment
+from l02.handlers.sandbox.sandboxes import Sandboxes
+from tests.sandbox.conftest import landlock_only
 
 pytestmark = landlock_only
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from handlers.sandbox.removal import remove_tree
+from l02.handlers.sandbox.removal import remove_tree
 
 LEVELS = 3000
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=60).filter(

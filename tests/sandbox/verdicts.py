@@ -6,8 +6,8 @@ import errno
 import platform
 from collections.abc import Sequence
 
-from handlers.sandbox.bpf import Instruction
-from handlers.sandbox.syscalls import AUDIT_ARCHITECTURES
+from l02.handlers.sandbox.confinement.bpf import Instruction
+from l02.handlers.sandbox.confinement.syscalls import AUDIT_ARCHITECTURES
 
 KILLED, ALLOWED = "killed", "allowed"
 _ARCHITECTURE = AUDIT_ARCHITECTURES.get(platform.machine(), 0)

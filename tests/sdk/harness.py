@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from l02.agent.protocol import (
+from l02.bus.wire.agent.protocol import (
     MAX_LINE,
     AgentMessage,
     Answer,

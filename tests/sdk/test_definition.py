@@ -14,9 +14,8 @@ import pytest
 
 from l02.agent import Agent, Context
 from l02.agent.loader import LoadError, load
-from l02.agent.protocol import Hello, LoadFailed
-
-from .harness import agent_process
+from l02.bus.wire.agent.protocol import Hello, LoadFailed
+from tests.sdk.harness import agent_process
 
 ROOT = Path(__file__).parents[2]
 

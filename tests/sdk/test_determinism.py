@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from l02.agent.protocol import Answer, Call, Complete, Emit
-
-from .harness import AgentProcess, agent, ok
+from l02.bus.wire.agent.protocol import Answer, Call, Complete, Emit
+from tests.sdk.harness import AgentProcess, agent, ok
 
 HEAD = """
 import asyncio

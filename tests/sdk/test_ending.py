@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from l02.agent.protocol import MAX_LINE, Answer, Call, Complete, Shutdown
-
-from .harness import AgentProcess, agent
+from l02.bus.wire.agent.protocol import MAX_LINE, Answer, Call, Complete, Shutdown
+from tests.sdk.harness import AgentProcess, agent
 
 SOURCE = """
 import asyncio

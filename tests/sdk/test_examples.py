@@ -18,11 +18,10 @@ from mcp.types import TextContent
 
 from l02.agent import ToolError
 from l02.agent.loader import load
-from l02.agent.protocol import Call, Complete, Emit, Execute, Fail, Hello, StateChanges
 from l02.agent.testing import run
-from l02.specification_file import load_specification
-
-from .harness import command_process, ok
+from l02.bus.wire.agent.protocol import Call, Complete, Emit, Execute, Fail, Hello, StateChanges
+from l02.client.specification_file import load_specification
+from tests.sdk.harness import command_process, ok
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SPECIFICATIONS = sorted(EXAMPLES.glob("*.yaml"))

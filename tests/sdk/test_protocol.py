@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l02.agent.protocol import (
+from l02.bus.wire.agent.protocol import (
     MAX_LINE,
     AgentMessage,
     Answer,

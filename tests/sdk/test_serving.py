@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from l02.agent.protocol import (
+from l02.bus.wire.agent.protocol import (
     Call,
     Complete,
     Emit,
@@ -18,8 +18,7 @@ from l02.agent.protocol import (
     ToolFailure,
     ToolResult,
 )
-
-from .harness import agent, agent_process, failed, ok
+from tests.sdk.harness import agent, agent_process, failed, ok
 
 HEAD = """
 import asyncio, sys, threading, time

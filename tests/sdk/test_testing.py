@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from l02.agent import Agent, Context, ToolError
-from l02.agent.protocol import StateChanges
 from l02.agent.testing import Outcome, run
+from l02.bus.wire.agent.protocol import StateChanges
 
 
 async def test_a_handler_with_everything() -> None:

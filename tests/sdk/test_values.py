@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l02.agent.protocol import Complete, StateChanges
-from l02.agent.values import State, as_bytes, to_json
-
-from .harness import agent
+from l02.bus.wire.agent.protocol import Complete, StateChanges
+from l02.bus.wire.agent.values import State, as_bytes, to_json
+from tests.sdk.harness import agent
 
 _json = st.recursive(
     st.none()

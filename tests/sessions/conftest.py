@@ -15,22 +15,22 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from bus.cancelling import end
-from bus.codec import Metadata, RecordedEvent
-from bus.connection import Bus, connect
-from bus.embedded import EmbeddedNats
-from bus.event_store import open_event_store
-from bus.repository import Repository
-from bus.streams import ensure_streams
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.session import Session
-from domain.agent.state import AgentState
-from domain.aggregates import AGENT
-from domain.message import Command, Event
-from domain.specification import AgentSpecification, RuntimeClass, SessionSettings, ToolServer
-from handlers.sessions import BridgeSettings, SessionBridge
-from handlers.tool_servers import ToolServers, connection, servers
+from l02.bus.background.cancelling import end
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import ensure_streams
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.log.event_store import open_event_store
+from l02.bus.log.repository import Repository
+from l02.bus.wire.codec import Metadata, RecordedEvent
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.session import Session
+from l02.domain.agent.state import AgentState
+from l02.domain.aggregates import AGENT
+from l02.domain.message import Command, Event
+from l02.domain.specification import AgentSpecification, RuntimeClass, SessionSettings, ToolServer
+from l02.handlers.sessions import BridgeSettings, SessionBridge
+from l02.handlers.tool_servers import ToolServers, connection, servers
 
 ORCHESTRATOR = Path(__file__).with_name("servers") / "orchestrator.py"
 QUICK = BridgeSettings(

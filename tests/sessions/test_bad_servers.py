@@ -7,11 +7,10 @@ import time
 import msgspec
 import pytest
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.specification import ToolServer
-
-from .conftest import QUICK, Agents, Node, Server, keepers, until
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.specification import ToolServer
+from tests.sessions.conftest import QUICK, Agents, Node, Server, keepers, until
 
 STUBBORN = msgspec.structs.replace(QUICK, max_retries=1_000)
 """Nothing is given up, however often it is refused."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import psutil
 
-from bus.event_store import open_event_store
-from bus.repository import Repository
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.aggregates import AGENT
-from handlers.sessions import BridgeSettings
-
-from .conftest import Agents, Node, Server, keepers, until
+from l02.bus.log.event_store import open_event_store
+from l02.bus.log.repository import Repository
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.aggregates import AGENT
+from l02.handlers.sessions import BridgeSettings
+from tests.sessions.conftest import Agents, Node, Server, keepers, until
 
 SELDOM = BridgeSettings(heartbeat_interval_seconds=600, first_retry_seconds=0.02)
 

@@ -7,15 +7,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from domain.agent import events as e
-from domain.agent.session import SavedSnapshot
-from domain.specification import RuntimeClass
-from handlers.sessions.calls import CallFailed, Calls
-from handlers.sessions.orchestrator import Orchestrator
-from handlers.tool_servers import ToolServers
+from l02.domain.agent import events as e
+from l02.domain.agent.session import SavedSnapshot
+from l02.domain.specification import RuntimeClass
+from l02.handlers.sessions.calls import CallFailed, Calls
+from l02.handlers.sessions.orchestrator import Orchestrator
+from l02.handlers.tool_servers import ToolServers
+from tests.sessions.conftest import Agents, Node, Server
 from tests.tools.hostile import VALUES, messages, spoiled_fields
-
-from .conftest import Agents, Node, Server
 
 SAVED = SavedSnapshot(version=1, context_checkpoint_id=None)
 ANSWERS: dict[str, Any] = {

@@ -8,14 +8,13 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from bus.codec import Metadata, encode_event
-from bus.repository import Loaded
-from bus.subjects import AggregateId, event_subject
-from domain.agent import events as e
-from domain.agent.state import AgentState
-from handlers.sessions import bridge
-
-from .conftest import Agents, Node, Server, keepers, until
+from l02.bus.log.repository import Loaded
+from l02.bus.wire.codec import Metadata, encode_event
+from l02.bus.wire.subjects import AggregateId, event_subject
+from l02.domain.agent import events as e
+from l02.domain.agent.state import AgentState
+from l02.handlers.sessions import bridge
+from tests.sessions.conftest import Agents, Node, Server, keepers, until
 
 
 @pytest.fixture(autouse=True)

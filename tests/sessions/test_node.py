@@ -12,12 +12,11 @@ from typing import Any
 import asyncpg
 import psutil
 
-from domain.agent import events as e
-from l02.client import Client
+from l02.client.client import Client
+from l02.domain.agent import events as e
 from tests.runtime import conftest as story
 from tests.runtime.test_node import are_gone, family, runtime, up, wait_until
-
-from .conftest import ORCHESTRATOR
+from tests.sessions.conftest import ORCHESTRATOR
 
 OWN = {"L02_SESSION_SERVER": ""}
 """What a node has if it is told nothing."""

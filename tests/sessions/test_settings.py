@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.specification import RuntimeClass
-from handlers.sandbox.policy import SandboxPolicy
-from handlers.sandbox.program import program_argv, program_environment
-from handlers.sessions import BridgeSettings
-from l02.session_server import SessionSettings, own_server
+from l02.domain.specification import RuntimeClass
+from l02.handlers.sandbox.confinement.policy import SandboxPolicy
+from l02.handlers.sandbox.program import program_argv, program_environment
+from l02.handlers.sessions import BridgeSettings
+from l02.node.session_server import SessionSettings, own_server
 from l02.settings import Settings, SettingsError
 from tests.sandbox import reach
 from tests.sandbox.listeners import Listeners

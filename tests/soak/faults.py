@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, suppress
 
 import psutil
 
-from bus.embedded import EmbeddedNats, EmbeddedPostgres
+from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
 from tests.nodes.conftest import Cluster, RunningNode
 
 __all__ = ["Faults"]

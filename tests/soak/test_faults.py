@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bus.embedded import EmbeddedNats, EmbeddedPostgres
-from domain.errors import Failure
-from l02.client import Client
-from l02.discovery import NodeUnreachable
+from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
+from l02.client.client import Client
+from l02.client.discovery import NodeUnreachable
+from l02.domain.errors import Failure
 from l02.verify import verify
 from tests.nodes.conftest import Cluster
 from tests.soak.faults import Faults

@@ -11,14 +11,14 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from bus.connection import Bus, connect
-from bus.embedded import EmbeddedNats
-from bus.history import read_stored, sequence_of
-from bus.streams import CHECKPOINTS_BUCKET
-from handlers.state.checkpoint_store import CheckpointStore
-from handlers.state.settings import Compression
-from handlers.state.stores.objects import open_object_checkpoints
-from handlers.state.stores.postgres import open_postgres_checkpoints
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.streams import CHECKPOINTS_BUCKET
+from l02.bus.embedded import EmbeddedNats
+from l02.bus.jetstream.history import read_stored, sequence_of
+from l02.handlers.state.checkpoint_store import CheckpointStore
+from l02.handlers.state.settings import Compression
+from l02.handlers.state.stores.objects import open_object_checkpoints
+from l02.handlers.state.stores.postgres import open_postgres_checkpoints
 
 LIMIT = 100 * 1024 * 1024
 STORES = ("postgres", "objects")

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from handlers.state import retention
-from handlers.state.checkpoints import Checkpoints
-from handlers.state.stores.postgres import PostgresCheckpoints
-from l02.node import running_node
+from l02.handlers.state import retention
+from l02.handlers.state.checkpoints import Checkpoints
+from l02.handlers.state.stores.postgres import PostgresCheckpoints
+from l02.node.running import running_node
 from l02.settings import Settings
 
 PLACES: dict[str, tuple[Any, str]] = {

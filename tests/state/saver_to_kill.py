@@ -9,7 +9,7 @@ import sys
 import msgspec
 import structlog
 
-from domain.errors import Failure
+from l02.domain.errors import Failure
 from tests.state.conftest import Servers
 from tests.state.contents import conversation
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.state.stores.chunks import MAX_BYTES, MIN_BYTES, chunks_of
+from l02.handlers.state.stores.chunks import MAX_BYTES, MIN_BYTES, chunks_of
 from tests.state.contents import conversation, noise
 
 KIB = 1024

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import ErrorCode, Failure
-from handlers.state.checkpoint_store import CheckpointStore, Saved
-from handlers.state.settings import Compression
-from handlers.state.stores.compression import Damaged, pack, unpack
-from handlers.state.stores.content import PartsReader, pieces_of
+from l02.domain.errors import ErrorCode, Failure
+from l02.handlers.state.checkpoint_store import CheckpointStore, Saved
+from l02.handlers.state.settings import Compression
+from l02.handlers.state.stores.compression import Damaged, pack, unpack
+from l02.handlers.state.stores.content import PartsReader, pieces_of
 from tests.state.conftest import Servers
 from tests.state.contents import conversation, noise
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from bus.connection import Bus, connect
-from bus.embedded import EmbeddedNats
-from handlers.state.hot import HotState, open_hot_state
-from handlers.state.settings import StateSettings
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.embedded import EmbeddedNats
+from l02.handlers.state.hot import HotState, open_hot_state
+from l02.handlers.state.settings import StateSettings
 from tests.state.redis_server import program, running
 
 BACK_SECONDS = 30

@@ -15,10 +15,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bus import connection, object_bucket
-from bus.embedded import EmbeddedNats, EmbeddedPostgres
-from domain.errors import ErrorCode, Failure
-from handlers.state.checkpoint_store import CheckpointStore, Saved
+from l02.bus.connection import bus as connection
+from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
+from l02.bus.objects import bucket as object_bucket
+from l02.domain.errors import ErrorCode, Failure
+from l02.handlers.state.checkpoint_store import CheckpointStore, Saved
 from tests.state.conftest import Servers
 from tests.state.contents import conversation
 

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from handlers.state.stores.content import PartsReader, pieces_of
+from l02.handlers.state.stores.content import PartsReader, pieces_of
 from tests.state.conftest import LIMIT, Servers
 from tests.state.test_kills import ROOT
 

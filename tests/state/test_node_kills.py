@@ -14,17 +14,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from bus.connection import Bus, connect
-from bus.embedded import EmbeddedNats
-from domain.agent import events as e
-from domain.errors import Failure
-from handlers.state.checkpoints import Checkpoints
-from handlers.state.hot import open_hot_state
-from handlers.state.settings import StateSettings
-from handlers.state.stores import open_checkpoints
-from l02.client import Client
-from l02.node import Node, running_node
-from l02.session_server import OFF, SessionSettings
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.embedded import EmbeddedNats
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.domain.errors import Failure
+from l02.handlers.state.checkpoints import Checkpoints
+from l02.handlers.state.hot import open_hot_state
+from l02.handlers.state.settings import StateSettings
+from l02.handlers.state.stores import open_checkpoints
+from l02.node.running import Node, running_node
+from l02.node.session_server import OFF, SessionSettings
 from l02.settings import Settings
 from tests.runtime.conftest import history, until, worker
 from tests.stored_checkpoints import stored_checkpoints

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bus.connection import connect
-from bus.embedded import EmbeddedNats
-from handlers.state.settings import StateSettings
-from handlers.state.stores import open_checkpoints
+from l02.bus.connection.bus import connect
+from l02.bus.embedded import EmbeddedNats
+from l02.handlers.state.settings import StateSettings
+from l02.handlers.state.stores import open_checkpoints
 from l02.settings import Settings, SettingsError
 
 

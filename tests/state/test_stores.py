@@ -9,11 +9,11 @@ from datetime import timedelta
 
 import pytest
 
-from domain.errors import ErrorCode, Failure
-from handlers.state.checkpoint_store import CheckpointStore, Saved
-from handlers.state.stores import objects
-from handlers.state.stores.hashed import Chunk
-from handlers.state.stores.postgres import PostgresCheckpoints
+from l02.domain.errors import ErrorCode, Failure
+from l02.handlers.state.checkpoint_store import CheckpointStore, Saved
+from l02.handlers.state.stores import objects
+from l02.handlers.state.stores.hashed import Chunk
+from l02.handlers.state.stores.postgres import PostgresCheckpoints
 from tests.state.conftest import STORES, Servers
 from tests.state.contents import conversation, noise
 

@@ -12,8 +12,8 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from domain.specification import ToolServer
-from handlers.tool_servers import ToolServers
+from l02.domain.specification import ToolServer
+from l02.handlers.tool_servers import ToolServers
 
 landlock_only = pytest.mark.skipif(sys.platform != "linux", reason="Landlock is a part of Linux")
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from domain.specification import ToolServer
+from l02.domain.specification import ToolServer
 
 __all__ = ["VALUES", "encoded", "handshakes", "hostile_server", "lists", "messages", "spoiled_fields"]
 

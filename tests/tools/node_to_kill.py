@@ -6,9 +6,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from handlers.tool_servers import ToolServers
-
-from .conftest import WORKSHOP, specification
+from l02.handlers.tool_servers import ToolServers
+from tests.tools.conftest import WORKSHOP, specification
 
 
 async def main(directory: Path) -> None:

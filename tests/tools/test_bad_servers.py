@@ -14,10 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from domain.specification import RuntimeClass, ToolServer
-from handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers, connection
-
-from .conftest import ROGUE, landlock_only, running, specification, until
+from l02.domain.specification import RuntimeClass, ToolServer
+from l02.handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers, connection
+from tests.tools.conftest import ROGUE, landlock_only, running, specification, until
 
 pytestmark = landlock_only
 
@@ -154,7 +153,7 @@ def launcher(path: Path, script: str) -> str:
 async def test_a_server_that_cannot_be_fetched_is_told_so(
     shared_servers: ToolServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("handlers.tool_servers.servers.FIRST_DELAY_SECONDS", 30.0)
+    monkeypatch.setattr("l02.handlers.tool_servers.servers.FIRST_DELAY_SECONDS", 30.0)
     program = launcher(tmp_path / name, "env | sort >&2; exit 1")
     server = ToolServer(command=(program, *FETCHERS[name]), environment={"UV_OFFLINE": "0"})
     with pytest.raises(ToolNotRun, match=f"exited with code 1.*; {name} fetches what is not installed.*{HINT}") as told:

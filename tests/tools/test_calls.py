@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from domain.specification import ToolServer
-from handlers.tool_servers import ToolFailed, ToolServers
-
-from .conftest import ROGUE, WORKSHOP, landlock_only
+from l02.domain.specification import ToolServer
+from l02.handlers.tool_servers import ToolFailed, ToolServers
+from tests.tools.conftest import ROGUE, WORKSHOP, landlock_only
 
 pytestmark = landlock_only
 

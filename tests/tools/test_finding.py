@@ -10,15 +10,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from domain.errors import Failure
-from domain.specification import AgentSpecification, ExecutorLimits, ToolServer
-from handlers.executor.checks import SchemaChecks
-from handlers.executor.tools import ToolBox
-from handlers.tool_servers import ToolNotRun, ToolServers
-from l02.agent.protocol import ToolDescription
-
-from .conftest import WORKSHOP, landlock_only, running, specification
-from .hostile import encoded, hostile_server
+from l02.bus.wire.agent.protocol import ToolDescription
+from l02.domain.errors import Failure
+from l02.domain.specification import AgentSpecification, ExecutorLimits, ToolServer
+from l02.handlers.executor.checks import SchemaChecks
+from l02.handlers.executor.tools import ToolBox
+from l02.handlers.tool_servers import ToolNotRun, ToolServers
+from tests.tools.conftest import WORKSHOP, landlock_only, running, specification
+from tests.tools.hostile import encoded, hostile_server
 
 pytestmark = landlock_only
 MISSING = ToolServer(command=("no-such-program",))

@@ -7,12 +7,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from domain.specification import ToolServer
-from handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers, connection
-
-from .conftest import landlock_only, running, specification
-from .hostile import encoded, handshakes, hostile_server, lists, messages
-from .test_bad_servers import others_undisturbed
+from l02.domain.specification import ToolServer
+from l02.handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers, connection
+from tests.tools.conftest import landlock_only, running, specification
+from tests.tools.hostile import encoded, handshakes, hostile_server, lists, messages
+from tests.tools.test_bad_servers import others_undisturbed
 
 pytestmark = landlock_only
 TALKER = hostile_server("talker")

@@ -13,13 +13,12 @@ import msgspec
 import psutil
 import pytest
 
-from domain.specification import ToolServer
-from handlers.sandbox import log
-from handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers, connection
-from handlers.tool_servers import servers as module
-from handlers.tool_servers.launch import specification_key
-
-from .conftest import ROGUE, WORKSHOP, landlock_only, running, specification, until
+from l02.domain.specification import ToolServer
+from l02.handlers.sandbox import log
+from l02.handlers.tool_servers import ToolFailed, ToolNotRun, ToolServers, connection
+from l02.handlers.tool_servers import servers as module
+from l02.handlers.tool_servers.launch import specification_key
+from tests.tools.conftest import ROGUE, WORKSHOP, landlock_only, running, specification, until
 
 pytestmark = landlock_only
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
-from domain.errors import Failure
-from handlers.executor.meter import ContextMeter
-from handlers.tool_servers import ToolRefused
-from handlers.tool_servers.messages import LINE_BYTES, MAX_SKIPPED_BYTES, Lines, Message, TooLong, Unreadable, read
-from handlers.tool_servers.results import MESSAGE_CHARACTERS, read_error, read_result
+from l02.domain.errors import Failure
+from l02.handlers.executor.meter import ContextMeter
+from l02.handlers.tool_servers import ToolRefused
+from l02.handlers.tool_servers.messages import LINE_BYTES, MAX_SKIPPED_BYTES, Lines, Message, TooLong, Unreadable, read
+from l02.handlers.tool_servers.results import MESSAGE_CHARACTERS, read_error, read_result
 
 IMAGE = {"type": "image", "data": "AAAA", "mimeType": "image/png"}
 JSON_VALUES = st.recursive(

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from domain.specification import RuntimeClass
-from handlers.tool_servers import ToolNotRun, ToolServers
+from l02.domain.specification import RuntimeClass
+from l02.handlers.tool_servers import ToolNotRun, ToolServers
 from tests.sandbox import reach
 from tests.sandbox.listeners import Listeners
-
-from .conftest import WORKSHOP, landlock_only, specification
+from tests.tools.conftest import WORKSHOP, landlock_only, specification
 
 pytestmark = landlock_only
 

@@ -17,16 +17,15 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.errors import ErrorCode, Failure
-from domain.specification import AgentSpecification
-from handlers.executor import schemas
-from handlers.executor.checks import SchemaChecks
-from handlers.executor.schemas import Question, is_plain, misfit
-from handlers.executor.tools import ToolBox
-from handlers.tool_servers import ToolServers
-from l02.agent.protocol import MAX_SCHEMA_BYTES
-
-from .conftest import ROGUE, landlock_only, running
+from l02.bus.wire.agent.protocol import MAX_SCHEMA_BYTES
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.specification import AgentSpecification
+from l02.handlers.executor import schemas
+from l02.handlers.executor.checks import SchemaChecks
+from l02.handlers.executor.schemas import Question, is_plain, misfit
+from l02.handlers.executor.tools import ToolBox
+from l02.handlers.tool_servers import ToolServers
+from tests.tools.conftest import ROGUE, landlock_only, running
 
 HOSTILE = {"properties": {"text": {"type": "string", "pattern": "^(a+)+$"}}}
 ENDLESS = {"text": "a" * 60 + "!"}
@@ -43,7 +42,7 @@ async def checks() -> AsyncIterator[SchemaChecks]:
     made = SchemaChecks()
     yield made
     await made.close()
-    assert not running("handlers.executor.schemas")
+    assert not running("l02.handlers.executor.schemas")
 
 
 async def refusal(checks: SchemaChecks, schema: Any, arguments: dict[str, Any]) -> Failure:
@@ -127,9 +126,9 @@ async def test_a_check_ends_by_itself_when_the_node_is_gone() -> None:
 
 async def test_a_process_is_kept_for_the_next_check(checks: SchemaChecks) -> None:
     await checks.require_fit("tool", HOSTILE, {"text": "a"})
-    [kept] = running("handlers.executor.schemas")
+    [kept] = running("l02.handlers.executor.schemas")
     await checks.require_fit("tool", HOSTILE, {"text": "aa"})
-    assert running("handlers.executor.schemas") == [kept]
+    assert running("l02.handlers.executor.schemas") == [kept]
     kept.kill()
     psutil.wait_procs([kept])
     await checks.require_fit("tool", HOSTILE, {"text": "a"})

@@ -13,17 +13,17 @@ from typing import Any
 import asyncpg
 import pytest_asyncio
 
-from bus.connection import Bus, connect
-from bus.leader import message_from_leader, standing_of
-from bus.migration import BEFORE_STREAM
-from bus.outcomes import Outcome
-from bus.reader import last_sequence
-from bus.streams import COMMANDS_STREAM, TIMERS_STREAM, stream_config
-from bus.subjects import timer_subject
-from domain.agent import events as e
-from l02.client import Client
-from l02.node import running_node
-from l02.session_server import SessionSettings
+from l02.bus.commands.migration import BEFORE_STREAM
+from l02.bus.commands.outcomes import Outcome
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.connection.leader import message_from_leader, standing_of
+from l02.bus.connection.streams import COMMANDS_STREAM, TIMERS_STREAM, stream_config
+from l02.bus.log.reader import last_sequence
+from l02.bus.wire.subjects import timer_subject
+from l02.client.client import Client
+from l02.domain.agent import events as e
+from l02.node.running import running_node
+from l02.node.session_server import SessionSettings
 from l02.settings import Settings
 from l02.verify import verify
 from l02.verify.difference import Difference

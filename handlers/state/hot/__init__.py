@@ -9,9 +9,9 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from bus.connection import Bus
-from handlers.state.hot.nats import open_nats_hot_state
-from handlers.state.settings import StateSettings
+from l02.bus.connection.bus import Bus
+from l02.handlers.state.hot.nats import open_nats_hot_state
+from l02.handlers.state.settings import StateSettings
 
 __all__ = ["HotState", "open_hot_state"]
 
@@ -36,7 +36,7 @@ def open_hot_state(settings: StateSettings, bus: Bus) -> AbstractAsyncContextMan
     """
     if settings.hot_storage == "nats":
         return open_nats_hot_state(bus)
-    from handlers.state.hot.redis import open_redis_hot_state
+    from l02.handlers.state.hot.redis import open_redis_hot_state
 
     assert settings.redis_url is not None
     return open_redis_hot_state(settings.redis_url)

@@ -12,11 +12,11 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError, NoStreamResponseError
 
-from bus.connection import Bus
-from bus.group_commit import UNEXPECTED_CODES
-from bus.history import sequence_of
-from bus.streams import HOT_STREAM, ensure_hot_bucket
-from bus.subjects import hot_subject
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import HOT_STREAM, ensure_hot_bucket
+from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
+from l02.bus.jetstream.history import sequence_of
+from l02.bus.wire.subjects import hot_subject
 
 __all__ = ["NatsHotState", "open_nats_hot_state"]
 

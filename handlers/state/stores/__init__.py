@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from bus.connection import Bus
-from handlers.state.checkpoint_store import CheckpointStore
-from handlers.state.settings import StateSettings
-from handlers.state.stores.objects import open_object_checkpoints
-from handlers.state.stores.postgres import open_postgres_checkpoints
+from l02.bus.connection.bus import Bus
+from l02.handlers.state.checkpoint_store import CheckpointStore
+from l02.handlers.state.settings import StateSettings
+from l02.handlers.state.stores.objects import open_object_checkpoints
+from l02.handlers.state.stores.postgres import open_postgres_checkpoints
 
 __all__ = ["open_checkpoints"]
 

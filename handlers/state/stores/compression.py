@@ -14,7 +14,7 @@ from backports import zstd
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
-from handlers.state.settings import Compression
+from l02.handlers.state.settings import Compression
 
 __all__ = ["Damaged", "pack", "unpack"]
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Generator, Iterator, Mapping
 from io import BytesIO
 
-from domain.errors import ErrorCode, Failure
+from l02.domain.errors import ErrorCode, Failure
 
 __all__ = ["PartsReader", "pieces_of", "size_of"]
 

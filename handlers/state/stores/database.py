@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
 
-from bus.postgres import connect_to_primary
-from handlers.state.stores.memory import keep_freed_memory
+from l02.bus.connection.postgres import connect_to_primary
+from l02.handlers.state.stores.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
@@ -31,11 +31,11 @@ _COMMAND_SECONDS = 30.0
 @cache
 def sql(name: str) -> str:
     """The statement in `sql/<name>.sql`."""
-    return (files("handlers.state") / "sql" / f"{name}.sql").read_text()
+    return (files("l02.handlers.state") / "sql" / f"{name}.sql").read_text()
 
 
 class Database:
-    """A few connections that are used in turns. All methods raise what is in `bus.postgres.UNANSWERED`.
+    """A few connections that are used in turns. All methods raise what is in `l02.bus.connection.postgres.UNANSWERED`.
 
     asyncpg's own pool takes as long to lend a connection and to take it back as a small load takes.
     """

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
-from domain.errors import ErrorCode, Failure
-from handlers.state.settings import Compression
-from handlers.state.stores.chunks import chunks_of
-from handlers.state.stores.compression import Damaged, pack, unpack
-from handlers.state.stores.content import PartsReader, pieces_of, size_of
+from l02.domain.errors import ErrorCode, Failure
+from l02.handlers.state.settings import Compression
+from l02.handlers.state.stores.chunks import chunks_of
+from l02.handlers.state.stores.compression import Damaged, pack, unpack
+from l02.handlers.state.stores.content import PartsReader, pieces_of, size_of
 
 __all__ = ["CHUNKS_AT_ONCE", "Chunk", "ContentReader", "HashedContent", "in_thread", "pack_all"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from domain.errors import ErrorCode, Failure
+from l02.domain.errors import ErrorCode, Failure
 
 __all__ = ["Location"]
 

@@ -16,17 +16,17 @@ import msgspec
 import structlog
 from nats.errors import Error as NatsError
 
-from bus.connection import Bus
-from bus.history import HistoryUnreadable
-from bus.object_bucket import ObjectBucket, ObjectDamaged
-from bus.streams import CHECKPOINTS_BUCKET
-from domain.errors import ErrorCode, Failure
-from handlers.state.checkpoint_store import Saved
-from handlers.state.settings import Compression
-from handlers.state.stores.compression import Damaged, pack, unpack
-from handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
-from handlers.state.stores.location import Location
-from handlers.state.stores.memory import keep_freed_memory
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.streams import CHECKPOINTS_BUCKET
+from l02.bus.jetstream.history import HistoryUnreadable
+from l02.bus.objects.bucket import ObjectBucket, ObjectDamaged
+from l02.domain.errors import ErrorCode, Failure
+from l02.handlers.state.checkpoint_store import Saved
+from l02.handlers.state.settings import Compression
+from l02.handlers.state.stores.compression import Damaged, pack, unpack
+from l02.handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
+from l02.handlers.state.stores.location import Location
+from l02.handlers.state.stores.memory import keep_freed_memory
 
 __all__ = ["ObjectCheckpoints", "open_object_checkpoints"]
 

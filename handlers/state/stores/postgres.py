@@ -12,13 +12,13 @@ from datetime import timedelta
 
 import asyncpg
 
-from bus.postgres import UNANSWERED
-from domain.errors import ErrorCode, Failure
-from handlers.state.checkpoint_store import Saved
-from handlers.state.settings import Compression
-from handlers.state.stores.database import Database, open_database, sql
-from handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
-from handlers.state.stores.location import Location
+from l02.bus.connection.postgres import UNANSWERED
+from l02.domain.errors import ErrorCode, Failure
+from l02.handlers.state.checkpoint_store import Saved
+from l02.handlers.state.settings import Compression
+from l02.handlers.state.stores.database import Database, open_database, sql
+from l02.handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
+from l02.handlers.state.stores.location import Location
 
 __all__ = ["PostgresCheckpoints", "open_postgres_checkpoints"]
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from msgspec.structs import replace
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.state import AgentState
-from domain.aggregates import AGENT
-from domain.errors import ErrorCode, Failure
-from domain.message import Command, Event
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.state import AgentState
+from l02.domain.aggregates import AGENT
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.message import Command, Event
 from tests.domain.agent.story import report_stored
 from tests.domain.read_back import read_back
 

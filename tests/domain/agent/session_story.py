@@ -6,9 +6,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.checkpoint_events import CheckpointCreated, CheckpointRestored
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.checkpoint_events import CheckpointCreated, CheckpointRestored
 from tests.domain.agent.story import RUNNING, TERMINATED, TERMINATING, spawn_requested, spawned, terminated
 
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.checkpoint_events import CheckpointType
-from domain.agent.forks import Past, past_of
-from domain.agent.state import AgentState, RequestedTool
-from domain.aggregates import AGENT
-from domain.message import Event
-from domain.specification import AgentSpecification, LifecycleLimits, ResourceLimits
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.checkpoint_events import CheckpointType
+from l02.domain.agent.forks import Past, past_of
+from l02.domain.agent.state import AgentState, RequestedTool
+from l02.domain.aggregates import AGENT
+from l02.domain.message import Event
+from l02.domain.specification import AgentSpecification, LifecycleLimits, ResourceLimits
 from tests.domain.given_when_then import Given
 
 SPEC = AgentSpecification(name="historian", entrypoint="/agents/historian.py")

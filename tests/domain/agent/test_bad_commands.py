@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.agent.commands import (
+from l02.domain.agent.commands import (
     DUE_COMMANDS,
     WIRE_COMMANDS,
     Checkpoint,
@@ -26,9 +26,9 @@ from domain.agent.commands import (
     Terminate,
     WireCommand,
 )
-from domain.aggregates import AGENT
-from domain.errors import ErrorCode, Failure
-from domain.message import Event
+from l02.domain.aggregates import AGENT
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.message import Event
 from tests.domain.agent.story import EXECUTING, FAILED, RESTARTING, SUSPENDED, TERMINATING, origin
 from tests.domain.agent.story import given as an_agent
 from tests.domain.json_values import json_values, texts

@@ -1,8 +1,8 @@
 import pytest
 
-from domain.agent import commands as c
-from domain.errors import ErrorCode
-from domain.message import Event
+from l02.domain.agent import commands as c
+from l02.domain.errors import ErrorCode
+from l02.domain.message import Event
 from tests.domain.agent.story import RUNNING, TERMINATING, checkpoint_expired, given, stored, terminated
 
 FOUR = tuple(event for number in range(1, 5) for event in stored(f"k{number}"))

@@ -2,11 +2,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.forks import Past
-from domain.agent.state import Execution, JournalEntry, Status
-from domain.errors import ErrorCode
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.forks import Past
+from l02.domain.agent.state import Execution, JournalEntry, Status
+from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import (
     EXECUTING,
     MOVED_ON,

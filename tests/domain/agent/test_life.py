@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 from msgspec import UNSET
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.forks import past_of
-from domain.agent.state import Status
-from domain.aggregates import AGENT
-from domain.specification import AgentSpecification, ExecutorLimits, LifecycleLimits, ResourceLimits
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.forks import past_of
+from l02.domain.agent.state import Status
+from l02.domain.aggregates import AGENT
+from l02.domain.specification import AgentSpecification, ExecutorLimits, LifecycleLimits, ResourceLimits
 from tests.domain.agent.life import (
     CheckpointedLife,
     calls,

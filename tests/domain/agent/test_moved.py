@@ -3,9 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from domain.agent import commands as c
-from domain.errors import ErrorCode
-from domain.message import Command
+from l02.domain.agent import commands as c
+from l02.domain.errors import ErrorCode
+from l02.domain.message import Command
 from tests.domain.agent.story import (
     EXECUTING,
     complete_execution,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from domain.agent import events as e
-from domain.agent.outcome import failure_of, result_of
-from domain.errors import ErrorCode
-from domain.message import Event
+from l02.domain.agent import events as e
+from l02.domain.agent.outcome import failure_of, result_of
+from l02.domain.errors import ErrorCode
+from l02.domain.message import Event
 from tests.domain.agent.session_story import (
     RECOVERED,
     RESTORED,

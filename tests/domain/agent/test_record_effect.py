@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.state import JournalEntry, PendingSignal
-from domain.errors import ErrorCode
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.state import JournalEntry, PendingSignal
+from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import EXECUTING, completed, given, signalled
 
 APPROVE = {"name": "approve", "timeout": 60}

@@ -1,5 +1,5 @@
-from domain.agent.state import JournalEntry
-from domain.errors import ErrorCode
+from l02.domain.agent.state import JournalEntry
+from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import (
     EXECUTING,
     SEND_MAIL,

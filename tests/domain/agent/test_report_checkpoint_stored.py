@@ -1,6 +1,6 @@
-from domain.agent.checkpoints import MAX_CHECKPOINTS
-from domain.agent.state import KeptCheckpoint
-from domain.errors import ErrorCode
+from l02.domain.agent.checkpoints import MAX_CHECKPOINTS
+from l02.domain.agent.state import KeptCheckpoint
+from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import (
     CHECKPOINTED,
     EXECUTING,

@@ -1,8 +1,8 @@
 import pytest
 from msgspec.structs import replace
 
-from domain.agent.state import Status
-from domain.message import Event
+from l02.domain.agent.state import Status
+from l02.domain.message import Event
 from tests.domain.agent.story import (
     EXECUTING,
     FAILED,

@@ -1,6 +1,6 @@
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.errors import ErrorCode
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import (
     MOVED_ON,
     RUNNING,

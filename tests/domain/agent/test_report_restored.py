@@ -1,7 +1,7 @@
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.state import Status
-from domain.errors import ErrorCode
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.state import Status
+from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import (
     IDLE,
     MOVED_ON,

@@ -1,6 +1,6 @@
 from msgspec.structs import replace
 
-from domain.errors import ErrorCode
+from l02.domain.errors import ErrorCode
 from tests.domain.agent.session_story import ROLLED_BACK, SAVED, created, degraded, report_rolled_back, restored
 from tests.domain.agent.story import given
 

@@ -1,6 +1,6 @@
-from domain.agent import events as e
-from domain.agent.session import Session
-from domain.errors import ErrorCode
+from l02.domain.agent import events as e
+from l02.domain.agent.session import Session
+from l02.domain.errors import ErrorCode
 from tests.domain.agent.session_story import (
     AGENT_ENDED,
     NEVER_STARTED,

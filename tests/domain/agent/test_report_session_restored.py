@@ -1,6 +1,6 @@
 from msgspec.structs import replace
 
-from domain.errors import ErrorCode
+from l02.domain.errors import ErrorCode
 from tests.domain.agent.session_story import AGENT_ENDED, OPEN, RESTORED, SESSION_ENDED, degraded, report_restored
 from tests.domain.agent.story import given
 

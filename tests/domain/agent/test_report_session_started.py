@@ -1,8 +1,8 @@
 from msgspec.structs import replace
 
-from domain.agent.session import Session
-from domain.errors import ErrorCode
-from domain.specification import AgentSpecification, SessionSettings
+from l02.domain.agent.session import Session
+from l02.domain.errors import ErrorCode
+from l02.domain.specification import AgentSpecification, SessionSettings
 from tests.domain.agent.session_story import AGENT_ENDED, OPEN, report_started, session_started
 from tests.domain.agent.story import PENDING, RUNNING, given, spawn_requested, spawned
 

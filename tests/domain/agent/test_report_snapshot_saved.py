@@ -1,9 +1,9 @@
 from msgspec.structs import replace
 
-from domain.agent import events as e
-from domain.agent.session import MAX_SAVED, MAX_UNSENT, SavedSnapshot
-from domain.errors import ErrorCode
-from domain.message import Event
+from l02.domain.agent import events as e
+from l02.domain.agent.session import MAX_SAVED, MAX_UNSENT, SavedSnapshot
+from l02.domain.errors import ErrorCode
+from l02.domain.message import Event
 from tests.domain.agent.session_story import (
     AGENT_ENDED,
     OPEN,

@@ -1,8 +1,8 @@
 import pytest
 
-from domain.agent import events as e
-from domain.agent.state import Status
-from domain.message import Event
+from l02.domain.agent import events as e
+from l02.domain.agent.state import Status
+from l02.domain.message import Event
 from tests.domain.agent.story import (
     FAILED,
     PENDING,

@@ -1,7 +1,7 @@
 import pytest
 
-from domain.agent.state import Status
-from domain.message import Event
+from l02.domain.agent.state import Status
+from l02.domain.message import Event
 from tests.domain.agent.story import (
     FAILED,
     PENDING,

@@ -1,10 +1,10 @@
 import pytest
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.checkpoints import MAX_PENDING_CHECKPOINTS
-from domain.errors import ErrorCode
-from domain.message import Event
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.checkpoints import MAX_PENDING_CHECKPOINTS
+from l02.domain.errors import ErrorCode
+from l02.domain.message import Event
 from tests.domain.agent.story import (
     CHECKPOINTED,
     EXECUTING,

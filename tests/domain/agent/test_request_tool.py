@@ -1,4 +1,4 @@
-from domain.errors import ErrorCode
+from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import (
     EXECUTING,
     RUNNING,

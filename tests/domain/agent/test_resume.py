@@ -3,11 +3,11 @@ from typing import Any, Literal
 import pytest
 from msgspec.structs import replace
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.state import Status
-from domain.errors import ErrorCode
-from domain.message import Event
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.state import Status
+from l02.domain.errors import ErrorCode
+from l02.domain.message import Event
 from tests.domain.agent.story import (
     CHECKPOINTED,
     EXECUTING,

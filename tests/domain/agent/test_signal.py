@@ -2,10 +2,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from domain.agent import commands as c
-from domain.agent.executions import MAX_PENDING_SIGNALS
-from domain.errors import ErrorCode
-from domain.message import Event
+from l02.domain.agent import commands as c
+from l02.domain.agent.executions import MAX_PENDING_SIGNALS
+from l02.domain.errors import ErrorCode
+from l02.domain.message import Event
 from tests.domain.agent.story import (
     FAILED,
     PENDING,

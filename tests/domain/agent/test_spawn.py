@@ -1,12 +1,12 @@
 import pytest
 from msgspec.structs import replace
 
-from domain.agent import commands as c
-from domain.agent import events as e
-from domain.agent.state import Status
-from domain.errors import ErrorCode
-from domain.message import Event
-from domain.specification import AgentSpecification
+from l02.domain.agent import commands as c
+from l02.domain.agent import events as e
+from l02.domain.agent.state import Status
+from l02.domain.errors import ErrorCode
+from l02.domain.message import Event
+from l02.domain.specification import AgentSpecification
 from tests.domain.agent.story import FAILED, PENDING, RUNNING, SPEC, TERMINATED, given, origin
 
 

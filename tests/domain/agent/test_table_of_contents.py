@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from domain.agent import commands as c
-from domain.errors import ErrorCode
-from domain.message import Command
+from l02.domain.agent import commands as c
+from l02.domain.errors import ErrorCode
+from l02.domain.message import Command
 from tests.domain.agent.session_story import (
     report_degraded,
     report_ended,

@@ -2,11 +2,11 @@
 
 import pytest
 
-from domain.aggregates import NODE
-from domain.message import Event
-from domain.node import commands as c
-from domain.node import events as e
-from domain.node.state import NodeState, NodeStatus
+from l02.domain.aggregates import NODE
+from l02.domain.message import Event
+from l02.domain.node import commands as c
+from l02.domain.node import events as e
+from l02.domain.node.state import NodeState, NodeStatus
 from tests.domain.given_when_then import Given
 
 CAPACITY = e.Capacity(cpu=2, memory_bytes=1024, runtime_classes=("process", "landlock"))

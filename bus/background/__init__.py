@@ -1,0 +1,1 @@
+"""Work behind the scenes that goes on whatever happens to it."""

@@ -1,0 +1,1 @@
+"""What is asked of the runtime: taking, deciding, answering, and what waits for its time."""

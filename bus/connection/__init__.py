@@ -1,0 +1,1 @@
+"""The servers: connections that outlast them, requests, streams and who leads them."""

@@ -1,0 +1,305 @@
+"""One connection to NATS per process, which outlives the server's restarts and tells who wants to know of them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import msgspec
+import structlog
+from nats.aio.client import Client, Srv
+from nats.aio.msg import Msg
+from nats.aio.transport import TcpTransport
+from nats.errors import Error as NatsError
+from nats.errors import NoServersError
+from nats.js import JetStreamContext
+
+from l02.bus.background.cancelling import end
+from l02.bus.connection.requests import PubAck, Requests
+from l02.bus.connection.tally import Tally
+from l02.bus.jetstream.group_commit import GroupCommit
+from l02.bus.wire.headers import LazyHeaders, header_block, parse_header_lines
+
+__all__ = ["API_SECONDS", "Bus", "BusUnreachable", "JetStreamNotReady", "connect"]
+
+_log = structlog.get_logger()
+_JETSTREAM_SECONDS = 10.0
+API_SECONDS = 20.0
+_API_RETRY_SECONDS = 0.1
+# How often it is asked again soon, as a leader would answer, before a slow answer is waited for.
+_SOON_SECONDS, _SOON_TIMES = 1.0, 10
+# How long a server may take what it was sent last, before the connection is ended without that.
+_CLOSE_SECONDS = 2.0
+_NOT_READY = 503
+_ANSWERED = (b"_INBOX.", b"_R_.")
+_PLAIN_HEADERS = b"NATS/1.0\r\n"  # without a status
+
+
+class BusUnreachable(Exception):
+    """No NATS server answers at the address given."""
+
+
+class JetStreamNotReady(NatsError):
+    """JetStream is starting, or choosing a leader; it will answer soon."""
+
+
+class Bus:
+    """The connection, and a way to be called back when it is lost, and when it is there again."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.jetstream: JetStreamContext = client.jetstream(timeout=_JETSTREAM_SECONDS)
+        self.requests = Requests(client)
+        self.tally = Tally()
+        self.claimed: dict[str, int] = {}
+        """The newest command ids that were claimed here, with the stream sequence of their command."""
+        self._group_commits: dict[str, GroupCommit] = {}
+        self._on_reconnect: set[Callable[[], None]] = set()
+        self._on_disconnect: set[Callable[[], None]] = {self.requests.connection_lost}
+
+    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> PubAck:
+        """Store a message in the stream of `subject`. Raises as `Requests.publish`."""
+        return await self.requests.publish(subject, payload, timeout=_JETSTREAM_SECONDS, headers=headers)
+
+    def together(self, stream: str) -> GroupCommit:
+        """What this process stores in `stream` in common batches, which the stream allows (see `streams`)."""
+        if stream not in self._group_commits:
+            self._group_commits[stream] = GroupCommit(self.requests)
+        return self._group_commits[stream]
+
+    async def api(
+        self, operation: str, request: Mapping[str, Any], *, within: float | None = API_SECONDS
+    ) -> dict[str, Any]:
+        """JetStream's answer to a request to its API; an error is in it.
+
+        A stream without a leader does not answer, nor does a server that starts: it is asked again, so `request` must
+        do no harm when it is carried out twice. After `within` seconds (None: never) what was the matter last is
+        raised: JetStreamNotReady, NoRespondersError or TimeoutError.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = math.inf if within is None else loop.time() + within
+        payload = msgspec.json.encode(request)
+        asked = 0
+        while True:
+            patience = _SOON_SECONDS if asked < _SOON_TIMES else _JETSTREAM_SECONDS
+            try:
+                return await self._ask_api(operation, payload, max(0.0, min(patience, deadline - loop.time())))
+            except (NatsError, TimeoutError):
+                if self.client.is_closed or loop.time() + _API_RETRY_SECONDS >= deadline:
+                    raise
+            asked += 1
+            await asyncio.sleep(_API_RETRY_SECONDS)
+
+    async def _ask_api(self, operation: str, payload: bytes, timeout: float) -> dict[str, Any]:
+        reply = await self.requests.request(f"$JS.API.{operation}", payload, timeout=timeout)
+        answer = msgspec.json.decode(reply.data, type=dict[str, Any])
+        if answer.get("error", {}).get("code") == _NOT_READY:
+            raise JetStreamNotReady(f"{operation}: {answer['error'].get('description')}")
+        return answer
+
+    async def stored(
+        self, stream: str, *, sequence: int = 0, last_on: str = "", timeout: float = _JETSTREAM_SECONDS
+    ) -> Msg | None:
+        """The message of a stream with a sequence, or the last on a subject; None if there is none.
+
+        Any copy of the stream answers, and one that lags does not know the newest.
+        """
+        wanted = {"seq": sequence} if sequence else {"last_by_subj": last_on}
+        reply = await self.requests.request(
+            f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout=timeout
+        )
+        headers = reply.headers or {}
+        if "Nats-Sequence" in headers:
+            return reply
+        if headers.get("Status") == "404":
+            return None
+        raise NatsError(f"reading {wanted} of {stream}: {headers.get('Status')} {headers.get('Description')}")
+
+    @asynccontextmanager
+    async def on_reconnect(self, listener: Callable[[], None]) -> AsyncIterator[None]:
+        """Call `listener` after each reconnect, as long as the context lasts."""
+        with _member(self._on_reconnect, listener):
+            yield
+
+    @asynccontextmanager
+    async def on_disconnect(self, listener: Callable[[], None]) -> AsyncIterator[None]:
+        """Call `listener` each time the connection is lost, as long as the context lasts."""
+        with _member(self._on_disconnect, listener):
+            yield
+
+    async def _reconnected(self) -> None:
+        _log.info("nats reconnected")
+        for listener in tuple(self._on_reconnect):
+            listener()
+
+    async def _disconnected(self) -> None:
+        if not self.client.is_closed:
+            _log.warning("nats disconnected; reconnecting")
+        for listener in tuple(self._on_disconnect):
+            listener()
+
+
+@contextmanager
+def _member(listeners: set[Callable[[], None]], listener: Callable[[], None]) -> Iterator[None]:
+    listeners.add(listener)
+    try:
+        yield
+    finally:
+        listeners.discard(listener)
+
+
+class _Transport(TcpTransport):
+    """nats-py waits for the end of a connection in two tasks, on one future, and without an end if the server hangs.
+
+    Its closing cancels its reconnecting, and with that the future both may wait for, and so itself. And from a server
+    that hangs and does not take what it was sent, it would neither go to another nor away.
+    """
+
+    def __bool__(self) -> bool:
+        return True  # nats-py asks whether it has to make one
+
+    def abort(self) -> None:
+        """End the connection without sending what is left."""
+        if self._io_writer is not None:
+            self._io_writer.transport.abort()
+
+    async def wait_closed(self) -> None:
+        with _after_seconds(self.abort):
+            await asyncio.shield(super().wait_closed())  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _after_seconds(abort: Callable[[], None]) -> Iterator[None]:
+    timer = asyncio.get_running_loop().call_later(_CLOSE_SECONDS, abort)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class _Client(Client):
+    """nats-py stops reading for good at a message whose headers or subject it cannot decode, and anyone may send one.
+
+    Its reading of headers, letter by letter, is also the half of what receiving an event costs, and its writing of them
+    the half of what storing one does.
+    """
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._transport is None and s.uri.scheme in ("nats", "tls"):
+            self._transport = _Transport()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(s)
+
+    def abort(self) -> None:
+        """End the connection without sending what is left."""
+        if isinstance(self._transport, _Transport):
+            self._transport.abort()
+
+    async def _send_publish(
+        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: dict[str, str] | None
+    ) -> None:
+        block = header_block(headers) if headers else None
+        if block is None:
+            await super()._send_publish(subject, reply, payload, payload_size, headers)
+            return
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += payload_size
+        lead = f"HPUB {subject} {reply} {len(block)} {len(block) + payload_size}\r\n".encode()
+        await self._send_command(b"".join((lead, block, payload, b"\r\n")))
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        if headers and headers.startswith(_PLAIN_HEADERS):
+            return LazyHeaders(headers)  # type: ignore[return-value]  # a mapping will do
+        try:
+            return await super()._process_headers(headers)
+        except (IndexError, UnicodeDecodeError) as error:
+            _log.warning("a message has unreadable headers; they are left out", error=repr(error))
+            return None
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        return parse_header_lines(raw)
+
+    def _reply(self, sid: int, reply: bytes) -> str:
+        """Where a message may be answered: one that anybody may have sent, in an inbox only.
+
+        The server checks the subject of what is published, and not its reply. So the reply of a request could name what
+        only the runtime may write, the log of events first of all, and its answer would stand there.
+        """
+        subscription = self._subs.get(sid)
+        from_anybody = subscription is None or not subscription.subject.startswith("_INBOX.")
+        return "" if from_anybody and not reply.startswith(_ANSWERED) else reply.decode(errors="replace")
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        return self.msg_class(
+            subject=subject.decode(errors="replace"),
+            reply=self._reply(sid, reply) if reply else "",
+            data=data,
+            headers=headers,
+            _client=self,
+            _sid=sid,
+        )
+
+
+@asynccontextmanager
+async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator[Bus]:
+    """Connect, retrying for `timeout` seconds; BusUnreachable says so in one line.
+
+    `url` may name several servers of one cluster, with commas between; while one is away another is used. Once
+    connected, it reconnects for ever: a server that is away is waited for, its streams keep what was acknowledged.
+    """
+    client = _Client()
+    bus = Bus(client)
+
+    async def failed(error: Exception) -> None:
+        _log.debug("nats client error", error=repr(error))
+
+    try:
+        async with asyncio.timeout(timeout):
+            await client.connect(
+                url.split(","),
+                name=name,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.2,  # type: ignore[arg-type]
+                ping_interval=10,
+                max_outstanding_pings=2,
+                pending_size=16 * 1024 * 1024,
+                reconnected_cb=bus._reconnected,
+                disconnected_cb=bus._disconnected,
+                error_cb=failed,
+            )
+            await bus.requests.start()
+    except (NoServersError, OSError, TimeoutError) as error:
+        await _close(client)
+        raise BusUnreachable(
+            f"no NATS server answers at {_without_credentials(url)}; "
+            "start one, or unset L02_NATS_URL for an embedded one"
+        ) from error
+    try:
+        yield bus
+    finally:
+        for commit in bus._group_commits.values():
+            commit.abandon()
+        await _close(client)
+
+
+async def _close(client: _Client) -> None:
+    """Close for certain. nats-py cancels its reconnecting once, which Python 3.11 may lose; it would go on for ever."""
+    # It flushes what is left into a connection that may be gone; uvloop says so with a RuntimeError.
+    with suppress(OSError, RuntimeError), _after_seconds(client.abort):
+        await client.close()
+    if client._reconnection_task is not None:
+        await end(client._reconnection_task)
+
+
+def _without_credentials(urls: str) -> str:
+    parts = [(scheme, rest) for scheme, _, rest in (url.rpartition("://") for url in urls.split(","))]
+    return ",".join(
+        f"{scheme}://{rest.rpartition('@')[2]}" if scheme else rest.rpartition("@")[2] for scheme, rest in parts
+    )

@@ -1,0 +1,1 @@
+"""What JetStream can do, without a word about aggregates: get, last, page, pull, group commit."""

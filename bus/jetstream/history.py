@@ -1,0 +1,113 @@
+"""Reading what a stream holds now: a bounded number of messages, in one request, without a consumer."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
+
+from l02.bus.connection.bus import Bus
+from l02.bus.connection.listening import listen
+from l02.bus.connection.requests import AnswerLost
+from l02.bus.connection.streams import EVENTS_STREAM
+from l02.bus.wire.codec import LogEntry, RecordedEvent, decode_event, read_entry
+
+__all__ = ["HistoryUnreadable", "read_history", "read_log_entries", "read_stored", "sequence_of", "subject_of"]
+
+_SILENCE_SECONDS = 5.0
+_MAX_BYTES = 16 * 1024 * 1024
+
+
+class HistoryUnreadable(Exception):
+    """The server answered a read with an error."""
+
+
+class _Answer:
+    """The messages of one answer, until the one that says it is complete."""
+
+    def __init__(self) -> None:
+        self.messages: list[Msg] = []
+        self.complete: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+
+    def receive(self, message: Msg) -> None:
+        if message.headers and "Status" in message.headers and "Nats-Sequence" not in message.headers:
+            if not self.complete.done():
+                self.complete.set_result(message)
+        else:
+            self.messages.append(message)
+
+    def lost(self) -> None:
+        if not self.complete.done():
+            self.complete.set_exception(AnswerLost())
+
+    async def wait(self) -> Msg:
+        """The end of the answer, however long it is; TimeoutError if nothing more comes."""
+        received = -1
+        while received != len(self.messages):
+            received = len(self.messages)
+            done, _ = await asyncio.wait([self.complete], timeout=_SILENCE_SECONDS)
+            if done:
+                return self.complete.result()
+        raise NatsTimeoutError
+
+
+async def read_history(
+    bus: Bus, subject_filter: str, *, after: int = 0, since: datetime | None = None, limit: int = 1000
+) -> tuple[list[RecordedEvent], bool]:
+    """Up to `limit` events (16 MiB) of the subjects with a stream sequence above `after`; and whether there are more.
+
+    `since` begins at a time instead. Raises UnreadableEvent, and TimeoutError if the server does not answer, or the
+    connection goes.
+    """
+    messages, more = await read_stored(bus, EVENTS_STREAM, subject_filter, after=after, since=since, limit=limit)
+    return [decode_event(message.data, sequence_of(message), subject_of(message)) for message in messages], more
+
+
+async def read_log_entries(
+    bus: Bus, subject_filter: str, *, after: int = 0, since: datetime | None = None, limit: int = 1000
+) -> tuple[list[LogEntry], bool]:
+    """The same, with what is unreadable set aside."""
+    messages, more = await read_stored(bus, EVENTS_STREAM, subject_filter, after=after, since=since, limit=limit)
+    return [read_entry(message.data, sequence_of(message), subject_of(message)) for message in messages], more
+
+
+async def read_stored(
+    bus: Bus, stream: str, subject_filter: str, *, after: int = 0, since: datetime | None = None, limit: int = 1000
+) -> tuple[list[Msg], bool]:
+    """The same of any stream, as messages."""
+    start: dict[str, Any] = {"seq": after + 1} if since is None else {"start_time": since}
+    request = {**start, "next_by_subj": subject_filter, "batch": limit, "max_bytes": _MAX_BYTES}
+    inbox = bus.client.new_inbox()
+    answer = _Answer()
+    async with bus.on_disconnect(answer.lost):
+        subscription = await listen(bus.client, inbox, answer.receive)
+        try:
+            await bus.client.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), reply=inbox)
+            end = await answer.wait()
+        finally:
+            if not bus.client.is_closed:
+                await subscription.unsubscribe()
+    headers = end.headers or {}
+    match headers.get("Status"):
+        case "404":
+            return [], False
+        case "204":
+            return answer.messages, int(headers.get("Nats-Num-Pending", "0")) > 0
+        case status:
+            raise HistoryUnreadable(f"{subject_filter}: {status} {headers.get('Description')}")
+
+
+def sequence_of(message: Msg) -> int:
+    """The stream sequence of what `read_stored` gave."""
+    assert message.headers is not None
+    return int(message.headers["Nats-Sequence"])
+
+
+def subject_of(message: Msg) -> str:
+    """The subject on which what `read_stored` gave is stored."""
+    assert message.headers is not None
+    return message.headers["Nats-Subject"]

@@ -1,0 +1,1 @@
+"""The log of events: storing, folding, reading and following it."""

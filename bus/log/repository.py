@@ -1,0 +1,346 @@
+"""Decide and append as one step: the only way an aggregate changes, whoever asks.
+
+Within a process the commands of one aggregate follow one another; between processes the expectation at the store keeps
+writers apart, and the one that lost decides again on the fresh state. Folded states are kept, so that a command on a
+known aggregate reads nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+import structlog
+from msgspec.structs import replace
+from nats.errors import Error as NatsError
+
+from l02.bus.commands.ids import CommandIdReused
+from l02.bus.jetstream.history import HistoryUnreadable
+from l02.bus.log.event_store import AppendFailed, Conflict, EventStore
+from l02.bus.log.loaded import Handled, Loaded
+from l02.bus.log.snapshots import Snapshots
+from l02.bus.wire.codec import Metadata, RecordedEvent, encode_event
+from l02.bus.wire.subjects import AggregateId, event_subject
+from l02.domain.aggregates import Aggregate
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.message import Command, Event
+
+__all__ = ["CommandIdReused", "Decision", "EventStoreSilent", "Loaded", "Repository"]
+
+S = TypeVar("S")
+C = TypeVar("C", bound=Command)
+
+_log = structlog.get_logger()
+_CACHED_AGGREGATES = 10_000
+_CONFLICT_RETRIES = 10
+_UNREACHABLE_SECONDS = 30.0
+_RETRY_SECONDS = 0.1
+_CONFLICT_PAUSE_SECONDS = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a command led to. `repeated` is set when its id was handled before, and then nothing was decided again."""
+
+    version: int
+    events: tuple[RecordedEvent, ...]
+    repeated: Handled | None = None
+
+
+class EventStoreSilent(Failure):
+    """The event store did not answer in time, so it is not known whether the command has led to anything (E2113)."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            ErrorCode.CONFLICT, f"the event store does not answer; send the command again with its id: {error!r}"
+        )
+
+
+class _Patience:
+    """How often and how long a decision is tried anew."""
+
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
+        self._deadline = asyncio.get_running_loop().time() + _UNREACHABLE_SECONDS
+        self._conflicts = 0
+
+    async def after(self, error: Exception) -> None:
+        """Wait a moment; raises Failure when it is no use any more."""
+        if isinstance(error, Conflict):
+            self._conflicts += 1
+            if self._conflicts > _CONFLICT_RETRIES:
+                raise Failure(
+                    ErrorCode.CONFLICT, f"others kept changing {self._subject}; send the command again"
+                ) from error
+            await asyncio.sleep(_CONFLICT_PAUSE_SECONDS * (2 ** (self._conflicts - 1) - 1))
+        else:
+            if asyncio.get_running_loop().time() > self._deadline:
+                raise EventStoreSilent(error) from error
+            await asyncio.sleep(_RETRY_SECONDS)
+
+
+class Repository(Generic[S]):
+    """The aggregates of one kind."""
+
+    def __init__(self, aggregate: Aggregate[S], store: EventStore, snapshots: Snapshots[S] | None = None) -> None:
+        self.aggregate = aggregate
+        self.store = store
+        self._snapshots = snapshots
+        self.newest_sequence = 0
+        """Of the events that this process has recorded."""
+        self._loaded: OrderedDict[str, Loaded[S]] = OrderedDict()
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._listeners: list[Callable[[RecordedEvent], None]] = []
+        self._before_storing: list[Callable[[str, Sequence[Event]], Awaitable[None]]] = []
+        self._preparations: dict[type[Command], Callable[[Any], Awaitable[Command]]] = {}
+
+    def on_recorded(self, listener: Callable[[RecordedEvent], None]) -> None:
+        """Tell `listener` at once of what this process has recorded; others learn of it from the stream."""
+        self._listeners.append(listener)
+
+    def before_deciding(self, command_type: type[C], prepare: Callable[[C], Awaitable[C]]) -> None:
+        """Have `prepare` put into commands of a type what their decision needs and only the runtime can know.
+
+        It may raise a Failure, which refuses the command.
+        """
+        self._preparations[command_type] = prepare
+
+    def before_storing(self, prepare: Callable[[str, Sequence[Event]], Awaitable[None]]) -> None:
+        """Have `prepare` do what has to stand before the events of an aggregate do, so that no crash comes in between.
+
+        It may be asked more than once, and the events may not be stored after all. It may raise NatsError and
+        TimeoutError: then it is asked again.
+        """
+        self._before_storing.append(prepare)
+
+    async def load(self, aggregate_id: str) -> Loaded[S]:
+        """The aggregate as it stands in the stream now; waits while the event store does not answer."""
+        async with self._exclusive(aggregate_id):
+            loaded = self._loaded.get(aggregate_id)
+            if loaded is None:
+                return await self._read(aggregate_id)
+            await self._refresh(aggregate_id, loaded)
+            return loaded
+
+    def in_memory(self, aggregate_id: str) -> Loaded[S] | None:
+        """The aggregate as this process knows it, if it does."""
+        return self._loaded.get(aggregate_id)
+
+    async def known(self, aggregate_id: str, at_least: int) -> Loaded[S]:
+        """The aggregate as of the stream sequence `at_least` or later; the stream is read only if memory is behind."""
+        loaded = self._loaded.get(aggregate_id)
+        if loaded is not None and loaded.sequence >= at_least:
+            return loaded
+        return await self.load(aggregate_id)
+
+    async def record(self, aggregate_id: str, command: Command, metadata: Metadata) -> Decision:
+        """Decide a command of the runtime's own, which reports a fact and so cannot be given up: while the event store
+        does not answer, it is tried again. Raises the decider's Failure.
+        """
+        while True:
+            try:
+                return await self.decide(aggregate_id, command, metadata)
+            except Failure as failure:
+                if failure.code is not ErrorCode.CONFLICT:
+                    raise
+
+    async def decide(
+        self,
+        aggregate_id: str,
+        command: Command,
+        metadata: Metadata,
+        *,
+        expected_version: int | None = None,
+    ) -> Decision:
+        """Decide `command` and store its events.
+
+        Raises Failure: the decider's, E2113 CONFLICT if `expected_version` does not fit or the retries are used up, or
+        EventStoreSilent. Cancelled, it may have stored its events or not.
+        """
+        async with self._exclusive(aggregate_id):
+            patience = _Patience(f"{self.aggregate.name} {aggregate_id}")
+            attempted: set[str] = set()
+            loaded = self._loaded.get(aggregate_id)
+            is_fresh = loaded is None
+            if loaded is None:
+                loaded = await self._read(aggregate_id)
+            while True:
+                if metadata.command_hash is not None:
+                    handled = loaded.handled.get(metadata.causation_id)
+                    if handled is not None:
+                        return _repeated(handled, metadata)
+                refusal: Failure | None = None
+                events: list[Event] = []
+                try:
+                    _require_version(loaded.version, expected_version)
+                    prepare = self._preparations.get(type(command))
+                    prepared = command if prepare is None else await prepare(command)
+                    events = self.aggregate.decide(loaded.state, prepared)
+                except Failure as failure:
+                    refusal = failure
+                if events:
+                    recorded = self._as_recorded(aggregate_id, loaded, events, metadata)
+                    attempted.update(item.event_id for item in recorded)
+                    try:
+                        for prepare_for in self._before_storing:
+                            await prepare_for(aggregate_id, events)
+                        return await self._append(aggregate_id, loaded, recorded)
+                    except (Conflict, AppendFailed, NatsError, TimeoutError) as error:
+                        await patience.after(error)
+                elif is_fresh:
+                    return _unchanged(loaded, refusal)
+                news = await self._refresh(aggregate_id, loaded, patience)
+                stored = tuple(item for item in news if item.event_id in attempted)
+                if stored:
+                    return self._tell(stored)
+                is_fresh = True
+
+    def _as_recorded(
+        self, aggregate_id: str, loaded: Loaded[S], events: list[Event], metadata: Metadata
+    ) -> list[RecordedEvent]:
+        """The events as they will stand in the stream, but for their sequence."""
+        address = AggregateId(self.aggregate.name, aggregate_id)
+        now = datetime.now(UTC)
+        if metadata.is_of_runtime and metadata.traceparent is None:
+            metadata = replace(metadata, traceparent=loaded.trace_of(metadata.correlation_id))
+        later = Metadata(
+            causation_id=metadata.causation_id,
+            correlation_id=metadata.correlation_id,
+            actor=metadata.actor,
+            traceparent=metadata.traceparent,
+        )
+        return [
+            RecordedEvent(
+                event=event,
+                aggregate=address,
+                event_id=uuid.uuid4().hex,
+                version=loaded.version + offset,
+                sequence=0,
+                time=now,
+                metadata=metadata if offset == 1 else later,
+            )
+            for offset, event in enumerate(events, start=1)
+        ]
+
+    async def _append(self, aggregate_id: str, loaded: Loaded[S], recorded: list[RecordedEvent]) -> Decision:
+        messages = [
+            (
+                event_subject(item.aggregate, item.event.type),
+                encode_event(
+                    item.event,
+                    aggregate=item.aggregate,
+                    event_id=item.event_id,
+                    version=item.version,
+                    time=item.time,
+                    metadata=item.metadata,
+                ),
+            )
+            for item in recorded
+        ]
+        last = await self.store.append(recorded[0].aggregate, messages, loaded.sequence, loaded.trail)
+        stored = tuple(
+            replace(item, sequence=last - len(recorded) + offset) for offset, item in enumerate(recorded, start=1)
+        )
+        self._take_in(aggregate_id, loaded, stored)
+        return self._tell(stored)
+
+    def _tell(self, stored: tuple[RecordedEvent, ...]) -> Decision:
+        self.newest_sequence = max(self.newest_sequence, stored[-1].sequence)
+        for item in stored:
+            for listener in self._listeners:
+                listener(item)
+        return Decision(version=stored[-1].version, events=stored)
+
+    async def _read(self, aggregate_id: str) -> Loaded[S]:
+        """The aggregate as it stands in the stream now, from its snapshot on if that fits the events.
+
+        Only for the first look: who searches the news for events of its own must not be handed a snapshot with them.
+        """
+        loaded = await self._snapshots.read(aggregate_id) if self._snapshots is not None else None
+        if loaded is not None:
+            events = await self._events_after(aggregate_id, loaded.sequence - 1, loaded.version - 1)
+            if events and loaded.is_at(events[0]):
+                self._take_in(aggregate_id, loaded, events[1:])
+                return loaded
+            _log.warning("snapshot passed over: no such event", aggregate=aggregate_id, sequence=loaded.sequence)
+        loaded = Loaded(state=self.aggregate.initial_state())
+        await self._refresh(aggregate_id, loaded)
+        return loaded
+
+    async def _refresh(
+        self, aggregate_id: str, loaded: Loaded[S], patience: _Patience | None = None
+    ) -> list[RecordedEvent]:
+        """Bring `loaded` up to date with the stream; gives what was new."""
+        events = await self._events_after(aggregate_id, loaded.sequence, loaded.version, patience)
+        self._take_in(aggregate_id, loaded, events)
+        return events
+
+    async def _events_after(
+        self, aggregate_id: str, sequence: int, version: int, patience: _Patience | None = None
+    ) -> list[RecordedEvent]:
+        while True:
+            try:
+                return await self.store.load(AggregateId(self.aggregate.name, aggregate_id), sequence, version)
+            except (NatsError, TimeoutError, HistoryUnreadable) as error:
+                if patience is None:
+                    await asyncio.sleep(_RETRY_SECONDS)
+                else:
+                    await patience.after(error)
+
+    def _take_in(self, aggregate_id: str, loaded: Loaded[S], events: Sequence[RecordedEvent]) -> None:
+        for item in events:
+            loaded.apply(self.aggregate.evolve, item)
+        self._keep(aggregate_id, loaded)
+
+    def _keep(self, aggregate_id: str, loaded: Loaded[S]) -> None:
+        if loaded.version == 0:
+            return
+        self._loaded[aggregate_id] = loaded
+        self._loaded.move_to_end(aggregate_id)
+        if len(self._loaded) > _CACHED_AGGREGATES:
+            self._loaded.popitem(last=False)
+        if self._snapshots is not None:
+            self._snapshots.write_if_due(aggregate_id, loaded)
+
+    @asynccontextmanager
+    async def _exclusive(self, aggregate_id: str) -> AsyncIterator[None]:
+        """One at a time per aggregate, first come first served; the lock goes when nobody waits for it."""
+        lock, users = self._locks.get(aggregate_id, (None, 0))
+        lock = lock or asyncio.Lock()
+        self._locks[aggregate_id] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[aggregate_id]
+            if users == 1:
+                del self._locks[aggregate_id]
+            else:
+                self._locks[aggregate_id] = (lock, users - 1)
+
+
+def _repeated(handled: Handled, metadata: Metadata) -> Decision:
+    if metadata.command_hash is not None and not handled.is_of(metadata.command_hash):
+        raise CommandIdReused(metadata.causation_id)
+    return Decision(version=handled.version, events=(), repeated=handled)
+
+
+def _unchanged(loaded: Loaded[S], refusal: Failure | None) -> Decision:
+    if refusal is not None:
+        raise refusal
+    return Decision(version=loaded.version, events=())
+
+
+def _require_version(version: int, expected: int | None) -> None:
+    if expected is not None and expected != version:
+        raise Failure(
+            ErrorCode.CONFLICT,
+            f"it is at version {version}, the command expected {expected}; look again and decide anew",
+            "$.expected_version",
+        )

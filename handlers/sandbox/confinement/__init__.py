@@ -1,0 +1,1 @@
+"""What a sandboxed process may do, and how the kernel is told."""

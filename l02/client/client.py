@@ -1,0 +1,398 @@
+"""The Python client: everything the wire can do, typed, for programs and for the command line.
+
+Commands are stored before anything happens, so a client waits for a node that is down and its commands are not lost;
+queries are answered by a running node. Events, live views, streamed output and dead letters are read from JetStream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+from nats.aio.msg import Msg
+from nats.errors import MaxPayloadError, NoRespondersError
+from nats.js.errors import NoStreamResponseError
+
+from l02.bus.background.cancelling import end
+from l02.bus.commands import dead_letters
+from l02.bus.commands.dead_letters import DeadLetter
+from l02.bus.commands.ids import bound_id
+from l02.bus.commands.outcomes import ErrorBody, Outcome
+from l02.bus.commands.sender import send_command
+from l02.bus.connection.bus import Bus, BusUnreachable, connect
+from l02.bus.objects.store import inline
+from l02.bus.wire.codec import RecordedEvent, SetAside
+from l02.bus.wire.incoming import ACTOR_HEADER, MAX_COMMAND_BYTES
+from l02.bus.wire.subjects import API, AggregateId, CommandAddress
+from l02.client.discovery import NodeUnreachable, find_nats_url, no_streams, reaching
+from l02.client.event_log import read_log, readable
+from l02.client.live_views import watch_agents
+from l02.client.specification_file import Specification, as_specification, id_for
+from l02.client.token_stream import read_tokens
+from l02.domain.agent.state import Status
+from l02.domain.errors import ErrorCode, Failure, error_code
+from l02.domain.identifiers import require_id
+from l02.logs import log_to_standard_error_by_default
+from l02.projections.folds.agents import AgentView
+from l02.projections.folds.checkpoints import CheckpointView
+from l02.projections.folds.nodes import NodeView
+
+__all__ = ["Client", "ExecutionResult", "NodeUnreachable", "Outcome", "SpawnResult", "Wait"]
+
+Wait = Literal["complete", "accepted"]
+Agents = list[AgentView]
+Checkpoints = list[CheckpointView]
+Nodes = list[NodeView]
+
+T = TypeVar("T")
+
+PAGE = 500
+_QUERY_SECONDS = 10.0
+_ASK_AGAIN_SECONDS = 1.0
+# Longer than JetStream takes to come back after a restart of the server on a million events (0.3 s).
+_STREAMS_SECONDS = 5.0
+_PAUSE_SECONDS = 0.2
+
+
+class SpawnResult(Struct, frozen=True, kw_only=True):
+    """The new agent. With `wait="accepted"` only its id is known; `spawn_seconds` is the time until it was ready."""
+
+    agent_id: str
+    session_id: str | None = None
+    node_id: str | None = None
+    sandbox_type: str | None = None
+    spawn_seconds: float | None = None
+
+
+class ExecutionResult(Struct, frozen=True, kw_only=True):
+    """What became of a piece of work. With `wait="accepted"` there is no output yet, and `output` is None."""
+
+    execution_id: str
+    output: Any = None
+
+
+class _Answer(Struct, frozen=True):
+    ok: bool
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    error: ErrorBody | None = None
+
+
+class Client:
+    """A connection to a running system. Every verb raises Failure when it is refused or its effect failed.
+
+    `command_id` (made up if left out) makes a command safe to send again: the same id with the same content is one
+    command, for as long as the agent is known.
+    """
+
+    def __init__(self, bus: Bus, actor: str | None = None) -> None:
+        self._bus = bus
+        self._headers = {ACTOR_HEADER: actor} if actor else {}
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls, nats_url: str | None = None, data_dir: str | Path | None = None, *, actor: str | None = None
+    ) -> AsyncIterator[Client]:
+        """A client for as long as the `async with` block runs.
+
+        The server is `nats_url`, or that of the node that runs in `data_dir`; by default `L02_NATS_URL`, then the node
+        of the default data directory. `actor` stands in the events as who asked. Raises NodeUnreachable.
+        """
+        log_to_standard_error_by_default()
+        try:
+            async with connect(find_nats_url(nats_url, data_dir), name="l02 client") as bus:
+                yield cls(bus, actor)
+        except BusUnreachable as error:
+            raise NodeUnreachable(str(error)) from error
+
+    async def spawn(
+        self,
+        spec: Specification,
+        id: str | None = None,
+        *,
+        state: dict[str, Any] | None = None,
+        wait: Wait = "complete",
+        command_id: str | None = None,
+    ) -> SpawnResult:
+        """Make an agent of a specification or its file, and wait until it runs.
+
+        Without an `id` it gets its name and six random hex digits. `state` is what its `ctx.state` begins with.
+        """
+        specification = await as_specification(spec)
+        agent_id = id if id is not None else id_for(specification.name)
+        given = {} if state is None else {"state": state}
+        outcome = await self._send(agent_id, "spawn", {"spec": specification, "wait": wait} | given, command_id)
+        return msgspec.convert({"agent_id": agent_id, **(outcome.result or {})}, SpawnResult)
+
+    async def execute(
+        self, id: str, input: Any = None, *, wait: Wait = "complete", command_id: str | None = None
+    ) -> ExecutionResult:
+        """Give an agent a piece of work (any JSON value) and wait for its output."""
+        outcome = await self._send(id, "execute", {"input": input, "wait": wait}, command_id)
+        return await self._execution_result(outcome)
+
+    async def stream(
+        self, id: str, input: Any = None, *, command_id: str | None = None
+    ) -> AsyncGenerator[str | ExecutionResult, None]:
+        """Give an agent a piece of work: what it streams, piece by piece as text, and last its ExecutionResult.
+
+        If pieces are lost (they are kept in memory only), the text ends before the first of them; the result is whole.
+        """
+        address = CommandAddress(AggregateId("agent", require_id(id, "id")), "execute")
+        command_id = command_id or bound_id(address, _encode({"input": input}))
+        # The execution has the command's id, so its stream is known before there is an execution.
+        outcome = asyncio.create_task(self._send(id, "execute", {"input": input}, command_id))
+        try:
+            async with aclosing(self.tokens(id, command_id, ended=outcome)) as tokens:
+                try:
+                    async for delta in tokens:
+                        yield delta
+                except Failure as failure:
+                    if failure.code is not ErrorCode.STREAMING_ERROR:
+                        raise
+            yield await self._execution_result(await outcome)
+        finally:
+            await end(outcome)
+
+    def tokens(
+        self, id: str, execution_id: str, start: int = 0, *, ended: asyncio.Future[Any] | None = None
+    ) -> AsyncGenerator[str, None]:
+        """What an execution streams, from piece number `start` on, however late one asks within ten minutes.
+
+        It is over when the execution says so or, if given, with the future `ended`.
+        """
+        execution_id = require_id(execution_id, "execution_id")
+        return read_tokens(self._bus, require_id(id, "id"), execution_id, start=start, ended=ended)
+
+    async def signal(self, id: str, name: str, payload: Any = True, *, command_id: str | None = None) -> Outcome:
+        """Tell an agent something it waits for, now or later."""
+        return await self._send(id, "signal", {"name": name, "payload": payload}, command_id)
+
+    async def suspend(
+        self, id: str, reason: str = "user_request", *, checkpoint: bool = True, command_id: str | None = None
+    ) -> Outcome:
+        """Take an agent's process away and keep all else, by default in a checkpoint too."""
+        return await self._send(id, "suspend", {"reason": reason, "checkpoint": checkpoint}, command_id)
+
+    async def resume(self, id: str, *, checkpoint_id: str | None = None, command_id: str | None = None) -> Outcome:
+        """Give a suspended agent a process again: as it is, or brought back to a checkpoint."""
+        return await self._send(id, "resume", {"checkpoint_id": checkpoint_id}, command_id)
+
+    async def assume(
+        self,
+        id: str,
+        assume: Literal["done", "not-done"],
+        *,
+        execution_id: str | None = None,
+        result: Any = None,
+        wait: Wait = "complete",
+        command_id: str | None = None,
+    ) -> ExecutionResult:
+        """Let held work go on, and wait for its output. It is held because a tool was under way when its node died:
+        it took effect (`done`, with its `result`), or it did not and is called again.
+        """
+        fields = {"assume": assume, "execution_id": execution_id, "result": result, "wait": wait}
+        return await self._execution_result(await self._send(id, "resume", fields, command_id))
+
+    async def checkpoint(self, id: str, label: str | None = None, *, command_id: str | None = None) -> str:
+        """Store a checkpoint of an agent; its id. If nothing has changed since the newest one, that one's."""
+        outcome = await self._send(id, "checkpoint", {"label": label}, command_id)
+        return str((outcome.result or {})["checkpoint_id"])
+
+    async def restore(self, id: str, checkpoint_id: str, *, command_id: str | None = None) -> Outcome:
+        """Bring an agent's durable state back to a checkpoint; work under way ends, its past stays on record."""
+        return await self._send(id, "restore", {"checkpoint_id": checkpoint_id}, command_id)
+
+    async def fork(
+        self,
+        from_id: str,
+        id: str | None = None,
+        *,
+        at: int | None = None,
+        version: int | None = None,
+        checkpoint_id: str | None = None,
+        wait: Wait = "complete",
+        command_id: str | None = None,
+    ) -> SpawnResult:
+        """Make a new agent of another one's past, up to the event with stream sequence `at`, up to its `version`, up to
+        a checkpoint, or up to now; and wait until it runs. Without an `id` it gets the other's and six random digits.
+        """
+        agent_id = id if id is not None else id_for(require_id(from_id, "from_id"))
+        point = {"at": at, "version": version, "checkpoint_id": checkpoint_id}
+        outcome = await self._send(agent_id, "fork", {"from_agent_id": from_id, **point, "wait": wait}, command_id)
+        return msgspec.convert({"agent_id": agent_id, **(outcome.result or {})}, SpawnResult)
+
+    async def checkpoints(
+        self, id: str, *, every: bool = False, limit: int = PAGE, after: str | None = None
+    ) -> Checkpoints:
+        """At most `limit` checkpoints of an agent that are stored, or `every` one there ever was; the latest first."""
+        wanted = {"id": require_id(id, "id"), "limit": limit, "after": after}
+        return await self._query("agent.checkpoints", wanted | ({"state": None} if every else {}), Checkpoints)
+
+    async def terminate(
+        self,
+        id: str,
+        reason: str = "user_request",
+        *,
+        force: bool = False,
+        wait: Wait = "complete",
+        command_id: str | None = None,
+    ) -> Outcome:
+        """End an agent for good, and wait until its process is gone; with `force` it is killed at once."""
+        return await self._send(id, "terminate", {"reason": reason, "force": force, "wait": wait}, command_id)
+
+    async def get(self, id: str) -> AgentView:
+        """An agent as it is now. Raises Failure E2111 if there is none, NodeUnreachable if no node answers."""
+        return await self._query("agent.get", {"id": require_id(id, "id")}, AgentView)
+
+    async def list(
+        self,
+        state: Status | str | None = None,
+        fleet: str | None = None,
+        *,
+        limit: int = PAGE,
+        after: str | None = None,
+    ) -> Agents:
+        """At most `limit` agents with ids above `after`, in the order of their ids."""
+        wanted = {"state": state, "fleet": fleet, "limit": limit, "after": after}
+        return await self._query("agent.list", {name: value for name, value in wanted.items() if value}, Agents)
+
+    async def nodes(self) -> Nodes:
+        """The nodes that have ever joined, each with its state."""
+        return await self._query("node.list", {}, Nodes)
+
+    def events(
+        self,
+        id: str | None = None,
+        type: str | None = None,
+        since: int | datetime | None = None,
+        *,
+        follow: bool = False,
+        unreadable: Callable[[SetAside], None] = lambda aside: None,
+    ) -> AsyncGenerator[RecordedEvent, None]:
+        """Events in their order: of one agent, of one type (`agent.execution.*` for a family), or all.
+
+        `since` is the first sequence number or the earliest time. With `follow` it goes on for ever. What stands among
+        the events and is none for this version is left out, and told to `unreadable`.
+        """
+        return readable(read_log(self._bus, id, type, since, follow=follow), unreadable)
+
+    def watch(self, id: str | None = None) -> AsyncGenerator[AgentView, None]:
+        """The state of one agent or of all as it is now, and then each time it has changed, for ever."""
+        return watch_agents(self._bus, id)
+
+    async def dead_letters(self) -> AsyncGenerator[DeadLetter, None]:
+        """The messages that could not be handled, oldest first."""
+        with reaching():
+            async for letter in dead_letters.dead_letters(self._bus):
+                yield letter
+
+    async def dead_letter(self, sequence: int) -> DeadLetter:
+        """One of them, by its number. Raises Failure E2111 if there is none."""
+        with reaching():
+            letter = await dead_letters.dead_letter_at(self._bus, sequence)
+        if letter is None:
+            raise Failure(ErrorCode.AGGREGATE_NOT_FOUND, f"there is no dead letter {sequence}; see `l02 dead list`")
+        return letter
+
+    async def retry_dead_letter(self, sequence: int) -> DeadLetter:
+        """Give one of them again to who could not handle it, and take it off the list; see `dead_letters.resend`.
+
+        Raises Failure: E2111 if there is none, E2115, E2117.
+        """
+        letter = await self.dead_letter(sequence)
+        await dead_letters.resend(self._bus, letter)
+        return letter
+
+    async def _execution_result(self, outcome: Outcome) -> ExecutionResult:
+        result = msgspec.convert(outcome.result, ExecutionResult)
+        return msgspec.structs.replace(result, output=await inline(self._bus, result.output))
+
+    async def _send(self, agent_id: str, verb: str, fields: dict[str, Any], command_id: str | None) -> Outcome:
+        address, body = CommandAddress(AggregateId("agent", require_id(agent_id, "id")), verb), _encode(fields)
+        command_id = bound_id(address, body) if command_id is None else require_id(command_id, "command_id")
+        outcome = await self._outcome(address, body, command_id)
+        if not outcome.ok:
+            assert outcome.error, "an outcome that is not ok says why"
+            raise _failure(outcome.error)
+        return outcome
+
+    async def _outcome(self, address: CommandAddress, body: bytes, command_id: str) -> Outcome:
+        """Sending again is harmless, so that is what is done while the server is away."""
+        patience = asyncio.get_running_loop().time() + _STREAMS_SECONDS
+        while True:
+            try:
+                return await send_command(self._bus, address, body, command_id=command_id, headers=self._headers)
+            except TimeoutError:
+                patience = asyncio.get_running_loop().time() + _STREAMS_SECONDS
+            except NoStreamResponseError as error:
+                if asyncio.get_running_loop().time() > patience:
+                    raise no_streams() from error
+                await asyncio.sleep(_PAUSE_SECONDS)
+            except MaxPayloadError as error:
+                raise _too_large(len(body)) from error
+
+    async def _query(self, name: str, fields: dict[str, Any], result: type[T]) -> T:
+        reply = await self._ask(f"{API}.{name}", _encode(fields))
+        answer = msgspec.json.decode(reply.data, type=_Answer)
+        if not answer.ok:
+            assert answer.error, "an answer that is not ok says why"
+            raise _failure(answer.error)
+        return msgspec.json.decode(answer.result, type=result)
+
+    async def _ask(self, subject: str, body: bytes) -> Msg:
+        """The first answer of any node: one that hangs must not hold up who asks, so others are asked besides.
+
+        The server draws who gets a request, and may draw one that hangs time and again: so it draws ever oftener.
+        """
+        asked: set[asyncio.Task[Msg]] = set()
+        try:
+            async with asyncio.timeout(_QUERY_SECONDS):
+                while True:
+                    for _ in range(len(asked) // 2 + 1):
+                        asking = self._bus.requests.request(subject, body, timeout=_QUERY_SECONDS)
+                        asked.add(asyncio.create_task(asking))
+                    answered, _ = await asyncio.wait(
+                        asked, timeout=_ASK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if answered:
+                        return answered.pop().result()
+        except NoRespondersError as error:
+            raise NodeUnreachable("no node is running; start one with `l02 up`") from error
+        except TimeoutError as error:
+            raise NodeUnreachable(f"no node has answered within {_QUERY_SECONDS:.0f} s; see the node's log") from error
+        finally:
+            for task in asked:
+                await end(task)
+
+
+def _too_large(size: int) -> Failure:
+    return Failure(
+        ErrorCode.PAYLOAD_TOO_LARGE,
+        f"the command has {size} bytes, at most {MAX_COMMAND_BYTES} are taken; pass large input by reference",
+    )
+
+
+def _encode(fields: dict[str, Any]) -> bytes:
+    try:
+        body = msgspec.json.encode(fields)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Failure(ErrorCode.COMMAND_INVALID, f"this cannot be said in JSON: {error}") from error
+    if len(body) > MAX_COMMAND_BYTES:
+        raise _too_large(len(body))
+    return body
+
+
+def _failure(error: ErrorBody) -> Failure:
+    path = error.path or None
+    code = error_code(error.code)
+    if code is not None:
+        return Failure(code, error.message, path, error.detail or None)
+    message = f"{error.message} ({error.code} {error.name}, which this client is too old to know)"
+    return Failure(ErrorCode.HANDLER_FAILED, message, path)

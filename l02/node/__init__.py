@@ -1,0 +1,1 @@
+"""A node: its wiring, its endpoints and what it shows of itself."""

@@ -1,0 +1,51 @@
+"""A node's metrics as one page of text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    Metric,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from l02.bootstrap import Parts
+from l02.node.metrics.asked import Asked
+from l02.node.metrics.recorded import Recorded
+
+__all__ = ["NodeMetrics"]
+
+
+class NodeMetrics:
+    """Counts from now on what the node records; the rest is asked for when somebody looks."""
+
+    def __init__(self, parts: Parts, *, agent_labels: bool) -> None:
+        self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self._registry)
+        if parts.sessions is not None:
+            self._registry.register(parts.sessions.latency)
+        self._asked = Asked(parts)
+        recorded = Recorded(self._registry, parts.agents, agent_labels=agent_labels)
+        parts.agents.on_recorded(recorded.take)
+
+    async def page(self) -> bytes:
+        """All of them in Prometheus' text format."""
+        asked = _Families([family async for family in self._asked.families()])
+        return await asyncio.to_thread(lambda: generate_latest(self._registry) + generate_latest(asked))
+
+
+class _Families(CollectorRegistry):
+    """Metrics that are there already."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        super().__init__()
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families

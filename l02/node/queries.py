@@ -1,0 +1,172 @@
+"""The questions that the micro service answers, each as a request's fields in, JSON out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from l02.bus.commands.service import Query
+from l02.bus.connection.bus import Bus
+from l02.bus.jetstream.history import read_log_entries
+from l02.bus.wire.codec import SetAside, cloud_event
+from l02.bus.wire.subjects import AggregateId, aggregate_filter, event_subject, events_filter
+from l02.client.event_log import type_pattern
+from l02.client.stored_events import MAX_SEQUENCE, start_of
+from l02.domain.agent.state import Status
+from l02.domain.aggregates import AGGREGATES
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.identifiers import require_id
+from l02.projections.folds.checkpoints import CheckpointState
+from l02.projections.projector.progress import ProjectionHalted
+from l02.projections.queries import ReadModel
+
+__all__ = ["QUERY_FIELDS", "query_table"]
+
+
+Sequence = Annotated[int, Meta(ge=0, le=MAX_SEQUENCE)]
+Text = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
+
+
+class _Strict(Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class GetAgent(_Strict, frozen=True):
+    """One agent, E2111 if there is none; as of the event with stream sequence `at_least`, or later."""
+
+    id: Text
+    at_least: Sequence = 0
+
+
+class ListAgents(_Strict, frozen=True):
+    """Agents in the order of their ids; `after` is the last id of the page before, `at_least` as in agent.get."""
+
+    state: Status | None = None
+    fleet: Text | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    after: Text | None = None
+    at_least: Sequence = 0
+
+
+class ListCheckpoints(_Strict, frozen=True):
+    """An agent's checkpoints, the latest first; those that are stored, or in another `state` (null: in any)."""
+
+    id: Text
+    state: CheckpointState | None = CheckpointState.STORED
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    after: Text | None = None
+    at_least: Sequence = 0
+
+
+class ReadEvents(_Strict, frozen=True):
+    """`after` is a stream sequence, `since` a time; the events of one aggregate, of one type or family of types
+    (`agent.execution.*`), or all. What stands among them and is none for this version is in `unreadable`.
+    """
+
+    aggregate: str = "agent"
+    id: str | None = None
+    type: str | None = None
+    after: Sequence = 0
+    since: Annotated[datetime, Meta(tz=True)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class ListNodes(_Strict, frozen=True):
+    """The nodes that have ever joined, each with its state."""
+
+
+QUERY_FIELDS: dict[str, type[Struct]] = {
+    "agent.get": GetAgent,
+    "agent.list": ListAgents,
+    "agent.checkpoints": ListCheckpoints,
+    "node.list": ListNodes,
+    "events.read": ReadEvents,
+}
+
+
+def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[int]]) -> dict[str, Query]:
+    """The queries by their subject below `l02.api`.
+
+    `newest` gives the last event there is: who has just heard an outcome, from whichever node, reads no older state.
+    """
+
+    async def follow(at_least: int, table: str = "agents") -> None:
+        try:
+            await read_model.wait_for(table, max(at_least, await newest()))
+        except TimeoutError as error:
+            raise Failure(ErrorCode.HANDLER_FAILED, f"the read model is late, ask again: {error}") from error
+        except ProjectionHalted as error:
+            raise Failure(ErrorCode.HANDLER_FAILED, f"the read model has halted: {error}") from error
+
+    async def get_agent(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, GetAgent)
+        await follow(wanted.at_least)
+        view = await read_model.get_agent(wanted.id)
+        if view is None:
+            raise Failure(
+                ErrorCode.AGGREGATE_NOT_FOUND, f"there is no agent {wanted.id!r}; `l02 ps` lists those that are"
+            )
+        return view
+
+    async def list_agents(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, ListAgents)
+        await follow(wanted.at_least)
+        return await read_model.list_agents(
+            state=wanted.state, fleet=wanted.fleet, limit=wanted.limit, after=wanted.after
+        )
+
+    async def list_checkpoints(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, ListCheckpoints)
+        await get_agent({"id": wanted.id, "at_least": wanted.at_least})
+        await follow(wanted.at_least, "checkpoints")
+        return await read_model.list_checkpoints(wanted.id, state=wanted.state, limit=wanted.limit, after=wanted.after)
+
+    async def list_nodes(fields: dict[str, Any]) -> Any:
+        msgspec.convert(fields, ListNodes)
+        await follow(0, "nodes")
+        return await read_model.list_nodes()
+
+    async def read_events(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, ReadEvents)
+        since = start_of(wanted.since, "$.since") if wanted.since is not None else None
+        entries, more = await read_log_entries(
+            bus, _filter(wanted), after=wanted.after, since=since, limit=wanted.limit
+        )
+        unreadable: list[SetAside] = []
+        events: list[msgspec.Raw] = []
+        room = bus.client.max_payload // 2
+        for entry in entries:
+            raw = msgspec.json.encode(
+                entry if isinstance(entry, SetAside) else cloud_event(entry) | {"sequence": entry.sequence}
+            )
+            room -= len(raw)
+            if room < 0 and (events or unreadable):  # what does not fit is for the next page
+                more = True
+                break
+            if isinstance(entry, SetAside):
+                unreadable.append(entry)
+            else:
+                events.append(msgspec.Raw(raw))
+        return {"events": events, "more": more} | ({"unreadable": unreadable} if unreadable else {})
+
+    return {
+        "agent.get": get_agent,
+        "agent.list": list_agents,
+        "agent.checkpoints": list_checkpoints,
+        "node.list": list_nodes,
+        "events.read": read_events,
+    }
+
+
+def _filter(wanted: ReadEvents) -> str:
+    if wanted.aggregate not in AGGREGATES:
+        raise Failure(ErrorCode.COMMAND_INVALID, f"there are: {', '.join(sorted(AGGREGATES))}", "$.aggregate")
+    pattern = type_pattern(wanted.type, "$.type") if wanted.type is not None else None
+    if wanted.id is None:
+        return events_filter(wanted.aggregate if pattern is None else None, pattern)
+    aggregate = AggregateId(wanted.aggregate, require_id(wanted.id, "$.id"))
+    return aggregate_filter(aggregate) if pattern is None else event_subject(aggregate, pattern)

@@ -1,0 +1,1 @@
+"""How events become rows: pure functions."""

@@ -1,0 +1,332 @@
+"""What people ask about an agent: its whole current state, folded from its events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent import events as e
+from l02.domain.agent.state import Status
+from l02.domain.message import Event
+from l02.domain.specification import AgentSpecification, ResourceLimits
+from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
+
+__all__ = ["AGENT_FOLD", "AgentView", "SessionView", "project_agent"]
+
+# A live view travels in one message, which has to fit beside a large specification.
+_MAX_MESSAGE_CHARACTERS = 2000
+
+
+class SessionView(Struct, frozen=True, kw_only=True):
+    """The agent's session as the context-orchestrator knows it; `owed` if it has not heard of the newest checkpoint.
+
+    `error` is what has failed last and not been put right since.
+    """
+
+    task_id: str
+    is_open: bool
+    owed: bool = False
+    error: e.ErrorDetail | None = None
+
+
+class AgentView(Struct, frozen=True, kw_only=True):
+    """An agent as of stream sequence `sequence`.
+
+    `pid` is that of the process on its node, while it has one. `restarts` counts all restarts, `restart_attempt` those
+    since the agent last got something done. `open_executions` holds the ids of accepted work that has not ended, with
+    the time of acceptance. `tokens` is the sum over ended executions. `last_error` is the most recent failure of
+    the agent, of a spawn or of an execution. `checkpoint_id` is the checkpoint stored last. `checkpoints_under_way` has
+    the ids of those to be stored or to be gone back to, each with the node that is to do it. `halted_at` is the
+    sequence of a message among its events that cannot be taken in; from there on nothing is known (`l02 dead list`).
+    """
+
+    id: str
+    name: str
+    state: Status
+    spec: AgentSpecification
+    fleet_id: str | None
+    node_id: str | None
+    session_id: str | None = None
+    sandbox_type: str | None = None
+    trust_level: str
+    resource_limits: ResourceLimits
+    source: str | None = None
+    pid: int | None = None
+    incarnation: int
+    restarts: int = 0
+    restart_attempt: int = 0
+    restart_pending: bool = False
+    restart_cause: str | None = None
+    open_executions: dict[str, datetime] = {}
+    executions_completed: int = 0
+    executions_failed: int = 0
+    tool_calls: int = 0
+    tokens: int = 0
+    last_error: e.ErrorDetail | None = None
+    suspend_reason: str | None = None
+    terminating: bool = False
+    terminate_reason: str | None = None
+    usage: e.ResourceUsage = e.ResourceUsage()
+    session: SessionView | None = None
+    checkpoint_id: str | None = None
+    checkpoints_under_way: dict[str, str] = {}
+    forked_from: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    version: int
+    sequence: int
+    halted_at: int | UnsetType = UNSET
+
+
+def project_agent(view: AgentView | None, recorded: RecordedEvent) -> AgentView:
+    """The view after one more of the agent's events, which must be the next. Raises ViewOutOfStep if it is not."""
+    held = view.version if view is not None else 0
+    if recorded.version != held + 1:
+        raise ViewOutOfStep(recorded, held)
+    event = recorded.event
+    time = utc(recorded.time)
+    if view is None:
+        if not isinstance(event, e.SpawnRequested):
+            raise ViewOutOfStep(recorded, held)
+        return _new(event, recorded, time)
+    change = _CHANGES.get(type(event))
+    changes = change(view, event, time) if change is not None else {}
+    if view.session is not None and isinstance(event, e.CheckpointCreated | e.CheckpointKept | e.CheckpointRestored):
+        changes["session"] = replace(view.session, owed=True)
+    return replace(view, **changes, updated_at=time, version=recorded.version, sequence=recorded.sequence)
+
+
+def _key(recorded: RecordedEvent) -> Key | None:
+    return (recorded.aggregate.id,) if recorded.aggregate.kind == "agent" else None
+
+
+AGENT_FOLD = Fold(view=AgentView, key=_key, project=project_agent, kind="agent")
+
+Changes = dict[str, Any]
+V = TypeVar("V")
+
+
+def _new(event: e.SpawnRequested, recorded: RecordedEvent, time: datetime) -> AgentView:
+    return AgentView(
+        id=recorded.aggregate.id,
+        name=event.spec.name,
+        state=Status.PENDING,
+        spec=event.spec,
+        fleet_id=event.fleet_id,
+        node_id=event.node_id,
+        trust_level=event.spec.trust_level.value,
+        resource_limits=event.spec.resource_limits,
+        incarnation=event.incarnation,
+        created_at=time,
+        updated_at=time,
+        version=recorded.version,
+        sequence=recorded.sequence,
+    )
+
+
+def _error(code: str, message: str) -> e.ErrorDetail:
+    return e.ErrorDetail(code=_shorten(code), message=_shorten(message))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_MESSAGE_CHARACTERS else text[: _MAX_MESSAGE_CHARACTERS - 1] + "…"
+
+
+def _spawn_requested(view: AgentView, event: e.SpawnRequested, time: datetime) -> Changes:
+    return {
+        "state": Status.PENDING,
+        "node_id": event.node_id,
+        "incarnation": event.incarnation,
+        "restart_pending": False,
+    }
+
+
+def _spawned(view: AgentView, event: e.AgentSpawned, time: datetime) -> Changes:
+    return {
+        "state": Status.RUNNING,
+        "session_id": event.session_id,
+        "node_id": event.node_id,
+        "sandbox_type": event.sandbox_type,
+        "trust_level": event.trust_level,
+        "resource_limits": event.resource_limits,
+        "source": event.source,
+        "pid": event.pid,
+    }
+
+
+def _spawn_failed(view: AgentView, event: e.SpawnFailed, time: datetime) -> Changes:
+    return {"last_error": _error(event.code, event.message)}
+
+
+def _suspended(view: AgentView, event: e.AgentSuspended, time: datetime) -> Changes:
+    return {"state": Status.SUSPENDED, "pid": None, "restart_pending": False, "suspend_reason": _shorten(event.reason)}
+
+
+def _resumed(view: AgentView, event: e.AgentResumed, time: datetime) -> Changes:
+    return {
+        "state": Status.PENDING,
+        "node_id": event.node_id,
+        "incarnation": event.incarnation,
+        "restart_attempt": 0,
+        "suspend_reason": None,
+    }
+
+
+def _restarted(view: AgentView, event: e.AgentRestarted, time: datetime) -> Changes:
+    return {
+        "state": Status.PENDING,
+        "pid": None,
+        "restarts": view.restarts + 1,
+        "restart_attempt": event.attempt,
+        "restart_pending": True,
+        "restart_cause": _shorten(event.cause),
+        "usage": event.usage,
+    }
+
+
+def _failed(view: AgentView, event: e.AgentFailed, time: datetime) -> Changes:
+    return {
+        "state": Status.FAILED,
+        "pid": None,
+        "restart_pending": False,
+        "terminating": False,
+        "usage": event.usage,
+        "last_error": _error(event.code, event.message),
+    }
+
+
+def _termination_requested(view: AgentView, event: e.TerminationRequested, time: datetime) -> Changes:
+    return {"terminating": True, "terminate_reason": event.reason}
+
+
+def _terminated(view: AgentView, event: e.AgentTerminated, time: datetime) -> Changes:
+    return {
+        "state": Status.TERMINATED,
+        "pid": None,
+        "restart_pending": False,
+        "terminating": False,
+        "terminate_reason": event.reason,
+        "usage": event.resource_usage,
+    }
+
+
+def _execution_started(view: AgentView, event: e.ExecutionStarted, time: datetime) -> Changes:
+    return {"open_executions": {**view.open_executions, event.execution_id: time}}
+
+
+def _execution_inherited(view: AgentView, event: e.ExecutionInherited, time: datetime) -> Changes:
+    return {"open_executions": {**view.open_executions, event.execution_id: time}}
+
+
+def _execution_reopened(view: AgentView, event: e.ExecutionReopened, time: datetime) -> Changes:
+    return {"open_executions": {**view.open_executions, event.execution_id: time}}
+
+
+def _under_way(view: AgentView, event: e.CheckpointRequested | e.RestoreRequested, time: datetime) -> Changes:
+    return {"checkpoints_under_way": {**view.checkpoints_under_way, event.checkpoint_id: event.node_id}}
+
+
+def _checkpoint_created(view: AgentView, event: e.CheckpointCreated, time: datetime) -> Changes:
+    return {"checkpoint_id": event.checkpoint_id, **_over(view, event, time)}
+
+
+def _over(
+    view: AgentView,
+    event: e.CheckpointCreated | e.CheckpointFailed | e.CheckpointRestored | e.RestoreFailed,
+    time: datetime,
+) -> Changes:
+    return {"checkpoints_under_way": _without(view.checkpoints_under_way, event.checkpoint_id)}
+
+
+def _forked(view: AgentView, event: e.AgentForked, time: datetime) -> Changes:
+    return {"forked_from": event.from_agent_id}
+
+
+def _tool_called(view: AgentView, event: e.ToolCalled, time: datetime) -> Changes:
+    return {"tool_calls": view.tool_calls + 1}
+
+
+def _execution_completed(view: AgentView, event: e.ExecutionCompleted, time: datetime) -> Changes:
+    return {
+        "open_executions": _without(view.open_executions, event.execution_id),
+        "executions_completed": view.executions_completed + 1,
+        **_spent(view, event.tokens),
+        "restart_attempt": view.restart_attempt if view.restart_pending else 0,
+    }
+
+
+def _execution_failed(view: AgentView, event: e.ExecutionFailed, time: datetime) -> Changes:
+    return {
+        "open_executions": _without(view.open_executions, event.execution_id),
+        "executions_failed": view.executions_failed + 1,
+        **_spent(view, event.tokens),
+        "last_error": _error(event.code, event.message),
+    }
+
+
+def _spent(view: AgentView, tokens: int) -> Changes:
+    usage = replace(view.usage, tokens_consumed=view.usage.tokens_consumed + tokens)
+    return {"tokens": view.tokens + tokens, "usage": usage}
+
+
+def _without(entries: dict[str, V], name: str) -> dict[str, V]:
+    return {key: value for key, value in entries.items() if key != name}
+
+
+def _session_started(view: AgentView, event: e.SessionStarted, time: datetime) -> Changes:
+    owed = view.session is not None and view.session.owed
+    return {"session": SessionView(task_id=event.task_id, is_open=True, owed=owed)}
+
+
+def _session_told(view: AgentView, event: e.SessionSnapshotSaved | e.SessionRolledBack, time: datetime) -> Changes:
+    return {"session": SessionView(task_id=event.task_id, is_open=True, owed=event.unsent > 0)}
+
+
+def _session_ended(view: AgentView, event: e.SessionEnded, time: datetime) -> Changes:
+    return {"session": SessionView(task_id=event.task_id, is_open=False, error=event.error)}
+
+
+def _session_degraded(view: AgentView, event: e.SessionDegraded, time: datetime) -> Changes:
+    session = view.session or SessionView(task_id=event.task_id, is_open=False)
+    return {"session": replace(session, error=_error(event.code, event.message))}
+
+
+def _session_restored(view: AgentView, event: e.SessionRestored, time: datetime) -> Changes:
+    return {} if view.session is None else {"session": replace(view.session, error=None)}
+
+
+_CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
+    e.SpawnRequested: _spawn_requested,
+    e.AgentSpawned: _spawned,
+    e.SpawnFailed: _spawn_failed,
+    e.AgentSuspended: _suspended,
+    e.AgentResumed: _resumed,
+    e.AgentRestarted: _restarted,
+    e.AgentFailed: _failed,
+    e.TerminationRequested: _termination_requested,
+    e.AgentTerminated: _terminated,
+    e.ExecutionStarted: _execution_started,
+    e.ExecutionInherited: _execution_inherited,
+    e.ExecutionReopened: _execution_reopened,
+    e.CheckpointRequested: _under_way,
+    e.CheckpointCreated: _checkpoint_created,
+    e.CheckpointFailed: _over,
+    e.RestoreRequested: _under_way,
+    e.CheckpointRestored: _over,
+    e.RestoreFailed: _over,
+    e.AgentForked: _forked,
+    e.ToolCalled: _tool_called,
+    e.ExecutionCompleted: _execution_completed,
+    e.ExecutionFailed: _execution_failed,
+    e.SessionStarted: _session_started,
+    e.SessionSnapshotSaved: _session_told,
+    e.SessionRolledBack: _session_told,
+    e.SessionEnded: _session_ended,
+    e.SessionDegraded: _session_degraded,
+    e.SessionRestored: _session_restored,
+}

@@ -1,0 +1,1 @@
+"""What every projector does, whatever it writes."""

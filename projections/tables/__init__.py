@@ -1,0 +1,1 @@
+"""The tables in PostgreSQL, kept in step with the log."""
