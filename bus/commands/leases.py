@@ -77,6 +77,14 @@ class Leases:
         """
         return self.is_held and self._now() - self._held_since > LEASE_SECONDS
 
+    async def others(self) -> frozenset[str]:
+        """The other nodes that are alive. Before it says that there are none, each has the time to say that it is."""
+        while True:
+            others = self.live - {self.node_id}
+            if others or self.is_settled:
+                return others
+            await asyncio.sleep(_RENEW_SECONDS)
+
     def on_round(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each look at the leases, twice a second."""
         self._listeners.append(listener)

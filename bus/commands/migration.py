@@ -4,7 +4,8 @@ A stream that takes schedules cannot stop doing so, nor can it be renamed. So th
 `L02_COMMANDS_BEFORE`, which is kept, and made anew behind its last sequence, so that the positions in the partitions
 stay true. What had not been handled is stored again while nobody else can store anything, and timers are set again.
 
-Each step looks at what is there first, so all of them may be taken again, whichever the last attempt came to.
+Each step looks at what is there first, so all of them may be taken again, whichever the last attempt came to, and are
+while a cluster chooses a leader.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
-from nats.js.errors import APIError
 
 from l02.bus.commands.dead_letters import headers_to_send, park
 from l02.bus.commands.outcomes import failed, publish_outcome, said_outcome
 from l02.bus.commands.partitions import COMMAND_PARTITIONS, command_partition, stored_position
 from l02.bus.commands.processor import CONSUMER, id_of
 from l02.bus.connection.bus import Bus
-from l02.bus.connection.leader import message_from_leader
-from l02.bus.connection.streams import COMMANDS_STREAM, TIMERS_STREAM, StreamError, ensure_stream, stream_config
+from l02.bus.connection.leader import message_from_leader, standing_of
+from l02.bus.connection.streams import COMMANDS_STREAM, StreamError, ensure_streams, stream_config
 from l02.bus.jetstream.pull import delivery_of
+from l02.bus.log.passing import is_passing
 from l02.bus.log.reader import read_stream
 from l02.bus.wire.incoming import COMMAND_ID_HEADER, TIMER_COMMAND_ID_HEADER
 from l02.bus.wire.subjects import COMMANDS, RESTORED, TIMERS, due_subject, parse_command_subject
@@ -34,33 +36,48 @@ from l02.domain.errors import ErrorCode, Failure
 __all__ = ["BEFORE_STREAM", "STEPS", "MigrationRefused", "migrate_streams"]
 
 BEFORE_STREAM = "L02_COMMANDS_BEFORE"
+_FROZEN_SUBJECT = BEFORE_STREAM.lower()
 _LAST_SEQUENCE = "l02_last_sequence"
 _NO_STREAM = 10059
 _POLL_SECONDS = 0.05
+_RETRY_SECONDS = 0.2
 _COPY_SECONDS = 600.0
 _PROGRESS_HEADER = "L02-Before"
 _RENAMED = {"restart": "restart-due"}
 _log = structlog.get_logger()
+
+Step = Callable[[Bus, int], Awaitable[None]]
 
 
 class MigrationRefused(Exception):
     """The streams cannot be migrated now; the message says what to do."""
 
 
-async def migrate_streams(bus: Bus, replicas: int, others: Collection[str]) -> None:
-    """Migrate if that is needed. Raises MigrationRefused while one of `others`, the nodes that are alive, is there."""
+async def migrate_streams(bus: Bus, replicas: int, others: Callable[[], Awaitable[Collection[str]]]) -> None:
+    """Migrate if that is needed. Raises StreamError, and MigrationRefused while there are `others`: nodes that live."""
     commands = await _info(bus, COMMANDS_STREAM)
     if not (_is_old(commands) or _is_hidden(commands) or (commands is None and await _info(bus, BEFORE_STREAM))):
         return
-    if others:
+    if living := await others():
         raise MigrationRefused(
-            f"the streams are of a version before and have to be migrated, but {', '.join(sorted(others))} runs on "
+            f"the streams are of a version before and have to be migrated, but {', '.join(sorted(living))} runs on "
             "them; stop all nodes, start one of this version, and the others when it is ready"
         )
     _log.warning("streams of a version before are migrated", kept_as=BEFORE_STREAM)
     for step in STEPS:
-        await step(bus, replicas)
+        await _take(step, bus, replicas)
     _log.warning("streams are migrated")
+
+
+async def _take(step: Step, bus: Bus, replicas: int) -> None:
+    while True:
+        try:
+            return await step(bus, replicas)
+        except Exception as error:
+            if bus.client.is_closed or not is_passing(error):
+                raise
+            _log.warning("waiting for JetStream", step=step.__name__, error=repr(error))
+            await asyncio.sleep(_RETRY_SECONDS)
 
 
 def _is_old(info: dict[str, Any] | None) -> bool:
@@ -75,11 +92,12 @@ async def _freeze(bus: Bus, replicas: int) -> None:
     """From here on nobody's command is acknowledged until the new stream is there, and no node of before starts."""
     info = await _info(bus, COMMANDS_STREAM)
     if info is not None and _is_old(info):
-        await _ask(bus, f"STREAM.UPDATE.{COMMANDS_STREAM}", info["config"] | {"subjects": [BEFORE_STREAM.lower()]})
+        await _ask(bus, f"STREAM.UPDATE.{COMMANDS_STREAM}", info["config"] | {"subjects": [_FROZEN_SUBJECT]})
 
 
-async def _make_timers(bus: Bus, replicas: int) -> None:
-    await ensure_stream(bus, stream_config(TIMERS_STREAM, replicas))
+async def _make_others(bus: Bus, replicas: int) -> None:
+    """The stream of timers, and what a node has not come to make that was killed in its first start."""
+    await ensure_streams(bus, replicas, but=COMMANDS_STREAM)
 
 
 async def _copy(bus: Bus, replicas: int) -> None:
@@ -87,12 +105,14 @@ async def _copy(bus: Bus, replicas: int) -> None:
         return
     copy = await _info(bus, BEFORE_STREAM)
     if copy is not None and "mirror" not in copy["config"]:  # timers may have fired since, or it is of another attempt
-        await _ask(bus, f"STREAM.DELETE.{BEFORE_STREAM}", {})
+        await _delete(bus, BEFORE_STREAM)
         copy = None
     if copy is None:
         await _ask(bus, f"STREAM.CREATE.{BEFORE_STREAM}", _before(replicas) | {"mirror": {"name": COMMANDS_STREAM}})
+    # What the server was about to store when the stream was frozen is acknowledged; it is all before this.
+    last = (await bus.publish(_FROZEN_SUBJECT, b"")).seq
     deadline = asyncio.get_running_loop().time() + _COPY_SECONDS
-    while not await _is_copied(bus):
+    while (await standing_of(bus, BEFORE_STREAM)).last_sequence < last:
         if asyncio.get_running_loop().time() > deadline:
             raise MigrationRefused(f"{COMMANDS_STREAM} is not copied after {_COPY_SECONDS:g} s; is the disk full?")
         await asyncio.sleep(_POLL_SECONDS)
@@ -110,12 +130,6 @@ def _before(replicas: int) -> dict[str, Any]:
     }
 
 
-async def _is_copied(bus: Bus) -> bool:
-    last = await message_from_leader(bus, COMMANDS_STREAM, {"last_by_subj": ">"})
-    copy = await _info(bus, BEFORE_STREAM)
-    return last is None or (copy is not None and copy["state"]["last_seq"] >= last.sequence)
-
-
 async def _detach(bus: Bus, replicas: int) -> None:
     """The copy stays when the stream it is of goes."""
     info = await _info(bus, COMMANDS_STREAM)
@@ -126,7 +140,7 @@ async def _detach(bus: Bus, replicas: int) -> None:
 
 async def _delete_old(bus: Bus, replicas: int) -> None:
     if _is_old(await _info(bus, COMMANDS_STREAM)):
-        await _ask(bus, f"STREAM.DELETE.{COMMANDS_STREAM}", {})
+        await _delete(bus, COMMANDS_STREAM)
 
 
 async def _make_hidden(bus: Bus, replicas: int) -> None:
@@ -162,30 +176,52 @@ async def _restore_commands(bus: Bus, replicas: int) -> None:
 
 async def _restore_command(bus: Bus, message: Msg, sequence: int) -> None:
     headers = headers_to_send(message.headers or {}) | {_PROGRESS_HEADER: str(sequence)}
-    try:
-        headers[COMMAND_ID_HEADER] = id_of(message)
-        said = await said_outcome(bus, headers[COMMAND_ID_HEADER])
+    command_id = _id_of(message)
+    if command_id is not None:
+        headers[COMMAND_ID_HEADER] = command_id
+        said = await said_outcome(bus, command_id)
         if said is not None and said.outcome is not None and said.command_sequence == sequence:
             return  # the node had no time to note that it was done with it
-    except Failure:
-        _log.info("a command's id is none; it is refused when it is read", sequence=sequence)
-    subject = RESTORED + message.subject.removeprefix(COMMANDS)
-    try:
-        ack = await bus.publish(subject, message.data, headers)
-        while ack.duplicate:  # it comes sooner after the other one with its id than it did
-            await asyncio.sleep(_POLL_SECONDS)
-            ack = await bus.publish(subject, message.data, headers)
-    except MaxPayloadError:
+    refusal = await _store_again(bus, RESTORED + message.subject.removeprefix(COMMANDS), message.data, headers)
+    if isinstance(refusal, MaxPayloadError):
         failure = Failure(ErrorCode.PAYLOAD_TOO_LARGE, "the command is as large as a message; name files instead")
-        await park(bus, message, consumer=CONSUMER, code=failure.code.value, reason=failure.message)
-        await publish_outcome(bus, failed(headers[COMMAND_ID_HEADER], failure), sequence)
+    elif refusal is not None:
+        failure = Failure(ErrorCode.COMMAND_INVALID, f"the command cannot be stored again: {refusal}")
+    else:
+        return
+    await park(bus, message, consumer=CONSUMER, code=failure.code.value, reason=failure.message)
+    if command_id is not None:
+        await publish_outcome(bus, failed(command_id, failure), sequence)
+
+
+def _id_of(message: Msg) -> str | None:
+    """None if what it gives is none; then it is refused when it is read."""
+    try:
+        return id_of(message)
+    except Failure:
+        return None
+
+
+async def _store_again(bus: Bus, subject: str, body: bytes, headers: dict[str, str]) -> NatsError | None:
+    """None when it is stored; else why the server does not take it, however often it is asked."""
+    while True:
+        try:
+            ack = await bus.publish(subject, body, headers)
+        except NatsError as error:
+            if is_passing(error):
+                raise
+            _log.warning("a message is left where it was", subject=subject[:200], error=repr(error))
+            return error
+        if not ack.duplicate:
+            return None
+        await asyncio.sleep(_POLL_SECONDS)  # it comes sooner after the other one with its id than it did
 
 
 async def _restore_due(bus: Bus, message: Msg) -> None:
     """One that had fired and was not handled. Doing it twice does no harm: its id is known."""
     target = _due(message.subject)
     if target is not None:
-        await bus.publish(target, message.data, _headers_of_due(message))
+        await _store_again(bus, target, message.data, _headers_of_due(message))
 
 
 async def _set_timers(bus: Bus, replicas: int) -> None:
@@ -206,12 +242,8 @@ async def _set_timers(bus: Bus, replicas: int) -> None:
             continue
         start, _, name = subject.rpartition(".")
         schedule_headers = {"Nats-Schedule": schedule, "Nats-Schedule-Target": target, "Nats-TTL": "never"}
-        try:
-            await bus.publish(
-                f"{start}.{_RENAMED.get(name, name)}", message.data, _headers_of_due(message) | schedule_headers
-            )
-        except APIError as error:
-            _log.warning("a timer is left where it was", subject=subject[:200], error=repr(error))
+        timer = f"{start}.{_RENAMED.get(name, name)}"
+        await _store_again(bus, timer, message.data, _headers_of_due(message) | schedule_headers)
 
 
 def _due(subject: str) -> str | None:
@@ -234,9 +266,9 @@ async def _open(bus: Bus, replicas: int) -> None:
         await _ask(bus, f"STREAM.UPDATE.{COMMANDS_STREAM}", stream_config(COMMANDS_STREAM, replicas))
 
 
-STEPS: tuple[Callable[[Bus, int], Awaitable[None]], ...] = (
+STEPS: tuple[Step, ...] = (
     _freeze,
-    _make_timers,
+    _make_others,
     _copy,
     _detach,
     _delete_old,
@@ -268,6 +300,13 @@ async def _info(bus: Bus, stream: str) -> dict[str, Any] | None:
 
 async def _ask(bus: Bus, operation: str, request: dict[str, Any]) -> None:
     _checked(await bus.api(operation, request), operation)
+
+
+async def _delete(bus: Bus, stream: str) -> None:
+    """Asked once more while the answer is late, the server may find nothing."""
+    answer = await bus.api(f"STREAM.DELETE.{stream}", {})
+    if answer.get("error", {}).get("err_code") != _NO_STREAM:
+        _checked(answer, stream)
 
 
 def _checked(answer: dict[str, Any], what: str) -> dict[str, Any]:

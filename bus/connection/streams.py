@@ -148,10 +148,11 @@ def stream_config(name: str, replicas: int) -> dict[str, Any]:
     return config
 
 
-async def ensure_streams(bus: Bus, replicas: int = 1) -> None:
-    """Make what is missing and bring the settings of what exists up to date; safe to run at every start."""
+async def ensure_streams(bus: Bus, replicas: int = 1, *, but: str = "") -> None:
+    """Make what is missing, `but` one, and bring the settings of what exists up to date; safe to run at every start."""
     for config in stream_configs(replicas):
-        await ensure_stream(bus, config)
+        if config["name"] != but:
+            await ensure_stream(bus, config)
     for bucket in (VIEWS_BUCKET, SNAPSHOTS_BUCKET, subjects.PARTITIONS_BUCKET):
         try:
             await bus.jetstream.key_value(bucket)

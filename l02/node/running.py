@@ -90,7 +90,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     place = f"{socket.gethostname()}:{directory.path}"
     leases = await stack.enter_async_context(hold_lease(bus, directory.node_id, place, tasks))
-    await migrate_streams(bus, settings.replicas, leases.live - {directory.node_id})
+    await migrate_streams(bus, settings.replicas, leases.others)
     await ensure_streams(bus, settings.replicas)
     partitions = await stack.enter_async_context(open_partitions(bus, leases, tasks))
     parts = await stack.enter_async_context(wire(settings, bus, postgres_url, leases, partitions, tasks))

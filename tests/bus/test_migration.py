@@ -3,134 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-import pytest_asyncio
-from nats.js.api import KeyValueConfig
 
-from l02.bus.commands.migration import BEFORE_STREAM, STEPS, MigrationRefused, migrate_streams
-from l02.bus.commands.outcomes import failed, publish_outcome
-from l02.bus.commands.partitions import COMMAND_PARTITIONS
+from l02.bus.commands.migration import STEPS, MigrationRefused, migrate_streams
 from l02.bus.connection.bus import Bus, connect
-from l02.bus.connection.leader import message_from_leader, standing_of
-from l02.bus.connection.streams import COMMANDS_STREAM, TIMERS_STREAM, ensure_stream, ensure_streams, stream_configs
+from l02.bus.connection.streams import COMMANDS_STREAM, ensure_stream, ensure_streams
 from l02.bus.embedded import EmbeddedNats
-from l02.bus.log.event_store import open_event_store
 from l02.bus.log.reader import last_sequence
-from l02.bus.log.repository import Repository
-from l02.bus.wire.subjects import PARTITIONS_BUCKET, partition_subject
-from l02.domain.errors import ErrorCode, Failure
-from tests.bus.toy import TOY, agent, outcome, payloads, processing, send, send_raw, until
-
-OLD: dict[str, Any] = {
-    "name": COMMANDS_STREAM,
-    "subjects": ["l02.cmd.>", "l02.timer.>"],
-    "retention": "limits",
-    "storage": "file",
-    "num_replicas": 1,
-    "discard": "old",
-    "allow_atomic": True,
-    "max_age": 7 * 86_400 * 1_000_000_000,
-    "duplicate_window": 100_000_000,
-    "allow_msg_schedules": True,
-    "allow_msg_ttl": True,
-    "allow_direct": True,
-}
-HANDLED = 3
+from tests.bus.bus_of_before import OLD, assert_migrated, leave_bus_of_before, nobody, somebody
 
 
-@pytest_asyncio.fixture
-async def old(fresh_nats: EmbeddedNats) -> AsyncIterator[Bus]:
-    async with as_before(fresh_nats.url) as bus:
-        yield bus
-
-
-@asynccontextmanager
-async def as_before(url: str) -> AsyncIterator[Bus]:
-    """Three commands that are handled, and what is not: one without an id, one answered just before the end, one to an
-    address that is none, a timer that has fired, two that wait, and one that somebody has aimed at another's agent.
-    """
-    async with connect(url, name="old") as bus:
-        for config in stream_configs(1):
-            if config["name"] not in (COMMANDS_STREAM, TIMERS_STREAM):
-                await ensure_stream(bus, config)
-        await ensure_stream(bus, OLD)
-        await bus.jetstream.create_key_value(KeyValueConfig(bucket=PARTITIONS_BUCKET, history=1, direct=True))
-        for number in range(HANDLED):
-            await send(bus, "a1", f"c{number}", number)
-        for name in COMMAND_PARTITIONS:
-            record = msgspec.json.encode({"owner": "gone", "position": HANDLED})
-            await bus.publish(partition_subject(name), record)
-        await send(bus, "a1", "c3", 3)
-        answered = await send(bus, "a1", "said", "never")
-        await publish_outcome(bus, failed("said", Failure(ErrorCode.INVALID_STATE, "no")), answered)
-        await send_raw(bus, "l02.cmd.agent.a1.signal", b'{"name":"add","payload":4}')
-        await send_raw(bus, "l02.cmd.nobody", b"{}", {"Nats-Msg-Id": "lost"})
-        past, far = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1)
-        await _timer(bus, "expire-checkpoints", "a1", past, b'{"checkpoint_ids":["fired"]}')
-
-        async def has_fired() -> bool:
-            return (await standing_of(bus, COMMANDS_STREAM, "l02.timer.>")).messages == 0
-
-        await until(has_fired)
-        await _timer(bus, "expire-checkpoints", "a2", far, b'{"checkpoint_ids":["waits"]}')
-        await _timer(bus, "restart", "a3", far, b'{"attempt":1}')
-        await _timer(bus, "terminate", "a4", far, b"{}")
-        await send(bus, "a1", "c5", 5)
-        yield bus
-
-
-async def _timer(bus: Bus, verb: str, agent_id: str, due: datetime, body: bytes) -> None:
-    headers = {
-        "Nats-Schedule": f"@at {due:%Y-%m-%dT%H:%M:%SZ}",
-        "Nats-Schedule-Target": f"l02.cmd.agent.{agent_id}.{verb}",
-        "Nats-TTL": "never",
-        "L02-Command-Id": f"{verb}-{agent_id}",
-        "L02-Actor": "timer",
-    }
-    await bus.publish(f"l02.timer.agent.{agent_id}.{verb}", body, headers)
-
-
-async def assert_migrated(bus: Bus, last: int) -> None:
-    await ensure_streams(bus)
-    await migrate_streams(bus, 1, ["another"])  # nothing is left to do, so nobody is in the way
-    info = await bus.api(f"STREAM.INFO.{COMMANDS_STREAM}", {})
-    assert info["state"]["first_seq"] == last + 1 and info["state"]["messages"] == 4
-    assert info["config"]["subjects"] == ["l02.cmd.>"] and "subject_transform" not in info["config"]
-    kept = await bus.api(f"STREAM.INFO.{BEFORE_STREAM}", {})
-    assert (kept["state"]["first_seq"], kept["state"]["last_seq"]) == (1, last) and "mirror" not in kept["config"]
-    for subject, target, command_id in (
-        ("l02.timer.agent.a2.expire-checkpoints", "l02.due.agent.a2.expire-checkpoints", "expire-checkpoints-a2"),
-        ("l02.timer.agent.a3.restart-due", "l02.due.agent.a3.restart-due", "restart-a3-due"),
-        ("l02.timer.agent.a4.terminate", "l02.due.agent.a4.terminate", "terminate-a4"),
-    ):
-        timer = await message_from_leader(bus, TIMERS_STREAM, {"last_by_subj": subject})
-        assert timer is not None and timer.headers["Nats-Schedule-Target"] == target
-        assert timer.headers["L02-Command-Id"] == command_id
-    assert (await standing_of(bus, TIMERS_STREAM, "l02.timer.>")).messages == 3
-    async with open_event_store(bus) as store:
-        async with processing(bus, Repository(TOY, store)):
-            assert (await outcome(bus, "c5")).ok and (await outcome(bus, "expire-checkpoints-a1")).ok
-            assert not (await outcome(bus, "lost")).ok
-        found = payloads(await store.load(agent("a1")))
-        assert [one for one in found if one != "fired"] == [3, 4, 5] and found.count("fired") == 1
-
-
-async def of_each(directory: Path, cases: Iterable[int], check: Callable[[Bus, int], Awaitable[None]]) -> None:
+async def of_each(directory: Path, cases: Iterable[int], check: Callable[[Bus, int, int], Awaitable[None]]) -> None:
     """Check all cases side by side, each on a bus of its own: what takes time is that leases and timers do."""
 
     async def one(case: int) -> None:
         server = EmbeddedNats(directory / str(case), synced=False)
         await server.start()
         try:
-            async with as_before(server.url) as old:
-                await check(old, case)
+            async with connect(server.url, name="old") as old:
+                await check(old, case, await leave_bus_of_before(old))
         except BaseException as error:
             error.add_note(f"case {case}")
             raise
@@ -143,19 +38,18 @@ async def of_each(directory: Path, cases: Iterable[int], check: Callable[[Bus, i
 
 
 async def test_ended_after_any_step_it_is_taken_up_again(tmp_path: Path) -> None:
-    async def check(old: Bus, steps: int) -> None:
-        last = await last_sequence(old, COMMANDS_STREAM)
+    async def check(old: Bus, steps: int, last: int) -> None:
         for step in STEPS[:steps]:
             await step(old, 1)
-        await migrate_streams(old, 1, [])
+        await migrate_streams(old, 1, nobody)
         await assert_migrated(old, last)
 
     await of_each(tmp_path, range(len(STEPS) + 1), check)
 
 
 async def test_ended_while_it_stores_again_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
-    async def check(old: Bus, stored: int) -> None:
-        last, publish, count = await last_sequence(old, COMMANDS_STREAM), old.publish, 0
+    async def check(old: Bus, stored: int, last: int) -> None:
+        publish, count = old.publish, 0
 
         async def limited(*arguments: Any) -> Any:
             nonlocal count
@@ -167,22 +61,24 @@ async def test_ended_while_it_stores_again_nothing_is_lost_or_doubled(tmp_path: 
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(old, "publish", limited)
             with pytest.raises(ConnectionAbortedError):
-                await migrate_streams(old, 1, [])
-        await migrate_streams(old, 1, [])
+                await migrate_streams(old, 1, nobody)
+        await migrate_streams(old, 1, nobody)
         await assert_migrated(old, last)
 
     await of_each(tmp_path, [1, 3, 5, 7], check)
 
 
-async def test_it_is_refused_while_another_node_lives(old: Bus) -> None:
-    with pytest.raises(MigrationRefused, match="n7 runs on them; stop all nodes"):
-        await migrate_streams(old, 1, ["n7"])
-    assert (await old.api(f"STREAM.INFO.{COMMANDS_STREAM}", {}))["config"]["subjects"] == OLD["subjects"]
+async def test_it_is_refused_while_another_node_lives(fresh_nats: EmbeddedNats) -> None:
+    async with connect(fresh_nats.url, name="old") as old:
+        await ensure_stream(old, OLD)
+        with pytest.raises(MigrationRefused, match="n7 runs on them; stop all nodes"):
+            await migrate_streams(old, 1, somebody)
+        assert (await old.api(f"STREAM.INFO.{COMMANDS_STREAM}", {}))["config"]["subjects"] == OLD["subjects"]
 
 
 async def test_a_server_without_streams_needs_none(fresh_nats: EmbeddedNats) -> None:
     async with connect(fresh_nats.url, name="new") as bus, asyncio.timeout(10):
-        await migrate_streams(bus, 1, ["n7"])
+        await migrate_streams(bus, 1, somebody)
         await ensure_streams(bus)
-        await migrate_streams(bus, 1, ["n7"])
+        await migrate_streams(bus, 1, somebody)
         assert await last_sequence(bus, COMMANDS_STREAM) == 0
