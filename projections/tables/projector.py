@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["ProjectionAhead", "TableProjector"]
 
 _TRANSACTION_EVENTS = 4_000
-_TRICKLE_EVENTS = 200
+_TRICKLE_EVENTS = 1_000
 _GATHER_SECONDS = 0.05
 _LOOK_SECONDS = 5.0
 _EXPECTED = (
@@ -129,8 +129,8 @@ class TableProjector:
                 self._backoff.reset()
                 self._report(writer)
                 # A transaction costs some milliseconds whatever its size: a trickle becomes a few larger ones.
-                if folded < _TRICKLE_EVENTS:
-                    await self._progress.pause(gathering_seconds(_GATHER_SECONDS, time.monotonic() - began))
+                if folded < _TRICKLE_EVENTS and (until is None or writer.position < until):
+                    await self._progress.pause(gathering_seconds(_GATHER_SECONDS, time.monotonic() - began, folded))
         return True
 
     async def _next_batch(self, events: ReadAhead, writer: TableWriter) -> list[LogEntry] | None:

@@ -107,7 +107,8 @@ class ViewProjector:
                     await self._apply(batch)
                     self._reached(batch[-1].sequence)
                     if len(batch) < _BATCH_EVENTS:
-                        await self._progress.pause(gathering_seconds(_GATHER_SECONDS, time.monotonic() - began))
+                        took = time.monotonic() - began
+                        await self._progress.pause(gathering_seconds(_GATHER_SECONDS, took, len(batch)))
         finally:
             await end(keeper)
         _, revision = await until_it_works(lambda: stored_position(self._bucket))
