@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -13,6 +14,7 @@ from l02.bus.log.repository import CommandIdReused, Repository
 from l02.bus.wire.codec import RecordedEvent, UnreadableEvent
 from l02.domain.agent.commands import Signal
 from l02.domain.errors import ErrorCode, Failure
+from l02.domain.message import Event
 from tests.bus.toy import TOY, State, agent, message, metadata, payloads, signal
 
 
@@ -53,6 +55,24 @@ async def test_a_command_is_completed_before_it_is_decided(repository: Repositor
         await repository.decide("a1", signal("unknown"), metadata())
     again = await repository.decide("a1", signal("unknown"), metadata("c1", "hash"))
     assert again.repeated is not None, "what was handled is not looked up again"
+
+
+async def test_what_has_to_stand_before_the_events_does(repository: Repository[State], store: EventStore) -> None:
+    asked: list[tuple[str, int]] = []
+
+    async def prepare(aggregate_id: str, events: Sequence[Event]) -> None:
+        assert await store.load(agent("a1")) == []
+        asked.append((aggregate_id, len(events)))
+        if len(asked) == 1:
+            raise TimeoutError
+
+    repository.before_storing(prepare)
+    with pytest.raises(Failure):
+        await repository.decide("a1", signal(1, "unless-opened"), metadata("c0", "hash"), expected_version=7)
+    assert asked == [], "nothing is stored"
+    decision = await repository.decide("a1", signal(7, "two"), metadata("c1", "hash"))
+    assert asked == [("a1", 2)] * 2, "what did not answer is asked again"
+    assert await store.load(agent("a1")) == list(decision.events)
 
 
 async def test_an_expected_version_that_does_not_fit_is_a_conflict(
