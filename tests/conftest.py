@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import msgspec
 import nats as nats_py
 import pytest
 import pytest_asyncio
@@ -19,6 +20,7 @@ from hypothesis import settings
 from nats.aio.client import Client
 
 from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
+from l02.bus.embedded.endpoint import Endpoint
 
 # A busy machine must not fail a property.
 settings.register_profile("no deadline", deadline=None)
@@ -131,6 +133,33 @@ async def new_database(postgres_url: str, copy_of: str = "template1") -> AsyncIt
         await administrator.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await administrator.close()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def initialized_postgres(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the first start of an embedded PostgreSQL makes, in a second of the processor: see `started_before`."""
+    directory = tmp_path_factory.mktemp("initialized")
+    server = EmbeddedPostgres(directory)
+    await server.start()
+    await server.stop()
+    return directory
+
+
+def started_before(directory: Path, initialized_postgres: Path) -> Path:
+    """`directory`, made as that of an embedded PostgreSQL which has been started before."""
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", initialized_postgres, directory], check=True)
+    (directory / "endpoint.json").unlink()
+    password = Endpoint.load(initialized_postgres / "endpoint.json").password
+    own = msgspec.structs.replace(Endpoint.load(directory / "endpoint.json"), password=password)
+    (directory / "endpoint.json").write_bytes(msgspec.json.encode(own))
+    return directory
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, initialized_postgres: Path) -> Path:
+    """A node's data directory, whose PostgreSQL has been started before."""
+    return started_before(tmp_path / "data" / "postgres", initialized_postgres).parent
 
 
 @asynccontextmanager

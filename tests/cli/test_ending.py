@@ -73,8 +73,7 @@ async def test_a_node_that_has_only_begun(tmp_path: Path, number: int) -> None:
     assert not (tmp_path / "data" / "l02.json").exists()
 
 
-async def test_a_node_with_agents_at_work(tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
+async def test_a_node_with_agents_at_work(tmp_path: Path, data_dir: Path) -> None:
     async with program(tmp_path, "up", "--data-dir", str(data_dir)) as process:
         while not (data_dir / "l02.json").exists():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -16,7 +16,7 @@ from l02.client.client import Client
 from l02.domain.agent import events as e
 from l02.domain.errors import ErrorCode, Failure
 from l02.verify import verify
-from tests.conftest import in_containers
+from tests.conftest import in_containers, started_before
 from tests.nodes.conftest import Cluster, events_of, has_called, until
 from tests.replication import replicated
 
@@ -62,9 +62,11 @@ async def test_nats_is_away(fresh_nats: EmbeddedNats, cluster: Cluster, client: 
 
 
 @pytest.mark.parametrize("seconds", [SHORT, LONG])
-async def test_postgres_is_away(fresh_nats: EmbeddedNats, tmp_path: Path, seconds: float) -> None:
+async def test_postgres_is_away(
+    fresh_nats: EmbeddedNats, initialized_postgres: Path, tmp_path: Path, seconds: float
+) -> None:
     """Agents work on; only queries have to wait."""
-    postgres = EmbeddedPostgres(tmp_path / "postgres")
+    postgres = EmbeddedPostgres(started_before(tmp_path / "postgres", initialized_postgres))
     cluster = Cluster(fresh_nats.url, await postgres.start(), tmp_path)
 
     async def outage() -> None:

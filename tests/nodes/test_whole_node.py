@@ -105,9 +105,8 @@ class Workload:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.soak)])
-async def test_killed_at_random_instants_it_goes_on_where_it_was(tmp_path: Path, kills: int) -> None:
+async def test_killed_at_random_instants_it_goes_on_where_it_was(data_dir: Path, kills: int) -> None:
     chance = random.Random(kills)
-    data_dir = tmp_path / "node"
     async with AsyncExitStack() as throughout:
         async with starting(data_dir) as process:
             url = (await ready(process, data_dir))["nats_url"]

@@ -20,6 +20,7 @@ from l02.projections.tables.database import migrate
 from l02.projections.tables.definitions import TABLES
 from l02.projections.tables.projector import TableProjector
 from l02.projections.views.projector import ViewProjector
+from tests.conftest import started_before
 from tests.projections import history as h
 from tests.projections.conftest import CATCHING_UP_SECONDS, caught_up, load, running
 from tests.projections.replay import (
@@ -89,8 +90,8 @@ async def test_connections_to_postgres_cut_in_mid_transaction(bus: Bus, tables: 
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGQUIT, signal.SIGINT], ids=lambda how: how.name)
-async def test_postgres_restarted(bus: Bus, tmp_path: Path, how: signal.Signals) -> None:
-    server = EmbeddedPostgres(tmp_path / "postgres")
+async def test_postgres_restarted(bus: Bus, tmp_path: Path, initialized_postgres: Path, how: signal.Signals) -> None:
+    server = EmbeddedPostgres(started_before(tmp_path / "postgres", initialized_postgres))
     url = await server.start()
     try:
         await migrate(url)

@@ -40,8 +40,8 @@ async def parked_event(client: Client, consumer: str) -> DeadLetter:
             await asyncio.sleep(0.05)
 
 
-async def test_the_rest_of_the_node_goes_on(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path / "data")
+async def test_the_rest_of_the_node_goes_on(data_dir: Path) -> None:
+    settings = Settings(data_dir=data_dir)
     async with running_node(settings) as node, Client.connect(nats_url=node.runtime["nats_url"]) as client:
         for agent_id in ("a1", "a2"):
             await client.spawn(worker(), id=agent_id)
@@ -90,7 +90,7 @@ async def test_the_rest_of_the_node_goes_on(tmp_path: Path) -> None:
         assert [(aside.sequence, aside.reason) for aside in told] == [(sequence, why)]
 
         # Old files of agents that have ended go, and this one's stay: it may not have ended.
-        agents = tmp_path / "data" / "agents"
+        agents = data_dir / "agents"
         others = [agents / f"gone{number}" for number in range(10)]
         for folder in (*others, agents / "a2"):
             folder.mkdir(exist_ok=True)

@@ -136,8 +136,8 @@ async def _works(node: Node, client: Client) -> None:
         assert len(aside) >= 6 * len(HOSTILE_MESSAGES)
 
 
-async def test_every_consumer_meets_every_hostile_event(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path / "data")
+async def test_every_consumer_meets_every_hostile_event(data_dir: Path) -> None:
+    settings = Settings(data_dir=data_dir)
     async with running_node(settings) as node, Client.connect(nats_url=node.runtime["nats_url"]) as client:
         for agent_id in ("sound", "sound2"):
             await client.spawn(worker(), id=agent_id)

@@ -100,17 +100,17 @@ def test_a_node_says_how_to_reach_it_and_leaves_nothing(tmp_path: Path) -> None:
     assert are_gone(processes)
 
 
-def test_ctrl_c_stops_it(tmp_path: Path) -> None:
-    with up(tmp_path / "data") as process:
+def test_ctrl_c_stops_it(data_dir: Path) -> None:
+    with up(data_dir) as process:
         processes = family(process)
         process.send_signal(signal.SIGINT)
         assert process.wait(READY_SECONDS) == 0
     assert are_gone(processes)
 
 
-async def test_health_and_metrics_over_http(tmp_path: Path) -> None:
-    with up(tmp_path / "data"):
-        url = runtime(tmp_path / "data")["http_url"]
+async def test_health_and_metrics_over_http(data_dir: Path) -> None:
+    with up(data_dir):
+        url = runtime(data_dir)["http_url"]
         for path, part in (("/healthz", b"alive"), ("/readyz", b"ready"), ("/metrics", b"process_cpu_seconds_total")):
             reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
             writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
@@ -120,10 +120,10 @@ async def test_health_and_metrics_over_http(tmp_path: Path) -> None:
             assert part in answer
 
 
-def test_a_port_in_use(tmp_path: Path) -> None:
+def test_a_port_in_use(data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert "in use" in refused("--data-dir", str(tmp_path / "data"), "--http-port", port)
+        assert "in use" in refused("--data-dir", str(data_dir), "--http-port", port)
 
 
 def test_a_file_in_the_place_of_the_directory(tmp_path: Path) -> None:
@@ -142,8 +142,7 @@ def test_a_setting_that_is_no_number(tmp_path: Path) -> None:
     assert "L02_HTTP_PORT" in refused("--data-dir", str(tmp_path / "a"), L02_HTTP_PORT="many")
 
 
-async def test_a_killed_node_continues_where_it_was(tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
+async def test_a_killed_node_continues_where_it_was(data_dir: Path) -> None:
     with up(data_dir) as process:
         async with Client.connect(data_dir=data_dir) as client:
             await client.spawn(worker(), id="survivor")
@@ -159,8 +158,7 @@ async def test_a_killed_node_continues_where_it_was(tmp_path: Path) -> None:
     assert calls == [1]
 
 
-async def test_a_killed_node_keeps_to_the_time_of_work(tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
+async def test_a_killed_node_keeps_to_the_time_of_work(data_dir: Path) -> None:
     limits = {"execution_seconds": 4.0}
     with up(data_dir) as process:
         async with Client.connect(data_dir=data_dir) as client:
@@ -180,8 +178,7 @@ async def test_a_killed_node_keeps_to_the_time_of_work(tmp_path: Path) -> None:
     assert result.output == [2]
 
 
-async def test_time_ends_work_though_no_node_runs_and_its_agent_is_suspended(tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
+async def test_time_ends_work_though_no_node_runs_and_its_agent_is_suspended(data_dir: Path) -> None:
     with up(data_dir) as process:
         async with Client.connect(data_dir=data_dir) as client:
             await client.spawn(worker(resource_limits={"execution_seconds": 4.0}), id="late")

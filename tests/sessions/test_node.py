@@ -32,8 +32,7 @@ async def ask(data_dir: Path, query: str) -> Rows:
         await connection.close()
 
 
-async def test_checkpoints_reach_the_server_and_a_killed_node_recovers(tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
+async def test_checkpoints_reach_the_server_and_a_killed_node_recovers(data_dir: Path) -> None:
     with up(data_dir, **OWN) as node:
         async with Client.connect(data_dir=data_dir, actor="test") as client:
             await client.spawn(story.worker(), id="a1")
@@ -76,11 +75,10 @@ async def test_checkpoints_reach_the_server_and_a_killed_node_recovers(tmp_path:
         assert await ask(data_dir, "SELECT 1 FROM l02_context.sessions WHERE at_work") == []
 
 
-async def test_another_server_is_a_command_line(tmp_path: Path) -> None:
+async def test_another_server_is_a_command_line(tmp_path: Path, data_dir: Path) -> None:
     (tmp_path / "its own").mkdir()
     (tmp_path / "its own" / "mode").write_text("good")
     command = shlex.join([sys.executable, str(ORCHESTRATOR), str(tmp_path / "its own")])
-    data_dir = tmp_path / "data"
     with up(data_dir, L02_SESSION_SERVER=command) as node:
         async with Client.connect(data_dir=data_dir, actor="test") as client:
             await client.spawn(story.worker(session={"task_id": "T-7"}), id="a1")
@@ -93,8 +91,7 @@ async def test_another_server_is_a_command_line(tmp_path: Path) -> None:
     assert calls[0][1]["taskId"] == "T-7"
 
 
-async def test_a_node_without_a_bridge(tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
+async def test_a_node_without_a_bridge(data_dir: Path) -> None:
     with up(data_dir, L02_SESSION_SERVER="off") as node:
         async with Client.connect(data_dir=data_dir, actor="test") as client:
             await client.spawn(story.worker(), id="a1")

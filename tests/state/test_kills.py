@@ -7,8 +7,8 @@ import os
 import random
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
 from l02.bus.objects import bucket as object_bucket
 from l02.domain.errors import ErrorCode, Failure
 from l02.handlers.state.checkpoint_store import CheckpointStore, Saved
+from tests.conftest import started_before
 from tests.state.conftest import Servers
 from tests.state.contents import conversation
 
@@ -80,21 +81,33 @@ async def test_the_node_is_killed(servers: Servers, store: CheckpointStore, name
     assert await servers.pieces(name) == []
 
 
-@asynccontextmanager
-async def servers_to_kill(tmp_path: Path) -> AsyncIterator[tuple[Servers, EmbeddedPostgres, EmbeddedNats]]:
-    postgres, nats = EmbeddedPostgres(tmp_path / "postgres"), EmbeddedNats(tmp_path / "nats")
-    try:
-        yield Servers(await postgres.start(), await nats.start()), postgres, nats
-    finally:
-        await postgres.stop()
-        await nats.stop()
+Killable = Callable[[], AbstractAsyncContextManager[tuple[Servers, EmbeddedPostgres | EmbeddedNats]]]
 
 
-async def test_the_server_is_killed(tmp_path: Path, name: str) -> None:
+@pytest.fixture
+def server_to_kill(name: str, initialized_postgres: Path, tmp_path: Path) -> Killable:
+    """Start the server that the store is on; there is no other."""
+
+    @asynccontextmanager
+    async def start() -> AsyncIterator[tuple[Servers, EmbeddedPostgres | EmbeddedNats]]:
+        server: EmbeddedPostgres | EmbeddedNats
+        if name == "postgres":
+            server = EmbeddedPostgres(started_before(tmp_path / "postgres", initialized_postgres))
+        else:
+            server = EmbeddedNats(tmp_path / "nats")
+        url = await server.start()
+        try:
+            yield Servers(url, url), server
+        finally:
+            await server.stop()
+
+    return start
+
+
+async def test_the_server_is_killed(server_to_kill: Killable, name: str) -> None:
     chance = random.Random(5)
     kept: list[tuple[int, Saved]] = []
-    async with servers_to_kill(tmp_path) as (servers, postgres, nats):
-        server = postgres if name == "postgres" else nats
+    async with server_to_kill() as (servers, server):
         async with saver(servers, name, "0") as process:
             for _ in range(4):
                 kept += await next_saved(process)
@@ -128,14 +141,13 @@ async def started_again(server: EmbeddedPostgres | EmbeddedNats, killed: int) ->
 
 
 async def test_a_server_that_is_away_is_said_and_is_used_when_it_is_back(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    server_to_kill: Killable, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "_JETSTREAM_SECONDS", 0.5)
     monkeypatch.setattr(object_bucket, "_TIMEOUT_SECONDS", 0.5)
     parts = {"conversation": conversation(2_000_000)}
-    async with servers_to_kill(tmp_path) as (servers, postgres, nats), servers.opened(name) as store:
+    async with server_to_kill() as (servers, server), servers.opened(name) as store:
         saved = await store.save("a1", "c1", parts)
-        server = postgres if name == "postgres" else nats
         await server.stop()
         for failing, code in (
             (store.save("a1", "c2", parts), ErrorCode.CHECKPOINT_FAILED),
