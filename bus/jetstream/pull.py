@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -231,23 +231,29 @@ async def consumer_info(bus: Bus, stream: str, name: str) -> dict[str, Any] | No
 
 def delivery_of(message: Msg) -> Delivery:
     """What a consumer's message says in its reply subject; nats-py's own reading of it costs five times as much."""
-    # $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<times>.<stream sequence>.<consumer sequence>.<time>.<pending>
-    tokens = _tokens(message)
-    return Delivery(int(tokens[3]), tokens[1], int(tokens[4]))
+    return _delivery(message.reply)
 
 
 def times_delivered(message: Msg) -> int:
     """How often a consumer's message has been delivered, this time included."""
-    return int(_tokens(message)[2])
+    return int(_tokens(message.reply)[2])
 
 
 def stored_at(message: Msg) -> int:
     """When a consumer's message was stored: nanoseconds since 1970, by the server's clock."""
-    return int(_tokens(message)[5])
+    return int(_tokens(message.reply)[5])
 
 
-def _tokens(message: Msg) -> list[str]:
-    tokens = message.reply.split(".")
+@lru_cache(maxsize=4096)
+def _delivery(reply: str) -> Delivery:
+    """Each message is asked for it by everybody on its way through a node."""
+    tokens = _tokens(reply)
+    return Delivery(int(tokens[3]), tokens[1], int(tokens[4]))
+
+
+def _tokens(reply: str) -> list[str]:
+    # $JS.ACK[.<domain>.<account>].<stream>.<consumer>.<times>.<stream sequence>.<consumer sequence>.<time>.<pending>
+    tokens = reply.split(".")
     return tokens[2:] if len(tokens) == _SHORT_REPLY_TOKENS else tokens[4:]
 
 

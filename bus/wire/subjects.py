@@ -7,6 +7,7 @@ sequence over the identical filter (measured on a replicated stream: with differ
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = [
@@ -118,6 +119,7 @@ def command_subject(aggregate: AggregateId, verb: str) -> str:
     return f"{COMMANDS}.{aggregate.kind}.{aggregate.id}.{verb}"
 
 
+@lru_cache(maxsize=1024)
 def parse_command_subject(subject: str) -> CommandAddress | None:
     """The address of a command or of a timer's, or None if the subject is not `l02.cmd|due.<aggregate>.<id>.<verb>`."""
     parts = subject.split(".")

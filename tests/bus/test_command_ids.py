@@ -21,7 +21,7 @@ from l02.bus.commands.outcomes import Outcome, decode_outcome, failed, outcome_w
 from l02.bus.commands.sender import send_command
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.listening import listen
-from l02.bus.connection.streams import COMMANDS_STREAM, OUTCOMES_STREAM
+from l02.bus.connection.streams import COMMANDS_STREAM, OUTCOMES_STREAM, ensure_streams
 from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.wire.incoming import content_of
@@ -240,6 +240,29 @@ async def test_an_id_that_was_made_for_a_command_belongs_to_it_though_nobody_has
     assert payloads(await store.load(agent("a"))) == [1] and await store.load(agent("b")) == []
     parked = [letter.body async for letter in dead_letters(bus)]
     assert parked[: len(OTHERS)] == [raw for _, raw in OTHERS.values()]
+
+
+async def test_when_all_that_was_said_is_lost_who_asks_again_is_told_the_same_and_no_other_command_has_the_id(
+    bus: Bus, repository: Repository[State], store: EventStore
+) -> None:
+    """Outcomes and claims are gone, and the nodes' memory; the log is left, and what the ids say themselves."""
+    bound, plain = bound_id(SIGNAL, body(1)), "c1"
+    async with processing(bus, repository, "n1"):
+        first = {command_id: await ask(bus, "a", 1, command_id) for command_id in (bound, plain)}
+    await bus.api(f"STREAM.DELETE.{OUTCOMES_STREAM}", {})
+    await ensure_streams(bus)
+    bus.claimed.clear()
+    async with processing(bus, Repository(repository.aggregate, store), "n2"):
+        for command_id in (bound, plain):
+            assert code(await ask(bus, "a", 2, command_id)) == "E2110"
+        assert code(await ask(bus, "b", 1, bound)) == "E2110"
+        bus.claimed.clear()
+        assert await ask(bus, "a", 1, bound) == first[bound]
+    await bus.api(f"STREAM.DELETE.{OUTCOMES_STREAM}", {})
+    await ensure_streams(bus)
+    async with processing(bus, Repository(repository.aggregate, store), "n3"):
+        assert {command_id: await ask(bus, "a", 1, command_id) for command_id in first} == first
+    assert payloads(await store.load(agent("a"))) == [1, 1] and await store.load(agent("b")) == []
 
 
 async def test_such_an_id_costs_no_write_of_its_own_and_what_was_refused_under_it_is_tried_again(
