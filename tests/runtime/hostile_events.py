@@ -12,7 +12,7 @@ from msgspec import inspect
 
 from l02.domain.message import Event
 
-__all__ = ["HOSTILE_MESSAGES", "examples", "hostile_data"]
+__all__ = ["HOSTILE_MESSAGES", "examples", "hostile_data", "hostile_value"]
 
 T = TypeVar("T")
 
@@ -62,10 +62,11 @@ def hostile_data(event_type: type[Event], texts: tuple[str, ...]) -> st.SearchSt
 
 
 def _fields(info: Any, text: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries({field.encode_name: _value(field.type, text) for field in info.fields})
+    return st.fixed_dictionaries({field.encode_name: hostile_value(field.type, text) for field in info.fields})
 
 
-def _value(info: Any, text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+def hostile_value(info: Any, text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    """Values of a type, as `msgspec.inspect` tells it; bounds are not kept."""
     match info:
         case inspect.StrType():
             return text
@@ -82,11 +83,11 @@ def _value(info: Any, text: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
         case inspect.EnumType():
             return st.sampled_from([member.value for member in info.cls])
         case inspect.UnionType():
-            return st.one_of([_value(kind, text) for kind in info.types])
+            return st.one_of([hostile_value(kind, text) for kind in info.types])
         case inspect.VarTupleType() | inspect.ListType():
-            return st.lists(_value(info.item_type, text), max_size=3)
+            return st.lists(hostile_value(info.item_type, text), max_size=3)
         case inspect.DictType():
-            return st.dictionaries(text, _value(info.value_type, text), max_size=3)
+            return st.dictionaries(text, hostile_value(info.value_type, text), max_size=3)
         case inspect.StructType():
             return _fields(info, text)
         case inspect.CustomType():

@@ -11,8 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from l02.bus.wire.agent.texts import MESSAGE_BYTES
 from l02.client.client import Client
@@ -116,56 +114,3 @@ async def test_work_that_ends_with_its_process_costs_no_agent_however_often(clie
     assert (await client.execute(spawned.agent_id, [line("complete", output=7)])).output == 7
     ends = [event for event in await history(client, spawned.agent_id) if isinstance(event, e.AgentRestarted)]
     assert [(event.attempt, event.delay_seconds) for event in ends] == [(0, 0.0)] * 3
-
-
-texts = st.sampled_from(["", "\x00", "$ID", "$BIG", "E2001", "\u2028\x1b[31m", "a" * 300, "x.*.>"])
-texts |= st.text(max_size=20)
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=6,
-)
-TYPES = ["hello", "load_failed", "call", "tool_result", "emit", "complete", "fail", "pong", "execute", "?"]
-KINDS = ["tool", "now", "random", "sleep", "signal", "checkpoint", "?"]
-FIELDS: dict[str, Any] = {
-    "call": st.just(1) | values,
-    "kind": st.sampled_from(KINDS) | values,
-    "tool": texts,
-    "arguments": st.dictionaries(texts, values, max_size=3) | values,
-    "seconds": st.floats() | values,
-    "name": texts | values,
-    "timeout": st.just(0) | values,
-    "label": texts | values,
-    "state": st.fixed_dictionaries({"set": st.dictionaries(texts, values, max_size=3), "delete": st.lists(texts)}),
-    "ok": st.booleans(),
-    "result": values,
-    "error": st.fixed_dictionaries({"message": texts}) | values,
-    "n": st.just(0) | values,
-    "delta": texts,
-    "output": values,
-    "message": texts,
-    "code": texts,
-}
-messages = st.builds(
-    lambda type, fields: line(type, **fields), st.sampled_from(TYPES), st.fixed_dictionaries({}, optional=FIELDS)
-)
-garbage = st.sampled_from(["", "{", "[" * 100_000, "nul\x00", "\ufeff{}", '{"type": 1}', "NaN"]) | st.text(max_size=50)
-lines = st.lists(messages | garbage, min_size=1, max_size=4)
-
-
-@settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
-@given(lines)
-async def test_whatever_an_agent_says(client: Client, said: list[str]) -> None:
-    good = await client.spawn(worker(), id=uuid.uuid4().hex)
-    spawned = await client.spawn(talker(), id=uuid.uuid4().hex)
-    hostile = asyncio.create_task(client.execute(spawned.agent_id, [*said, line("fail", message="the end"), "{"]))
-    try:
-        async with asyncio.timeout(20):
-            assert (await client.execute(good.agent_id, 7)).output == 7
-            await asyncio.wait({hostile})
-        assert hostile.exception() is None or isinstance(hostile.exception(), Failure)
-    finally:
-        hostile.cancel()
-        await client.terminate(good.agent_id)
