@@ -20,7 +20,7 @@ import uvloop
 
 from benchmarks.measure import Figure, median_milliseconds
 from l02.client.client import Client
-from l02.domain.agent.events import AgentSpawned
+from l02.domain.agent.spawning import AgentSpawned
 
 __all__ = ["AGENT_FILE", "idle_figures", "measure_node", "node_process", "running_node"]
 

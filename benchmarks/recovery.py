@@ -22,12 +22,14 @@ from l02.bus.connection.bus import connect
 from l02.bus.connection.streams import ensure_streams
 from l02.bus.embedded import DataDirectory, EmbeddedServers
 from l02.bus.log.event_store import open_event_store
-from l02.bus.wire.codec import Metadata, encode_event
+from l02.bus.wire.codec import encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.client.client import Client
-from l02.domain.agent import events as e
-from l02.domain.message import Event
-from l02.domain.node.events import NodeLost
+from l02.domain.agent.restarts import AgentRestarted
+from l02.domain.agent.spawning import AgentSpawned, SpawnRequested
+from l02.domain.agent.suspension import AgentSuspended
+from l02.domain.kernel.message import Event, Metadata
+from l02.domain.node.membership import NodeLost
 from l02.domain.specification import AgentSpecification, LifecycleLimits
 
 __all__ = ["measure_recovery"]
@@ -63,9 +65,9 @@ async def _one_agent() -> list[Figure]:
             events = client.events(agent_id, follow=True)
             pid = 0
             async for recorded in events:
-                if isinstance(recorded.event, e.AgentRestarted):
+                if isinstance(recorded.event, AgentRestarted):
                     seen = time.perf_counter()
-                if isinstance(recorded.event, e.AgentSpawned):
+                if isinstance(recorded.event, AgentSpawned):
                     if pid:
                         taken.append(time.perf_counter() - seen)
                     pid = recorded.event.pid
@@ -98,7 +100,7 @@ async def _a_node() -> list[Figure]:
             async for recorded in client.events(since=began, follow=True):
                 if isinstance(recorded.event, NodeLost):
                     lost = recorded.time
-                if isinstance(recorded.event, e.AgentSpawned):
+                if isinstance(recorded.event, AgentSpawned):
                     waiting.discard(recorded.aggregate.id)
                     last = recorded.time
                     if not waiting:
@@ -146,8 +148,8 @@ async def _fill(data_dir: Path) -> None:
 
 def _life(agent: AggregateId, specification: AgentSpecification) -> list[tuple[str, bytes]]:
     events: list[Event] = [
-        e.SpawnRequested(spec=specification, requested_by="bench", node_id="elsewhere", incarnation=1),
-        e.AgentSuspended(session_id=None, reason="user_request"),
+        SpawnRequested(spec=specification, requested_by="bench", node_id="elsewhere", incarnation=1),
+        AgentSuspended(session_id=None, reason="user_request"),
     ]
     cause = Metadata(causation_id="bench", correlation_id="bench", actor="bench")
     return [

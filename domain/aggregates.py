@@ -1,65 +1,61 @@
-"""The table of contents: every aggregate with its decider, its events and the commands it takes from the wire."""
+"""The table of contents: every aggregate, by the topics its commands and events are written in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from l02.domain.agent.commands import DUE_COMMANDS as AGENT_DUE_COMMANDS
-from l02.domain.agent.commands import WIRE_COMMANDS as AGENT_WIRE_COMMANDS
-from l02.domain.agent.commands import WireCommand
-from l02.domain.agent.decider import decide as decide_agent
-from l02.domain.agent.events import AGENT_EVENTS
-from l02.domain.agent.evolve import evolve
-from l02.domain.agent.state import AgentState, initial_state
-from l02.domain.message import Command, Event
-from l02.domain.node.decider import decide as decide_node
-from l02.domain.node.events import NODE_EVENTS
+from l02.domain.agent import (
+    checkpoints,
+    effects,
+    executions,
+    forks,
+    restarts,
+    restoring,
+    resuming,
+    sessions,
+    signals,
+    spawning,
+    suspension,
+    termination,
+)
+from l02.domain.agent.state import AgentState
+from l02.domain.kernel.aggregate import Aggregate, messages_of
+from l02.domain.kernel.message import Event
+from l02.domain.node import membership
 from l02.domain.node.state import NodeState
-from l02.domain.node.state import evolve as evolve_node
-from l02.domain.node.state import initial_state as initial_node
-
-__all__ = ["AGENT", "AGGREGATES", "EVENT_TYPES", "NODE", "Aggregate"]
-
-S = TypeVar("S")
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate(Generic[S]):
-    """One kind of aggregate: `decide` makes events of a command, `evolve` makes the state of events."""
-
-    name: str
-    initial_state: Callable[[], S]
-    decide: Callable[[S, Command], list[Event]]
-    evolve: Callable[[S, Event], S]
-    events: tuple[type[Event], ...]
-    wire_commands: dict[str, type[WireCommand]]
-    due_commands: dict[str, type[WireCommand]]
-    """What timers send, and nobody else may."""
-
 
 AGENT: Aggregate[AgentState] = Aggregate(
     name="agent",
-    initial_state=initial_state,
-    decide=decide_agent,
-    evolve=evolve,
-    events=AGENT_EVENTS,
-    wire_commands={command.verb: command for command in AGENT_WIRE_COMMANDS},
-    due_commands={command.verb: command for command in AGENT_DUE_COMMANDS},
+    initial_state=AgentState,
+    exists=lambda agent: agent.exists,
+    messages=messages_of(
+        spawning,
+        suspension,
+        resuming,
+        restarts,
+        termination,
+        executions,
+        effects,
+        signals,
+        checkpoints,
+        restoring,
+        forks,
+        sessions,
+    ),
+    fold_version=1,
+    absent="there is no such agent; `l02 ps` lists those that exist",
 )
 
 NODE: Aggregate[NodeState] = Aggregate(
     name="node",
-    initial_state=initial_node,
-    decide=decide_node,
-    evolve=evolve_node,
-    events=NODE_EVENTS,
-    wire_commands={},
-    due_commands={},
+    initial_state=NodeState,
+    exists=lambda node: node.exists,
+    messages=messages_of(membership),
+    fold_version=1,
+    absent="there is no such node",
 )
 
-AGGREGATES: dict[str, Aggregate[Any]] = {AGENT.name: AGENT, NODE.name: NODE}
+AGGREGATES: dict[str, Aggregate[Any]] = {aggregate.name: aggregate for aggregate in (AGENT, NODE)}
 
 EVENT_TYPES: dict[str, type[Event]] = {
     event.type: event for aggregate in AGGREGATES.values() for event in aggregate.events

@@ -140,6 +140,10 @@ class LifecycleLimits(_Strict, frozen=True, kw_only=True):
     hung_after_seconds: Seconds | None = 60.0
     suspend_idle_after_seconds: Annotated[float, Meta(ge=0, le=86_400 * 365)] | None = 300.0
 
+    def delay_before(self, attempt: int) -> float:
+        """How long the restart with this number, from 1, waits, in seconds; later ones as long as the last."""
+        return self.restart_delay_seconds[min(attempt, len(self.restart_delay_seconds)) - 1]
+
 
 class SessionSettings(_Strict, frozen=True, kw_only=True):
     """What the agent's session is about: a task of the context-orchestrator, by default that of the agent's id."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 
 __all__ = ["UPCASTERS", "Step", "Upcasters"]
 

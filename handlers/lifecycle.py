@@ -25,21 +25,22 @@ from l02.bus.commands.timers import cancel_timer, set_timer
 from l02.bus.connection.bus import Bus
 from l02.bus.log.follow import follow_events
 from l02.bus.log.repository import Loaded, Repository
-from l02.bus.wire.codec import Metadata, RecordedEvent
+from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.agent import events as e
-from l02.domain.agent.commands import (
+from l02.domain.agent.restarts import (
+    AgentFailed,
+    AgentRestarted,
     RecoverProcess,
     ReportExit,
-    ReportSpawned,
     ReportSpawnFailed,
-    ReportTerminated,
     RestartDue,
 )
-from l02.domain.agent.rules import ENDED
-from l02.domain.agent.state import AgentState, Status
+from l02.domain.agent.spawning import AgentSpawned, SpawnRequested
+from l02.domain.agent.state import AgentState
+from l02.domain.agent.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.termination import AgentTerminated, TerminationRequested
 from l02.domain.errors import ErrorCode, Failure, PermanentFailure
-from l02.domain.message import Command
+from l02.domain.kernel.message import Command, Report
 from l02.handlers.sandbox.log import remove_old_logs
 from l02.handlers.sandbox.processes import AgentProcess, Processes
 
@@ -49,12 +50,12 @@ _log = structlog.get_logger()
 _FILES_SECONDS = 3600.0
 _STOP_SECONDS = 2.0
 _WAKING_EVENTS = (
-    e.SpawnRequested,
-    e.AgentResumed,
-    e.AgentSuspended,
-    e.AgentRestarted,
-    e.TerminationRequested,
-    e.AgentFailed,
+    SpawnRequested,
+    AgentResumed,
+    AgentSuspended,
+    AgentRestarted,
+    TerminationRequested,
+    AgentFailed,
 )
 
 
@@ -137,7 +138,8 @@ class Lifecycle:
             await contained(remove, "removing files", agent_id, again=False)
 
     async def _remove_files_if_ended(self, agent_id: str) -> None:
-        if (await self._agents.load(agent_id)).state.status in (Status.NEW, *ENDED):
+        state = (await self._agents.load(agent_id)).state
+        if state.has_ended or not state.exists:
             await self._processes.remove(agent_id)
 
     async def _heard(self, events: Sequence[RecordedEvent]) -> None:
@@ -166,11 +168,11 @@ class Lifecycle:
         correlation_id = uuid.uuid4().hex
         await self._recover_from(agent_id, lost_node_id, f"node {lost_node_id} is lost", correlation_id)
         loaded = await self._agents.load(agent_id)
-        if loaded.state.node_id == lost_node_id and _is_to_end(loaded.state):
+        if loaded.state.node_id == lost_node_id and loaded.state.is_to_end:
             await self._report_terminated(agent_id, correlation_id, loaded)
 
     async def _recover_from(self, agent_id: str, lost_node_id: str, cause: str, correlation_id: str) -> None:
-        command = RecoverProcess(node_id=self._node_id, lost_node_id=lost_node_id, cause=cause)
+        command = RecoverProcess(lost_node_id=lost_node_id, cause=cause)
         await self._decide(agent_id, command, correlation_id)
         self._wake(agent_id, correlation_id)
 
@@ -214,19 +216,14 @@ class Lifecycle:
             await self._after_exit(agent_id, keeper, process, state)
             return False
         mine = state.node_id == self._node_id
-        wanted = (
-            mine
-            and state.status in (Status.PENDING, Status.RUNNING)
-            and not state.restart_pending
-            and state.terminating is None
-        )
+        wanted = mine and state.wants_process and state.is_live
         if process is not None and not (wanted and process.incarnation == state.incarnation):
             await self._stop(agent_id, keeper, process, state)
             return False
         if wanted and process is None:
             await self._start(agent_id, keeper, state)
             return False
-        if mine and _is_to_end(state):
+        if mine and state.is_to_end:
             await self._report_terminated(agent_id, keeper.correlation_id, loaded)
             return False
         if mine and state.restart_pending:
@@ -260,7 +257,7 @@ class Lifecycle:
         await self._worker.attach(agent_id, process)
         await self._decide(
             agent_id,
-            ReportSpawned(
+            AgentSpawned(
                 agent_id=agent_id,
                 session_id=uuid.uuid4().hex,
                 node_id=self._node_id,
@@ -314,8 +311,10 @@ class Lifecycle:
         created_at = loaded.created_at or datetime.now(UTC)
         await self._decide(
             agent_id,
-            ReportTerminated(
-                usage=self._processes.take_usage(agent_id, loaded.state.usage),
+            AgentTerminated(
+                session_id=loaded.state.session_id,
+                reason=loaded.state.terminating or "",
+                resource_usage=self._processes.take_usage(agent_id, loaded.state.usage),
                 duration_seconds=(datetime.now(UTC) - created_at).total_seconds(),
             ),
             correlation_id,
@@ -326,8 +325,7 @@ class Lifecycle:
         timer = (state.incarnation, state.restart_attempt)
         if keeper.timer_attempt == timer:
             return
-        delays = state.specification.lifecycle.restart_delay_seconds
-        delay = delays[min(state.restart_attempt, len(delays)) - 1]
+        delay = state.specification.lifecycle.delay_before(state.restart_attempt)
         await set_timer(
             self._bus,
             AggregateId("agent", agent_id),
@@ -349,15 +347,10 @@ class Lifecycle:
         if (await self._agents.load(agent_id)).state.incarnation == incarnation:
             await self._decide(agent_id, RestartDue(attempt=attempt), correlation_id)
 
-    async def _decide(self, agent_id: str, command: Command, correlation_id: str) -> None:
-        metadata = Metadata(causation_id=correlation_id, correlation_id=correlation_id, actor=f"node/{self._node_id}")
-        await self._agents.record(agent_id, command, metadata)
+    async def _decide(self, agent_id: str, report: Command | Report, correlation_id: str) -> None:
+        await self._agents.record(agent_id, report, correlation_id)
 
     async def _stop_all(self) -> None:
         processes = [keeper.process for keeper in self._keepers.values()]
         self._keepers.clear()
         await asyncio.gather(*(process.stop(_STOP_SECONDS) for process in processes if process is not None))
-
-
-def _is_to_end(state: AgentState) -> bool:
-    return state.terminating is not None and state.status not in ENDED

@@ -7,7 +7,6 @@ What is to be done follows from the read model and the leases alone, so it does 
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Protocol
@@ -18,10 +17,9 @@ from l02.bus.background.contained import contained
 from l02.bus.commands.leases import Leases
 from l02.bus.commands.partitions import Partitions, command_partition
 from l02.bus.log.repository import Repository
-from l02.bus.wire.codec import Metadata
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.message import Command
-from l02.domain.node.commands import Join, Leave, ReportLost
+from l02.domain.kernel.message import Command, Report
+from l02.domain.node.membership import Leave, NodeJoined, ReportLost
 from l02.domain.node.state import NodeState, NodeStatus
 
 __all__ = ["Nodes", "Placements"]
@@ -64,7 +62,7 @@ class Nodes:
         self._slots = asyncio.Semaphore(_AT_ONCE)
         leases.on_round(self._round.set)
 
-    async def run(self, join: Join, ready: Callable[[], None]) -> None:
+    async def run(self, join: NodeJoined, ready: Callable[[], None]) -> None:
         """Join, and look after the others, until cancelled."""
         await self._report(self._leases.node_id, join)
         ready()
@@ -88,7 +86,7 @@ class Nodes:
         """Say that this node stops. Its agents have no process any more."""
         await self._report(self._leases.node_id, Leave())
 
-    async def _look(self, join: Join) -> bool:
+    async def _look(self, join: NodeJoined) -> bool:
         """Take over what falls to this node; whether there was nothing for any node."""
         live = self._leases.live
         await contained(partial(self._join_again, join), "reporting a node", join.node_id, again=False)
@@ -112,15 +110,13 @@ class Nodes:
         async with self._slots:
             await contained(partial(self._take_over, agent_id, node_id), "taking an agent over", agent_id, again=False)
 
-    async def _join_again(self, join: Join) -> None:
+    async def _join_again(self, join: NodeJoined) -> None:
         if (await self._nodes.load(join.node_id)).state.status is not NodeStatus.JOINED:
             await self._record(join.node_id, join)
 
-    async def _report(self, node_id: str, command: Command) -> None:
+    async def _report(self, node_id: str, report: Command | Report) -> None:
         """Record it; a node of which the log has something that cannot be read is there, or gone, none the less."""
-        await contained(partial(self._record, node_id, command), "reporting a node", node_id, again=False)
+        await contained(partial(self._record, node_id, report), "reporting a node", node_id, again=False)
 
-    async def _record(self, node_id: str, command: Command) -> None:
-        cause = uuid.uuid4().hex
-        actor = f"node/{self._leases.node_id}"
-        await self._nodes.record(node_id, command, Metadata(causation_id=cause, correlation_id=cause, actor=actor))
+    async def _record(self, node_id: str, report: Command | Report) -> None:
+        await self._nodes.record(node_id, report)

@@ -105,7 +105,7 @@ async def wire(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_event_store(bus))
         snapshots = await stack.enter_async_context(open_snapshots(bus, AGENT))
-        agents = Repository(AGENT, store, snapshots)
+        agents = Repository(AGENT, store, node_id, snapshots)
         Forking(bus, agents)
         progress = Progress()
         read_model = await stack.enter_async_context(open_read_model(bus, postgres_url, progress))
@@ -135,13 +135,13 @@ async def wire(
             node_id=node_id,
             bus=bus,
             agents=agents,
-            commands=CommandProcessor(bus, {AGENT.name: agents}, partitions, node_id),
+            commands=CommandProcessor(bus, {AGENT.name: agents}, partitions),
             announcer=announcer,
             executor=executor,
             lifecycle=lifecycle,
             state=StateManager(bus, agents, checkpoints, hot, settings.state, node_id),
             sessions=bridge,
-            nodes=Nodes(leases, partitions, Repository(NODE, store), placements, lifecycle.take_over),
+            nodes=Nodes(leases, partitions, Repository(NODE, store, node_id), placements, lifecycle.take_over),
             placements=placements,
             tables=TableProjector(bus, postgres_url, progress),
             views=ViewProjector(bus, progress),

@@ -27,7 +27,10 @@ from l02.bus.wire.codec import RecordedEvent
 from l02.cli.output import print_json, print_line, print_table
 from l02.cli.running import until_told_to_end
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.effects import ToolCalled
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
+from l02.domain.agent.restarts import AgentRestarted
+from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import Failure
 from l02.logs import configure_logging
 from l02.node.running import running_node
@@ -127,19 +130,19 @@ async def _audit(client: Client, report: _Report, say: Any) -> None:
     pid = 0
     async for recorded in client.events("auditor", follow=True):
         match recorded.event:
-            case e.AgentSpawned(pid=spawned) if killed_at:
+            case AgentSpawned(pid=spawned) if killed_at:
                 report.recovered_seconds = time.monotonic() - killed_at
                 say(f"auditor is back as process {spawned} after {report.recovered_seconds:.1f} s\n")
                 break
-            case e.AgentSpawned(pid=spawned):
+            case AgentSpawned(pid=spawned):
                 pid = spawned
-            case e.ToolCalled():
+            case ToolCalled():
                 report.calls_before_kill += not killed_at
                 if report.calls_before_kill == _KILL_AFTER_CALLS and not killed_at:
                     os.kill(pid, signal.SIGKILL)
                     killed_at, report.killed_pid = time.monotonic(), pid
                     say(f"killed auditor's process {pid} (SIGKILL) after {_KILL_AFTER_CALLS} recorded tool calls")
-            case e.ExecutionCompleted() | e.ExecutionFailed():
+            case ExecutionCompleted() | ExecutionFailed():
                 raise _Wrong("auditor's execution ended before its process was killed")
     report.audit = (await work).output
 
@@ -168,11 +171,11 @@ def _check(report: _Report) -> None:
         raise _Wrong(f"the audit says {audit}, git says head {head} and {files} files")
     if sum(audit["authors"].values()) != sum(authors.values()):
         raise _Wrong(f"the audit counts {audit['authors']}, git counts {dict(authors)}")
-    calls = [recorded.event for recorded in report.timeline if isinstance(recorded.event, e.ToolCalled)]
+    calls = [recorded.event for recorded in report.timeline if isinstance(recorded.event, ToolCalled)]
     numbers = [event.call for event in calls]
     if len(set(numbers)) != len(numbers) or any(event.attempts != 1 for event in calls):
         raise _Wrong(f"a tool was called more than once: calls {numbers}")
-    if not any(isinstance(recorded.event, e.AgentRestarted) for recorded in report.timeline):
+    if not any(isinstance(recorded.event, AgentRestarted) for recorded in report.timeline):
         raise _Wrong("no restart of the killed process is on record")
     if not report.history.startswith(f"{min(5, len(_git('log', '-n', '5', '--format=%h')))} commits"):
         raise _Wrong(f"the historian told: {report.history!r}")
@@ -217,7 +220,7 @@ def _print(report: _Report, seconds: float) -> None:
         first, *more = group
         repeated = f" × {len(more) + 1}" if more else ""
         print_line(f"  {(first.time - began).total_seconds():7.3f} s  {kind}{repeated}")
-    calls = sum(isinstance(recorded.event, e.ToolCalled) for recorded in report.timeline)
+    calls = sum(isinstance(recorded.event, ToolCalled) for recorded in report.timeline)
     print_line(
         f"\nauditor's process {report.killed_pid} was killed after {report.calls_before_kill} of {calls} tool calls "
         f"and was back {report.recovered_seconds:.1f} s later;\nno tool was called twice, and git "
@@ -228,11 +231,11 @@ def _print(report: _Report, seconds: float) -> None:
 
 def _tell(event: Any) -> str:
     match event:
-        case e.ToolCalled():
+        case ToolCalled():
             return f"{event.type}  {event.tool}"
-        case e.AgentRestarted():
+        case AgentRestarted():
             return f"{event.type}  {event.cause}; again after {event.delay_seconds:g} s"
-        case e.AgentSpawned():
+        case AgentSpawned():
             return f"{event.type}  process {event.pid} in {event.sandbox_type}, {event.spawn_seconds * 1000:.0f} ms"
         case _:
             return str(event.type)

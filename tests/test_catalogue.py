@@ -15,9 +15,9 @@ import yaml
 from l02.catalogue import examples, pages
 from l02.catalogue.commands_section import COMPLETED_BY
 from l02.catalogue.schemas import RESULTS
-from l02.domain.agent.events import Completing
 from l02.domain.aggregates import EVENT_TYPES
 from l02.domain.errors import EXPLANATIONS, ErrorCode
+from l02.domain.kernel.message import Completing
 from l02.node.queries import QUERY_FIELDS, query_table
 from l02.projections.views.projector import LIVE_VIEWS
 

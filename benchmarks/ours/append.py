@@ -10,11 +10,11 @@ from typing import Any
 from benchmarks.ours.contender import median_ms, opened, run
 from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
-from l02.bus.wire.codec import Metadata
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.agent.commands import Execute, FailExecution, Origin, Spawn
+from l02.domain.agent.executions import Execute, ExecutionFailed
+from l02.domain.agent.spawning import Spawn
 from l02.domain.aggregates import AGENT
-from l02.domain.message import Command
+from l02.domain.kernel.message import Command, Metadata, Report
 from tests.projections.history import specification
 
 _NODE = "n1"
@@ -66,24 +66,21 @@ async def _one_at_a_time(store: EventStore, options: dict[str, Any]) -> float:
 
 async def _decided(store: EventStore, options: dict[str, Any]) -> float:
     """The same through the repository: decide, encode, append and fold, each writer with an agent."""
-    repository = Repository(AGENT, store)
+    repository = Repository(AGENT, store, _NODE)
     end = time.perf_counter() + options["seconds"]
 
     async def write() -> int:
         agent_id = uuid.uuid4().hex
 
-        async def decide(command: Command) -> int:
-            metadata = Metadata(causation_id=uuid.uuid4().hex, correlation_id=agent_id, actor="bench")
+        async def decide(command: Command | Report, cause: str | None = None) -> int:
+            metadata = Metadata(causation_id=cause or uuid.uuid4().hex, correlation_id=agent_id, actor="bench")
             return len((await repository.decide(agent_id, command, metadata)).events)
 
-        count = await decide(Spawn(spec=specification(), origin=Origin(node_id=_NODE)))
+        count = await decide(Spawn(spec=specification()))
         while time.perf_counter() < end:
             execution_id = uuid.uuid4().hex
-            origin = Origin(command_id=execution_id, node_id=_NODE)
-            count += await decide(Execute(input="x" * options["payload"], origin=origin))
-            count += await decide(
-                FailExecution(node_id=_NODE, execution_id=execution_id, code="E2002", message="bench")
-            )
+            count += await decide(Execute(input="x" * options["payload"]), execution_id)
+            count += await decide(ExecutionFailed(execution_id=execution_id, code="E2002", message="bench"))
         return count
 
     began = time.perf_counter()

@@ -43,7 +43,7 @@ async def _lengths(
     await fill_one(store, f"long-{run_id}-", long_events)
     short, long = [f"short-{run_id}-{number}-0" for number in range(_AGENTS)], [f"long-{run_id}-0"]
     without = await _cold(store, long)
-    await Repository(AGENT, store, snapshots).load(long[0])
+    await Repository(AGENT, store, "n1", snapshots).load(long[0])
     await snapshots.settled()
     return {
         "short_ms": await _cold(store, short, snapshots),
@@ -74,7 +74,7 @@ async def _stream(store: EventStore, trails: dict[AggregateId, Trail]) -> dict[s
 
 async def _cold(store: EventStore, agent_ids: list[str], snapshots: Snapshots[AgentState] | None = None) -> float:
     async def load(agent_id: str) -> None:
-        loaded = await Repository(AGENT, store, snapshots).load(agent_id)
+        loaded = await Repository(AGENT, store, "n1", snapshots).load(agent_id)
         assert loaded.version
 
     return await median_ms([lambda agent_id=agent_id: load(agent_id) for agent_id in agent_ids])  # type: ignore[misc]

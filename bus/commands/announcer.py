@@ -27,6 +27,7 @@ from l02.bus.wire.subjects import AggregateId, events_filter
 from l02.domain.aggregates import EVENT_TYPES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import is_id
+from l02.domain.kernel.message import Completing
 
 __all__ = ["CONSUMER", "OutcomeAnnouncer"]
 
@@ -60,7 +61,8 @@ class OutcomeAnnouncer:
     def _begin(self, recorded: RecordedEvent) -> list[asyncio.Task[str | None]]:
         saying = []
         # What is no id is no command's, so nobody waits for it.
-        for command_id in filter(is_id, getattr(recorded.event, "completes", ())):
+        event = recorded.event
+        for command_id in filter(is_id, event.completes if isinstance(event, Completing) else ()):
             key = (recorded.aggregate, command_id)
             said = self._announced.get(key)
             if said is None or (said.done() and not said.cancelled() and said.result() is not None):
@@ -77,9 +79,7 @@ class OutcomeAnnouncer:
     async def _follow(self, partitions: list[Partition]) -> None:
         [partition] = partitions
         completing = [
-            events_filter(event_type=event.type)
-            for event in EVENT_TYPES.values()
-            if "completes" in event.__struct_fields__
+            events_filter(event_type=event.type) for event in EVENT_TYPES.values() if issubclass(event, Completing)
         ]
         async with (
             answer_retries(self._bus, CONSUMER, self._announced_all),

@@ -24,8 +24,8 @@ from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
 from l02.bus.objects.store import inline
 from l02.bus.wire.codec import UNDECODABLE, RecordedEvent
 from l02.bus.wire.subjects import outcome_subject, refusal_subject
-from l02.domain.agent.outcome import detail_of, failure_of, result_of
 from l02.domain.errors import ErrorCode, Failure, OwnError, error_code
+from l02.domain.kernel.message import Refused
 from l02.domain.values import as_reference
 
 __all__ = [
@@ -107,21 +107,21 @@ def failed(command_id: str, failure: Failure, subject: str | None = None) -> Out
 
 async def completed(bus: Bus, recorded: RecordedEvent, command_id: str) -> Outcome:
     """The outcome of a command that `recorded` completes."""
-    failure = failure_of(recorded.event)
-    result = UNSET if failure else result_of(recorded.event)
-    if result is not UNSET and "output" in result:
+    told = recorded.event.outcome()
+    if not isinstance(told, Refused) and "output" in told:
         try:
-            result["output"] = await _inline_if_it_fits(bus, result["output"])
+            told["output"] = await _inline_if_it_fits(bus, told["output"])
         except Failure as corrupted:
-            failure, result = (corrupted.code.value, corrupted.message), UNSET
+            told = Refused(code=corrupted.code.value, message=corrupted.message)
+    refused = told if isinstance(told, Refused) else None
     return Outcome(
         command_id=command_id,
-        ok=failure is None,
+        ok=refused is None,
         subject=str(recorded.aggregate),
         version=recorded.version,
         events=[recorded.event.type],
-        result=result,
-        error=error_body(*failure, detail=detail_of(recorded.event)) if failure else UNSET,
+        result=UNSET if isinstance(told, Refused) else told,
+        error=error_body(refused.code, refused.message, detail=refused.detail) if refused else UNSET,
     )
 
 

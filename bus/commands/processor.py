@@ -35,9 +35,8 @@ from l02.bus.log.repository import Decision, EventStoreSilent, Repository
 from l02.bus.wire.codec import UnreadableEvent
 from l02.bus.wire.incoming import Incoming, command_id_of, content_of, read_command
 from l02.bus.wire.subjects import COMMANDS, DUE, AggregateId, parse_command_subject
-from l02.domain.agent.outcome import result_of
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event, Refused
 
 __all__ = ["CONSUMER", "CommandProcessor", "id_of"]
 
@@ -67,13 +66,10 @@ _SOURCES = (
 class CommandProcessor:
     """Takes the commands of this node's partitions from the stream to their aggregates' deciders."""
 
-    def __init__(
-        self, bus: Bus, repositories: dict[str, Repository[Any]], partitions: Partitions, node_id: str
-    ) -> None:
+    def __init__(self, bus: Bus, repositories: dict[str, Repository[Any]], partitions: Partitions) -> None:
         self._bus = bus
         self._repositories = repositories
         self._partitions = partitions
-        self._node_id = node_id
         self._lanes: dict[str, deque[tuple[Partition, Msg]]] = {}
         self._in_flight = 0
         self._ended_one = asyncio.Event()
@@ -204,7 +200,7 @@ class CommandProcessor:
             )
         headers = message.headers or {}
         try:
-            return read_command(address, message.data, headers, command_id=command_id, node_id=self._node_id)
+            return read_command(address, message.data, headers, command_id=command_id)
         except Failure as failure:
             return failure
 
@@ -248,7 +244,7 @@ class CommandProcessor:
                 return None
             events = [(await repository.store.event_at(sequence)).event for sequence in handled.sequences]
             return _decided(incoming, handled.version, events)
-        if any(getattr(item.event, "awaited_by", None) == incoming.command_id for item in decision.events):
+        if any(item.event.owed_to() == incoming.command_id for item in decision.events):
             return None
         return _decided(incoming, decision.version, [item.event for item in decision.events])
 
@@ -283,5 +279,10 @@ def _decided(incoming: Incoming, version: int, events: Sequence[Event]) -> Outco
         subject=str(incoming.aggregate),
         version=version,
         events=[event.type for event in events],
-        result={key: value for event in events for key, value in result_of(event).items()},
+        result={key: value for event in events for key, value in _result(event).items()},
     )
+
+
+def _result(event: Event) -> dict[str, Any]:
+    told = event.outcome()
+    return {} if isinstance(told, Refused) else told

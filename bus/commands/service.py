@@ -74,7 +74,7 @@ async def run_service(
         for aggregate in AGGREGATES.values():
             # Those of timers too, so that who sends one is told that it may not.
             for verb in aggregate.wire_commands | aggregate.due_commands:
-                handler = _CommandEndpoint(bus, repositories[aggregate.name], aggregate.name, verb, node_id)
+                handler = _CommandEndpoint(bus, repositories[aggregate.name], aggregate.name, verb)
                 await service.add_endpoint(
                     name=f"{aggregate.name}-{verb}",
                     subject=f"{API}.{aggregate.name}.{verb}",
@@ -122,12 +122,11 @@ async def _answer(request: Request, answer: Answer | Outcome) -> None:
 
 
 class _CommandEndpoint:
-    def __init__(self, bus: Bus, repository: Repository[Any], kind: str, verb: str, node_id: str) -> None:
+    def __init__(self, bus: Bus, repository: Repository[Any], kind: str, verb: str) -> None:
         self._bus = bus
         self._repository = repository
         self._kind = kind
         self._verb = verb
-        self._node_id = node_id
 
     async def answer(self, request: Request) -> None:
         headers = dict(request.headers or {})
@@ -144,7 +143,7 @@ class _CommandEndpoint:
         await _answer(request, outcome)
 
     async def _send(self, address: CommandAddress, command_id: str, body: bytes, headers: dict[str, str]) -> Outcome:
-        incoming = read_command(address, body, headers, command_id=command_id, node_id=self._node_id)
+        incoming = read_command(address, body, headers, command_id=command_id)
         loaded = await self._repository.load(address.aggregate.id)
         handled = loaded.handled.get(command_id)
         command_hash = incoming.metadata.command_hash

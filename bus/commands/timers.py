@@ -22,9 +22,9 @@ from nats.js.errors import APIError
 
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import TIMERS_STREAM
-from l02.bus.wire.codec import TIMER_ACTOR
 from l02.bus.wire.incoming import ACTOR_HEADER
 from l02.bus.wire.subjects import AggregateId, due_subject, timer_subject
+from l02.domain.kernel.message import TIMER_ACTOR
 
 __all__ = ["cancel_timer", "set_timer"]
 

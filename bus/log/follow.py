@@ -30,7 +30,7 @@ from l02.bus.log.retries import answer_retries
 from l02.bus.wire.codec import RecordedEvent, UnreadableEvent, decode_event
 from l02.bus.wire.subjects import events_filter
 from l02.domain.errors import ErrorCode
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 
 __all__ = ["follow_events"]
 

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from l02.bus.wire.codec import RecordedEvent, UnreadableEvent
 from l02.bus.wire.traces import Traces
 from l02.bus.wire.trail import Trail, extended
-from l02.domain.message import Event
+from l02.domain.kernel.message import Completing, Event
 
 __all__ = ["Handled", "HandledCommands", "Loaded"]
 
@@ -82,12 +82,13 @@ class HandledCommands:
             self._add(_digest(metadata.causation_id), _digest(metadata.command_hash))
         # What the runtime does later on account of the command names it as the cause too, but was not decided with it.
         if self._deciding == (metadata.causation_id, item.time):
-            awaited = getattr(item.event, "awaited_by", None) == metadata.causation_id
+            awaited = item.event.owed_to() == metadata.causation_id
             self._extend_last(item.version, item.sequence, awaited)
         else:
             self._deciding = None
-        for command_id in getattr(item.event, "completes", ()):
-            self._complete(command_id, item.sequence)
+        if isinstance(item.event, Completing):
+            for command_id in item.event.completes:
+                self._complete(command_id, item.sequence)
 
     def _add(self, key: bytes, hash_digest: bytes) -> None:
         if self._index is not None:

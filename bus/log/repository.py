@@ -8,6 +8,7 @@ known aggregate reads nothing.
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -25,11 +26,11 @@ from l02.bus.jetstream.history import HistoryUnreadable
 from l02.bus.log.event_store import AppendFailed, Conflict, EventStore
 from l02.bus.log.loaded import Handled, Loaded
 from l02.bus.log.snapshots import Snapshots
-from l02.bus.wire.codec import Metadata, RecordedEvent, encode_event
+from l02.bus.wire.codec import RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
-from l02.domain.aggregates import Aggregate
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.message import Command, Event
+from l02.domain.kernel.aggregate import Aggregate
+from l02.domain.kernel.message import Command, Context, Event, Metadata, Report
 
 __all__ = ["CommandIdReused", "Decision", "EventStoreSilent", "Loaded", "Repository"]
 
@@ -88,9 +89,13 @@ class _Patience:
 class Repository(Generic[S]):
     """The aggregates of one kind."""
 
-    def __init__(self, aggregate: Aggregate[S], store: EventStore, snapshots: Snapshots[S] | None = None) -> None:
+    def __init__(
+        self, aggregate: Aggregate[S], store: EventStore, node_id: str, snapshots: Snapshots[S] | None = None
+    ) -> None:
+        """What is decided here is decided at `node_id`."""
         self.aggregate = aggregate
         self.store = store
+        self.node_id = node_id
         self._snapshots = snapshots
         self.newest_sequence = 0
         """Of the events that this process has recorded."""
@@ -98,14 +103,14 @@ class Repository(Generic[S]):
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
         self._listeners: list[Callable[[RecordedEvent], None]] = []
         self._before_storing: list[Callable[[str, Sequence[Event]], Awaitable[None]]] = []
-        self._preparations: dict[type[Command], Callable[[Any], Awaitable[Command]]] = {}
+        self._preparations: dict[type[Command], Callable[[Any, Context], Awaitable[Command]]] = {}
 
     def on_recorded(self, listener: Callable[[RecordedEvent], None]) -> None:
         """Tell `listener` at once of what this process has recorded; others learn of it from the stream."""
         self._listeners.append(listener)
 
-    def before_deciding(self, command_type: type[C], prepare: Callable[[C], Awaitable[C]]) -> None:
-        """Have `prepare` put into commands of a type what their decision needs and only the runtime can know.
+    def before_deciding(self, command_type: type[C], prepare: Callable[[C, Context], Awaitable[Command]]) -> None:
+        """Have `prepare` make of commands of a type those that are decided, with what only the runtime can know.
 
         It may raise a Failure, which refuses the command.
         """
@@ -139,13 +144,24 @@ class Repository(Generic[S]):
             return loaded
         return await self.load(aggregate_id)
 
-    async def record(self, aggregate_id: str, command: Command, metadata: Metadata) -> Decision:
-        """Decide a command of the runtime's own, which reports a fact and so cannot be given up: while the event store
-        does not answer, it is tried again. Raises the decider's Failure.
+    async def record(
+        self,
+        aggregate_id: str,
+        report: Command | Report,
+        cause: str | None = None,
+        *,
+        correlation_id: str | None = None,
+    ) -> Decision:
+        """Decide what this node reports, which is a fact and so cannot be given up: while the event store does not
+        answer, it is tried again. Raises the decider's Failure.
+
+        `cause` is what it goes back to, and `correlation_id` the command at the root of that, if they are known.
         """
+        cause = cause or uuid.uuid4().hex
+        metadata = Metadata(causation_id=cause, correlation_id=correlation_id or cause, actor=f"node/{self.node_id}")
         while True:
             try:
-                return await self.decide(aggregate_id, command, metadata)
+                return await self.decide(aggregate_id, report, metadata)
             except Failure as failure:
                 if failure.code is not ErrorCode.CONFLICT:
                     raise
@@ -153,7 +169,7 @@ class Repository(Generic[S]):
     async def decide(
         self,
         aggregate_id: str,
-        command: Command,
+        command: Command | Report,
         metadata: Metadata,
         *,
         expected_version: int | None = None,
@@ -179,9 +195,10 @@ class Repository(Generic[S]):
                 events: list[Event] = []
                 try:
                     _require_version(loaded.version, expected_version)
-                    prepare = self._preparations.get(type(command))
-                    prepared = command if prepare is None else await prepare(command)
-                    events = self.aggregate.decide(loaded.state, prepared)
+                    context = Context(
+                        aggregate_id=aggregate_id, node_id=self.node_id, time=time.time(), metadata=metadata
+                    )
+                    events = self.aggregate.decide(loaded.state, await self._prepared(command, context), context)
                 except Failure as failure:
                     refusal = failure
                 if events:
@@ -200,6 +217,10 @@ class Repository(Generic[S]):
                 if stored:
                     return self._tell(stored)
                 is_fresh = True
+
+    async def _prepared(self, command: Command | Report, context: Context) -> Command | Report:
+        prepare = self._preparations.get(type(command)) if isinstance(command, Command) else None
+        return command if prepare is None else await prepare(command, context)
 
     def _as_recorded(
         self, aggregate_id: str, loaded: Loaded[S], events: list[Event], metadata: Metadata

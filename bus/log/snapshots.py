@@ -21,11 +21,10 @@ from nats.errors import Error as NatsError
 
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import SNAPSHOTS_STREAM
-from l02.bus.log.fingerprint import fingerprint
 from l02.bus.log.loaded import HandledCommands, Loaded
 from l02.bus.wire.subjects import AggregateId, snapshot_subject
 from l02.bus.wire.traces import Traces
-from l02.domain.aggregates import Aggregate
+from l02.domain.kernel.aggregate import Aggregate
 
 __all__ = ["MAX_SNAPSHOT_BYTES", "SnapshotOutdated", "SnapshotUnusable", "Snapshots", "open_snapshots"]
 
@@ -42,14 +41,14 @@ _READ_SECONDS = 2.0
 _CLOSING_SECONDS = 2.0
 _HEADER_BYTES = 4096
 # Of the layout below and of the fold in bus/log/loaded.py: to be raised when either changes.
-_LAYOUT = 2
+_LAYOUT = 3
 _log = structlog.get_logger()
 
 
 class _Envelope(Struct, frozen=True):
     """The value that is stored. Large fields are read in place: the commands of a long life are a megabyte."""
 
-    fingerprint: str
+    made_by: str
     sha256: bytes
     body: memoryview
 
@@ -88,7 +87,7 @@ class Snapshots(Generic[S]):
         self._bus = bus
         self._kind = aggregate.name
         self._decoder: msgspec.json.Decoder[S] = msgspec.json.Decoder(type(aggregate.initial_state()))
-        self.fingerprint = fingerprint(aggregate, _LAYOUT)
+        self.made_by = f"{_LAYOUT}.{aggregate.fold_version} {type(aggregate.initial_state()).__qualname__}"
         self._writes: set[asyncio.Task[None]] = set()
         self._too_large: set[str] = set()
         self._closed = False
@@ -175,12 +174,12 @@ class Snapshots(Generic[S]):
                 traces=still.traces.newest,
             )
         )
-        return _encoder.encode(_Envelope(self.fingerprint, hashlib.sha256(body).digest(), memoryview(body)))
+        return _encoder.encode(_Envelope(self.made_by, hashlib.sha256(body).digest(), memoryview(body)))
 
     def _decode(self, raw: bytes) -> Loaded[S]:
         try:
             envelope = _envelope_decoder.decode(raw)
-            if envelope.fingerprint != self.fingerprint:
+            if envelope.made_by != self.made_by:
                 raise SnapshotOutdated("it was folded by another version of this program")
             if hashlib.sha256(envelope.body).digest() != envelope.sha256:
                 raise SnapshotUnusable("it does not fit its hash")

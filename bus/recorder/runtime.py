@@ -38,11 +38,11 @@ from l02.bus.recorder.layout import Layout
 from l02.bus.recorder.log import EventLog
 from l02.bus.recorder.messages import Message
 from l02.bus.recorder.recorders import JetStreamApplicationRecorder
-from l02.bus.wire.codec import Metadata, UnreadableEvent, decode_event
+from l02.bus.wire.codec import UnreadableEvent, decode_event
 from l02.bus.wire.subjects import AggregateId, aggregate_filter, events_filter
 from l02.domain.errors import Failure
 from l02.domain.identifiers import require_id
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event, Metadata
 
 __all__ = ["RuntimeEvent", "RuntimeFactory", "RuntimeMapper"]
 

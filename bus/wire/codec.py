@@ -18,18 +18,16 @@ from l02.bus.wire.subjects import AggregateId, aggregate_of, event_subject
 from l02.domain.aggregates import AGGREGATES, EVENT_TYPES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import is_id
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event, Metadata
 from l02.domain.upcasting import UPCASTERS, Step, Upcasters
 from l02.domain.values import nests_deeper
 
 __all__ = [
     "SOURCE",
-    "TIMER_ACTOR",
     "UNDECODABLE",
     "CloudEvent",
     "EventDecoder",
     "LogEntry",
-    "Metadata",
     "RecordedEvent",
     "SetAside",
     "UnreadableEvent",
@@ -41,7 +39,6 @@ __all__ = [
 ]
 
 SOURCE = "l02-agent-runtime"
-TIMER_ACTOR = "timer"
 
 
 class UnreadableEvent(Failure):
@@ -52,25 +49,6 @@ class UnreadableEvent(Failure):
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorCode.HANDLER_FAILED, message)
-
-
-class Metadata(Struct, frozen=True, kw_only=True):
-    """Why an event came to be: the direct cause, the command at the root of the chain, and who sent it.
-
-    `command_hash` is set on the first event of a command from the wire; it tells a repeated command from another
-    command that wrongly uses the same id.
-    """
-
-    causation_id: str
-    correlation_id: str
-    actor: str
-    traceparent: str | None = None
-    command_hash: str | None = None
-
-    @property
-    def is_of_runtime(self) -> bool:
-        """Whether nobody outside has asked for it: the runtime decided by itself, or set a timer to."""
-        return self.command_hash is None or self.actor == TIMER_ACTOR
 
 
 class RecordedEvent(Struct, frozen=True, kw_only=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -14,13 +13,13 @@ import msgspec
 from msgspec import NODEFAULT, UNSET, Struct
 from msgspec.structs import replace
 
-from l02.bus.wire.codec import UNDECODABLE, Metadata
+from l02.bus.wire.codec import UNDECODABLE
 from l02.bus.wire.subjects import AggregateId, CommandAddress, parse_command_subject
 from l02.bus.wire.traces import valid_traceparent
-from l02.domain.agent.commands import Origin, WireCommand
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
+from l02.domain.kernel.message import Metadata, WireCommand
 from l02.domain.values import is_deeper
 from l02.domain.weight import WEIGHT_IN_WORDS, is_too_heavy
 
@@ -45,14 +44,27 @@ TIMER_COMMAND_ID_HEADER = "L02-Command-Id"
 _DEFAULT_ACTOR = "anonymous"
 _MAX_HEADER_LENGTH = 256
 _MAX_DEPTH = 128
-# What commands and their origin had when their hashes were first stored, which is for ever.
+# What commands had when their hashes were first stored, which is for ever, and a field that all of them had then.
 _FIRST_FIELDS = frozenset(
     (
-        *("wait", "expected_version", "origin", "agent_id", "command_id", "node_id", "actor", "past"),
-        *("spec", "fleet_id", "input", "name", "payload", "label", "checkpoint_id", "from_agent_id", "at", "version"),
+        *(
+            "wait",
+            "expected_version",
+            "spec",
+            "fleet_id",
+            "input",
+            "name",
+            "payload",
+            "label",
+            "checkpoint_id",
+            "from_agent_id",
+            "at",
+            "version",
+        ),
         *("reason", "assume", "execution_id", "result", "attempt", "checkpoint_ids", "keep"),
     )
 )
+_FORMER_FIELD = b',"origin":{"agent_id":"","command_id":"","node_id":"","actor":"","past":null}'
 _PATH = re.compile(r"^(?P<message>.*) - at `(?:key in )?`?(?P<path>\$[^`]*)`$", re.DOTALL)
 
 _Part = TypeVar("_Part", bound=Struct)
@@ -75,9 +87,7 @@ def command_id_of(headers: Mapping[str, str], made_up: str) -> str:
     return require_id(given, COMMAND_ID_HEADER) if given else made_up
 
 
-def read_command(
-    address: CommandAddress, body: bytes, headers: Mapping[str, str], *, command_id: str, node_id: str
-) -> Incoming:
+def read_command(address: CommandAddress, body: bytes, headers: Mapping[str, str], *, command_id: str) -> Incoming:
     """The command in `body`; Failure E2110 or E2115 says what is wrong with it and where."""
     aggregate = AGGREGATES.get(address.aggregate.kind)
     if aggregate is None:
@@ -95,15 +105,9 @@ def read_command(
             f"unknown verb {address.verb[:40]!r}; {address.aggregate.kind} takes: " + ", ".join(sorted(known)),
         )
     require_id(address.aggregate.id, "id")
-    decoded = _decode(command_type, body)
+    command = _decode(command_type, body)
     actor = headers.get(ACTOR_HEADER, _DEFAULT_ACTOR)[:_MAX_HEADER_LENGTH]
-    command = replace(
-        decoded,
-        origin=Origin(
-            agent_id=address.aggregate.id, command_id=command_id, node_id=node_id, actor=actor, time=time.time()
-        ),
-    )
-    content = _hash(address, decoded)
+    content = _hash(address, command)
     metadata = Metadata(
         causation_id=command_id,
         correlation_id=command_id,
@@ -122,7 +126,7 @@ def content_of(subject: str, body: bytes) -> str:
     address = parse_command_subject(subject)
     if address is not None:
         with suppress(Failure):
-            return read_command(address, body, {}, command_id="", node_id="").content
+            return read_command(address, body, {}, command_id="").content
     return hashlib.sha256(subject.encode() + b"\0" + body).hexdigest()[:32]
 
 
@@ -144,8 +148,6 @@ def _decode(command_type: type[WireCommand], body: bytes) -> WireCommand:
     try:
         require_bounded(body)
         fields = msgspec.json.decode(body, type=dict[str, Any])
-        if "origin" in fields:
-            raise Failure(ErrorCode.COMMAND_INVALID, "Object contains unknown field `origin`", "$")
         _require_shallow(body, fields)
         return msgspec.convert(fields, command_type)
     except UNDECODABLE as error:
@@ -170,8 +172,9 @@ def wire_failure(error: Exception) -> Failure:
 
 def _hash(address: CommandAddress, command: WireCommand) -> str:
     digest = hashlib.sha256(f"{address.aggregate}/{address.verb}\n".encode())
-    said = replace(_as_first(command), origin=_NO_ORIGIN)
-    digest.update(msgspec.json.encode(said, order="deterministic"))
+    said = msgspec.json.encode(_as_first(command), order="deterministic")
+    head = msgspec.json.encode({"wait": command.wait, "expected_version": command.expected_version})[:-1]
+    digest.update(head + _FORMER_FIELD + said.removeprefix(head))
     return digest.hexdigest()[:32]
 
 
@@ -188,6 +191,3 @@ def _later_fields(kind: type[Struct]) -> tuple[tuple[str, Any], ...]:
         (field.name, field.default if field.default_factory is NODEFAULT else field.default_factory())
         for field in later
     )
-
-
-_NO_ORIGIN = _as_first(Origin())

@@ -1,217 +1,187 @@
-"""Decisions about an agent's executions: work accepted, effects recorded, work ended; and the signals it waits for."""
+"""Pieces of work: accepted in order, done one after another, ended well or badly."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
-from l02.domain.agent import commands as c
-from l02.domain.agent import events as e
-from l02.domain.agent.rules import ENDED, command_ids, deadline, is_live, refuse, resumed
-from l02.domain.agent.state import AgentState, Execution, Status
-from l02.domain.errors import ErrorCode, Failure
-from l02.domain.message import Event
+from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, AgentTimerCommand, refuse, require_node
+from l02.domain.agent.state import AgentState, Execution, StateChange, Status
+from l02.domain.agent.suspension import woken
+from l02.domain.errors import ErrorCode, Failure, OwnError
+from l02.domain.kernel.message import Completing, Context, Refused, command_ids
 from l02.domain.values import require_shallow
 
-__all__ = [
-    "MAX_PENDING_SIGNALS",
-    "complete_execution",
-    "execute",
-    "execution_due",
-    "fail_execution",
-    "fail_open_executions",
-    "overdue",
-    "record_effect",
-    "record_tool",
-    "request_tool",
-    "signal",
-]
-
-MAX_PENDING_SIGNALS = 1000
+MAX_HELD_EXECUTIONS = 100
 
 
-def execute(state: AgentState, command: c.Execute) -> list[Event]:
-    """Accept a piece of work."""
-    if not is_live(state):
-        refuse(state, command, "spawn a new one")
-    if state.status is Status.SUSPENDED and not state.sleeps:
-        refuse(state, command, "resume it first")
-    limit = state.specification.executor.max_queued_executions
-    if len(state.executions) >= limit:
-        raise Failure(
-            ErrorCode.INVALID_STATE,
-            f"the agent has {limit} executions under way (max_queued_executions); try again when some have ended",
+class Execute(AgentCommand, frozen=True, kw_only=True):
+    """Give the agent a piece of work; the execution has the command's id."""
+
+    verb: ClassVar[str] = "execute"
+    input: Any
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """Accepted while the queue has room; one that sleeps is woken."""
+        if not agent.is_live:
+            refuse(agent, self.verb, "spawn a new one")
+        if agent.status is Status.SUSPENDED and not agent.sleeps:
+            refuse(agent, self.verb, "resume it first")
+        limit = agent.specification.executor.max_queued_executions
+        if len(agent.executions) >= limit:
+            raise Failure(
+                ErrorCode.INVALID_STATE,
+                f"the agent has {limit} executions under way (max_queued_executions); try again when some have ended",
+            )
+        require_shallow(self.input, "$.input")
+        started = ExecutionStarted(
+            execution_id=context.command_id,
+            input=self.input,
+            awaited_by=self.awaited_by(context),
+            deadline=agent.deadline(context.time),
         )
-    require_shallow(command.input, "$.input")
-    started = e.ExecutionStarted(
-        execution_id=command.origin.command_id,
-        input=command.input,
-        awaited_by=command.awaited_by,
-        deadline=deadline(state.specification, command.origin.time),
-    )
-    return [*_woken(state, command), started]
+        return [*woken(agent, context.node_id), started]
 
 
-def _woken(state: AgentState, command: c.WireCommand) -> list[Event]:
-    """One that was suspended for idleness is resumed by what gives it work."""
-    return [resumed(state, command.origin.node_id)] if state.sleeps else []
+class ExecutionStarted(AgentEvent, frozen=True, kw_only=True):
+    """A piece of work is accepted; it is worked on in the order of acceptance.
 
-
-def signal(state: AgentState, command: c.Signal) -> list[Event]:
-    """Keep a signal for who waits for it."""
-    if not is_live(state):
-        refuse(state, command, "nobody is left to hear it")
-    if len(state.signals) >= MAX_PENDING_SIGNALS:
-        raise Failure(
-            ErrorCode.INVALID_STATE,
-            f"{MAX_PENDING_SIGNALS} signals wait to be taken; the agent does not read them",
-        )
-    require_shallow(command.payload, "$.payload")
-    payload = True if command.payload is None else command.payload  # null is what a wait that timed out gives
-    return [*_woken(state, command), e.SignalReceived(name=command.name, payload=payload)]
-
-
-def _open_execution(state: AgentState, execution_id: str) -> Execution:
-    execution = state.executions.get(execution_id)
-    if execution is None or state.status in ENDED:
-        raise Failure(ErrorCode.INVALID_STATE, f"execution {execution_id} is not under way any more")
-    return execution
-
-
-def _is_recorded(execution: Execution, call: int) -> bool:
-    return any(entry.call == call for entry in execution.journal)
-
-
-def request_tool(state: AgentState, command: c.RequestTool) -> list[Event]:
-    """Note that a tool which must not be called twice is about to be called."""
-    execution = _open_execution(state, command.execution_id)
-    if command.call in execution.requested_tools or _is_recorded(execution, command.call):
-        return []
-    return [
-        e.ToolRequested(
-            execution_id=command.execution_id,
-            call=command.call,
-            tool=command.tool,
-            arguments=command.arguments,
-        )
-    ]
-
-
-def record_tool(state: AgentState, command: c.RecordTool) -> list[Event]:
-    """Record what came of a tool call, once."""
-    execution = _open_execution(state, command.execution_id)
-    if _is_recorded(execution, command.call):
-        return []
-    return [
-        e.ToolCalled(
-            execution_id=command.execution_id,
-            call=command.call,
-            tool=command.tool,
-            arguments=command.arguments,
-            ok=command.ok,
-            result=command.result,
-            attempts=command.attempts,
-            duration_seconds=command.duration_seconds,
-        )
-    ]
-
-
-def record_effect(state: AgentState, command: c.RecordEffect) -> list[Event]:
-    """Record another effect, once; a wait when it begins and when it is over."""
-    execution = _open_execution(state, command.execution_id)
-    begun = not command.done and command.call in execution.waiting
-    if begun or _is_recorded(execution, command.call):
-        return []
-    if command.kind == "signal" and not _names_a_signal(command.request):
-        raise Failure(ErrorCode.COMMAND_INVALID, "say by name which signal is waited for", "$.request.name")
-    return [
-        e.EffectRecorded(
-            execution_id=command.execution_id,
-            call=command.call,
-            kind=command.kind,
-            request=command.request,
-            result=command.result,
-            done=command.done,
-            deadline=command.deadline,
-        )
-    ]
-
-
-def _names_a_signal(request: Any) -> bool:
-    return isinstance(request, dict) and isinstance(request.get("name"), str)
-
-
-def complete_execution(state: AgentState, command: c.CompleteExecution) -> list[Event]:
-    """End an execution well."""
-    execution = state.executions.get(command.execution_id)
-    if execution is None:
-        return []
-    return [
-        e.ExecutionCompleted(
-            execution_id=command.execution_id,
-            output=command.output,
-            tokens=command.tokens,
-            duration_seconds=command.duration_seconds,
-            calls=command.calls,
-            state=command.state,
-            completes=command_ids(execution.awaited_by),
-        )
-    ]
-
-
-def fail_execution(state: AgentState, command: c.FailExecution) -> list[Event]:
-    """End an execution badly."""
-    execution = state.executions.get(command.execution_id)
-    if execution is None:
-        return []
-    return [
-        e.ExecutionFailed(
-            execution_id=command.execution_id,
-            code=command.code,
-            message=command.message,
-            tokens=command.tokens,
-            held=command.held,
-            detail=command.detail,
-            completes=command_ids(execution.awaited_by),
-        )
-    ]
-
-
-def execution_due(state: AgentState, command: c.ExecutionDue) -> list[Event]:
-    """End work that has no time left, whatever the agent's state is.
-
-    Which deadline the timer was set for is compared, no clocks: the server's may be ahead of those of the nodes.
+    `deadline` is when it must have ended, in seconds since 1970, UTC, if `execution_seconds` are limited.
     """
-    execution = state.executions.get(command.execution_id)
-    if execution is None or execution.deadline is None or execution.deadline > command.deadline:
-        return []
-    failure = overdue(state)
-    return [
-        e.ExecutionFailed(
-            execution_id=execution.execution_id,
-            code=failure.code.value,
-            message=failure.message,
-            completes=command_ids(execution.awaited_by),
+
+    type: ClassVar[str] = "agent.execution.started"
+    schema_version: ClassVar[int] = 2
+    execution_id: str
+    input: Any
+    awaited_by: str | None = None
+    deadline: float | UnsetType = UNSET
+
+    def evolve(self, agent: AgentState, /) -> AgentState:
+        """It is in the queue."""
+        return agent.with_execution(
+            Execution(
+                execution_id=self.execution_id,
+                input=self.input,
+                awaited_by=self.awaited_by,
+                deadline=None if self.deadline is UNSET else self.deadline,
+            )
         )
-    ]
+
+    def owed_to(self) -> str | None:
+        """Who waits for its end."""
+        return self.awaited_by
+
+    def outcome(self) -> dict[str, Any]:
+        """Under which id it is found."""
+        return {"execution_id": self.execution_id}
 
 
-def overdue(state: AgentState) -> Failure:
+class ExecutionCompleted(AgentReport, Completing, frozen=True, kw_only=True):
+    """The work is done. `tokens` is what went through the agent's context, `calls` how many effects it took."""
+
+    type: ClassVar[str] = "agent.execution.completed"
+    execution_id: str
+    output: Any
+    tokens: int
+    duration_seconds: float
+    calls: int
+    state: StateChange | UnsetType = UNSET
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """It ends once."""
+        require_node(agent, context.node_id)
+        execution = agent.executions.get(self.execution_id)
+        return [] if execution is None else [replace(self, completes=command_ids(execution.awaited_by))]
+
+    def evolve(self, agent: AgentState, /) -> AgentState:
+        """What it has changed is the agent's, and the process has proved itself."""
+        return replace(
+            agent.without_execution(self.execution_id, self.tokens),
+            data=agent.data if self.state is UNSET else self.state.applied_to(agent.data),
+            restart_attempt=agent.restart_attempt if agent.restart_pending else 0,
+        )
+
+    def outcome(self) -> dict[str, Any]:
+        """What came of it."""
+        return {"execution_id": self.execution_id, "output": self.output}
+
+
+class ExecutionFailed(AgentReport, Completing, frozen=True, kw_only=True):
+    """The work ended badly; what it changed of the agent's state is dropped.
+
+    `detail` is what the agent itself calls its failure, beside E2005. It is `held` if only a person can know whether a
+    tool took effect: `resume` with `assume` lets it go on.
+    """
+
+    type: ClassVar[str] = "agent.execution.failed"
+    schema_version: ClassVar[int] = 3
+    execution_id: str
+    code: str
+    message: str
+    tokens: int = 0
+    held: bool = False
+    detail: OwnError | None = None
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """It ends once."""
+        require_node(agent, context.node_id)
+        execution = agent.executions.get(self.execution_id)
+        return [] if execution is None else [replace(self, completes=command_ids(execution.awaited_by))]
+
+    def evolve(self, agent: AgentState, /) -> AgentState:
+        """It is gone, or held."""
+        after = agent.without_execution(self.execution_id, self.tokens)
+        return replace(after, held=_with_held(agent, self.execution_id)) if self.held else after
+
+    def outcome(self) -> Refused:
+        """Why it failed."""
+        return Refused(code=self.code, message=self.message, detail=self.detail)
+
+
+class ExecutionDue(AgentTimerCommand, frozen=True, kw_only=True):
+    """Work must have ended by `deadline` (seconds since 1970, UTC). Ignored if it has, or was given more time since."""
+
+    verb: ClassVar[str] = "execution-due"
+    execution_id: str
+    deadline: float
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """It has no time left, whatever the agent's state is.
+
+        Which deadline the timer was set for is compared, no clocks: the server's may be ahead of those of the nodes.
+        """
+        execution = agent.executions.get(self.execution_id)
+        if execution is None or execution.deadline is None or execution.deadline > self.deadline:
+            return []
+        failure = overdue(agent)
+        return [_failed(execution, failure.code.value, failure.message)]
+
+
+def overdue(agent: AgentState) -> Failure:
     """Why work ends that has no time left (E2006)."""
-    seconds = state.specification.resource_limits.execution_seconds
+    seconds = agent.specification.resource_limits.execution_seconds
     limit = "in time" if seconds is UNSET else f"within {seconds:g} s"
     return Failure(ErrorCode.EXECUTION_TIMEOUT, f"not ended {limit} (resource_limits.execution_seconds)")
 
 
-def fail_open_executions(state: AgentState, code: str, message: str) -> list[Event]:
-    """End all executions that are under way, because the agent ends."""
-    return [
-        e.ExecutionFailed(
-            execution_id=execution.execution_id,
-            code=code,
-            message=message,
-            completes=command_ids(execution.awaited_by),
-        )
-        for execution in state.executions.values()
-    ]
+def _with_held(agent: AgentState, execution_id: str) -> dict[str, Execution]:
+    held = {**agent.held, execution_id: replace(agent.executions[execution_id], awaited_by=None)}
+    if len(held) > MAX_HELD_EXECUTIONS:
+        del held[next(iter(held))]
+    return held
+
+
+def fail_open_executions(agent: AgentState, code: str, message: str) -> list[AgentEvent]:
+    """End all executions that are under way, because the agent ends or goes back."""
+    return [_failed(execution, code, message) for execution in agent.executions.values()]
+
+
+def _failed(execution: Execution, code: str, message: str) -> ExecutionFailed:
+    return ExecutionFailed(
+        execution_id=execution.execution_id,
+        code=code,
+        message=message,
+        completes=command_ids(execution.awaited_by),
+    )

@@ -13,8 +13,6 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-__all__ = ["MAX_SAVED", "MAX_UNSENT", "SavedSnapshot", "Session", "SessionContext", "Unsent"]
-
 MAX_UNSENT = 100
 MAX_SAVED = 500
 MAX_TOLD = 5
@@ -101,6 +99,14 @@ class Session(Struct, frozen=True, kw_only=True):
     def arrived(self, number: int) -> Session:
         """Without the entries up to this one."""
         return replace(self, sent=number, unsent=tuple(entry for entry in self.unsent if entry.number > number))
+
+    def expects(self, number: int) -> bool:
+        """Whether this entry, or one after it, has yet to arrive."""
+        return self.is_open and number > self.sent
+
+    def left_after(self, number: int) -> int:
+        """How much is left to be said when this entry has arrived."""
+        return len(self.arrived(number).unsent)
 
     def with_saved(self, checkpoint_id: str, saved: SavedSnapshot) -> Session:
         """Knowing how the other side calls a checkpoint; only the newest are remembered."""

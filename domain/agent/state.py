@@ -1,31 +1,62 @@
-"""What an agent is: all that decisions about it are made from. How it comes to be is in `evolve`."""
+"""What an agent is: all that decisions about it are made from, and the rules that are asked of it."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, Self
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
-from l02.domain.agent import events as e
-from l02.domain.agent.checkpoint_events import CheckpointType
-from l02.domain.agent.event_parts import JournalEntry, PendingSignal
 from l02.domain.agent.session import Session
 from l02.domain.specification import AgentSpecification
 
-__all__ = [
-    "IDLE",
-    "AgentState",
-    "Execution",
-    "JournalEntry",
-    "KeptCheckpoint",
-    "PendingCheckpoint",
-    "PendingRestore",
-    "PendingSignal",
-    "RequestedTool",
-    "Status",
-    "initial_state",
-]
+CheckpointType = Literal["auto", "manual", "pre_suspend", "pre_drain"]
+
+
+class ErrorDetail(Struct, frozen=True, kw_only=True):
+    """A failure inside an event."""
+
+    code: str
+    message: str
+
+
+class ResourceUsage(Struct, frozen=True, kw_only=True):
+    """What an agent has used over its whole life, all its processes together."""
+
+    cpu_seconds: float = 0.0
+    memory_peak_bytes: int = 0
+    tokens_consumed: int = 0
+
+
+class StateChange(Struct, frozen=True, kw_only=True):
+    """What an execution changed of the agent's durable state."""
+
+    set: dict[str, Any] = {}
+    delete: tuple[str, ...] = ()
+
+    def applied_to(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The durable state after it."""
+        deleted = set(self.delete)
+        return {key: value for key, value in data.items() if key not in deleted} | self.set
+
+
+class JournalEntry(Struct, frozen=True, kw_only=True):
+    """One recorded effect. Replayed to the agent, in the order of the journal, when the execution runs again."""
+
+    call: int
+    kind: str
+    request: Any
+    ok: bool
+    result: Any
+
+
+class PendingSignal(Struct, frozen=True, kw_only=True):
+    """A signal that no execution has taken yet."""
+
+    name: str
+    payload: Any
+
 
 IDLE = "idle"
 """The reason of a suspension that the agent's next work ends."""
@@ -40,6 +71,9 @@ class Status(StrEnum):
     SUSPENDED = "suspended"
     TERMINATED = "terminated"
     FAILED = "failed"
+
+
+ENDED = (Status.TERMINATED, Status.FAILED)
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
@@ -73,6 +107,10 @@ class Execution(Struct, frozen=True, kw_only=True):
     waiting: dict[int, Waiting] = {}
     requested_tools: dict[int, RequestedTool] = {}
 
+    def has_recorded(self, call: int | None) -> bool:
+        """Whether the answer of a call is on record."""
+        return any(entry.call == call for entry in self.journal)
+
     @property
     def has_run(self) -> bool:
         """Whether a process has got so far with it as to ask for an effect."""
@@ -104,7 +142,7 @@ class PendingCheckpoint(Struct, frozen=True, kw_only=True):
     label: str | None = None
     execution_id: str | None = None
     call: int | None = None
-    state: e.StateChange | None = None
+    state: StateChange | None = None
     awaited_by: str | None = None
     asked_before: bool = False
 
@@ -134,7 +172,7 @@ class AgentState(Struct, frozen=True, kw_only=True):
     spawn_awaited_by: str | None = None
     termination_awaited_by: tuple[str, ...] = ()
     termination_forced: bool = False
-    usage: e.ResourceUsage = e.ResourceUsage()
+    usage: ResourceUsage = ResourceUsage()
     executions: dict[str, Execution] = {}
     held: dict[str, Execution] = {}
     data: dict[str, Any] = {}
@@ -146,6 +184,31 @@ class AgentState(Struct, frozen=True, kw_only=True):
     pending_checkpoints: dict[str, PendingCheckpoint] = {}
     restoring: PendingRestore | None = None
     session: Session | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether it has ever been spawned."""
+        return self.status is not Status.NEW
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is terminated or given up."""
+        return self.status in ENDED
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it takes commands at all."""
+        return not self.has_ended and self.terminating is None
+
+    @property
+    def is_to_end(self) -> bool:
+        """Whether it is asked to end and has not yet."""
+        return self.terminating is not None and not self.has_ended
+
+    @property
+    def wants_process(self) -> bool:
+        """Whether it should have a process now."""
+        return self.status in (Status.PENDING, Status.RUNNING) and not self.restart_pending
 
     @property
     def specification(self) -> AgentSpecification:
@@ -169,7 +232,48 @@ class AgentState(Struct, frozen=True, kw_only=True):
         """Whether it is suspended only until there is work."""
         return self.status is Status.SUSPENDED and self.suspend_reason == IDLE
 
+    def is_served_by(self, incarnation: int) -> bool:
+        """Whether this is the process that it should have."""
+        return self.wants_process and incarnation == self.incarnation
 
-def initial_state() -> AgentState:
-    """An agent before its first event."""
-    return AgentState()
+    def deadline(self, begins: float) -> float | UnsetType:
+        """When work must have ended whose time `begins` then; both in seconds since 1970, UTC. UNSET: no limit."""
+        return deadline_of(self.specification, begins)
+
+    def used(self, seen: ResourceUsage) -> ResourceUsage:
+        """What the node has seen it use, with the tokens on record: one may have completed work after it looked."""
+        return replace(seen, tokens_consumed=self.usage.tokens_consumed)
+
+    def ended(self, status: Status, usage: ResourceUsage) -> Self:
+        """After its end."""
+        return replace(
+            self,
+            status=status,
+            process_ready=False,
+            restart_pending=False,
+            spawn_awaited_by=None,
+            usage=usage,
+            signals=(),
+            held={},
+            revision=self.revision + 1,
+        )
+
+    def with_execution(self, execution: Execution) -> Self:
+        """With an execution that is new or has changed."""
+        executions = {**self.executions, execution.execution_id: execution}
+        return replace(self, executions=executions, revision=self.revision + 1)
+
+    def without_execution(self, execution_id: str, tokens: int) -> Self:
+        """With an execution that has ended, and the tokens it took."""
+        return replace(
+            self,
+            executions={key: value for key, value in self.executions.items() if key != execution_id},
+            usage=replace(self.usage, tokens_consumed=self.usage.tokens_consumed + tokens),
+            revision=self.revision + 1,
+        )
+
+
+def deadline_of(specification: AgentSpecification, begins: float) -> float | UnsetType:
+    """When work of an agent with this specification must have ended; see `AgentState.deadline`."""
+    seconds = specification.resource_limits.execution_seconds
+    return UNSET if seconds is UNSET else begins + seconds

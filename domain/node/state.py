@@ -6,10 +6,13 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from l02.domain.message import Event
-from l02.domain.node.events import Capacity, NodeJoined, NodeLeft, NodeLost
 
-__all__ = ["NodeState", "NodeStatus", "evolve", "initial_state"]
+class Capacity(Struct, frozen=True, kw_only=True):
+    """What a node has for its agents: cores, bytes, and the kinds of sandbox it can give."""
+
+    cpu: int
+    memory_bytes: int
+    runtime_classes: tuple[str, ...]
 
 
 class NodeStatus(StrEnum):
@@ -28,20 +31,7 @@ class NodeState(Struct, frozen=True, kw_only=True):
     node_id: str = ""
     capacity: Capacity = Capacity(cpu=0, memory_bytes=0, runtime_classes=())
 
-
-def initial_state() -> NodeState:
-    """A node before its first event."""
-    return NodeState()
-
-
-def evolve(state: NodeState, event: Event) -> NodeState:
-    """The state after `event`. Never fails on an event that `decide` made."""
-    match event:
-        case NodeJoined():
-            return NodeState(status=NodeStatus.JOINED, node_id=event.node_id, capacity=event.capacity)
-        case NodeLeft():
-            return NodeState(status=NodeStatus.LEFT, node_id=event.node_id, capacity=event.capacity)
-        case NodeLost():
-            return NodeState(status=NodeStatus.LOST, node_id=event.node_id, capacity=event.capacity)
-        case _:
-            raise TypeError(f"{type(event).__name__} is not an event of a node")
+    @property
+    def exists(self) -> bool:
+        """Whether it has ever joined."""
+        return self.status is not NodeStatus.NEW

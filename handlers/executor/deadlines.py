@@ -18,9 +18,10 @@ from l02.bus.background.contained import contained
 from l02.bus.commands.timers import cancel_timer, set_timer
 from l02.bus.connection.bus import Bus
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.agent import events as e
-from l02.domain.agent.commands import ExecutionDue
-from l02.domain.message import Event
+from l02.domain.agent.executions import ExecutionDue, ExecutionStarted
+from l02.domain.agent.forks import ExecutionInherited
+from l02.domain.agent.resuming import ExecutionReopened
+from l02.domain.kernel.message import Event
 
 __all__ = ["cancel_deadline", "set_deadlines"]
 
@@ -30,7 +31,7 @@ async def set_deadlines(bus: Bus, agent_id: str, events: Sequence[Event]) -> Non
     limited = [
         (event.execution_id, event.deadline)
         for event in events
-        if isinstance(event, e.ExecutionStarted | e.ExecutionReopened | e.ExecutionInherited)
+        if isinstance(event, ExecutionStarted | ExecutionReopened | ExecutionInherited)
         and isinstance(event.deadline, float)
     ]
     await asyncio.gather(*(_set(bus, agent_id, execution_id, deadline) for execution_id, deadline in limited))

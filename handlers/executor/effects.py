@@ -17,12 +17,11 @@ from l02.bus.log.repository import Repository
 from l02.bus.objects.store import inline, outline, outline_changes
 from l02.bus.wire.agent.protocol import Answer, Call, CallError
 from l02.bus.wire.agent.texts import cut
-from l02.bus.wire.codec import Metadata
-from l02.domain.agent.commands import RecordEffect, RecordTool, RequestCheckpoint, RequestTool
-from l02.domain.agent.events import StateChange
-from l02.domain.agent.state import AgentState, JournalEntry, PendingSignal
+from l02.domain.agent.checkpoints import CheckpointRequested
+from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.state import AgentState, JournalEntry, PendingSignal, StateChange
 from l02.domain.errors import ErrorCode, Failure, error_code
-from l02.domain.message import Command
+from l02.domain.kernel.message import Report
 from l02.domain.values import require_shallow
 from l02.handlers.executor.inbox import Pulse
 from l02.handlers.executor.meter import ContextMeter
@@ -91,7 +90,6 @@ class Effects:
         self._meter = meter
         self._signalled = signalled
         self._taking_signal = asyncio.Lock()
-        self._metadata = Metadata(causation_id=execution_id, correlation_id=execution_id, actor=f"node/{node_id}")
 
     async def recorded_request(self, entry: JournalEntry) -> Any:
         """What was asked for, to compare with `request_of`."""
@@ -135,8 +133,7 @@ class Effects:
             await tools.check(tool, call.arguments)
             if not tool.idempotent:
                 await self._record(
-                    RequestTool(
-                        node_id=self._node_id,
+                    ToolRequested(
                         execution_id=self._execution_id,
                         call=call.call,
                         tool=call.tool,
@@ -151,8 +148,7 @@ class Effects:
                 raise
             outcome = ToolOutcome(False, {"code": failure.code.value, "message": cut(failure.message)}, attempts)
         await self._record(
-            RecordTool(
-                node_id=self._node_id,
+            ToolCalled(
                 execution_id=self._execution_id,
                 call=call.call,
                 tool=call.tool,
@@ -214,17 +210,18 @@ class Effects:
         assert call.state is not UNSET
         require_shallow(call.state.set, "$.state")
         changes = await outline_changes(self._bus, call.state.set, call.state.delete)
+        change = StateChange(set=changes, delete=tuple(call.state.delete))
         # The same id when the execution runs again, so that it is not stored twice.
         name = f"{self._execution_id}/{call.call}"
         await self._record(
-            RequestCheckpoint(
+            CheckpointRequested(
                 checkpoint_id=hashlib.sha256(name.encode()).hexdigest()[:32],
                 checkpoint_type="manual",
                 node_id=self._node_id,
                 label=None if call.label is UNSET else call.label,
                 execution_id=self._execution_id,
                 call=call.call,
-                state=StateChange(set=changes, delete=tuple(call.state.delete)),
+                state=UNSET if change == StateChange() else change,
             )
         )
         while True:
@@ -252,8 +249,7 @@ class Effects:
 
     async def _effect(self, call: Call, *, result: Any, done: bool = True, deadline: float | None = None) -> None:
         await self._record(
-            RecordEffect(
-                node_id=self._node_id,
+            EffectRecorded(
                 execution_id=self._execution_id,
                 call=call.call,
                 kind=call.kind,
@@ -264,8 +260,8 @@ class Effects:
             )
         )
 
-    async def _record(self, command: Command) -> None:
-        await self._agents.record(self._agent_id, command, self._metadata)
+    async def _record(self, report: Report) -> None:
+        await self._agents.record(self._agent_id, report, self._execution_id)
 
 
 def _first(signals: tuple[PendingSignal, ...], fits: Callable[[PendingSignal], bool]) -> PendingSignal | None:

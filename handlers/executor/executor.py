@@ -10,8 +10,16 @@ from l02.bus.connection.bus import Bus
 from l02.bus.log.follow import follow_events
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent import events as e
+from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointFailed
+from l02.domain.agent.executions import ExecutionFailed, ExecutionStarted
+from l02.domain.agent.restarts import AgentFailed
+from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.agent.resuming import ExecutionReopened
+from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.spawning import SpawnRequested
 from l02.domain.agent.state import AgentState
+from l02.domain.agent.suspension import AgentResumed
+from l02.domain.agent.termination import AgentTerminated
 from l02.domain.errors import ErrorCode
 from l02.handlers.executor.checks import SchemaChecks
 from l02.handlers.executor.deadlines import set_deadlines
@@ -22,17 +30,17 @@ from l02.handlers.tool_servers import ToolServers
 __all__ = ["Executor"]
 
 _WAKING_EVENTS = (
-    e.ExecutionStarted,
-    e.ExecutionReopened,
-    e.ExecutionFailed,
-    e.SignalReceived,
-    e.CheckpointCreated,
-    e.CheckpointFailed,
-    e.CheckpointRestored,
-    e.AgentTerminated,
-    e.AgentFailed,
-    e.SpawnRequested,
-    e.AgentResumed,
+    ExecutionStarted,
+    ExecutionReopened,
+    ExecutionFailed,
+    SignalReceived,
+    CheckpointCreated,
+    CheckpointFailed,
+    CheckpointRestored,
+    AgentTerminated,
+    AgentFailed,
+    SpawnRequested,
+    AgentResumed,
 )
 
 
@@ -83,14 +91,14 @@ class Executor:
         if runner is None or not isinstance(recorded.event, _WAKING_EVENTS):
             return
         match recorded.event:
-            case e.AgentTerminated() | e.AgentFailed():
+            case AgentTerminated() | AgentFailed():
                 self._end(recorded.aggregate.id)
-            case e.SpawnRequested(node_id=node_id) | e.AgentResumed(node_id=node_id):
+            case SpawnRequested(node_id=node_id) | AgentResumed(node_id=node_id):
                 if node_id != self._node_id:
                     self._end(recorded.aggregate.id)
-            case e.ExecutionFailed(execution_id=execution_id, code=ErrorCode.EXECUTION_TIMEOUT.value):
+            case ExecutionFailed(execution_id=execution_id, code=ErrorCode.EXECUTION_TIMEOUT.value):
                 runner.ended(execution_id, recorded.sequence)
-            case e.SignalReceived():
+            case SignalReceived():
                 runner.tell(recorded.sequence)
             case _:
                 runner.wake(recorded.sequence)

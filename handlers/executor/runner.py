@@ -17,11 +17,8 @@ from l02.bus.log.repository import Repository
 from l02.bus.objects.store import inline, outline, outline_changes
 from l02.bus.wire.agent.protocol import Complete, Fail, TooHeavy
 from l02.bus.wire.agent.texts import cut
-from l02.bus.wire.codec import Metadata
-from l02.domain.agent.commands import CompleteExecution, FailExecution
-from l02.domain.agent.events import StateChange
-from l02.domain.agent.executions import overdue
-from l02.domain.agent.state import AgentState, Execution
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, overdue
+from l02.domain.agent.state import AgentState, Execution, StateChange
 from l02.domain.errors import ErrorCode, Failure, OwnError
 from l02.domain.values import require_shallow
 from l02.domain.weight import WEIGHT_IN_WORDS
@@ -282,8 +279,7 @@ class AgentRunner:
         await work.stream.done()
         await self._record(
             execution,
-            CompleteExecution(
-                node_id=self._node_id,
+            ExecutionCompleted(
                 execution_id=execution.execution_id,
                 output=await outline(self._bus, end.output),
                 tokens=work.meter.tokens,
@@ -306,8 +302,7 @@ class AgentRunner:
         await work.stream.done()
         await self._record(
             execution,
-            FailExecution(
-                node_id=self._node_id,
+            ExecutionFailed(
                 execution_id=execution.execution_id,
                 code=code,
                 message=cut(message),
@@ -317,11 +312,8 @@ class AgentRunner:
             ),
         )
 
-    async def _record(self, execution: Execution, command: CompleteExecution | FailExecution) -> None:
-        metadata = Metadata(
-            causation_id=execution.execution_id, correlation_id=execution.execution_id, actor=f"node/{self._node_id}"
-        )
-        await self._agents.record(self._agent_id, command, metadata)
+    async def _record(self, execution: Execution, report: ExecutionCompleted | ExecutionFailed) -> None:
+        await self._agents.record(self._agent_id, report, execution.execution_id)
         if execution.deadline is not None:
             await cancel_deadline(self._bus, self._agent_id, execution.execution_id)
 

@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 
 from l02.bus.wire.agent.protocol import StateChanges
-from l02.domain.agent.events import StateChange
-from l02.domain.agent.evolve import changed
+from l02.domain.agent.state import StateChange
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.weight import WEIGHT_IN_WORDS, steps_of_weighing
 
@@ -21,7 +20,7 @@ MAX_STATE_BYTES = 12 * 1024 * 1024
 
 async def require_passable(data: dict[str, Any], changes: StateChanges) -> None:
     """Failure E2115 if the state `data`, so changed, could not be handed to the next execution."""
-    whole = msgspec.json.encode(changed(data, StateChange(set=changes.set, delete=tuple(changes.delete))))
+    whole = msgspec.json.encode(StateChange(set=changes.set, delete=tuple(changes.delete)).applied_to(data))
     if len(whole) > MAX_STATE_BYTES:
         raise Failure(
             ErrorCode.PAYLOAD_TOO_LARGE,

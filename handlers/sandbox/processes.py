@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from l02.bus.wire.agent.protocol import PROTOCOL, Hello, LoadFailed, Shutdown
 from l02.bus.wire.agent.texts import cut
-from l02.domain.agent.events import ResourceUsage
+from l02.domain.agent.state import ResourceUsage
 from l02.domain.errors import ErrorCode, Failure, PermanentFailure
 from l02.domain.identifiers import is_id
 from l02.domain.specification import AgentSpecification, RuntimeClass, cpu_millis, memory_bytes

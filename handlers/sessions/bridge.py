@@ -16,8 +16,12 @@ from l02.bus.connection.bus import Bus
 from l02.bus.log.follow import follow_events
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent import events as e
+from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointKept
+from l02.domain.agent.restarts import AgentFailed
+from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.agent.state import AgentState
+from l02.domain.agent.termination import AgentTerminated
 from l02.domain.specification import ToolServer
 from l02.handlers.sessions.calls import Calls
 from l02.handlers.sessions.keeper import SessionKeeper, Shared
@@ -31,12 +35,12 @@ __all__ = ["SessionBridge"]
 _log = structlog.get_logger()
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
-_ENDINGS = (e.AgentTerminated, e.AgentFailed)
+_ENDINGS = (AgentTerminated, AgentFailed)
 _WAKING_EVENTS = (
-    e.AgentSpawned,
-    e.CheckpointCreated,
-    e.CheckpointKept,
-    e.CheckpointRestored,
+    AgentSpawned,
+    CheckpointCreated,
+    CheckpointKept,
+    CheckpointRestored,
     *_ENDINGS,
 )
 
@@ -93,8 +97,8 @@ class SessionBridge:
         event = recorded.event
         if not isinstance(event, _WAKING_EVENTS) or self._tasks is None:
             return
-        has_process = isinstance(event, e.AgentSpawned)
-        if isinstance(event, e.AgentSpawned) and event.node_id != self._shared.node_id:
+        has_process = isinstance(event, AgentSpawned)
+        if isinstance(event, AgentSpawned) and event.node_id != self._shared.node_id:
             return
         over = isinstance(event, _ENDINGS)
         # The node that ends an agent of a lost one ends its session too.

@@ -6,19 +6,23 @@ What is to be told follows from the agent's state, so a keeper that is cut off i
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from l02.bus.log.repository import Repository
-from l02.bus.wire.codec import Metadata
-from l02.domain.agent import commands as c
-from l02.domain.agent.event_parts import ErrorDetail
-from l02.domain.agent.rules import ENDED
 from l02.domain.agent.session import SavedSnapshot, Session, Unsent
-from l02.domain.agent.session_reports import SessionReport
-from l02.domain.agent.state import AgentState, Status
+from l02.domain.agent.sessions import (
+    SessionDegraded,
+    SessionEnded,
+    SessionRecovered,
+    SessionRestored,
+    SessionRolledBack,
+    SessionSnapshotSaved,
+    SessionStarted,
+)
+from l02.domain.agent.state import ENDED, AgentState, ErrorDetail, Status
 from l02.domain.errors import ErrorCode
+from l02.domain.kernel.message import Report
 from l02.handlers.sessions import words
 from l02.handlers.sessions.calls import CallFailed, Refused
 from l02.handlers.sessions.orchestrator import Orchestrator, TaskUnknown
@@ -117,7 +121,7 @@ class SessionKeeper:
         session = state.session
         if session is None or not self._is_needed(state, session):
             return None
-        if state.status in ENDED and not self._was_over:
+        if state.has_ended and not self._was_over:
             self._was_over, self._failures = True, 0
         if not self._has_looked:
             self._has_looked = True
@@ -143,7 +147,7 @@ class SessionKeeper:
         if session.unsent and not wonders:
             entry = session.unsent[0]
             return _Step(entry.kind, lambda: self._send(state, session, entry), entry)
-        if state.status in ENDED:
+        if state.has_ended:
             return _Step("end", lambda: self._end(state, session))
         if is_at_work and self._loop.time() >= self._heartbeat_due:
             return _Step("heartbeat", lambda: self._heartbeat(session))
@@ -155,25 +159,26 @@ class SessionKeeper:
         except CallFailed as failure:
             self._failures += 1
             self._refusals = self._refusals + 1 if isinstance(failure, Refused) else 0
-            await self._note(step, state, failure)
-            if state.status not in ENDED or self._failures <= self._shared.settings.max_retries:
+            await self._note(step, state, session, failure)
+            if not state.has_ended or self._failures <= self._shared.settings.max_retries:
                 await self._pause()
         else:
             self._failures = self._refusals = 0
             self._heard_at = self._loop.time()
 
-    async def _note(self, step: _Step, state: AgentState, failure: CallFailed) -> None:
+    async def _note(self, step: _Step, state: AgentState, session: Session, failure: CallFailed) -> None:
         """Record what could not be told. What an able server refuses, and what an ended agent leaves, is given up."""
         code = ErrorCode.SESSION_NOT_FOUND if isinstance(failure, TaskUnknown) else _CODES[step.operation]
-        if state.status in ENDED and self._failures > self._shared.settings.max_retries:
+        if state.has_ended and self._failures > self._shared.settings.max_retries:
             error = ErrorDetail(code=code.value, message=str(failure))
-            await self._report(c.ReportSessionEnded(session_id=_id(state), error=error))
+            await self._report(_ended(state, session, error))
             return
         is_unwanted = self._refusals > self._shared.settings.max_retries
         gave_up = step.entry.number if step.entry is not None and is_unwanted else None
         await self._report(
-            c.ReportSessionDegraded(
+            SessionDegraded(
                 session_id=_id(state),
+                task_id=session.task_id,
                 operation=step.operation,
                 code=code.value,
                 message=str(failure),
@@ -187,7 +192,11 @@ class SessionKeeper:
         version = await self._shared.orchestrator.save(
             "start", session.task_id, _id(state), words.at_start(self._agent_id, state), "the agent has begun"
         )
-        await self._report(c.ReportSessionStarted(session_id=_id(state), node_id=self._shared.node_id, version=version))
+        await self._report(
+            SessionStarted(
+                session_id=_id(state), task_id=session.task_id, node_id=self._shared.node_id, version=version
+            )
+        )
         self._may_be_lost = False
 
     async def _recover(self, state: AgentState, session: Session) -> None:
@@ -196,8 +205,9 @@ class SessionKeeper:
         lost = await self._shared.recovery.find(session_id, self._begun_at)
         if lost is not None:
             await self._report(
-                c.ReportSessionRecovered(
+                SessionRecovered(
                     session_id=session_id,
+                    task_id=session.task_id,
                     node_id=self._shared.node_id,
                     recovery_type=lost.recovery_type,
                     last_activity=None if lost.last_activity is None else str(lost.last_activity),
@@ -210,16 +220,14 @@ class SessionKeeper:
 
     async def _send(self, state: AgentState, session: Session, entry: Unsent) -> None:
         known = session.saved.get(entry.checkpoint_id)
-        report: SessionReport
+        report: Report
         if entry.kind == "rollback" and known is not None and known.has_name:
             report = await self._roll_back(state, session, entry, known)
         else:
             report = await self._snapshot(state, session, entry)
         await self._report(report)
 
-    async def _roll_back(
-        self, state: AgentState, session: Session, entry: Unsent, known: SavedSnapshot
-    ) -> SessionReport:
+    async def _roll_back(self, state: AgentState, session: Session, entry: Unsent, known: SavedSnapshot) -> Report:
         """What an able server keeps refusing, as one that has the version no more, is saved anew instead."""
         try:
             target, backup = await self._shared.orchestrator.roll_back(session.task_id, _id(state), known)
@@ -227,15 +235,17 @@ class SessionKeeper:
             if self._refusals < self._shared.settings.max_retries:
                 raise
             return await self._snapshot(state, session, entry)
-        return c.ReportRolledBack(
+        return SessionRolledBack(
             session_id=_id(state),
+            task_id=session.task_id,
             checkpoint_id=entry.checkpoint_id,
             number=entry.number,
+            unsent=session.left_after(entry.number),
             target=target,
             backup_checkpoint_id=backup,
         )
 
-    async def _snapshot(self, state: AgentState, session: Session, entry: Unsent) -> SessionReport:
+    async def _snapshot(self, state: AgentState, session: Session, entry: Unsent) -> Report:
         """Save what belongs to a checkpoint; also one that is restored and that the other side has never heard of."""
         orchestrator = self._shared.orchestrator
         done = "created" if entry.kind == "snapshot" else "restored"
@@ -245,10 +255,12 @@ class SessionKeeper:
         theirs = None
         if entry.label is not None:
             theirs = await orchestrator.create_checkpoint(session.task_id, _id(state), entry.label, summary)
-        return c.ReportSnapshotSaved(
+        return SessionSnapshotSaved(
             session_id=_id(state),
+            task_id=session.task_id,
             checkpoint_id=entry.checkpoint_id,
             number=entry.number,
+            unsent=session.left_after(entry.number),
             label=entry.label,
             version=version,
             context_checkpoint_id=theirs,
@@ -257,13 +269,13 @@ class SessionKeeper:
     async def _end(self, state: AgentState, session: Session) -> None:
         updates = words.at_end(self._agent_id, state)
         await self._shared.orchestrator.save("end", session.task_id, _id(state), updates, "the agent has ended")
-        await self._report(c.ReportSessionEnded(session_id=_id(state)))
+        await self._report(_ended(state, session, None))
 
     async def _heartbeat(self, session: Session) -> None:
         await self._shared.orchestrator.heartbeat(session.task_id)
         if session.failures:
             state = (await self._shared.agents.load(self._agent_id)).state
-            await self._report(c.ReportSessionRestored(session_id=_id(state)))
+            await self._report(SessionRestored(session_id=_id(state), task_id=session.task_id))
 
     @property
     def _heartbeat_due(self) -> float:
@@ -283,10 +295,18 @@ class SessionKeeper:
         else:
             await _wait(self._over, pause)
 
-    async def _report(self, report: SessionReport) -> None:
-        cause = uuid.uuid4().hex
-        metadata = Metadata(causation_id=cause, correlation_id=cause, actor=f"node/{self._shared.node_id}")
-        await self._shared.agents.record(self._agent_id, report, metadata)
+    async def _report(self, report: Report) -> None:
+        await self._shared.agents.record(self._agent_id, report)
+
+
+def _ended(state: AgentState, session: Session, error: ErrorDetail | None) -> SessionEnded:
+    return SessionEnded(
+        session_id=_id(state),
+        task_id=session.task_id,
+        reason=state.terminating or state.status.value,
+        unsent=len(session.unsent),
+        error=error,
+    )
 
 
 def _id(state: AgentState) -> str:

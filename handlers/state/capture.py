@@ -15,7 +15,6 @@ import msgspec
 from l02.bus.connection.bus import Bus
 from l02.bus.objects.store import inline, outline
 from l02.bus.wire.agent.values import as_bytes, from_bytes
-from l02.domain.agent.evolve import changed
 from l02.domain.agent.state import AgentState, PendingCheckpoint
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.values import as_reference
@@ -34,7 +33,7 @@ _encoder = msgspec.json.Encoder(order="sorted")
 
 async def parts_of(bus: Bus, state: AgentState, version: int, pending: PendingCheckpoint) -> dict[str, bytes]:
     """The parts of a checkpoint of the agent as of its `version`. Failure E2033 if a value cannot be had any more."""
-    data = changed(state.data, pending.state) if pending.state is not None else state.data
+    data = pending.state.applied_to(state.data) if pending.state is not None else state.data
     parts = {
         "position": _encoder.encode({"version": version, "revision": state.revision}),
         "executions": _encoder.encode(

@@ -15,17 +15,12 @@ import structlog
 
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
-from l02.bus.wire.codec import Metadata, RecordedEvent
-from l02.domain.agent import events as e
-from l02.domain.agent.commands import (
-    ReportCheckpointFailed,
-    ReportCheckpointStored,
-    ReportRestored,
-    ReportRestoreFailed,
-)
+from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointExpired, CheckpointFailed, CheckpointRequested
+from l02.domain.agent.restoring import CheckpointRestored, RestoreFailed, RestoreRequested
 from l02.domain.agent.state import AgentState, KeptCheckpoint
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.message import Command
+from l02.domain.kernel.message import Report
 from l02.handlers.state.capture import outline_all, parts_of, state_of
 from l02.handlers.state.checkpoint_store import CheckpointStore, Saved
 
@@ -47,7 +42,7 @@ class Checkpoints:
         self._store = store
         self._node_id = node_id
 
-    async def take(self, recorded: RecordedEvent, event: e.CheckpointRequested, *, perhaps_again: bool) -> None:
+    async def take(self, recorded: RecordedEvent, event: CheckpointRequested, *, perhaps_again: bool) -> None:
         """Store the checkpoint that `event` asks for, unless that is done or another node is to by now.
 
         `perhaps_again` after a crash.
@@ -59,8 +54,11 @@ class Checkpoints:
         except Failure as failure:
             await self._report(
                 recorded,
-                ReportCheckpointFailed(
-                    checkpoint_id=event.checkpoint_id, code=failure.code.value, message=failure.message
+                CheckpointFailed(
+                    checkpoint_id=event.checkpoint_id,
+                    checkpoint_type=event.checkpoint_type,
+                    code=failure.code.value,
+                    message=failure.message,
                 ),
             )
             return
@@ -69,8 +67,10 @@ class Checkpoints:
             perhaps_again = perhaps_again or asked_before
             await self._report(
                 recorded,
-                ReportCheckpointStored(
+                CheckpointCreated(
                     checkpoint_id=event.checkpoint_id,
+                    checkpoint_type=event.checkpoint_type,
+                    label=event.label,
                     storage_location=saved.storage_location,
                     size_bytes=saved.size_bytes,
                     compressed_bytes=saved.compressed_bytes,
@@ -101,7 +101,7 @@ class Checkpoints:
             if f"/{checkpoint_id}/" in location and (kept is None or location != kept.storage_location):
                 await self._store.delete(location)
 
-    async def restore(self, recorded: RecordedEvent, event: e.RestoreRequested) -> None:
+    async def restore(self, recorded: RecordedEvent, event: RestoreRequested) -> None:
         """Bring the agent back as `event` asks, unless that is done or another node is to by now."""
         agent_id = recorded.aggregate.id
         began = time.monotonic()
@@ -114,7 +114,7 @@ class Checkpoints:
             )
             await self._report(
                 recorded,
-                ReportRestored(
+                CheckpointRestored(
                     checkpoint_id=event.checkpoint_id,
                     restore_seconds=time.monotonic() - began,
                     state=await outline_all(self._bus, state_of(parts)),
@@ -122,7 +122,7 @@ class Checkpoints:
             )
         except Failure as failure:
             advice = await self._offer(agent_id, event.checkpoint_id)
-            report = ReportRestoreFailed(
+            report = RestoreFailed(
                 checkpoint_id=event.checkpoint_id, code=failure.code.value, message=f"{failure.message}; {advice}"
             )
             await self._report(recorded, report)
@@ -145,7 +145,7 @@ class Checkpoints:
             )
         return "there is no older one that is good"
 
-    async def delete(self, event: e.CheckpointExpired) -> None:
+    async def delete(self, event: CheckpointExpired) -> None:
         """Delete what is stored of an expired checkpoint; waits while the store is away."""
         while True:
             try:
@@ -155,13 +155,10 @@ class Checkpoints:
                 _log.warning("waiting to delete a checkpoint", location=event.storage_location, why=failure.message)
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _report(self, recorded: RecordedEvent, command: Command) -> None:
-        metadata = Metadata(
-            causation_id=recorded.event_id,
-            correlation_id=recorded.metadata.correlation_id,
-            actor=f"node/{self._node_id}",
+    async def _report(self, recorded: RecordedEvent, report: Report) -> None:
+        await self._agents.record(
+            recorded.aggregate.id, report, recorded.event_id, correlation_id=recorded.metadata.correlation_id
         )
-        await self._agents.record(recorded.aggregate.id, command, metadata)
 
 
 def _is_before(item: KeptCheckpoint, checkpoint_id: str, stored: list[KeptCheckpoint]) -> bool:

@@ -14,12 +14,12 @@ from l02.bus.jetstream.history import read_log_entries
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent, SetAside, UnreadableEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_filter
-from l02.domain.agent import events as e
-from l02.domain.agent.commands import Fork
-from l02.domain.agent.forks import Past, past_of
+from l02.domain.agent.checkpoints import CheckpointCreated
+from l02.domain.agent.forks import Fork, ForkFrom, Past, past_of
 from l02.domain.agent.state import AgentState
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
+from l02.domain.kernel.message import Context
 from l02.handlers.state.capture import fitting
 
 __all__ = ["Forking"]
@@ -33,11 +33,11 @@ class Forking:
         self._agents = agents
         agents.before_deciding(Fork, self._with_past)
 
-    async def _with_past(self, command: Fork) -> Fork:
+    async def _with_past(self, command: Fork, context: Context) -> Fork | ForkFrom:
         require_id(command.from_agent_id, "$.from_agent_id")
         aggregate = AggregateId("agent", command.from_agent_id)
         past = await self._past(command, await self._events(command, aggregate))
-        return replace(command, origin=replace(command.origin, past=past))
+        return command if past is None else command.of(past, context)
 
     async def _events(self, command: Fork, aggregate: AggregateId) -> list[RecordedEvent]:
         """The other agent's events; of one that has halted those before what cannot be read, if no more is wanted."""
@@ -90,7 +90,7 @@ def _version(command: Fork, events: Sequence[RecordedEvent]) -> int | None:
         return command.version
     for recorded in events:
         match recorded.event:
-            case e.CheckpointCreated(checkpoint_id=command.checkpoint_id, version=version):
+            case CheckpointCreated(checkpoint_id=command.checkpoint_id, version=version):
                 return version
     raise Failure(
         ErrorCode.RESTORE_FAILED,

@@ -19,8 +19,11 @@ from l02.bus.connection.bus import Bus
 from l02.bus.log.follow import follow_events
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent import events as e
+from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointExpired, CheckpointRequested
+from l02.domain.agent.restarts import AgentFailed
+from l02.domain.agent.restoring import RestoreRequested
 from l02.domain.agent.state import AgentState
+from l02.domain.agent.termination import AgentTerminated
 from l02.handlers.state.checkpoint_store import CheckpointStore
 from l02.handlers.state.checkpoints import Checkpoints
 from l02.handlers.state.hot import HotState
@@ -32,12 +35,12 @@ from l02.handlers.state.watch import Watch
 __all__ = ["StateManager"]
 
 _EVENTS = (
-    e.CheckpointRequested,
-    e.CheckpointCreated,
-    e.CheckpointExpired,
-    e.RestoreRequested,
-    e.AgentTerminated,
-    e.AgentFailed,
+    CheckpointRequested,
+    CheckpointCreated,
+    CheckpointExpired,
+    RestoreRequested,
+    AgentTerminated,
+    AgentFailed,
 )
 _REMEMBERED = 10_000
 _AGAIN_AFTER_SECONDS = 3.0
@@ -114,18 +117,18 @@ class StateManager:
 
     def _action(self, recorded: RecordedEvent, heard_late: bool) -> Callable[[], Coroutine[Any, Any, None]] | None:
         match recorded.event:
-            case e.CheckpointRequested(node_id=self._node_id) as event:
+            case CheckpointRequested(node_id=self._node_id) as event:
                 return partial(self._checkpoints.take, recorded, event, perhaps_again=heard_late)
-            case e.RestoreRequested(node_id=self._node_id) as event:
+            case RestoreRequested(node_id=self._node_id) as event:
                 return partial(self._checkpoints.restore, recorded, event)
-            case e.CheckpointExpired() as event:
+            case CheckpointExpired() as event:
                 return partial(self._expired, recorded, event)
-            case e.CheckpointCreated() | e.AgentTerminated() | e.AgentFailed():
+            case CheckpointCreated() | AgentTerminated() | AgentFailed():
                 return partial(self._look, recorded)
             case _:
                 return None
 
-    async def _expired(self, recorded: RecordedEvent, event: e.CheckpointExpired) -> None:
+    async def _expired(self, recorded: RecordedEvent, event: CheckpointExpired) -> None:
         await self._checkpoints.delete(event)
         await self._look(recorded)
 

@@ -14,9 +14,14 @@ from msgspec import UNSET
 
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent import events as e
+from l02.domain.agent.executions import ExecutionCompleted
+from l02.domain.agent.restarts import AgentFailed
+from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.agent.state import AgentState, Status
-from l02.domain.message import Event
+from l02.domain.agent.suspension import AgentSuspended
+from l02.domain.agent.termination import AgentTerminated
+from l02.domain.kernel.message import Event
 from l02.handlers.state.hot import HotState
 
 __all__ = ["Newest"]
@@ -65,9 +70,9 @@ class Newest:
 
 def _changes(event: Event) -> bool:
     match event:
-        case e.ExecutionCompleted(state=change):
+        case ExecutionCompleted(state=change):
             return change is not UNSET and bool(change.set or change.delete)
-        case e.AgentSpawned() | e.CheckpointRestored() | e.AgentSuspended() | e.AgentTerminated() | e.AgentFailed():
+        case AgentSpawned() | CheckpointRestored() | AgentSuspended() | AgentTerminated() | AgentFailed():
             return True
         case _:
             return False

@@ -13,24 +13,31 @@ from dataclasses import dataclass
 import structlog
 
 from l02.bus.log.repository import Repository
-from l02.bus.wire.codec import Metadata, RecordedEvent
-from l02.domain.agent import events as e
-from l02.domain.agent.commands import RequestCheckpoint, SuspendIdle
+from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent.checkpoints import CheckpointRequested
+from l02.domain.agent.effects import EffectRecorded, ToolCalled
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
+from l02.domain.agent.restarts import AgentFailed
+from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.agent.state import AgentState, Status
-from l02.domain.message import Command
+from l02.domain.agent.suspension import AgentSuspended, SuspendIdle
+from l02.domain.agent.termination import AgentTerminated
+from l02.domain.kernel.message import Command, Report
 from l02.handlers.state.settings import StateSettings
 
 __all__ = ["Watch"]
 
 _LOOK_SECONDS = 0.5
-_GONE = (e.AgentSuspended, e.AgentTerminated, e.AgentFailed)
+_GONE = (AgentSuspended, AgentTerminated, AgentFailed)
 _WORK = (
-    e.ExecutionCompleted,
-    e.ExecutionFailed,
-    e.ToolCalled,
-    e.EffectRecorded,
-    e.SignalReceived,
-    e.CheckpointRestored,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ToolCalled,
+    EffectRecorded,
+    SignalReceived,
+    CheckpointRestored,
 )
 _log = structlog.get_logger()
 
@@ -64,7 +71,7 @@ class Watch:
         """Of an event that this node has recorded."""
         event, agent_id = recorded.event, recorded.aggregate.id
         now = asyncio.get_running_loop().time()
-        if isinstance(event, e.AgentSpawned):
+        if isinstance(event, AgentSpawned):
             if event.node_id == self._node_id:
                 self._watched[agent_id] = _Watched(last_heard=now, changed_since=now)
         elif isinstance(event, _GONE):
@@ -104,17 +111,15 @@ class Watch:
             watched.changed_since = None
             await self._decide(
                 agent_id,
-                RequestCheckpoint(checkpoint_id=uuid.uuid4().hex, checkpoint_type="auto", node_id=self._node_id),
+                CheckpointRequested(checkpoint_id=uuid.uuid4().hex, checkpoint_type="auto", node_id=self._node_id),
             )
         if watched.is_idle(now):
             watched.last_heard = now
             if not state.executions:
                 await self._decide(
                     agent_id,
-                    SuspendIdle(revision=state.revision, checkpoint_id=uuid.uuid4().hex, node_id=self._node_id),
+                    SuspendIdle(revision=state.revision, checkpoint_id=uuid.uuid4().hex),
                 )
 
-    async def _decide(self, agent_id: str, command: Command) -> None:
-        cause = uuid.uuid4().hex
-        metadata = Metadata(causation_id=cause, correlation_id=cause, actor=f"node/{self._node_id}")
-        await self._agents.record(agent_id, command, metadata)
+    async def _decide(self, agent_id: str, report: Command | Report) -> None:
+        await self._agents.record(agent_id, report)

@@ -29,7 +29,7 @@ from l02.bus.wire.subjects import (
 from l02.catalogue.schemas import RESULTS, SCHEMAS, Schema, name_of, reference_to, request_schema
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.identifiers import MAX_ID_LENGTH
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 from l02.node.queries import QUERY_FIELDS
 from l02.projections.views.projector import LIVE_VIEWS
 

@@ -22,32 +22,29 @@ from l02.catalogue import examples
 from l02.catalogue.markdown import code_block, table
 from l02.catalogue.schemas import RESULTS, SCHEMAS, name_of
 from l02.catalogue.words import fields_words, type_words
-from l02.domain.agent import events as e
-from l02.domain.agent.commands import (
-    Checkpoint,
-    Execute,
-    Fork,
-    Restore,
-    Resume,
-    Spawn,
-    Terminate,
-    WireCommand,
-)
+from l02.domain.agent.checkpoints import Checkpoint, CheckpointCreated, CheckpointFailed
+from l02.domain.agent.executions import Execute, ExecutionCompleted, ExecutionFailed
+from l02.domain.agent.forks import Fork
+from l02.domain.agent.restarts import AgentFailed
+from l02.domain.agent.restoring import CheckpointRestored, Restore, RestoreFailed
+from l02.domain.agent.resuming import Resume
+from l02.domain.agent.spawning import AgentSpawned, Spawn, SpawnFailed
+from l02.domain.agent.termination import AgentTerminated, Terminate
 from l02.domain.aggregates import AGGREGATES
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event, WireCommand
 from l02.node.queries import QUERY_FIELDS
 
 __all__ = ["COMMANDS_AND_QUERIES", "COMPLETED_BY", "commands_and_queries"]
 
 COMMANDS_AND_QUERIES: tuple[type[Struct], ...] = (Outcome, Answer)
 COMPLETED_BY: dict[type[WireCommand], tuple[type[Event], ...]] = {
-    Spawn: (e.AgentSpawned, e.SpawnFailed, e.AgentFailed),
-    Execute: (e.ExecutionCompleted, e.ExecutionFailed),
-    Terminate: (e.AgentTerminated,),
-    Checkpoint: (e.CheckpointCreated, e.CheckpointFailed),
-    Restore: (e.CheckpointRestored, e.RestoreFailed),
-    Resume: (e.CheckpointRestored, e.RestoreFailed, e.ExecutionCompleted, e.ExecutionFailed),
-    Fork: (e.AgentSpawned, e.SpawnFailed, e.AgentFailed),
+    Spawn: (AgentSpawned, SpawnFailed, AgentFailed),
+    Execute: (ExecutionCompleted, ExecutionFailed),
+    Terminate: (AgentTerminated,),
+    Checkpoint: (CheckpointCreated, CheckpointFailed),
+    Restore: (CheckpointRestored, RestoreFailed),
+    Resume: (CheckpointRestored, RestoreFailed, ExecutionCompleted, ExecutionFailed),
+    Fork: (AgentSpawned, SpawnFailed, AgentFailed),
 }
 _AGENT = AggregateId("agent", "<id>")
 _ENVELOPE_OF_COMMANDS = ("wait", "expected_version")
@@ -147,10 +144,10 @@ there is one; for `restore` and `resume` from a checkpoint `restore_seconds`; fo
 
 {code_block(examples.completed_outcome())}
 
-With `"wait": "accepted"` an execution's output comes later, with `{event_subject(_AGENT, e.ExecutionCompleted.type)}`
-or `{event_subject(_AGENT, e.ExecutionFailed.type)}`, whose `execution_id` is that of the outcome, and of the
+With `"wait": "accepted"` an execution's output comes later, with `{event_subject(_AGENT, ExecutionCompleted.type)}`
+or `{event_subject(_AGENT, ExecutionFailed.type)}`, whose `execution_id` is that of the outcome, and of the
 command. Who was not there reads it from the log, with `{API}.events.read` for example:
-`{{"id": …, "type": "{e.ExecutionCompleted.type}"}}`.
+`{{"id": …, "type": "{ExecutionCompleted.type}"}}`.
 
 Not `ok`: `error` has one of the [codes](errors.md), `path` if one field is to blame, and beside E2005
 `detail {{code, name}}` if the agent has a code of its own for its failure.

@@ -8,14 +8,13 @@ from typing import Any
 import msgspec
 
 from l02.bus.commands.outcomes import Outcome, failed
-from l02.bus.wire.codec import Metadata, encode_event
+from l02.bus.wire.codec import encode_event
 from l02.bus.wire.incoming import read_command
 from l02.bus.wire.subjects import AggregateId, CommandAddress
-from l02.domain.agent.commands import Execute, Origin
-from l02.domain.agent.events import ExecutionCompleted
-from l02.domain.agent.outcome import result_of
+from l02.domain.agent.executions import Execute, ExecutionCompleted
 from l02.domain.aggregates import AGENT
 from l02.domain.errors import Failure
+from l02.domain.kernel.message import Context, Metadata
 
 __all__ = ["completed_outcome", "event", "refused_outcome", "unreadable_outcome"]
 
@@ -29,6 +28,12 @@ _COMPLETED = ExecutionCompleted(
     calls=1,
     completes=(_COMMAND_ID,),
 )
+_CONTEXT = Context(
+    aggregate_id=_AGENT.id,
+    node_id="n1",
+    time=0,
+    metadata=Metadata(causation_id=_COMMAND_ID, correlation_id=_COMMAND_ID, actor="node/n1"),
+)
 
 
 def event() -> Any:
@@ -39,7 +44,7 @@ def event() -> Any:
         event_id="019a2f1c7b3e4d5f8a6b9c0d1e2f3a4b",
         version=5,
         time=datetime(2026, 3, 1, 12, 0, 2, 250_000, tzinfo=UTC),
-        metadata=Metadata(causation_id=_COMMAND_ID, correlation_id=_COMMAND_ID, actor="node/n1"),
+        metadata=_CONTEXT.metadata,
     )
     return msgspec.json.decode(raw)
 
@@ -52,14 +57,14 @@ def completed_outcome() -> Outcome:
         subject=str(_AGENT),
         version=5,
         events=[_COMPLETED.type],
-        result=result_of(_COMPLETED),
+        result=_COMPLETED.outcome(),
     )
 
 
 def refused_outcome() -> Outcome:
     """A command that makes no sense now."""
     try:
-        AGENT.decide(AGENT.initial_state(), Execute(input="count", origin=Origin(command_id=_COMMAND_ID)))
+        AGENT.decide(AGENT.initial_state(), Execute(input="count"), _CONTEXT)
     except Failure as failure:
         return failed(_COMMAND_ID, failure, str(_AGENT))
     raise AssertionError("an agent that does not exist took work")
@@ -69,7 +74,7 @@ def unreadable_outcome() -> Outcome:
     """A command that cannot be read."""
     body = b'{"spec": {"name": 7, "entrypoint": "/srv/historian.py"}}'
     try:
-        read_command(CommandAddress(_AGENT, "spawn"), body, {}, command_id="spawn-a1", node_id="n1")
+        read_command(CommandAddress(_AGENT, "spawn"), body, {}, command_id="spawn-a1")
     except Failure as failure:
         return failed("spawn-a1", failure)
     raise AssertionError("a name that is a number was taken")

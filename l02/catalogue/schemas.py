@@ -1,4 +1,4 @@
-"""The types on the wire as JSON Schemas, as other programs meet them: what only the runtime fills in is left out."""
+"""The types on the wire as JSON Schemas, as other programs meet them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from l02.bus.commands.dead_letters import DeadLetter
 from l02.bus.commands.outcomes import Outcome
 from l02.bus.commands.service import Answer
 from l02.bus.wire.codec import SOURCE, CloudEvent
-from l02.domain.agent.commands import WireCommand
 from l02.domain.aggregates import AGGREGATES, EVENT_TYPES
 from l02.domain.identifiers import MAX_ID_LENGTH
+from l02.domain.kernel.message import WireCommand
 from l02.domain.values import ObjectReference
 from l02.node.queries import QUERY_FIELDS
 from l02.projections.folds.agents import AgentView
@@ -37,7 +37,6 @@ Schema = dict[str, Any]
 REFERENCE = "#/components/schemas/"
 
 _ID: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1, "maxLength": MAX_ID_LENGTH}
-_FILLED_IN_BY_THE_RUNTIME = "origin"
 
 
 def _types() -> list[type[Struct]]:
@@ -56,9 +55,6 @@ def _generate() -> tuple[dict[type[Struct], str], dict[str, Schema]]:
     types = _types()
     references, generated = msgspec.json.schema_components(types, ref_template=REFERENCE + "{name}")
     names = {kind: reference["$ref"].removeprefix(REFERENCE) for kind, reference in zip(types, references, strict=True)}
-    for kind, name in names.items():
-        if issubclass(kind, WireCommand):
-            del generated[name]["properties"][_FILLED_IN_BY_THE_RUNTIME]
     generated[names[CloudEvent]]["properties"] |= {
         "specversion": {"const": "1.0"},
         "source": {"const": SOURCE},

@@ -25,8 +25,8 @@ from l02.bus.commands.service import run_service
 from l02.bus.connection.bus import Bus, BusUnreachable, connect
 from l02.bus.connection.streams import LEASES_STREAM, StreamError, ensure_stream, ensure_streams, stream_config
 from l02.bus.embedded import DataDirectory, EmbeddedServers, ServerError
-from l02.domain.node.commands import Join
-from l02.domain.node.events import Capacity
+from l02.domain.node.membership import NodeJoined
+from l02.domain.node.state import Capacity
 from l02.handlers.sandbox.confinement.classes import available as available_runtime_classes
 from l02.logs import LogFormat, configure_logging, log_to_standard_error_by_default
 from l02.node.http import HttpPortTaken, serve_http
@@ -141,13 +141,13 @@ async def _leave(parts: Parts) -> None:
         _log.warning("the node leaves without a word: JetStream does not answer")
 
 
-def _join(node_id: str, http_url: str) -> Join:
+def _join(node_id: str, http_url: str) -> NodeJoined:
     capacity = Capacity(
         cpu=os.cpu_count() or 1,
         memory_bytes=psutil.virtual_memory().total,
         runtime_classes=tuple(name.value for name, problem in available_runtime_classes().items() if problem is None),
     )
-    return Join(
+    return NodeJoined(
         node_id=node_id,
         capacity=capacity,
         host=socket.gethostname(),

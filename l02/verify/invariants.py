@@ -9,7 +9,8 @@ from typing import Any
 
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.aggregates import AGGREGATES, Aggregate
+from l02.domain.aggregates import AGGREGATES
+from l02.domain.kernel.aggregate import Aggregate
 from l02.verify.difference import Difference, show
 
 __all__ = ["Invariants"]

@@ -18,7 +18,8 @@ from l02.bus.log.loaded import Loaded
 from l02.bus.log.snapshots import SnapshotOutdated, Snapshots, SnapshotUnusable
 from l02.bus.wire.codec import UnreadableEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_filter
-from l02.domain.aggregates import AGGREGATES, Aggregate
+from l02.domain.aggregates import AGGREGATES
+from l02.domain.kernel.aggregate import Aggregate
 from l02.projections.views.bucket import ViewBucket
 from l02.verify.difference import Difference, Report, compare_json, show
 from l02.verify.replayed import Replayed

@@ -10,9 +10,26 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent import events as e
-from l02.domain.agent.state import Status
-from l02.domain.message import Event
+from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointFailed, CheckpointKept, CheckpointRequested
+from l02.domain.agent.effects import ToolCalled
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.forks import AgentForked, ExecutionInherited
+from l02.domain.agent.restarts import AgentFailed, AgentRestarted
+from l02.domain.agent.restoring import CheckpointRestored, RestoreFailed, RestoreRequested
+from l02.domain.agent.resuming import ExecutionReopened
+from l02.domain.agent.sessions import (
+    SessionDegraded,
+    SessionEnded,
+    SessionRestored,
+    SessionRolledBack,
+    SessionSnapshotSaved,
+    SessionStarted,
+)
+from l02.domain.agent.spawning import AgentSpawned, SpawnFailed, SpawnRequested
+from l02.domain.agent.state import ErrorDetail, ResourceUsage, Status
+from l02.domain.agent.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.termination import AgentTerminated, TerminationRequested
+from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification, ResourceLimits
 from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
 
@@ -31,7 +48,7 @@ class SessionView(Struct, frozen=True, kw_only=True):
     task_id: str
     is_open: bool
     owed: bool = False
-    error: e.ErrorDetail | None = None
+    error: ErrorDetail | None = None
 
 
 class AgentView(Struct, frozen=True, kw_only=True):
@@ -67,11 +84,11 @@ class AgentView(Struct, frozen=True, kw_only=True):
     executions_failed: int = 0
     tool_calls: int = 0
     tokens: int = 0
-    last_error: e.ErrorDetail | None = None
+    last_error: ErrorDetail | None = None
     suspend_reason: str | None = None
     terminating: bool = False
     terminate_reason: str | None = None
-    usage: e.ResourceUsage = e.ResourceUsage()
+    usage: ResourceUsage = ResourceUsage()
     session: SessionView | None = None
     checkpoint_id: str | None = None
     checkpoints_under_way: dict[str, str] = {}
@@ -91,12 +108,12 @@ def project_agent(view: AgentView | None, recorded: RecordedEvent) -> AgentView:
     event = recorded.event
     time = utc(recorded.time)
     if view is None:
-        if not isinstance(event, e.SpawnRequested):
+        if not isinstance(event, SpawnRequested):
             raise ViewOutOfStep(recorded, held)
         return _new(event, recorded, time)
     change = _CHANGES.get(type(event))
     changes = change(view, event, time) if change is not None else {}
-    if view.session is not None and isinstance(event, e.CheckpointCreated | e.CheckpointKept | e.CheckpointRestored):
+    if view.session is not None and isinstance(event, CheckpointCreated | CheckpointKept | CheckpointRestored):
         changes["session"] = replace(view.session, owed=True)
     return replace(view, **changes, updated_at=time, version=recorded.version, sequence=recorded.sequence)
 
@@ -111,7 +128,7 @@ Changes = dict[str, Any]
 V = TypeVar("V")
 
 
-def _new(event: e.SpawnRequested, recorded: RecordedEvent, time: datetime) -> AgentView:
+def _new(event: SpawnRequested, recorded: RecordedEvent, time: datetime) -> AgentView:
     return AgentView(
         id=recorded.aggregate.id,
         name=event.spec.name,
@@ -129,15 +146,15 @@ def _new(event: e.SpawnRequested, recorded: RecordedEvent, time: datetime) -> Ag
     )
 
 
-def _error(code: str, message: str) -> e.ErrorDetail:
-    return e.ErrorDetail(code=_shorten(code), message=_shorten(message))
+def _error(code: str, message: str) -> ErrorDetail:
+    return ErrorDetail(code=_shorten(code), message=_shorten(message))
 
 
 def _shorten(text: str) -> str:
     return text if len(text) <= _MAX_MESSAGE_CHARACTERS else text[: _MAX_MESSAGE_CHARACTERS - 1] + "…"
 
 
-def _spawn_requested(view: AgentView, event: e.SpawnRequested, time: datetime) -> Changes:
+def _spawn_requested(view: AgentView, event: SpawnRequested, time: datetime) -> Changes:
     return {
         "state": Status.PENDING,
         "node_id": event.node_id,
@@ -146,7 +163,7 @@ def _spawn_requested(view: AgentView, event: e.SpawnRequested, time: datetime) -
     }
 
 
-def _spawned(view: AgentView, event: e.AgentSpawned, time: datetime) -> Changes:
+def _spawned(view: AgentView, event: AgentSpawned, time: datetime) -> Changes:
     return {
         "state": Status.RUNNING,
         "session_id": event.session_id,
@@ -159,15 +176,15 @@ def _spawned(view: AgentView, event: e.AgentSpawned, time: datetime) -> Changes:
     }
 
 
-def _spawn_failed(view: AgentView, event: e.SpawnFailed, time: datetime) -> Changes:
+def _spawn_failed(view: AgentView, event: SpawnFailed, time: datetime) -> Changes:
     return {"last_error": _error(event.code, event.message)}
 
 
-def _suspended(view: AgentView, event: e.AgentSuspended, time: datetime) -> Changes:
+def _suspended(view: AgentView, event: AgentSuspended, time: datetime) -> Changes:
     return {"state": Status.SUSPENDED, "pid": None, "restart_pending": False, "suspend_reason": _shorten(event.reason)}
 
 
-def _resumed(view: AgentView, event: e.AgentResumed, time: datetime) -> Changes:
+def _resumed(view: AgentView, event: AgentResumed, time: datetime) -> Changes:
     return {
         "state": Status.PENDING,
         "node_id": event.node_id,
@@ -177,7 +194,7 @@ def _resumed(view: AgentView, event: e.AgentResumed, time: datetime) -> Changes:
     }
 
 
-def _restarted(view: AgentView, event: e.AgentRestarted, time: datetime) -> Changes:
+def _restarted(view: AgentView, event: AgentRestarted, time: datetime) -> Changes:
     return {
         "state": Status.PENDING,
         "pid": None,
@@ -189,7 +206,7 @@ def _restarted(view: AgentView, event: e.AgentRestarted, time: datetime) -> Chan
     }
 
 
-def _failed(view: AgentView, event: e.AgentFailed, time: datetime) -> Changes:
+def _failed(view: AgentView, event: AgentFailed, time: datetime) -> Changes:
     return {
         "state": Status.FAILED,
         "pid": None,
@@ -200,11 +217,11 @@ def _failed(view: AgentView, event: e.AgentFailed, time: datetime) -> Changes:
     }
 
 
-def _termination_requested(view: AgentView, event: e.TerminationRequested, time: datetime) -> Changes:
+def _termination_requested(view: AgentView, event: TerminationRequested, time: datetime) -> Changes:
     return {"terminating": True, "terminate_reason": event.reason}
 
 
-def _terminated(view: AgentView, event: e.AgentTerminated, time: datetime) -> Changes:
+def _terminated(view: AgentView, event: AgentTerminated, time: datetime) -> Changes:
     return {
         "state": Status.TERMINATED,
         "pid": None,
@@ -215,43 +232,43 @@ def _terminated(view: AgentView, event: e.AgentTerminated, time: datetime) -> Ch
     }
 
 
-def _execution_started(view: AgentView, event: e.ExecutionStarted, time: datetime) -> Changes:
+def _execution_started(view: AgentView, event: ExecutionStarted, time: datetime) -> Changes:
     return {"open_executions": {**view.open_executions, event.execution_id: time}}
 
 
-def _execution_inherited(view: AgentView, event: e.ExecutionInherited, time: datetime) -> Changes:
+def _execution_inherited(view: AgentView, event: ExecutionInherited, time: datetime) -> Changes:
     return {"open_executions": {**view.open_executions, event.execution_id: time}}
 
 
-def _execution_reopened(view: AgentView, event: e.ExecutionReopened, time: datetime) -> Changes:
+def _execution_reopened(view: AgentView, event: ExecutionReopened, time: datetime) -> Changes:
     return {"open_executions": {**view.open_executions, event.execution_id: time}}
 
 
-def _under_way(view: AgentView, event: e.CheckpointRequested | e.RestoreRequested, time: datetime) -> Changes:
+def _under_way(view: AgentView, event: CheckpointRequested | RestoreRequested, time: datetime) -> Changes:
     return {"checkpoints_under_way": {**view.checkpoints_under_way, event.checkpoint_id: event.node_id}}
 
 
-def _checkpoint_created(view: AgentView, event: e.CheckpointCreated, time: datetime) -> Changes:
+def _checkpoint_created(view: AgentView, event: CheckpointCreated, time: datetime) -> Changes:
     return {"checkpoint_id": event.checkpoint_id, **_over(view, event, time)}
 
 
 def _over(
     view: AgentView,
-    event: e.CheckpointCreated | e.CheckpointFailed | e.CheckpointRestored | e.RestoreFailed,
+    event: CheckpointCreated | CheckpointFailed | CheckpointRestored | RestoreFailed,
     time: datetime,
 ) -> Changes:
     return {"checkpoints_under_way": _without(view.checkpoints_under_way, event.checkpoint_id)}
 
 
-def _forked(view: AgentView, event: e.AgentForked, time: datetime) -> Changes:
+def _forked(view: AgentView, event: AgentForked, time: datetime) -> Changes:
     return {"forked_from": event.from_agent_id}
 
 
-def _tool_called(view: AgentView, event: e.ToolCalled, time: datetime) -> Changes:
+def _tool_called(view: AgentView, event: ToolCalled, time: datetime) -> Changes:
     return {"tool_calls": view.tool_calls + 1}
 
 
-def _execution_completed(view: AgentView, event: e.ExecutionCompleted, time: datetime) -> Changes:
+def _execution_completed(view: AgentView, event: ExecutionCompleted, time: datetime) -> Changes:
     return {
         "open_executions": _without(view.open_executions, event.execution_id),
         "executions_completed": view.executions_completed + 1,
@@ -260,7 +277,7 @@ def _execution_completed(view: AgentView, event: e.ExecutionCompleted, time: dat
     }
 
 
-def _execution_failed(view: AgentView, event: e.ExecutionFailed, time: datetime) -> Changes:
+def _execution_failed(view: AgentView, event: ExecutionFailed, time: datetime) -> Changes:
     return {
         "open_executions": _without(view.open_executions, event.execution_id),
         "executions_failed": view.executions_failed + 1,
@@ -278,55 +295,55 @@ def _without(entries: dict[str, V], name: str) -> dict[str, V]:
     return {key: value for key, value in entries.items() if key != name}
 
 
-def _session_started(view: AgentView, event: e.SessionStarted, time: datetime) -> Changes:
+def _session_started(view: AgentView, event: SessionStarted, time: datetime) -> Changes:
     owed = view.session is not None and view.session.owed
     return {"session": SessionView(task_id=event.task_id, is_open=True, owed=owed)}
 
 
-def _session_told(view: AgentView, event: e.SessionSnapshotSaved | e.SessionRolledBack, time: datetime) -> Changes:
+def _session_told(view: AgentView, event: SessionSnapshotSaved | SessionRolledBack, time: datetime) -> Changes:
     return {"session": SessionView(task_id=event.task_id, is_open=True, owed=event.unsent > 0)}
 
 
-def _session_ended(view: AgentView, event: e.SessionEnded, time: datetime) -> Changes:
+def _session_ended(view: AgentView, event: SessionEnded, time: datetime) -> Changes:
     return {"session": SessionView(task_id=event.task_id, is_open=False, error=event.error)}
 
 
-def _session_degraded(view: AgentView, event: e.SessionDegraded, time: datetime) -> Changes:
+def _session_degraded(view: AgentView, event: SessionDegraded, time: datetime) -> Changes:
     session = view.session or SessionView(task_id=event.task_id, is_open=False)
     return {"session": replace(session, error=_error(event.code, event.message))}
 
 
-def _session_restored(view: AgentView, event: e.SessionRestored, time: datetime) -> Changes:
+def _session_restored(view: AgentView, event: SessionRestored, time: datetime) -> Changes:
     return {} if view.session is None else {"session": replace(view.session, error=None)}
 
 
 _CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
-    e.SpawnRequested: _spawn_requested,
-    e.AgentSpawned: _spawned,
-    e.SpawnFailed: _spawn_failed,
-    e.AgentSuspended: _suspended,
-    e.AgentResumed: _resumed,
-    e.AgentRestarted: _restarted,
-    e.AgentFailed: _failed,
-    e.TerminationRequested: _termination_requested,
-    e.AgentTerminated: _terminated,
-    e.ExecutionStarted: _execution_started,
-    e.ExecutionInherited: _execution_inherited,
-    e.ExecutionReopened: _execution_reopened,
-    e.CheckpointRequested: _under_way,
-    e.CheckpointCreated: _checkpoint_created,
-    e.CheckpointFailed: _over,
-    e.RestoreRequested: _under_way,
-    e.CheckpointRestored: _over,
-    e.RestoreFailed: _over,
-    e.AgentForked: _forked,
-    e.ToolCalled: _tool_called,
-    e.ExecutionCompleted: _execution_completed,
-    e.ExecutionFailed: _execution_failed,
-    e.SessionStarted: _session_started,
-    e.SessionSnapshotSaved: _session_told,
-    e.SessionRolledBack: _session_told,
-    e.SessionEnded: _session_ended,
-    e.SessionDegraded: _session_degraded,
-    e.SessionRestored: _session_restored,
+    SpawnRequested: _spawn_requested,
+    AgentSpawned: _spawned,
+    SpawnFailed: _spawn_failed,
+    AgentSuspended: _suspended,
+    AgentResumed: _resumed,
+    AgentRestarted: _restarted,
+    AgentFailed: _failed,
+    TerminationRequested: _termination_requested,
+    AgentTerminated: _terminated,
+    ExecutionStarted: _execution_started,
+    ExecutionInherited: _execution_inherited,
+    ExecutionReopened: _execution_reopened,
+    CheckpointRequested: _under_way,
+    CheckpointCreated: _checkpoint_created,
+    CheckpointFailed: _over,
+    RestoreRequested: _under_way,
+    CheckpointRestored: _over,
+    RestoreFailed: _over,
+    AgentForked: _forked,
+    ToolCalled: _tool_called,
+    ExecutionCompleted: _execution_completed,
+    ExecutionFailed: _execution_failed,
+    SessionStarted: _session_started,
+    SessionSnapshotSaved: _session_told,
+    SessionRolledBack: _session_told,
+    SessionEnded: _session_ended,
+    SessionDegraded: _session_degraded,
+    SessionRestored: _session_restored,
 }

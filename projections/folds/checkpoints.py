@@ -10,8 +10,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent import events as e
-from l02.domain.agent.checkpoint_events import CheckpointType
+from l02.domain.agent.checkpoints import (
+    CheckpointCreated,
+    CheckpointExpired,
+    CheckpointFailed,
+    CheckpointKept,
+    CheckpointRequested,
+)
+from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.agent.state import CheckpointType, ErrorDetail
 from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
 
 __all__ = ["CHECKPOINT_FOLD", "CheckpointState", "CheckpointView", "project_checkpoint"]
@@ -44,7 +51,7 @@ class CheckpointView(Struct, frozen=True, kw_only=True):
     sha256: str | None = None
     version: int | None = None
     duration_seconds: float | None = None
-    error: e.ErrorDetail | None = None
+    error: ErrorDetail | None = None
     restored: int = 0
     requested_at: datetime
     created_at: datetime | None = None
@@ -53,12 +60,12 @@ class CheckpointView(Struct, frozen=True, kw_only=True):
 
 
 _EVENTS = (
-    e.CheckpointRequested,
-    e.CheckpointCreated,
-    e.CheckpointKept,
-    e.CheckpointFailed,
-    e.CheckpointRestored,
-    e.CheckpointExpired,
+    CheckpointRequested,
+    CheckpointCreated,
+    CheckpointKept,
+    CheckpointFailed,
+    CheckpointRestored,
+    CheckpointExpired,
 )
 
 
@@ -66,7 +73,7 @@ def project_checkpoint(view: CheckpointView | None, recorded: RecordedEvent) -> 
     """The view after one more of the checkpoint's events. Raises ViewOutOfStep unless the first is the request."""
     event, time = recorded.event, utc(recorded.time)
     if view is None:
-        if not isinstance(event, e.CheckpointRequested):
+        if not isinstance(event, CheckpointRequested):
             raise ViewOutOfStep(recorded, 0)
         return CheckpointView(
             agent_id=recorded.aggregate.id,
@@ -81,7 +88,7 @@ def project_checkpoint(view: CheckpointView | None, recorded: RecordedEvent) -> 
 
 def _changes(view: CheckpointView, event: Any, time: datetime) -> dict[str, Any]:
     match event:
-        case e.CheckpointCreated():
+        case CheckpointCreated():
             fields = (
                 "label",
                 "storage_location",
@@ -93,14 +100,14 @@ def _changes(view: CheckpointView, event: Any, time: datetime) -> dict[str, Any]
             )
             stored = {name: getattr(event, name) for name in fields}
             return {**stored, "state": CheckpointState.STORED, "created_at": time}
-        case e.CheckpointKept():
+        case CheckpointKept():
             return {"label": event.label}
-        case e.CheckpointFailed():
-            error = e.ErrorDetail(code=event.code, message=event.message)
+        case CheckpointFailed():
+            error = ErrorDetail(code=event.code, message=event.message)
             return {"state": CheckpointState.FAILED, "error": error}
-        case e.CheckpointRestored():
+        case CheckpointRestored():
             return {"restored": view.restored + 1}
-        case e.CheckpointExpired():
+        case CheckpointExpired():
             return {"state": CheckpointState.EXPIRED, "expired_at": time}
         case _:
             return {}

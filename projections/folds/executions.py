@@ -11,8 +11,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent import events as e
-from l02.domain.message import Event
+from l02.domain.agent.effects import EffectRecorded, ToolCalled
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.forks import ExecutionInherited
+from l02.domain.agent.resuming import ExecutionReopened
+from l02.domain.agent.state import ErrorDetail
+from l02.domain.kernel.message import Event
 from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
 
 __all__ = ["EXECUTION_FOLD", "ExecutionState", "ExecutionView", "project_execution"]
@@ -40,7 +44,7 @@ class ExecutionView(Struct, frozen=True, kw_only=True):
     state: ExecutionState = ExecutionState.RUNNING
     input: Any
     output: Any = None
-    error: e.ErrorDetail | None = None
+    error: ErrorDetail | None = None
     calls: int = 0
     tool_calls: int = 0
     inherited_calls: int = 0
@@ -56,7 +60,7 @@ def project_execution(view: ExecutionView | None, recorded: RecordedEvent) -> Ex
     """The view after one more of the execution's events. Raises ViewOutOfStep unless the first is its start."""
     event = recorded.event
     time = utc(recorded.time)
-    if isinstance(event, e.ExecutionStarted):
+    if isinstance(event, ExecutionStarted):
         return ExecutionView(
             agent_id=recorded.aggregate.id,
             execution_id=event.execution_id,
@@ -64,7 +68,7 @@ def project_execution(view: ExecutionView | None, recorded: RecordedEvent) -> Ex
             started_at=time,
             sequence=recorded.sequence,
         )
-    if isinstance(event, e.ExecutionInherited):
+    if isinstance(event, ExecutionInherited):
         return ExecutionView(
             agent_id=recorded.aggregate.id,
             execution_id=event.execution_id,
@@ -83,15 +87,15 @@ def project_execution(view: ExecutionView | None, recorded: RecordedEvent) -> Ex
 Changes = dict[str, Any]
 
 
-def _tool_called(view: ExecutionView, event: e.ToolCalled, time: datetime) -> Changes:
+def _tool_called(view: ExecutionView, event: ToolCalled, time: datetime) -> Changes:
     return {"calls": view.calls + 1, "tool_calls": view.tool_calls + 1}
 
 
-def _effect_recorded(view: ExecutionView, event: e.EffectRecorded, time: datetime) -> Changes:
+def _effect_recorded(view: ExecutionView, event: EffectRecorded, time: datetime) -> Changes:
     return {"calls": view.calls + 1} if event.done else {}
 
 
-def _completed(view: ExecutionView, event: e.ExecutionCompleted, time: datetime) -> Changes:
+def _completed(view: ExecutionView, event: ExecutionCompleted, time: datetime) -> Changes:
     return {
         "state": ExecutionState.COMPLETED,
         "output": event.output,
@@ -102,10 +106,10 @@ def _completed(view: ExecutionView, event: e.ExecutionCompleted, time: datetime)
     }
 
 
-def _failed(view: ExecutionView, event: e.ExecutionFailed, time: datetime) -> Changes:
+def _failed(view: ExecutionView, event: ExecutionFailed, time: datetime) -> Changes:
     return {
         "state": ExecutionState.FAILED,
-        "error": e.ErrorDetail(code=event.code, message=event.message),
+        "error": ErrorDetail(code=event.code, message=event.message),
         "tokens": event.tokens,
         "duration_seconds": (time - view.started_at).total_seconds(),
         "ended_at": time,
@@ -113,7 +117,7 @@ def _failed(view: ExecutionView, event: e.ExecutionFailed, time: datetime) -> Ch
     }
 
 
-def _reopened(view: ExecutionView, event: e.ExecutionReopened, time: datetime) -> Changes:
+def _reopened(view: ExecutionView, event: ExecutionReopened, time: datetime) -> Changes:
     return {
         "state": ExecutionState.RUNNING,
         "error": None,
@@ -124,11 +128,11 @@ def _reopened(view: ExecutionView, event: e.ExecutionReopened, time: datetime) -
 
 
 _CHANGES: dict[type[Event], Callable[[ExecutionView, Any, datetime], Changes]] = {
-    e.ToolCalled: _tool_called,
-    e.EffectRecorded: _effect_recorded,
-    e.ExecutionCompleted: _completed,
-    e.ExecutionFailed: _failed,
-    e.ExecutionReopened: _reopened,
+    ToolCalled: _tool_called,
+    EffectRecorded: _effect_recorded,
+    ExecutionCompleted: _completed,
+    ExecutionFailed: _failed,
+    ExecutionReopened: _reopened,
 }
 
 

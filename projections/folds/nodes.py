@@ -8,8 +8,8 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.node.events import Capacity, NodeJoined, NodeLeft, NodeLost
-from l02.domain.node.state import NodeStatus
+from l02.domain.node.membership import NodeJoined, NodeLeft, NodeLost
+from l02.domain.node.state import Capacity, NodeStatus
 from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
 
 __all__ = ["NODE_FOLD", "NodeView", "project_node"]

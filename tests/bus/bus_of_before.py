@@ -117,7 +117,7 @@ async def assert_migrated(bus: Bus, last: int, replicas: int = 1) -> None:
         assert timer.headers["L02-Command-Id"] == command_id
     assert (await standing_of(bus, TIMERS_STREAM, "l02.timer.>")).messages == 3
     async with open_event_store(bus) as store:
-        async with processing(bus, Repository(TOY, store)):
+        async with processing(bus, Repository(TOY, store, "n1")):
             assert (await outcome(bus, "c5")).ok and (await outcome(bus, "expire-checkpoints-a1")).ok
             assert not (await outcome(bus, "lost")).ok
         found = payloads(await store.load(agent("a1")))

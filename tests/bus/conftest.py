@@ -30,7 +30,7 @@ async def store(bus: Bus) -> AsyncIterator[EventStore]:
 
 @pytest.fixture
 def repository(store: EventStore) -> Repository[State]:
-    return Repository(TOY, store)
+    return Repository(TOY, store, "n1")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from l02.bus.log.reader import last_sequence, read_events
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from tests.bus import toy
-from tests.bus.toy import State, metadata, until
+from tests.bus.toy import State, until
 
 Acknowledged = dict[str, list[str]]
 
@@ -42,7 +42,7 @@ async def write_for_ever(repository: Repository[State], name: str, acknowledged:
     while True:
         number += 1
         command = "two" if number % 5 == 0 else "add"
-        decision = await repository.record(name, toy.signal(number, command), metadata())
+        decision = await repository.record(name, toy.signal(number, command))
         assert decision.events, "every command has led to events of its own"
         acknowledged.setdefault(name, []).extend(item.event_id for item in decision.events)
 

@@ -19,7 +19,7 @@ async def main(url: str, node_id: str) -> None:
         partitions_of(bus, node_id) as partitions,
     ):
         print("ready", flush=True)
-        await CommandProcessor(bus, {TOY.name: Repository(TOY, store)}, partitions, node_id).run()
+        await CommandProcessor(bus, {TOY.name: Repository(TOY, store, node_id)}, partitions).run()
 
 
 asyncio.run(main(*sys.argv[1:]))

@@ -20,7 +20,7 @@ async def main(url: str) -> None:
         open_event_store(connected) as store,
         open_snapshots(connected, TOY) as snapshots,
     ):
-        repository = Repository(TOY, store, snapshots)
+        repository = Repository(TOY, store, "n1", snapshots)
         while True:
             decision = await repository.decide("a1", signal(1, "two"), metadata())
             print(decision.version, flush=True)

@@ -15,8 +15,8 @@ from l02.bus.jetstream.group_commit import _SINGLES_IN_FLIGHT
 from l02.bus.log.event_store import Conflict, EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.wire.subjects import CommandAddress, event_subject, outcome_subject
-from l02.domain.agent.events import SignalReceived
-from tests.bus.toy import State, agent, message, metadata, outcomes, payloads, processing, signal
+from l02.domain.agent.signals import SignalReceived
+from tests.bus.toy import State, agent, message, outcomes, payloads, processing, signal
 
 MANY = 4 * _SINGLES_IN_FLIGHT
 A_BATCH_IS_LEFT = 2.0  # seconds, after which the server gives it up
@@ -62,7 +62,7 @@ async def test_decisions_keep_their_order_and_those_of_several_events_wait_for_r
 
     async def decide(aggregate_id: str) -> None:
         for number, name in enumerate(names):
-            await repository.record(aggregate_id, signal(number, name), metadata())
+            await repository.record(aggregate_id, signal(number, name))
 
     assert await leave_batches(bus, EVENTS) > 1
     await asyncio.gather(*(decide(f"a{number}") for number in range(MANY)))

@@ -20,19 +20,16 @@ from l02.bus.connection.streams import OBJECTS_BUCKET
 from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.objects.store import outline
-from l02.bus.wire.codec import Metadata
 from l02.bus.wire.subjects import CommandAddress
-from l02.domain.agent import events as e
-from l02.domain.agent.commands import CompleteExecution, FailExecution, ReportSpawned
-from l02.domain.agent.events import StateChange
-from l02.domain.agent.state import AgentState
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
+from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.state import AgentState, StateChange
 from l02.domain.aggregates import AGENT
 from l02.domain.errors import OwnError
 from l02.domain.specification import ResourceLimits
 from tests.bus.toy import (
     agent,
     append,
-    metadata,
     outcome,
     outcomes,
     partitions_of,
@@ -44,8 +41,8 @@ from tests.bus.toy import (
 SPAWN = msgspec.json.encode({"spec": {"name": "a", "command": ["a"]}})
 
 
-def reported(incarnation: int = 1) -> ReportSpawned:
-    return ReportSpawned(
+def reported(incarnation: int = 1) -> AgentSpawned:
+    return AgentSpawned(
         agent_id="a1",
         session_id="s1",
         node_id="n1",
@@ -61,7 +58,7 @@ def reported(incarnation: int = 1) -> ReportSpawned:
 
 @pytest.fixture
 def agents(store: EventStore) -> Repository[AgentState]:
-    return Repository(AGENT, store)
+    return Repository(AGENT, store, "n1")
 
 
 @asynccontextmanager
@@ -88,14 +85,11 @@ async def send_to(bus: Bus, verb: str, body: bytes, command_id: str) -> None:
 async def spawn(bus: Bus, agents: Repository[AgentState]) -> None:
     await send_to(bus, "spawn", SPAWN, "spawn")
     await until(lambda: agents._loaded.get("a1"))
-    await agents.record("a1", reported(), metadata())
+    await agents.record("a1", reported())
 
 
-async def complete(
-    agents: Repository[AgentState], execution_id: str, output: Any, cause: Metadata | None = None
-) -> None:
-    command = CompleteExecution(
-        node_id="n1",
+async def complete(agents: Repository[AgentState], execution_id: str, output: Any, cause: str | None = None) -> None:
+    command = ExecutionCompleted(
         execution_id=execution_id,
         output=output,
         tokens=0,
@@ -103,7 +97,7 @@ async def complete(
         calls=0,
         state=StateChange(),
     )
-    await agents.record("a1", command, cause or metadata())
+    await agents.record("a1", command, cause)
 
 
 async def test_an_outcome_comes_when_the_effect_is_complete(bus: Bus, agents: Repository[AgentState]) -> None:
@@ -114,7 +108,7 @@ async def test_an_outcome_comes_when_the_effect_is_complete(bus: Bus, agents: Re
         await send_to(bus, "signal", b'{"name":"x"}', "c2")
         assert (await outcome(bus, "c2")).ok
         assert await outcomes(bus, "c1") == []
-        await agents.record("a1", reported(), metadata())
+        await agents.record("a1", reported())
         said = await outcome(bus, "c1")
         assert said.ok and said.events == ["agent.spawned"]
         assert isinstance(said.result, dict) and said.result["session_id"] == "s1"
@@ -127,7 +121,7 @@ async def test_wait_accepted_is_answered_at_the_decision_and_not_again(
         await send_to(bus, "spawn", msgspec.json.encode(msgspec.json.decode(SPAWN) | {"wait": "accepted"}), "c1")
         said = await outcome(bus, "c1")
         assert said.ok and said.events == ["agent.spawn.requested"]
-        await agents.record("a1", reported(), metadata())
+        await agents.record("a1", reported())
         await send_to(bus, "execute", b'{"input":1,"wait":"accepted"}', "c2")
         assert (await outcome(bus, "c2")).result == {"execution_id": "c2"}
         await complete(agents, "c2", "done")
@@ -170,8 +164,8 @@ async def test_an_answer_that_comes_late_is_that_of_the_decision(
         async with processing(bus, agents):
             await send_to(bus, "execute", b'{"input":1,"wait":"accepted"}', "c1")
             await reached.wait()
-    await complete(agents, "c1", "done", metadata("c1"))
-    async with processing(bus, Repository(AGENT, store)):
+    await complete(agents, "c1", "done", "c1")
+    async with processing(bus, Repository(AGENT, store, "n1")):
         said = await outcome(bus, "c1")
     assert said.events == ["agent.execution.started"] and said.result == {"execution_id": "c1"}
     assert said.version == 3
@@ -240,8 +234,8 @@ async def test_an_agents_own_code_stands_beside_ours(bus: Bus, agents: Repositor
         await spawn(bus, agents)
         await send_to(bus, "execute", b'{"input":1}', "c1")
         await until(lambda: agents._loaded["a1"].state.executions)
-        failed = FailExecution(node_id="n1", execution_id="c1", code=code, message="no", tokens=0)
-        await agents.record("a1", failed, metadata())
+        failed = ExecutionFailed(execution_id="c1", code=code, message="no", tokens=0)
+        await agents.record("a1", failed)
         error = (await outcome(bus, "c1")).error
     assert error == ErrorBody(
         code="E2005", name="EXECUTION_FAILED", message="no", detail=OwnError(code=code, name=code)
@@ -251,13 +245,13 @@ async def test_an_agents_own_code_stands_beside_ours(bus: Bus, agents: Repositor
 async def test_what_a_hostile_event_completes_silences_nobody(bus: Bus, agents: Repository[AgentState]) -> None:
     """Ids that no command can have are nobody's; an outcome that no server takes is parked."""
     nobodys = ("", "a b", "a.b", "*", ">", "\0", "\r\nPUB l02.evt.agent.a2.spawned 2", "x" * 100_000)
-    huge = e.ExecutionFailed(execution_id="x", code="x" * 5_000_000, message="no", completes=("huge",))
+    huge = ExecutionFailed(execution_id="x", code="x" * 5_000_000, message="no", completes=("huge",))
     async with processing(bus, agents) as node, announcing(bus, None, node):
         await send_to(bus, "spawn", SPAWN, "spawn")
         await append(bus, "h1", huge)
-        await append(bus, "h2", e.ExecutionFailed(execution_id="x", code="?", message="", completes=nobodys))
+        await append(bus, "h2", ExecutionFailed(execution_id="x", code="?", message="", completes=nobodys))
         await until(lambda: agents._loaded.get("a1"))
-        await agents.record("a1", reported(), metadata())
+        await agents.record("a1", reported())
         assert (await outcome(bus, "spawn")).ok
         letters = [letter async for letter in dead_letters(bus)]
     assert [(letter.consumer, letter.subject) for letter in letters] == [

@@ -131,7 +131,7 @@ async def test_another_node_knows_whose_an_id_is(bus: Bus, repository: Repositor
     async with processing(bus, repository, "n1"):
         assert code(await ask(bus, "a", 1, "c1", "unless-opened")) == "E2112"
     bus.claimed.clear()
-    async with processing(bus, Repository(repository.aggregate, store), "n2"):
+    async with processing(bus, Repository(repository.aggregate, store, "n1"), "n2"):
         assert code(await ask(bus, "b", 1, "c1", "unless-opened")) == "E2110"
         assert code(await ask(bus, "a", 1, "c1", "add")) == "E2110"
         assert code(await ask(bus, "a", 1, "c1", "unless-opened")) == "E2112"
@@ -252,7 +252,7 @@ async def test_when_all_that_was_said_is_lost_who_asks_again_is_told_the_same_an
     await bus.api(f"STREAM.DELETE.{OUTCOMES_STREAM}", {})
     await ensure_streams(bus)
     bus.claimed.clear()
-    async with processing(bus, Repository(repository.aggregate, store), "n2"):
+    async with processing(bus, Repository(repository.aggregate, store, "n1"), "n2"):
         for command_id in (bound, plain):
             assert code(await ask(bus, "a", 2, command_id)) == "E2110"
         assert code(await ask(bus, "b", 1, bound)) == "E2110"
@@ -260,7 +260,7 @@ async def test_when_all_that_was_said_is_lost_who_asks_again_is_told_the_same_an
         assert await ask(bus, "a", 1, bound) == first[bound]
     await bus.api(f"STREAM.DELETE.{OUTCOMES_STREAM}", {})
     await ensure_streams(bus)
-    async with processing(bus, Repository(repository.aggregate, store), "n3"):
+    async with processing(bus, Repository(repository.aggregate, store, "n1"), "n3"):
         assert {command_id: await ask(bus, "a", 1, command_id) for command_id in first} == first
     assert payloads(await store.load(agent("a"))) == [1, 1] and await store.load(agent("b")) == []
 

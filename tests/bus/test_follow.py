@@ -18,7 +18,7 @@ from l02.bus.log import follow as module
 from l02.bus.log.event_store import EventStore
 from l02.bus.log.follow import follow_events
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent import events as e
+from l02.domain.agent.signals import SignalReceived
 from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import agent, message, payloads, until
 
@@ -50,7 +50,7 @@ class Listener:
 @asynccontextmanager
 async def listening(bus: Bus, listener: Listener, begin: Literal["all", "new"] = "all") -> AsyncIterator[None]:
     ready = asyncio.Event()
-    types = [e.SignalReceived]
+    types = [SignalReceived]
     task = asyncio.create_task(follow_events(bus, NAME, types, listener.handle, begin=begin, ready=ready.set))
     try:
         await ready.wait()

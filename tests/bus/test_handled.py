@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from l02.bus.log.loaded import HandledCommands
-from l02.bus.wire.codec import Metadata, RecordedEvent
-from l02.domain.agent import events as e
-from l02.domain.message import Event
+from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent.executions import ExecutionStarted
+from l02.domain.agent.spawning import SpawnFailed
+from l02.domain.kernel.message import Event, Metadata
 from tests.bus.toy import agent
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,11 +32,11 @@ def recorded(version: int, event: Event, cause: str, command_hash: str | None, s
 
 
 def started(awaited_by: str | None = None) -> Event:
-    return e.ExecutionStarted(execution_id="x", input=1, awaited_by=awaited_by)
+    return ExecutionStarted(execution_id="x", input=1, awaited_by=awaited_by)
 
 
 def completing(*command_ids: str) -> Event:
-    return e.SpawnFailed(code="E2040", message="", attempt=1, completes=command_ids)
+    return SpawnFailed(code="E2040", message="", attempt=1, completes=command_ids)
 
 
 def noted(*items: RecordedEvent) -> HandledCommands:

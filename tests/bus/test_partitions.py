@@ -80,7 +80,7 @@ async def test_nodes_come_and_go_while_commands_are_handled(
     async with processing(bus, repository) as first:
         sending = asyncio.create_task(send_all(bus, 0, LENGTH // 2))
         async with connect(fresh_nats.url, name="second") as other:
-            second = Repository(TOY, EventStore(other))
+            second = Repository(TOY, EventStore(other), "n2")
             async with processing(other, second, "n2") as joined:
                 await until(lambda: len(joined._partitions._held) > 0)
                 await until(lambda: not first._partitions._held.keys() & joined._partitions._held.keys())

@@ -38,7 +38,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[AggregateId]:
 
 
 async def write_far_apart(store: EventStore, count: int) -> None:
-    repository = Repository(TOY, store)
+    repository = Repository(TOY, store, "n1")
     for number in range(count):
         await repository.decide("a1", signal(number), metadata())
         await append_many(store, f"other{number}", FAR)
@@ -66,13 +66,13 @@ async def test_events_side_by_side_are_read_in_one_go(store: EventStore, searche
 
 async def test_whichever_way_it_is_read_it_is_the_same(bus: Bus, store: EventStore) -> None:
     chance = random.Random(3)
-    repository = Repository(TOY, store)
+    repository = Repository(TOY, store, "n1")
     for number in range(60):
         await repository.decide("a1", signal(number, chance.choice(["add", "two"])), metadata())
         if chance.random() < 0.3:
             await append_many(store, f"other{number}", chance.randrange(1, 3 * FAR))
         if chance.random() < 0.1:
-            repository = Repository(TOY, store)
+            repository = Repository(TOY, store, "n1")
     events = await past._in_one_go(bus, agent("a1"), 0)
     assert await store.load(agent("a1")) == events
     for _ in range(30):
@@ -87,7 +87,7 @@ async def test_events_from_before_there_were_trails_are_found(
         await bus.publish(*message("a1", version))
         await append_many(store, f"other{version}", FAR)
     assert payloads(await store.load(agent("a1"))) == [1, 2, 3] and len(searches) == 1
-    await Repository(TOY, store).decide("a1", signal("new"), metadata())
+    await Repository(TOY, store, "n1").decide("a1", signal("new"), metadata())
     assert payloads(await store.load(agent("a1"))) == [1, 2, 3, "new"] and len(searches) == 2
 
 

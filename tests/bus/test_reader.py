@@ -20,7 +20,7 @@ from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import LogEntry, RecordedEvent, SetAside
 from l02.bus.wire.subjects import events_filter
 from tests.bus.faults import kill
-from tests.bus.toy import TOY, agent, append_many, message, metadata, payloads, signal, until
+from tests.bus.toy import TOY, agent, append_many, message, payloads, signal, until
 
 
 def of_events(entries: list[LogEntry]) -> list[RecordedEvent]:
@@ -51,12 +51,12 @@ async def cut_connection(bus: Bus) -> None:
 @asynccontextmanager
 async def writing(store: EventStore) -> AsyncIterator[list[int]]:
     """Another task appends numbers to one aggregate all the while; gives those it has appended."""
-    repository = Repository(TOY, store)
+    repository = Repository(TOY, store, "n1")
     written: list[int] = []
 
     async def write() -> None:
         while True:
-            await repository.record("a1", signal(len(written) + 1), metadata())
+            await repository.record("a1", signal(len(written) + 1))
             written.append(len(written) + 1)
 
     task = asyncio.create_task(write())

@@ -24,7 +24,6 @@ from tests.bus.toy import (
     TOY,
     State,
     agent,
-    metadata,
     outcome,
     outcomes,
     payloads,
@@ -103,7 +102,7 @@ async def test_a_crash_between_decision_and_outcome_is_made_good(
             await send(bus, "a1", "c1", 1, "two")
             await reached.wait()
     assert await outcomes(bus, "c1") == []
-    async with processing(bus, Repository(TOY, store)):
+    async with processing(bus, Repository(TOY, store, "n1")):
         said = await outcome(bus, "c1")
         assert said.ok and said.version == 2 and said.events == ["agent.signal.received"] * 2
     assert len(await store.load(agent("a1"))) == 2
@@ -118,8 +117,8 @@ async def test_what_was_answered_and_comes_again_is_not_decided_again(
         refused = await outcome(bus, "c1")
         await until(lambda: not repository._locks)
     assert not refused.ok
-    await repository.record("a1", signal("open"), metadata())
-    async with processing(bus, Repository(TOY, store)):
+    await repository.record("a1", signal("open"))
+    async with processing(bus, Repository(TOY, store, "n1")):
         await send(bus, "a1", "c2", 2)
         assert (await outcome(bus, "c2")).ok
     assert await outcomes(bus, "c1") == [refused]
@@ -133,7 +132,7 @@ async def test_outcomes_are_not_said_twice_when_all_comes_again(
         for number in range(20):
             await send(bus, "a1", f"c{number}", number)
         await outcome(bus, "c19")
-    async with processing(bus, Repository(TOY, store)):
+    async with processing(bus, Repository(TOY, store, "n1")):
         await send(bus, "a1", "last", 20)
         await outcome(bus, "last")
     for number in range(20):

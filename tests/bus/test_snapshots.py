@@ -26,10 +26,11 @@ from l02.bus.log.snapshots import Snapshots, open_snapshots
 from l02.bus.wire.codec import RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject, snapshot_subject
 from l02.domain.agent.state import AgentState
-from l02.domain.aggregates import AGENT, Aggregate
-from l02.domain.message import Event
-from tests.bus.agent_life import agent_life
+from l02.domain.aggregates import AGENT
+from l02.domain.kernel.aggregate import Aggregate
+from l02.domain.kernel.message import Event
 from tests.bus.toy import TOY, State, agent, another_process, append_many, message, metadata, payloads, signal
+from tests.golden.agent_life import agent_life
 
 EVERY = module.EVENTS_PER_SNAPSHOT
 
@@ -44,7 +45,7 @@ async def snapshots(bus: Bus) -> AsyncIterator[Snapshots[State]]:
 async def other(fresh_nats: EmbeddedNats, store: EventStore) -> AsyncIterator[Repository[State]]:
     """The repository of another process, which writes snapshots of its own."""
     async with another_process(fresh_nats.url) as (bus, other_store), open_snapshots(bus, TOY) as snapshots:
-        yield Repository(TOY, other_store, snapshots)
+        yield Repository(TOY, other_store, "n1", snapshots)
 
 
 @pytest.fixture
@@ -82,19 +83,19 @@ def seen(loaded: Loaded[Any]) -> tuple[Any, ...]:
 
 async def folded(store: EventStore, name: str = "a1") -> Loaded[State]:
     """The aggregate from its first event on."""
-    return await Repository(TOY, store).load(name)
+    return await Repository(TOY, store, "n1").load(name)
 
 
 async def with_snapshot(store: EventStore, snapshots: Snapshots[State], count: int = EVERY) -> None:
     await append_many(store, "a1", count)
-    await Repository(TOY, store, snapshots).load("a1")
+    await Repository(TOY, store, "n1", snapshots).load("a1")
     await snapshots.settled()
 
 
 async def test_the_cost_of_loading_does_not_grow_with_the_past(
     store: EventStore, snapshots: Snapshots[State], read: list[int], bus: Bus
 ) -> None:
-    loading = Repository(TOY, store, snapshots)
+    loading = Repository(TOY, store, "n1", snapshots)
     version = sequence = 0
     for _ in range(3 * EVERY + 7):
         version += 1
@@ -103,7 +104,7 @@ async def test_the_cost_of_loading_does_not_grow_with_the_past(
             await loading.load("a1")
             await snapshots.settled()
     read.clear()
-    loaded = await Repository(TOY, store, snapshots).load("a1")
+    loaded = await Repository(TOY, store, "n1", snapshots).load("a1")
     assert read == [8]
     assert seen(loaded) == seen(await folded(store)) and loaded.version == version
     assert (await bus.jetstream.stream_info(SNAPSHOTS_STREAM)).state.messages == 1
@@ -113,14 +114,14 @@ async def test_a_long_past_without_a_snapshot_is_read_whole_once(
     store: EventStore, snapshots: Snapshots[State], read: list[int]
 ) -> None:
     await with_snapshot(store, snapshots, 5_000)
-    await Repository(TOY, store, snapshots).load("a1")
+    await Repository(TOY, store, "n1", snapshots).load("a1")
     assert read == [5_000, 1]
 
 
 async def test_decisions_write_one_every_so_many_events(
     store: EventStore, snapshots: Snapshots[State], bus: Bus
 ) -> None:
-    repository = Repository(TOY, store, snapshots)
+    repository = Repository(TOY, store, "n1", snapshots)
     for number in range(EVERY // 2 - 1):
         await repository.decide("a1", signal(number, "two"), metadata())
     await snapshots.settled()
@@ -135,7 +136,7 @@ async def test_a_few_events_far_apart_get_one_too(
     store: EventStore, snapshots: Snapshots[State], monkeypatch: pytest.MonkeyPatch, bus: Bus
 ) -> None:
     monkeypatch.setattr(module, "SPREAD_SEQUENCES", 2_000)
-    repository = Repository(TOY, store, snapshots)
+    repository = Repository(TOY, store, "n1", snapshots)
     for number in range(module.SPREAD_EVENTS):
         await append_many(store, f"other{number}", 200)
         await snapshots.settled()
@@ -149,8 +150,8 @@ async def test_a_few_events_far_apart_get_one_too(
 async def test_commands_are_known_for_ever(
     store: EventStore, snapshots: Snapshots[State], other: Repository[State]
 ) -> None:
-    first = await Repository(TOY, store).decide("a1", signal(7, "two"), metadata("c1", "hash"))
-    repository = Repository(TOY, store, snapshots)
+    first = await Repository(TOY, store, "n1").decide("a1", signal(7, "two"), metadata("c1", "hash"))
+    repository = Repository(TOY, store, "n1", snapshots)
     for number in range(EVERY):
         await repository.decide("a1", signal(number), metadata(f"d{number}", f"hash{number}"))
     await snapshots.settled()
@@ -185,7 +186,7 @@ async def test_a_damaged_one_is_passed_over(
     await bus.publish(snapshot_subject(agent("a1")), damage(raw))
     read.clear()
     with capture_logs() as lines:
-        loaded = await Repository(TOY, store, snapshots).load("a1")
+        loaded = await Repository(TOY, store, "n1", snapshots).load("a1")
     assert read == [EVERY] and seen(loaded) == seen(await folded(store))
     assert len(lines) == (0 if damage(raw) == b"" else 1)
     # It is replaced by a good one.
@@ -196,8 +197,8 @@ async def test_a_damaged_one_is_passed_over(
 async def test_one_of_other_code_is_passed_over(store: EventStore, snapshots: Snapshots[State], bus: Bus) -> None:
     await with_snapshot(store, snapshots)
     toy: Aggregate[Any] = TOY
-    others = [replace(toy, initial_state=list), replace(toy, events=()), AGENT]
-    assert len({snapshots.fingerprint, *(Snapshots(bus, kind).fingerprint for kind in others)}) == 4
+    others = [replace(toy, initial_state=list), replace(toy, fold_version=2), AGENT]
+    assert len({snapshots.made_by, *(Snapshots(bus, kind).made_by for kind in others)}) == 4
     for kind in others:
         with capture_logs() as lines:
             assert await Snapshots(bus, kind).read("a1") is None
@@ -219,7 +220,7 @@ async def test_one_that_does_not_meet_the_events_is_passed_over(
     await append_many(store, name, 3 if name == "b1" else EVERY)
     await bus.publish(snapshot_subject(agent(name)), raw)
     with capture_logs() as lines:
-        loaded = await Repository(TOY, store, snapshots).load(name)
+        loaded = await Repository(TOY, store, "n1", snapshots).load(name)
     assert [line["event"] for line in lines] == ["snapshot passed over: no such event"]
     assert seen(loaded) == seen(await folded(store, name))
 
@@ -228,7 +229,7 @@ async def test_without_its_bucket_all_goes_on(store: EventStore, snapshots: Snap
     await bus.jetstream.delete_stream(SNAPSHOTS_STREAM)
     with capture_logs() as lines:
         await with_snapshot(store, snapshots)
-        repository = Repository(TOY, store, snapshots)
+        repository = Repository(TOY, store, "n1", snapshots)
         assert (await repository.decide("a1", signal(1), metadata())).version == EVERY + 1
         await snapshots.settled()
     assert {line["event"] for line in lines} == {"snapshot passed over", "snapshot not written"}
@@ -240,7 +241,9 @@ async def test_one_too_large_is_not_kept_and_said_once(
     monkeypatch.setattr(module, "MAX_SNAPSHOT_BYTES", 500)
     with capture_logs() as lines:
         for _ in range(3):
-            await with_snapshot(store, snapshots) if not lines else await Repository(TOY, store, snapshots).load("a1")
+            await with_snapshot(store, snapshots) if not lines else await Repository(TOY, store, "n1", snapshots).load(
+                "a1"
+            )
             await snapshots.settled()
     assert await stored(bus) is None
     assert [line["event"] for line in lines] == ["snapshot too large to be kept"]
@@ -254,14 +257,14 @@ async def test_processes_that_race_leave_one_that_fits(
 
     async def add(repository: Repository[State], first: int) -> None:
         for number in range(first, first + 60):
-            await repository.record("a1", signal(number), metadata(f"c{number}", "hash"))
+            await repository.decide("a1", signal(number), metadata(f"c{number}", "hash"))
             if chance.random() < 0.1:
                 repository._loaded.clear()
                 await repository.load("a1")
 
-    await asyncio.gather(add(Repository(TOY, store, snapshots), 0), add(other, 100))
+    await asyncio.gather(add(Repository(TOY, store, "n1", snapshots), 0), add(other, 100))
     await snapshots.settled()
-    loaded = await Repository(TOY, store, snapshots).load("a1")
+    loaded = await Repository(TOY, store, "n1", snapshots).load("a1")
     assert seen(loaded) == seen(await folded(store))
     assert sorted(loaded.state) == [*range(60), *range(100, 160)]
 
@@ -276,14 +279,14 @@ async def test_an_event_of_its_own_is_found_behind_anothers_snapshot(
     async def unacknowledged(*arguments: Any) -> int:
         monkeypatch.setattr(store, "append", append)
         await append(*arguments)
-        await other.record("a1", signal("later"), metadata())
+        await other.record("a1", signal("later"))
         assert other._snapshots is not None
         await other._snapshots.settled()
         assert await snapshots.read("a1") is not None
         raise AppendFailed("the answer was lost")
 
     monkeypatch.setattr(store, "append", unacknowledged)
-    decision = await Repository(TOY, store, snapshots).record("a1", signal("mine"), metadata())
+    decision = await Repository(TOY, store, "n1", snapshots).record("a1", signal("mine"))
     assert payloads(decision.events) == ["mine"] and decision.version == 1
     assert payloads(await store.load(agent("a1"))) == ["mine", "later"]
 
@@ -302,8 +305,8 @@ async def test_killed_between_append_and_snapshot_nothing_is_lost(
         process.kill()
         await process.wait()
         # What it sent last may still be on its way to the stream; after an event from here it comes too late.
-        await Repository(TOY, store).record("a1", signal("fence"), metadata())
-        loaded = await Repository(TOY, store, snapshots).load("a1")
+        await Repository(TOY, store, "n1").record("a1", signal("fence"))
+        loaded = await Repository(TOY, store, "n1", snapshots).load("a1")
         assert seen(loaded) == seen(await folded(store)) and loaded.version > acknowledged
     assert await snapshots.read("a1") is not None
 
@@ -313,7 +316,7 @@ async def test_an_agent_is_the_same_at_every_point_of_its_life(
 ) -> None:
     monkeypatch.setattr(module, "EVENTS_PER_SNAPSHOT", 1)
     async with open_snapshots(bus, AGENT) as snapshots:
-        writing: Repository[AgentState] = Repository(AGENT, store, snapshots)
+        writing: Repository[AgentState] = Repository(AGENT, store, "n1", snapshots)
         sequence = 0
         for version, event in enumerate(agent_life(), start=1):
             payload = message_of(event, version)
@@ -322,7 +325,7 @@ async def test_an_agent_is_the_same_at_every_point_of_its_life(
             await snapshots.settled()
             restored = await snapshots.read("a1")
             assert restored is not None
-            assert seen(restored) == seen(await Repository(AGENT, store).load("a1"))
+            assert seen(restored) == seen(await Repository(AGENT, store, "n1").load("a1"))
             assert restored.version == version
 
 

@@ -19,13 +19,13 @@ from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from tests.bus import toy
 from tests.bus.faults import Acknowledged, all_events, kill, write_for_ever
-from tests.bus.toy import TOY, agent, message, metadata, payloads, until
+from tests.bus.toy import TOY, agent, message, payloads, until
 
 pytestmark = pytest.mark.usefixtures("patient_keeper")
 
 
 async def hold_under_kills(server: EmbeddedNats, bus: Bus, store: EventStore, kills: int) -> None:
-    repository = Repository(TOY, store)
+    repository = Repository(TOY, store, "n1")
     acknowledged: Acknowledged = {}
     chance = random.Random(kills)
     writers = [asyncio.create_task(write_for_ever(repository, f"a{number}", acknowledged)) for number in range(64)]
@@ -71,13 +71,11 @@ async def test_a_decision_whose_acknowledgement_was_lost_is_not_made_twice(
 ) -> None:
     """The server is paused for longer than an append waits, so the append is stored after it was given up."""
     monkeypatch.setattr(group_commit, "_ACK_SECONDS", 1.0)
-    repository = Repository(TOY, store)
-    await repository.record("a1", toy.signal(0), metadata())
+    repository = Repository(TOY, store, "n1")
+    await repository.record("a1", toy.signal(0))
     os.kill(fresh_nats.pid, signal.SIGSTOP)
     await until(lambda: psutil.Process(fresh_nats.pid).status() == psutil.STATUS_STOPPED)
-    decisions = [
-        asyncio.create_task(repository.record(f"a{number}", toy.signal(number), metadata())) for number in range(30)
-    ]
+    decisions = [asyncio.create_task(repository.record(f"a{number}", toy.signal(number))) for number in range(30)]
     await asyncio.sleep(1.5)
     assert not any(task.done() for task in decisions)
     os.kill(fresh_nats.pid, signal.SIGCONT)
@@ -92,8 +90,8 @@ async def test_an_append_given_up_and_stored_later_is_not_decided_again(
 ) -> None:
     """Killed just after it has stored what it could not acknowledge: the event is found and is the decision."""
     for number in range(1, 8):
-        repository = Repository(TOY, store)
-        task = asyncio.create_task(repository.record("a1", toy.signal(number), metadata()))
+        repository = Repository(TOY, store, "n1")
+        task = asyncio.create_task(repository.record("a1", toy.signal(number)))
         await asyncio.sleep(0.0005 * number)
         await kill(fresh_nats)
         decision = await task
@@ -105,11 +103,11 @@ async def test_recording_waits_for_a_server_that_is_down(
     fresh_nats: EmbeddedNats, bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("l02.bus.log.repository._UNREACHABLE_SECONDS", 0.5)
-    repository = Repository(TOY, store)
-    await repository.record("a1", toy.signal(1), metadata())
+    repository = Repository(TOY, store, "n1")
+    await repository.record("a1", toy.signal(1))
     await fresh_nats.stop()
-    cached = asyncio.create_task(repository.record("a1", toy.signal(2), metadata()))
-    unknown = asyncio.create_task(repository.record("a2", toy.signal(1), metadata()))
+    cached = asyncio.create_task(repository.record("a1", toy.signal(2)))
+    unknown = asyncio.create_task(repository.record("a2", toy.signal(1)))
     await asyncio.sleep(1.5)
     assert not cached.done() and not unknown.done()
     await fresh_nats.start()
@@ -119,9 +117,9 @@ async def test_recording_waits_for_a_server_that_is_down(
 
 async def test_a_restart_costs_writers_no_timeout(fresh_nats: EmbeddedNats, bus: Bus, store: EventStore) -> None:
     await store.append(agent("a1"), [message("a1", 1)], 0)
-    repository = Repository(TOY, store)
+    repository = Repository(TOY, store, "n1")
     for number in range(3):
-        task = asyncio.create_task(repository.record("a1", toy.signal(number), metadata()))
+        task = asyncio.create_task(repository.record("a1", toy.signal(number)))
         await asyncio.sleep(0)
         await kill(fresh_nats)
         async with asyncio.timeout(3):

@@ -10,8 +10,8 @@ from l02.bus.connection.bus import Bus
 from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.log.snapshots import open_snapshots
-from l02.bus.wire.codec import Metadata
 from l02.bus.wire.traces import _NEWEST, valid_traceparent
+from l02.domain.kernel.message import Metadata
 from tests.bus.toy import TOY, State, agent, signal
 
 ID, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -56,7 +56,7 @@ async def test_what_goes_back_to_a_command_has_its_trace_and_all_else_that_of_th
     expected = [trace(2), trace(1), None, trace(1), trace(1)]
     assert await record(repository, *follow_ups) == expected
     # Another process, which reads the aggregate from its events.
-    assert await record(Repository(TOY, store), *follow_ups[:-1]) == expected[:-1]
+    assert await record(Repository(TOY, store, "n1"), *follow_ups[:-1]) == expected[:-1]
     events = await store.load(agent("a1"))
     assert [item.metadata.traceparent for item in events if item.metadata.correlation_id == "work"] == [trace(2)] * 6
 
@@ -72,11 +72,11 @@ async def test_a_snapshot_keeps_it_and_no_more_than_the_newest(
     monkeypatch.setattr("l02.bus.log.snapshots.EVENTS_PER_SNAPSHOT", 10)
     commands = [asked(f"c{number}", trace(number)) for number in range(1, _NEWEST + 10)]
     async with open_snapshots(bus, TOY) as snapshots:
-        await record(Repository(TOY, store, snapshots), *commands)
+        await record(Repository(TOY, store, "n1", snapshots), *commands)
         await snapshots.settled()
         kept = await snapshots.stored("a1")
         assert kept is not None and kept.traces.own == trace(1) and len(kept.traces.newest) == _NEWEST
-        another = Repository(TOY, store, snapshots)
+        another = Repository(TOY, store, "n1", snapshots)
         newest = f"c{_NEWEST + 9}"
         assert await record(another, own(newest), own("c3"), own("x")) == [trace(_NEWEST + 9), None, trace(1)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import msgspec
@@ -13,8 +12,9 @@ from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.log.snapshots import open_snapshots
 from l02.bus.wire.codec import EventDecoder, UnreadableEvent
-from l02.domain.aggregates import EVENT_TYPES, Aggregate
-from l02.domain.message import Event
+from l02.domain.aggregates import EVENT_TYPES
+from l02.domain.kernel.aggregate import Aggregate
+from l02.domain.kernel.message import Event
 from l02.domain.upcasting import UPCASTERS, Step, Upcasters
 from tests.bus.toy import TOY, append_many, message
 
@@ -29,6 +29,9 @@ class SignalOfThree(Event, frozen=True, kw_only=True):
     name: str
     body: Any
     urgent: bool
+
+    def evolve(self, state: tuple[Any, ...], /) -> tuple[Any, ...]:
+        return (*state, (self.body, self.urgent))
 
 
 STEPS: dict[tuple[str, int], Step] = {
@@ -99,19 +102,22 @@ async def test_an_aggregate_of_earlier_events_is_folded_in_todays_shape(
 ) -> None:
     """A snapshot that was folded before the upgrade is of no use after it."""
 
-    def evolve(state: tuple[Any, ...], event: Event) -> tuple[Any, ...]:
-        assert isinstance(event, SignalOfThree)
-        return (*state, (event.body, event.urgent))
-
-    upgraded: Aggregate[tuple[Any, ...]] = replace(TOY, evolve=evolve, events=(SignalOfThree,))
+    upgraded: Aggregate[tuple[Any, ...]] = Aggregate(
+        name="agent",
+        initial_state=tuple,
+        exists=bool,
+        messages=(SignalOfThree,),
+        fold_version=2,
+        absent="there is no such toy",
+    )
     async with open_snapshots(bus, TOY) as before, open_snapshots(bus, upgraded) as after:
         await append_many(store, "a1", 250)
-        await Repository(TOY, store, before).load("a1")
+        await Repository(TOY, store, "n1", before).load("a1")
         await before.settled()
         assert await before.read("a1") is not None
         decoder = EventDecoder(TYPES, STEPS)
         monkeypatch.setattr("l02.bus.jetstream.history.decode_event", decoder.decode)
-        loaded = await Repository(upgraded, store, after).load("a1")
+        loaded = await Repository(upgraded, store, "n1", after).load("a1")
         assert loaded.state == tuple((number, False) for number in range(1, 251))
         await after.settled()
         restored = await after.read("a1")

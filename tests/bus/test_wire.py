@@ -9,11 +9,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from l02.bus.wire.incoming import MAX_COMMAND_BYTES, Incoming, command_id_of, content_of, read_command
 from l02.bus.wire.subjects import AggregateId, CommandAddress, parse_command_subject
-from l02.domain.agent.commands import Execute
+from l02.domain.agent.executions import Execute
 from l02.domain.aggregates import AGENT
 from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import agent
@@ -24,7 +23,7 @@ SPAWN = {"spec": {"name": "a", "entrypoint": "a.py"}}
 
 def read(body: bytes | dict[str, Any], verb: str = "signal", **headers: str) -> Incoming:
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    return read_command(CommandAddress(agent("a1"), verb), raw, headers, command_id="c1", node_id="n1")
+    return read_command(CommandAddress(agent("a1"), verb), raw, headers, command_id="c1")
 
 
 def refused(body: bytes | dict[str, Any], verb: str = "signal") -> Failure:
@@ -54,19 +53,11 @@ def test_any_bytes_are_a_command_or_a_failure(
     kind: str, aggregate_id: str, verb: str, body: bytes, headers: dict[str, str]
 ) -> None:
     try:
-        incoming = read_command(
-            CommandAddress(AggregateId(kind, aggregate_id), verb), body, headers, command_id="c1", node_id="n1"
-        )
+        incoming = read_command(CommandAddress(AggregateId(kind, aggregate_id), verb), body, headers, command_id="c1")
     except Failure as failure:
         assert failure.code in (ErrorCode.COMMAND_INVALID, ErrorCode.PAYLOAD_TOO_LARGE)
     else:
         assert msgspec.json.encode(incoming)
-
-
-def timeless(incoming: Incoming) -> Incoming:
-    """Without when it was read."""
-    origin = replace(incoming.command.origin, time=0.0)
-    return replace(incoming, command=replace(incoming.command, origin=origin))
 
 
 @given(verb=st.sampled_from(VERBS), body=bodies, actor=st.text(max_size=1_000))
@@ -77,7 +68,7 @@ def test_any_body_of_a_known_verb_is_a_command_or_a_failure(verb: str, body: byt
         assert failure.code is ErrorCode.COMMAND_INVALID
     else:
         assert len(incoming.metadata.actor) <= 256 and incoming.command.verb == verb
-        assert timeless(incoming) == timeless(read(body, verb, **{"L02-Actor": actor, "traceparent": actor}))
+        assert incoming == read(body, verb, **{"L02-Actor": actor, "traceparent": actor})
 
 
 @given(subject=st.text() | st.lists(names, max_size=7).map(lambda parts: ".".join(["l02.cmd", *parts])))
@@ -100,7 +91,7 @@ def test_ids_that_would_not_be_one_token_are_refused(value: str) -> None:
     for refuse in (
         lambda: command_id_of({"Nats-Msg-Id": value}, "made-up"),
         lambda: command_id_of({"L02-Command-Id": value}, "made-up"),
-        lambda: read_command(CommandAddress(agent(value), "signal"), b"{}", {}, command_id="c1", node_id="n1"),
+        lambda: read_command(CommandAddress(agent(value), "signal"), b"{}", {}, command_id="c1"),
     ):
         with pytest.raises(Failure) as failure:
             refuse()
@@ -167,7 +158,7 @@ def test_what_is_taken_can_be_stored_and_read_again() -> None:
 def test_an_unknown_verb_or_aggregate_is_told_what_there_is() -> None:
     assert "signal" in refused({}, "x" * 1_000).message
     with pytest.raises(Failure, match="there are: agent"):
-        read_command(CommandAddress(AggregateId("x" * 1_000, "a"), "y"), b"{}", {}, command_id="c", node_id="n")
+        read_command(CommandAddress(AggregateId("x" * 1_000, "a"), "y"), b"{}", {}, command_id="c")
 
 
 def test_a_body_over_a_mebibyte_is_too_large() -> None:
@@ -182,8 +173,8 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 def test_the_runtime_fills_in_where_a_command_comes_from() -> None:
     incoming = read({"name": "x"}, **{"L02-Actor": "ann", "traceparent": TRACE})
-    assert incoming.command.origin.actor == incoming.metadata.actor == "ann"
-    assert incoming.command.origin.command_id == incoming.metadata.causation_id == "c1"
+    assert incoming.metadata.actor == "ann"
+    assert incoming.metadata.causation_id == "c1"
     assert incoming.metadata.traceparent == TRACE
     assert read({"name": "x"}).metadata.actor == "anonymous"
 

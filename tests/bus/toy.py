@@ -21,51 +21,52 @@ from l02.bus.connection.streams import COMMANDS_STREAM, OUTCOMES_STREAM
 from l02.bus.log.event_store import EventStore, open_event_store
 from l02.bus.log.reader import last_sequence
 from l02.bus.log.repository import Repository
-from l02.bus.wire.codec import LogEntry, Metadata, RecordedEvent, encode_event
+from l02.bus.wire.codec import LogEntry, RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId, command_subject, event_subject, outcome_subject
-from l02.domain.agent import events as e
-from l02.domain.agent.commands import ExpireCheckpoints, Signal
-from l02.domain.aggregates import AGENT, Aggregate
+from l02.domain.agent.checkpoints import ExpireCheckpoints
+from l02.domain.agent.signals import Signal, SignalReceived
+from l02.domain.aggregates import AGENT
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.message import Command, Event
+from l02.domain.kernel.aggregate import Aggregate
+from l02.domain.kernel.message import Command, Context, Event, Metadata, Report
 
 State = tuple[Any, ...]
 
 
-def decide(state: State, command: Command) -> list[Event]:
+class _Toy(Aggregate[State]):
     """What a signal's name asks for."""
-    if isinstance(command, ExpireCheckpoints):  # what timers may send
-        return [e.SignalReceived(name="due", payload=command.checkpoint_ids[0])]
-    assert isinstance(command, Signal)
-    match command.name:
-        case "boom":
-            raise RuntimeError("the decider has a fault")
-        case "unless-opened":
-            if "open" in state:
-                return [e.SignalReceived(name=command.name, payload=command.payload)]
-            raise Failure(ErrorCode.INVALID_STATE, "not opened")
-        case "once":
-            known = command.payload in state
-            return [] if known else [e.SignalReceived(name=command.name, payload=command.payload)]
-        case "two":
-            return [e.SignalReceived(name=command.name, payload=[command.payload, part]) for part in (1, 2)]
-        case _:
-            return [e.SignalReceived(name=command.name, payload=command.payload)]
+
+    def decide(self, state: State, command: Command | Report, context: Context) -> list[Event]:
+        if isinstance(command, ExpireCheckpoints):  # what timers may send
+            return [SignalReceived(name="due", payload=command.checkpoint_ids[0])]
+        assert isinstance(command, Signal)
+        match command.name:
+            case "boom":
+                raise RuntimeError("the decider has a fault")
+            case "unless-opened":
+                if "open" in state:
+                    return [SignalReceived(name=command.name, payload=command.payload)]
+                raise Failure(ErrorCode.INVALID_STATE, "not opened")
+            case "once":
+                known = command.payload in state
+                return [] if known else [SignalReceived(name=command.name, payload=command.payload)]
+            case "two":
+                return [SignalReceived(name=command.name, payload=[command.payload, part]) for part in (1, 2)]
+            case _:
+                return [SignalReceived(name=command.name, payload=command.payload)]
+
+    def evolve(self, state: State, event: Event) -> State:
+        assert isinstance(event, SignalReceived)
+        return (*state, event.payload)
 
 
-def evolve(state: State, event: Event) -> State:
-    assert isinstance(event, e.SignalReceived)
-    return (*state, event.payload)
-
-
-TOY: Aggregate[State] = Aggregate(
+TOY: Aggregate[State] = _Toy(
     name="agent",
     initial_state=tuple,
-    decide=decide,
-    evolve=evolve,
-    events=(e.SignalReceived,),
-    wire_commands={"signal": Signal},
-    due_commands={"expire-checkpoints": ExpireCheckpoints},
+    exists=bool,
+    messages=(SignalReceived, Signal, ExpireCheckpoints),
+    fold_version=1,
+    absent="there is no such toy",
 )
 
 
@@ -84,7 +85,7 @@ def metadata(command_id: str | None = None, command_hash: str | None = None) -> 
 
 def message(aggregate_id: str, version: int, payload: Any = None) -> tuple[str, bytes]:
     """A message as the event store takes it."""
-    event = e.SignalReceived(name="add", payload=payload if payload is not None else version)
+    event = SignalReceived(name="add", payload=payload if payload is not None else version)
     raw = encode_event(
         event,
         aggregate=agent(aggregate_id),
@@ -111,7 +112,7 @@ async def append(bus: Bus, aggregate_id: str, event: Event, version: int = 1, su
 
 def payloads(entries: Sequence[LogEntry]) -> list[Any]:
     events = [item.event for item in entries if isinstance(item, RecordedEvent)]
-    return [event.payload for event in events if isinstance(event, e.SignalReceived)]
+    return [event.payload for event in events if isinstance(event, SignalReceived)]
 
 
 async def append_many(store: EventStore, aggregate_id: str, count: int) -> None:
@@ -150,7 +151,7 @@ async def partitions_of(bus: Bus, node_id: str = "n1") -> AsyncIterator[Partitio
 @asynccontextmanager
 async def processing(bus: Bus, repository: Repository[Any], node_id: str = "n1") -> AsyncIterator[CommandProcessor]:
     async with partitions_of(bus, node_id) as partitions:
-        processor = CommandProcessor(bus, {AGENT.name: repository}, partitions, node_id)
+        processor = CommandProcessor(bus, {AGENT.name: repository}, partitions)
         task = asyncio.create_task(processor.run())
         try:
             yield processor

@@ -11,16 +11,16 @@ import pytest_asyncio
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import ensure_streams
 from l02.bus.embedded import EmbeddedNats
-from l02.bus.wire.codec import Metadata, encode_event
+from l02.bus.wire.codec import encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.client.client import Client
-from l02.domain.agent import events as e
-from l02.domain.message import Event
+from l02.domain.agent.spawning import SpawnRequested
+from l02.domain.kernel.message import Event, Metadata
 from l02.domain.specification import AgentSpecification
 
 Append = Callable[..., Awaitable[None]]
 SPECIFICATION = AgentSpecification(name="historian", entrypoint="/agents/historian.py")
-REQUESTED = e.SpawnRequested(spec=SPECIFICATION, requested_by="test", node_id="n1", incarnation=1)
+REQUESTED = SpawnRequested(spec=SPECIFICATION, requested_by="test", node_id="n1", incarnation=1)
 
 
 @pytest_asyncio.fixture

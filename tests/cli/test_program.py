@@ -17,11 +17,11 @@ import pytest
 
 from l02.bus.connection.bus import Bus
 from l02.bus.embedded import DataDirectory, EmbeddedNats
-from l02.domain.agent import events as e
+from l02.domain.agent.signals import SignalReceived
 from tests.cli.conftest import REQUESTED, Append
 
 pytestmark = pytest.mark.usefixtures("bus")
-SIGNAL = e.SignalReceived(name="go", payload="x" * 1000)
+SIGNAL = SignalReceived(name="go", payload="x" * 1000)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from l02.bus.connection.streams import EVENTS_STREAM, VIEWS_BUCKET, ensure_strea
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.wire.subjects import dead_subject, outcome_subject, stream_subject
 from l02.client.client import Client, ExecutionResult, NodeUnreachable
-from l02.domain.agent import events as e
+from l02.domain.agent.signals import SignalReceived
 from l02.domain.agent.state import Status
 from l02.domain.errors import ErrorCode, Failure
 from l02.projections.folds.agents import AgentView
@@ -162,7 +162,7 @@ async def test_who_streams_is_told_if_the_work_failed_also_if_pieces_are_lost(bu
 
 
 async def test_the_log_by_agent_type_and_sequence(client: Client, append: Append) -> None:
-    signal = e.SignalReceived(name="go", payload=1)
+    signal = SignalReceived(name="go", payload=1)
     await append("a1", REQUESTED, signal, signal)
     await append("a2", REQUESTED, signal)
 
@@ -181,14 +181,14 @@ async def test_the_log_by_agent_type_and_sequence(client: Client, append: Append
 
 
 async def test_a_log_of_several_pages(client: Client, append: Append) -> None:
-    await append("a1", *[e.SignalReceived(name="go", payload=n) for n in range(2500)])
+    await append("a1", *[SignalReceived(name="go", payload=n) for n in range(2500)])
     assert [recorded.sequence async for recorded in client.events("a1")] == list(range(1, 2501))
 
 
 async def test_the_log_by_time(client: Client, append: Append) -> None:
     await append("a1", REQUESTED)
     (first,) = [recorded async for recorded in client.events()]
-    await append("a1", e.SignalReceived(name="go", payload=None))
+    await append("a1", SignalReceived(name="go", payload=None))
     for moment, wanted in [
         (first.time - timedelta(hours=1), [1, 2]),
         (datetime.now(UTC) + timedelta(hours=1), []),
@@ -198,7 +198,7 @@ async def test_the_log_by_time(client: Client, append: Append) -> None:
 
 
 async def test_following_the_log(client: Client, append: Append) -> None:
-    signal = e.SignalReceived(name="go", payload=None)
+    signal = SignalReceived(name="go", payload=None)
     await append("a1", REQUESTED, signal)
     events = client.events(type="agent.signal.*", follow=True)
     assert [recorded.sequence for recorded in await take(events, 1)] == [2]

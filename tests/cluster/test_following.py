@@ -19,9 +19,9 @@ from l02.bus.log.reader import last_sequence, read_events
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import aggregate_filter
-from l02.domain.agent import events as e
+from l02.domain.agent.signals import SignalReceived
 from tests.bus.faults import kill_for_good
-from tests.bus.toy import TOY, State, agent, metadata, payloads, processing, send, signal, until
+from tests.bus.toy import TOY, State, agent, payloads, processing, send, signal, until
 from tests.cluster.servers import Cluster, ClusterServer
 
 
@@ -55,7 +55,7 @@ async def following(cluster: Cluster, name: str) -> AsyncIterator[Follower]:
         tasks = [
             asyncio.create_task(follower.read_on(bus, await last_sequence(bus))),
             asyncio.create_task(
-                follow_events(bus, f"test-{name}", [e.SignalReceived], follower.hear, begin="all"),
+                follow_events(bus, f"test-{name}", [SignalReceived], follower.hear, begin="all"),
             ),
         ]
         try:
@@ -76,11 +76,11 @@ async def consumer_servers(cluster: Cluster, bus: Bus, stream: str) -> list[Clus
 
 async def write_until(repository: Repository[State], name: str, first: int, last: int) -> None:
     for number in range(first, last + 1):
-        await repository.record(name, signal(number), metadata())
+        await repository.record(name, signal(number))
 
 
 async def test_subscriptions_go_on_with_another_leader(cluster: Cluster, bus: Bus, store: EventStore) -> None:
-    repository = Repository(TOY, store)
+    repository = Repository(TOY, store, "n1")
     async with following(cluster, "stepdown") as follower:
         await until(lambda: consumer_servers(cluster, bus, EVENTS_STREAM))
         await write_until(repository, "stepdown", 1, 20)
@@ -95,7 +95,7 @@ async def test_subscriptions_go_on_with_another_leader(cluster: Cluster, bus: Bu
 
 
 async def test_subscriptions_go_on_when_their_server_is_killed(cluster: Cluster, bus: Bus, store: EventStore) -> None:
-    repository = Repository(TOY, store)
+    repository = Repository(TOY, store, "n1")
     async with following(cluster, "killed") as follower:
         await write_until(repository, "killed", 1, 20)
         await follower.have(20)
@@ -134,7 +134,7 @@ async def test_commands_are_decided_once_when_the_leader_is_killed(cluster: Clus
         connect(cluster.url, name="node") as node,
         open_event_store(node) as store,
         connect(cluster.url, name="client") as client,
-        processing(node, Repository(TOY, store)),
+        processing(node, Repository(TOY, store, "n1")),
     ):
 
         async def send_up_to(first: int, last: int) -> None:

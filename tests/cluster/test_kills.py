@@ -15,7 +15,7 @@ from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.log.event_store import open_event_store
 from l02.bus.log.repository import Repository
 from tests.bus.faults import Acknowledged, all_events, kill_for_good, write_for_ever
-from tests.bus.toy import TOY, State, metadata, signal, until
+from tests.bus.toy import TOY, State, signal, until
 from tests.cluster.servers import Cluster, ClusterServer
 
 PROCESSES = 3
@@ -43,7 +43,7 @@ class Load:
             tasks = []
             for process in range(PROCESSES):
                 bus = await stack.enter_async_context(connect(cluster.url, name=f"writer {process}"))
-                repository = Repository(TOY, await stack.enter_async_context(open_event_store(bus)))
+                repository = Repository(TOY, await stack.enter_async_context(open_event_store(bus)), "n1")
                 names = [f"{self._label}-{process}-{number}" for number in range(OWN_WRITERS)]
                 tasks += [asyncio.create_task(write_for_ever(repository, name, self.own)) for name in names]
                 tasks.append(asyncio.create_task(self._share(repository, process)))
@@ -61,7 +61,7 @@ class Load:
         while True:
             number += 1
             name = f"{self._label}-shared-{number % SHARED}"
-            decision = await repository.record(name, signal([process, number]), metadata())
+            decision = await repository.record(name, signal([process, number]))
             self.shared[process] += [item.event_id for item in decision.events]
 
     async def hold(self, bus: Bus) -> None:

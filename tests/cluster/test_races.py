@@ -34,7 +34,7 @@ async def stores(cluster: Cluster) -> AsyncIterator[list[EventStore]]:
 
 @pytest.fixture
 def repositories(stores: list[EventStore]) -> list[Repository[State]]:
-    return [Repository(TOY, store) for store in stores]
+    return [Repository(TOY, store, "n1") for store in stores]
 
 
 async def race(stores: Sequence[EventStore], name: str, kinds: Sequence[str], after: int, version: int) -> list[int]:
@@ -119,7 +119,7 @@ async def test_each_decision_is_made_exactly_once(repositories: list[Repository[
     async def decide_all(asked: Repository[State]) -> list[str]:
         made = []
         for payload in chance.sample(range(60), 60):
-            decision = await asked.record(f"once-{seed}-{payload % 3}", signal(payload, "once"), metadata())
+            decision = await asked.record(f"once-{seed}-{payload % 3}", signal(payload, "once"))
             made += [item.event_id for item in decision.events]
         return made
 

@@ -28,8 +28,8 @@ async def test_what_was_acknowledged_is_seen_by_everybody_at_once(cluster: Clust
         another_process(cluster.servers[1].url) as (_, two),
         another_process(cluster.servers[2].url) as (_, three),
     ):
-        others = [Repository(TOY, two), Repository(TOY, three)]
-        writer = Repository(TOY, one)
+        others = [Repository(TOY, two, "n1"), Repository(TOY, three, "n1")]
+        writer = Repository(TOY, one, "n1")
         for number in range(200):
             decision = await writer.decide("seen", signal(number), metadata())
             for loaded in await asyncio.gather(*(other.load("seen") for other in others)):
@@ -62,8 +62,8 @@ async def test_a_copy_that_lags_is_not_believed(cluster: Cluster, bus: Bus, lagg
         another_process(writing.url) as (_, store),
         another_process(lagging.url) as (there, store_there),
     ):
-        repository = Repository(TOY, store)
-        refusing = Repository(TOY, store_there)
+        repository = Repository(TOY, store, "n1")
+        refusing = Repository(TOY, store_there, "n1")
         await repository.decide("lag", signal("first"), metadata())
         with pytest.raises(Failure):
             await refusing.decide("lag", signal(1, "unless-opened"), metadata())
@@ -74,7 +74,7 @@ async def test_a_copy_that_lags_is_not_believed(cluster: Cluster, bus: Bus, lagg
             async with leader.paused(), writing.paused():
                 os.kill(lagging.pid, signals.SIGCONT)
                 decision = asyncio.create_task(refusing.decide("lag", signal(1, "unless-opened"), metadata()))
-                loading = [asyncio.create_task(Repository(TOY, store_there).load("lag")) for _ in range(20)]
+                loading = [asyncio.create_task(Repository(TOY, store_there, "n1").load("lag")) for _ in range(20)]
                 await until(lambda: gives_the_past(there, "lag", opened.events[-1].sequence))
         assert (await decision).version == 3
         assert all(loaded.version >= 2 for loaded in await asyncio.gather(*loading))
@@ -85,14 +85,14 @@ async def test_a_leader_that_was_is_not_believed(cluster: Cluster, bus: Bus) -> 
     old = await cluster.leader(bus, EVENTS_STREAM)
     other = (await cluster.followers(bus, EVENTS_STREAM))[0]
     async with another_process(old.url) as (of_old, there), another_process(other.url) as (_, store):
-        refusing = Repository(TOY, there)
+        refusing = Repository(TOY, there, "n1")
         await refusing.decide("former", signal("first"), metadata())
         # An answer of its followers that it has not read yet would look fresh to it: what `leader` leaves open.
         await until(lambda: _nothing_is_on_its_way(bus))
         async with old.paused():
-            await Repository(TOY, store).record("former", signal("open"), metadata())
+            await Repository(TOY, store, "n1").record("former", signal("open"))
             decision = asyncio.create_task(refusing.decide("former", signal(1, "unless-opened"), metadata()))
-            loading = [asyncio.create_task(Repository(TOY, there).load("former")) for _ in range(20)]
+            loading = [asyncio.create_task(Repository(TOY, there, "n1").load("former")) for _ in range(20)]
             await until(lambda: len(of_old.requests._open) > len(loading))  # all wait for the answer of one that hangs
         assert (await decision).version == 3
         assert all(loaded.version >= 2 for loaded in await asyncio.gather(*loading))

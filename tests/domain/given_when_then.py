@@ -7,11 +7,19 @@ from typing import Generic, TypeVar
 
 import pytest
 
-from l02.domain.aggregates import Aggregate
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.message import Command, Event
+from l02.domain.kernel.aggregate import Aggregate
+from l02.domain.kernel.message import Command, Context, Event, Metadata, Report
 
 S = TypeVar("S")
+
+
+def context(
+    command_id: str = "c1", *, node_id: str = "n1", actor: str = "alice", time: float = 1000.0, aggregate_id: str = "a1"
+) -> Context:
+    """Alice asks it of the agent's node."""
+    metadata = Metadata(causation_id=command_id, correlation_id=command_id, actor=actor)
+    return Context(aggregate_id=aggregate_id, node_id=node_id, time=time, metadata=metadata)
 
 
 class Given(Generic[S]):
@@ -28,16 +36,25 @@ class Given(Generic[S]):
     def and_then(self, *events: Event) -> Given[S]:
         return Given(self.aggregate, (*self.past, *events))
 
-    def when(self, command: Command) -> When[S]:
-        return When(self, command)
+    def when(
+        self,
+        command: Command | Report,
+        *,
+        command_id: str = "c1",
+        node_id: str = "n1",
+        actor: str = "alice",
+        time: float = 1000.0,
+    ) -> When[S]:
+        return When(self, command, context(command_id, node_id=node_id, actor=actor, time=time))
 
 
 class When(Generic[S]):
-    """A command to an aggregate with a past. `then`, `ignored` and `fails` are the three ways it can end."""
+    """What an aggregate with a past is asked or told. `then`, `ignored` and `fails` are the three ways it can end."""
 
-    def __init__(self, given: Given[S], command: Command) -> None:
+    def __init__(self, given: Given[S], command: Command | Report, context: Context) -> None:
         self._given = given
         self._command = command
+        self._context = context
 
     def then(self, *events: Event) -> Given[S]:
         """Exactly these events follow; the aggregate with them, to look at or to go on from."""
@@ -56,4 +73,4 @@ class When(Generic[S]):
         assert caught.value.path == path
 
     def _decide(self) -> list[Event]:
-        return self._given.aggregate.decide(self._given.state, self._command)
+        return self._given.aggregate.decide(self._given.state, self._command, self._context)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from l02.bus.wire.codec import Metadata, RecordedEvent, decode_event, encode_event
+from l02.bus.wire.codec import RecordedEvent, decode_event, encode_event
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event, Metadata
 
 
 def read_back(event: Event) -> Event:

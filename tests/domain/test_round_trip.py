@@ -6,22 +6,25 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l02.domain.agent import events as e
-from l02.domain.message import Event
+from l02.domain.agent.effects import EffectRecorded, ToolCalled
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionStarted
+from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.state import StateChange
+from l02.domain.kernel.message import Event
 from tests.domain.json_values import json_values, texts
 from tests.domain.read_back import read_back
 
 ids = st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True)
 changes = st.builds(
-    e.StateChange,
+    StateChange,
     set=st.dictionaries(texts, json_values, max_size=3),
     delete=st.lists(texts, max_size=3).map(tuple),
 )
 events: st.SearchStrategy[Event] = st.one_of(
-    st.builds(e.ExecutionStarted, execution_id=ids, input=json_values),
-    st.builds(e.SignalReceived, name=texts, payload=json_values),
+    st.builds(ExecutionStarted, execution_id=ids, input=json_values),
+    st.builds(SignalReceived, name=texts, payload=json_values),
     st.builds(
-        e.ToolCalled,
+        ToolCalled,
         execution_id=ids,
         call=st.integers(1),
         tool=texts,
@@ -32,7 +35,7 @@ events: st.SearchStrategy[Event] = st.one_of(
         duration_seconds=st.floats(0, 1e9),
     ),
     st.builds(
-        e.EffectRecorded,
+        EffectRecorded,
         execution_id=ids,
         call=st.integers(1),
         kind=texts,
@@ -42,7 +45,7 @@ events: st.SearchStrategy[Event] = st.one_of(
         deadline=st.none() | st.floats(0, 1e12),
     ),
     st.builds(
-        e.ExecutionCompleted,
+        ExecutionCompleted,
         execution_id=ids,
         output=json_values,
         tokens=st.integers(0),

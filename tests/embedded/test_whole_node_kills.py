@@ -29,7 +29,7 @@ from tests.embedded.support import node, until, until_gone
 async def writing(url: str, names: list[str], acknowledged: Acknowledged) -> AsyncIterator[None]:
     """Writers on a connection of their own, as long as the context lasts."""
     async with connect(url, name="writer") as bus, open_event_store(bus) as store:
-        repository = Repository(TOY, store)
+        repository = Repository(TOY, store, "n1")
         writers = [asyncio.create_task(write_for_ever(repository, name, acknowledged)) for name in names]
         try:
             yield

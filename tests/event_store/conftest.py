@@ -64,10 +64,10 @@ def put(request: pytest.FixtureRequest, store: EventStore) -> Put:
 
 @pytest.fixture
 def repository(store: EventStore) -> Repository[State]:
-    return Repository(TOY, store)
+    return Repository(TOY, store, "n1")
 
 
 @pytest.fixture
 def other(other_store: EventStore) -> Repository[State]:
     """The repository of another process."""
-    return Repository(TOY, other_store)
+    return Repository(TOY, other_store, "n1")

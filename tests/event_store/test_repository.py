@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import CommandIdReused, Repository
 from l02.bus.wire.codec import RecordedEvent, UnreadableEvent
-from l02.domain.agent.commands import Signal
+from l02.domain.agent.signals import Signal
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.message import Event
+from l02.domain.kernel.message import Context, Event
 from tests.bus.toy import TOY, State, agent, message, metadata, payloads, signal
 
 
@@ -32,7 +32,7 @@ async def test_a_repeated_command_is_answered_and_not_decided(
 ) -> None:
     await repository.decide("a1", signal(7, "two"), metadata("c1", "hash"))
     await repository.decide("a1", signal(8), metadata("c2", "hash2"))
-    for asked in (repository, other, Repository(TOY, store)):
+    for asked in (repository, other, Repository(TOY, store, "n1")):
         again = await asked.decide("a1", signal(7, "two"), metadata("c1", "hash"), expected_version=0)
         assert again.repeated is not None and again.events == () and again.version == 2
         assert list(again.repeated.sequences) == [1, 2]
@@ -43,7 +43,7 @@ async def test_a_repeated_command_is_answered_and_not_decided(
 
 
 async def test_a_command_is_completed_before_it_is_decided(repository: Repository[State]) -> None:
-    async def prepare(command: Signal) -> Signal:
+    async def prepare(command: Signal, context: Context) -> Signal:
         if command.payload == "unknown":
             raise Failure(ErrorCode.AGGREGATE_NOT_FOUND, "nobody knows it")
         return replace(command, payload=f"{command.payload}, known")
@@ -132,7 +132,7 @@ async def test_processes_that_race_make_each_decision_exactly_once(
             name = f"a{payload % 3}"
             if chance.random() < 0.1:
                 await asked.load(name)
-            decision = await asked.record(name, signal(payload, "once"), metadata())
+            decision = await asked.record(name, signal(payload, "once"))
             made += [item.event_id for item in decision.events]
             await asyncio.sleep(chance.choice([0, 0, 0.001]))
         return made

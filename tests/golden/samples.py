@@ -6,13 +6,40 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from l02.bus.wire.codec import Metadata, RecordedEvent, encode_event
+from l02.bus.wire.codec import RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.agent import events as e
+from l02.domain.agent.checkpoints import (
+    CheckpointCreated,
+    CheckpointExpired,
+    CheckpointFailed,
+    CheckpointKept,
+    CheckpointRequested,
+)
+from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.forks import AgentForked, ExecutionInherited
+from l02.domain.agent.restarts import AgentFailed, AgentRestarted
+from l02.domain.agent.restoring import CheckpointRestored, RestoreFailed, RestoreRequested
+from l02.domain.agent.resuming import ExecutionReopened
+from l02.domain.agent.sessions import (
+    SessionDegraded,
+    SessionEnded,
+    SessionRecovered,
+    SessionRestored,
+    SessionRolledBack,
+    SessionSnapshotSaved,
+    SessionStarted,
+)
+from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.spawning import AgentSpawned, SpawnFailed, SpawnRequested
+from l02.domain.agent.state import ErrorDetail, JournalEntry, PendingSignal, ResourceUsage, StateChange
+from l02.domain.agent.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.termination import AgentTerminated, TerminationRequested
 from l02.domain.aggregates import EVENT_TYPES
 from l02.domain.errors import OwnError
-from l02.domain.message import Event
-from l02.domain.node import events as n
+from l02.domain.kernel.message import Event, Metadata
+from l02.domain.node.membership import NodeJoined, NodeLeft, NodeLost
+from l02.domain.node.state import Capacity
 from l02.domain.specification import (
     AgentSpecification,
     ExecutorLimits,
@@ -64,8 +91,8 @@ _SPECIFICATION = AgentSpecification(
     ),
     session=SessionSettings(task_id="T-7"),
 )
-_USAGE = e.ResourceUsage(cpu_seconds=12.5, memory_peak_bytes=104_857_600, tokens_consumed=4321)
-_CAPACITY = n.Capacity(cpu=2, memory_bytes=25_769_803_776, runtime_classes=("process", "landlock"))
+_USAGE = ResourceUsage(cpu_seconds=12.5, memory_peak_bytes=104_857_600, tokens_consumed=4321)
+_CAPACITY = Capacity(cpu=2, memory_bytes=25_769_803_776, runtime_classes=("process", "landlock"))
 _OBJECT = {"$object": "9f86d081", "sha256": "9f86d081884c7d659a2feaa0c55ad015", "size": 300_000}
 _JSON: dict[str, Any] = {
     "text": 'Zürich "日本" \u2028\x7f\n',
@@ -74,7 +101,7 @@ _JSON: dict[str, Any] = {
 }
 
 _EVENTS: tuple[Event, ...] = (
-    e.SpawnRequested(
+    SpawnRequested(
         spec=_SPECIFICATION,
         requested_by="alice",
         node_id="n1",
@@ -83,7 +110,7 @@ _EVENTS: tuple[Event, ...] = (
         awaited_by="c1",
         state={"seen": 1},
     ),
-    e.AgentSpawned(
+    AgentSpawned(
         agent_id="a1",
         session_id="s1",
         node_id="n1",
@@ -96,22 +123,22 @@ _EVENTS: tuple[Event, ...] = (
         pid=4711,
         completes=("c1",),
     ),
-    e.SpawnFailed(code="E2021", message="the agent did not say hello within 60 s", attempt=2, completes=("c1",)),
-    e.AgentSuspended(session_id="s1", reason="user_request", checkpoint_id="k1"),
-    e.AgentResumed(session_id="s1", node_id="n2", incarnation=2, checkpoint_id="k1"),
-    e.AgentRestarted(attempt=1, delay_seconds=1.0, cause="its process ended: killed by signal 9", usage=_USAGE),
-    e.AgentFailed(code="E2025", message="gave up after 5 restarts", completes=("c1",)),
-    e.TerminationRequested(reason="user_request", requested_by="alice", awaited_by="c2", force=True),
-    e.AgentTerminated(
+    SpawnFailed(code="E2021", message="the agent did not say hello within 60 s", attempt=2, completes=("c1",)),
+    AgentSuspended(session_id="s1", reason="user_request", checkpoint_id="k1"),
+    AgentResumed(session_id="s1", node_id="n2", incarnation=2, checkpoint_id="k1"),
+    AgentRestarted(attempt=1, delay_seconds=1.0, cause="its process ended: killed by signal 9", usage=_USAGE),
+    AgentFailed(code="E2025", message="gave up after 5 restarts", completes=("c1",)),
+    TerminationRequested(reason="user_request", requested_by="alice", awaited_by="c2", force=True),
+    AgentTerminated(
         session_id="s1",
         reason="user_request",
         resource_usage=_USAGE,
         duration_seconds=3600.5,
         completes=("c2",),
     ),
-    e.ExecutionStarted(execution_id="x1", input=_JSON, awaited_by="x1", deadline=1_790_000_000.5),
-    e.ToolRequested(execution_id="x1", call=1, tool="send_mail", arguments={"to": "bob"}),
-    e.ToolCalled(
+    ExecutionStarted(execution_id="x1", input=_JSON, awaited_by="x1", deadline=1_790_000_000.5),
+    ToolRequested(execution_id="x1", call=1, tool="send_mail", arguments={"to": "bob"}),
+    ToolCalled(
         execution_id="x1",
         call=1,
         tool="send_mail",
@@ -121,7 +148,7 @@ _EVENTS: tuple[Event, ...] = (
         attempts=2,
         duration_seconds=0.75,
     ),
-    e.EffectRecorded(
+    EffectRecorded(
         execution_id="x1",
         call=2,
         kind="signal",
@@ -130,16 +157,16 @@ _EVENTS: tuple[Event, ...] = (
         done=False,
         deadline=1_767_225_660.5,
     ),
-    e.ExecutionCompleted(
+    ExecutionCompleted(
         execution_id="x1",
         output=_JSON,
         tokens=321,
         duration_seconds=2.5,
         calls=2,
-        state=e.StateChange(set={"seen": 5}, delete=("old",)),
+        state=StateChange(set={"seen": 5}, delete=("old",)),
         completes=("x1",),
     ),
-    e.ExecutionFailed(
+    ExecutionFailed(
         execution_id="x1",
         code="E2005",
         message="no such commit",
@@ -148,8 +175,8 @@ _EVENTS: tuple[Event, ...] = (
         detail=OwnError(code="GIT", name="NO_COMMIT"),
         completes=("x1",),
     ),
-    e.SignalReceived(name="approve", payload=_JSON),
-    e.ExecutionReopened(
+    SignalReceived(name="approve", payload=_JSON),
+    ExecutionReopened(
         execution_id="x1",
         assumed="done",
         result=_JSON,
@@ -157,17 +184,17 @@ _EVENTS: tuple[Event, ...] = (
         awaited_by="c5",
         deadline=1_790_000_000.5,
     ),
-    e.CheckpointRequested(
+    CheckpointRequested(
         checkpoint_id="k1",
         checkpoint_type="manual",
         node_id="n1",
         label="before the move",
         execution_id="x1",
         call=3,
-        state=e.StateChange(set={"seen": 5}, delete=("old",)),
+        state=StateChange(set={"seen": 5}, delete=("old",)),
         awaited_by="c6",
     ),
-    e.CheckpointCreated(
+    CheckpointCreated(
         checkpoint_id="k1",
         checkpoint_type="manual",
         label="before the move",
@@ -181,12 +208,12 @@ _EVENTS: tuple[Event, ...] = (
         duration_seconds=0.004,
         completes=("c6",),
     ),
-    e.CheckpointKept(checkpoint_id="k1", label="before the move"),
-    e.CheckpointFailed(
+    CheckpointKept(checkpoint_id="k1", label="before the move"),
+    CheckpointFailed(
         checkpoint_id="k2", checkpoint_type="auto", code="E2031", message="the state is too large", completes=("c7",)
     ),
-    e.CheckpointExpired(checkpoint_id="k1", storage_location="postgres:a1/k1"),
-    e.RestoreRequested(
+    CheckpointExpired(checkpoint_id="k1", storage_location="postgres:a1/k1"),
+    RestoreRequested(
         checkpoint_id="k1",
         storage_location="postgres:a1/k1",
         sha256="9f86d081884c7d659a2feaa0c55ad015",
@@ -195,25 +222,23 @@ _EVENTS: tuple[Event, ...] = (
         requested_by="alice",
         awaited_by="c8",
     ),
-    e.CheckpointRestored(
-        checkpoint_id="k1", restore_seconds=0.002, state={"seen": 5, "log": _OBJECT}, completes=("c8",)
-    ),
-    e.RestoreFailed(checkpoint_id="k1", code="E2033", message="the checkpoint has changed", completes=("c8",)),
-    e.AgentForked(
+    CheckpointRestored(checkpoint_id="k1", restore_seconds=0.002, state={"seen": 5, "log": _OBJECT}, completes=("c8",)),
+    RestoreFailed(checkpoint_id="k1", code="E2033", message="the checkpoint has changed", completes=("c8",)),
+    AgentForked(
         from_agent_id="a0",
         from_version=17,
         from_sequence=40,
         checkpoint_id="k1",
         state={"seen": 5},
-        signals=(e.PendingSignal(name="approve", payload=_JSON),),
+        signals=(PendingSignal(name="approve", payload=_JSON),),
     ),
-    e.ExecutionInherited(
+    ExecutionInherited(
         execution_id="x1",
         input=_JSON,
-        journal=(e.JournalEntry(call=1, kind="tool", request={"tool": "git_log"}, ok=True, result=_OBJECT),),
+        journal=(JournalEntry(call=1, kind="tool", request={"tool": "git_log"}, ok=True, result=_OBJECT),),
         deadline=1_790_000_000.5,
     ),
-    n.NodeJoined(
+    NodeJoined(
         node_id="n1",
         capacity=_CAPACITY,
         host="machine-7",
@@ -221,12 +246,12 @@ _EVENTS: tuple[Event, ...] = (
         http_url="http://127.0.0.1:8222",
         version="0.1.0",
     ),
-    n.NodeLeft(node_id="n1", capacity=_CAPACITY),
-    n.NodeLost(node_id="n1", capacity=_CAPACITY, reported_by="n2"),
+    NodeLeft(node_id="n1", capacity=_CAPACITY),
+    NodeLost(node_id="n1", capacity=_CAPACITY, reported_by="n2"),
 )
 _SESSION_EVENTS: tuple[Event, ...] = (
-    e.SessionStarted(session_id="s1", task_id="T-7", node_id="n1", version=1),
-    e.SessionSnapshotSaved(
+    SessionStarted(session_id="s1", task_id="T-7", node_id="n1", version=1),
+    SessionSnapshotSaved(
         session_id="s1",
         task_id="T-7",
         checkpoint_id="k1",
@@ -236,7 +261,7 @@ _SESSION_EVENTS: tuple[Event, ...] = (
         number=1,
         unsent=3,
     ),
-    e.SessionRolledBack(
+    SessionRolledBack(
         session_id="s1",
         task_id="T-7",
         checkpoint_id="k1",
@@ -245,20 +270,20 @@ _SESSION_EVENTS: tuple[Event, ...] = (
         number=2,
         unsent=1,
     ),
-    e.SessionRecovered(
+    SessionRecovered(
         session_id="s1", task_id="T-7", node_id="n2", recovery_type="crash", last_activity="2026-01-01T12:30:00Z"
     ),
-    e.SessionEnded(
+    SessionEnded(
         session_id="s1",
         task_id="T-7",
         reason="user_request",
         unsent=1,
-        error=e.ErrorDetail(code="E2052", message="the session server did not answer"),
+        error=ErrorDetail(code="E2052", message="the session server did not answer"),
     ),
-    e.SessionDegraded(
+    SessionDegraded(
         session_id="s1", task_id="T-7", operation="snapshot", code="E2052", message="out of order", gave_up=1
     ),
-    e.SessionRestored(session_id="s1", task_id="T-7"),
+    SessionRestored(session_id="s1", task_id="T-7"),
 )
 _IDS = {"agent": "a1", "node": "n1"}
 

@@ -11,7 +11,8 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from l02.bus.wire.codec import UnreadableEvent, cloud_event, decode_event
-from l02.domain.agent import events as e
+from l02.domain.agent.executions import ExecutionFailed
+from l02.domain.agent.spawning import SpawnRequested
 from l02.domain.aggregates import EVENT_TYPES
 from tests.golden.samples import EVENTS, SAMPLES, encoded, file_name
 from tests.golden.write import write
@@ -69,8 +70,8 @@ def test_what_an_earlier_version_did_not_say() -> None:
     """Agents of before are not suspended for idleness, and no failure of before was to be mended by a person."""
     spawn = decode_event((EVENTS / "agent.spawn.requested.json").read_bytes(), 42, None).event
     failed = decode_event((EVENTS / "agent.execution.failed.json").read_bytes(), 42, None).event
-    assert isinstance(spawn, e.SpawnRequested)
-    assert isinstance(failed, e.ExecutionFailed)
+    assert isinstance(spawn, SpawnRequested)
+    assert isinstance(failed, ExecutionFailed)
     assert spawn.spec.lifecycle.suspend_idle_after_seconds is None
     assert spawn.spec.lifecycle.hung_after_seconds is None
     assert not failed.held

@@ -1,10 +1,11 @@
-"""`python -m tests.golden.write` keeps the bytes of event types that have none yet. It never changes a file."""
+"""`python -m tests.golden.write` keeps the bytes of event types, and states, that have none yet. It changes no file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tests.golden.samples import EVENTS, SAMPLES, encoded, file_name
+from tests.golden.states import LIVES, folded, state_file
 
 
 def write(folder: Path) -> list[str]:
@@ -19,6 +20,14 @@ def write(folder: Path) -> list[str]:
     return written
 
 
+def write_states() -> list[str]:
+    """Write the golden states of folds that have a new number; their names."""
+    new = [name for name in LIVES if not state_file(name).exists()]
+    for name in new:
+        state_file(name).write_bytes(folded(name))
+    return [state_file(name).name for name in new]
+
+
 if __name__ == "__main__":
-    for name in write(EVENTS):
+    for name in (*write(EVENTS), *write_states()):
         print(f"new: {name}")

@@ -23,7 +23,7 @@ from l02.bus.connection.streams import PARTITIONS_STREAM
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.wire.subjects import AggregateId, partition_subject
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.effects import ToolCalled
 from l02.domain.agent.state import Status
 from l02.domain.node.state import NodeStatus
 from tests.runtime.conftest import worker
@@ -182,4 +182,4 @@ async def are_running(client: Client, agent_ids: list[str], node_id: str) -> boo
 
 
 async def has_called(client: Client, agent_id: str, calls: int) -> bool:
-    return len(await events_of(client, agent_id, e.ToolCalled)) >= calls
+    return len(await events_of(client, agent_id, ToolCalled)) >= calls

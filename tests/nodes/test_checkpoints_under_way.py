@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.checkpoints import CheckpointCreated
+from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.agent.state import Status
+from l02.domain.agent.suspension import AgentSuspended
 from l02.verify import verify
 from tests.nodes.conftest import Cluster, RunningNode, _falls_to, both_share, events_of, until
 from tests.stored_checkpoints import stored_checkpoints
@@ -69,7 +72,7 @@ async def test_a_checkpoint(cluster: Cluster, client: Client, spawn: Spawn, plac
         assert (await client.execute(agent_id, COUNT)).output == [2]
         await client.restore(agent_id, "k1")
         assert (await client.execute(agent_id, COUNT)).output == [2]
-        assert len(await events_of(client, agent_id, e.CheckpointCreated)) == 1
+        assert len(await events_of(client, agent_id, CheckpointCreated)) == 1
 
 
 @STORING
@@ -84,9 +87,9 @@ async def test_a_suspended_agent(cluster: Cluster, client: Client, spawn: Spawn,
             named = await asked
         await settled(client, agent_id, Status.SUSPENDED)
         assert named in await stored(cluster, agent_id)
-        (event,) = await events_of(client, agent_id, e.AgentSuspended)
+        (event,) = await events_of(client, agent_id, AgentSuspended)
         assert event.checkpoint_id in await stored(cluster, agent_id)
-        assert len(await events_of(client, agent_id, e.AgentSpawned)) == 1
+        assert len(await events_of(client, agent_id, AgentSpawned)) == 1
         await client.resume(agent_id)
         assert (await client.execute(agent_id, COUNT)).output == [2]
         await settled(client, agent_id, Status.RUNNING, two.node_id)
@@ -109,7 +112,7 @@ async def test_going_back(cluster: Cluster, client: Client, spawn: Spawn, state:
             await client.resume(agent_id)
         assert (await client.execute(agent_id, COUNT)).output == [2]
         await settled(client, agent_id, Status.RUNNING, two.node_id)
-        assert len(await events_of(client, agent_id, e.CheckpointRestored)) == 1
+        assert len(await events_of(client, agent_id, CheckpointRestored)) == 1
 
 
 async def test_a_resume_from_a_checkpoint(cluster: Cluster, client: Client, spawn: Spawn) -> None:
@@ -139,7 +142,7 @@ async def test_an_agent_of_a_node_that_lives(cluster: Cluster, client: Client) -
         async with asyncio.timeout(30):
             assert await asked == "k1"
         await settled(client, agent_id, Status.RUNNING, two.node_id)
-        assert len(await events_of(client, agent_id, e.AgentSpawned)) == 1
+        assert len(await events_of(client, agent_id, AgentSpawned)) == 1
 
 
 async def _is(found: Awaitable[object], wanted: object) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import ErrorCode, Failure
 from l02.verify import verify
 from tests.conftest import in_containers, started_before
@@ -41,7 +41,7 @@ async def work_through(client: Client, cluster: Cluster, outage: Callable[[], Co
         assert (await first).output == ["noted one", None, 1, "noted two"]
         assert (await second).output == ["noted three", 2]
     assert Counter(cluster.noted()) == {"one": 1, "two": 1, "three": 1}
-    assert len(await events_of(client, "a1", e.AgentSpawned)) == 1, "the agent's process is not to blame"
+    assert len(await events_of(client, "a1", AgentSpawned)) == 1, "the agent's process is not to blame"
     differences: list[object] = []
     await verify(client._bus, cluster.postgres_url, differences.append, patience=30)
     assert differences == []

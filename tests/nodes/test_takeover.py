@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.effects import EffectRecorded
+from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.node.state import NodeStatus
 from l02.verify import verify
@@ -41,7 +42,7 @@ async def assert_as_if_nothing_had_happened(
     for agent_id, output in zip(agent_ids, outputs, strict=True):
         [random] = [
             event.result
-            for event in await events_of(client, agent_id, e.EffectRecorded)
+            for event in await events_of(client, agent_id, EffectRecorded)
             if event.kind == "random" and event.done
         ]
         assert output == [f"noted {agent_id} one", random, None, 3, f"noted {agent_id} two"]
@@ -92,7 +93,7 @@ async def test_a_node_that_was_taken_for_dead_and_goes_on_can_write_nothing(
         await assert_as_if_nothing_had_happened(client, cluster, ids, outputs)
         # What it had believed to own, it has let go of: the processes of agents that moved are gone.
         for agent_id in moved:
-            first, *_ = await events_of(client, agent_id, e.AgentSpawned)
+            first, *_ = await events_of(client, agent_id, AgentSpawned)
             await until(lambda pid=first.pid: _is_gone(pid))  # type: ignore[misc]
 
 

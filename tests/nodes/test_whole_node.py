@@ -19,7 +19,8 @@ import pytest
 from l02.bus.background.cancelling import end
 from l02.bus.commands.outcomes import Outcome
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.signals import SignalReceived
 from l02.verify import verify
 from tests.bus.toy import outcomes, until
 from tests.embedded.support import alive
@@ -141,8 +142,8 @@ async def test_killed_at_random_instants_it_goes_on_where_it_was(data_dir: Path,
 async def require_once_and_in_order(client: Client, agent_id: str, completed: int) -> None:
     events = [recorded.event async for recorded in client.events(agent_id)]
     numbers = list(range(1, completed + 1))
-    assert [event.payload for event in events if isinstance(event, e.SignalReceived)] == numbers
+    assert [event.payload for event in events if isinstance(event, SignalReceived)] == numbers
     expected = [f"{agent_id}-execute-{number}" for number in numbers]
-    assert [event.execution_id for event in events if isinstance(event, e.ExecutionStarted)] == expected
-    assert [event.execution_id for event in events if isinstance(event, e.ExecutionCompleted)] == expected
-    assert not any(isinstance(event, e.ExecutionFailed) for event in events)
+    assert [event.execution_id for event in events if isinstance(event, ExecutionStarted)] == expected
+    assert [event.execution_id for event in events if isinstance(event, ExecutionCompleted)] == expected
+    assert not any(isinstance(event, ExecutionFailed) for event in events)

@@ -10,10 +10,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from l02.bus.connection.bus import Bus
-from l02.bus.wire.codec import Metadata, RecordedEvent, encode_event
+from l02.bus.wire.codec import RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
-from l02.domain.agent import events as e
-from l02.domain.message import Event
+from l02.domain.agent.checkpoints import CheckpointRequested
+from l02.domain.agent.effects import EffectRecorded, ToolCalled
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.restoring import RestoreRequested
+from l02.domain.agent.spawning import AgentSpawned, SpawnRequested
+from l02.domain.agent.state import ResourceUsage
+from l02.domain.agent.termination import AgentTerminated
+from l02.domain.kernel.message import Event, Metadata
 from l02.domain.specification import AgentSpecification, ResourceLimits, TrustLevel
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -27,14 +33,14 @@ def specification(name: str = "historian") -> AgentSpecification:
     )
 
 
-def spawn_requested(node_id: str = "n1", incarnation: int = 1, name: str = "historian") -> e.SpawnRequested:
-    return e.SpawnRequested(
+def spawn_requested(node_id: str = "n1", incarnation: int = 1, name: str = "historian") -> SpawnRequested:
+    return SpawnRequested(
         spec=specification(name), requested_by="test", node_id=node_id, incarnation=incarnation, fleet_id="archive"
     )
 
 
-def spawned(agent_id: str = "a1", node_id: str = "n1", incarnation: int = 1) -> e.AgentSpawned:
-    return e.AgentSpawned(
+def spawned(agent_id: str = "a1", node_id: str = "n1", incarnation: int = 1) -> AgentSpawned:
+    return AgentSpawned(
         agent_id=agent_id,
         session_id=f"s-{agent_id}",
         node_id=node_id,
@@ -48,12 +54,12 @@ def spawned(agent_id: str = "a1", node_id: str = "n1", incarnation: int = 1) -> 
     )
 
 
-def started(execution_id: str, question: object = "how many commits?") -> e.ExecutionStarted:
-    return e.ExecutionStarted(execution_id=execution_id, input=question)
+def started(execution_id: str, question: object = "how many commits?") -> ExecutionStarted:
+    return ExecutionStarted(execution_id=execution_id, input=question)
 
 
-def tool_called(execution_id: str, call: int, ok: bool = True) -> e.ToolCalled:
-    return e.ToolCalled(
+def tool_called(execution_id: str, call: int, ok: bool = True) -> ToolCalled:
+    return ToolCalled(
         execution_id=execution_id,
         call=call,
         tool="git_log",
@@ -65,26 +71,26 @@ def tool_called(execution_id: str, call: int, ok: bool = True) -> e.ToolCalled:
     )
 
 
-def slept(execution_id: str, call: int, done: bool) -> e.EffectRecorded:
-    return e.EffectRecorded(
+def slept(execution_id: str, call: int, done: bool) -> EffectRecorded:
+    return EffectRecorded(
         execution_id=execution_id, call=call, kind="sleep", request={"seconds": 1.5}, result=None, done=done
     )
 
 
-def completed(execution_id: str, output: object = "5 commits", calls: int = 2) -> e.ExecutionCompleted:
-    return e.ExecutionCompleted(execution_id=execution_id, output=output, tokens=30, duration_seconds=1.75, calls=calls)
+def completed(execution_id: str, output: object = "5 commits", calls: int = 2) -> ExecutionCompleted:
+    return ExecutionCompleted(execution_id=execution_id, output=output, tokens=30, duration_seconds=1.75, calls=calls)
 
 
-def failed(execution_id: str) -> e.ExecutionFailed:
-    return e.ExecutionFailed(execution_id=execution_id, code="E2002", message="git_log took too long")
+def failed(execution_id: str) -> ExecutionFailed:
+    return ExecutionFailed(execution_id=execution_id, code="E2002", message="git_log took too long")
 
 
-def checkpoint_requested(checkpoint_id: str, node_id: str) -> e.CheckpointRequested:
-    return e.CheckpointRequested(checkpoint_id=checkpoint_id, checkpoint_type="manual", node_id=node_id)
+def checkpoint_requested(checkpoint_id: str, node_id: str) -> CheckpointRequested:
+    return CheckpointRequested(checkpoint_id=checkpoint_id, checkpoint_type="manual", node_id=node_id)
 
 
-def restore_requested(checkpoint_id: str, node_id: str) -> e.RestoreRequested:
-    return e.RestoreRequested(
+def restore_requested(checkpoint_id: str, node_id: str) -> RestoreRequested:
+    return RestoreRequested(
         checkpoint_id=checkpoint_id,
         storage_location="x",
         sha256="x",
@@ -94,9 +100,9 @@ def restore_requested(checkpoint_id: str, node_id: str) -> e.RestoreRequested:
     )
 
 
-def terminated() -> e.AgentTerminated:
-    usage = e.ResourceUsage(cpu_seconds=1.5, memory_peak_bytes=1 << 20, tokens_consumed=60)
-    return e.AgentTerminated(session_id="s-a1", reason="user_request", resource_usage=usage, duration_seconds=9.0)
+def terminated() -> AgentTerminated:
+    usage = ResourceUsage(cpu_seconds=1.5, memory_peak_bytes=1 << 20, tokens_consumed=60)
+    return AgentTerminated(session_id="s-a1", reason="user_request", resource_usage=usage, duration_seconds=9.0)
 
 
 def recorded(events: Sequence[Event], agent_id: str = "a1", first_sequence: int = 1) -> list[RecordedEvent]:
@@ -148,7 +154,7 @@ def _event_of(agent_id: str, version: int) -> Event:
 
 def _command(event: Event) -> Metadata | None:
     """Whose effect it is, if it comes from outside: each execution has a command of its own."""
-    if not isinstance(event, e.ExecutionStarted):
+    if not isinstance(event, ExecutionStarted):
         return None
     command_id = event.execution_id
     digest = hashlib.sha256(command_id.encode()).hexdigest()[:32]

@@ -8,9 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from l02.domain.agent import events as e
-from l02.domain.agent.state import Status
-from l02.domain.message import Event
+from l02.domain.agent.effects import ToolRequested
+from l02.domain.agent.restarts import AgentFailed, AgentRestarted
+from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.spawning import SpawnFailed
+from l02.domain.agent.state import ErrorDetail, ResourceUsage, Status
+from l02.domain.agent.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.termination import TerminationRequested
+from l02.domain.aggregates import AGENT
+from l02.domain.kernel.message import Event
 from l02.projections.folds.agents import AgentView, project_agent
 from l02.projections.folds.fold import ViewOutOfStep, encode_view
 from tests.projections import history as h
@@ -66,13 +72,13 @@ def test_spawned() -> None:
 
 
 def test_spawn_failed() -> None:
-    view = view_of(h.spawn_requested(), e.SpawnFailed(code="E2020", message="no such file", attempt=1))
-    assert_fields(view, state=Status.PENDING, last_error=e.ErrorDetail(code="E2020", message="no such file"))
+    view = view_of(h.spawn_requested(), SpawnFailed(code="E2020", message="no such file", attempt=1))
+    assert_fields(view, state=Status.PENDING, last_error=ErrorDetail(code="E2020", message="no such file"))
 
 
 def test_suspended_and_resumed() -> None:
-    suspended = e.AgentSuspended(session_id="s-a1", reason="lunch")
-    resumed = e.AgentResumed(session_id="s-a1", node_id="n2", incarnation=2)
+    suspended = AgentSuspended(session_id="s-a1", reason="lunch")
+    resumed = AgentResumed(session_id="s-a1", node_id="n2", incarnation=2)
     assert_fields(view_of(*BORN, suspended), state=Status.SUSPENDED, suspend_reason="lunch", pid=None)
     assert_fields(
         view_of(*BORN, suspended, resumed), state=Status.PENDING, node_id="n2", incarnation=2, suspend_reason=None
@@ -82,8 +88,8 @@ def test_suspended_and_resumed() -> None:
 
 
 def test_restarted() -> None:
-    usage = e.ResourceUsage(cpu_seconds=2.0, memory_peak_bytes=10, tokens_consumed=3)
-    restarts = [e.AgentRestarted(attempt=n, delay_seconds=1.0, cause="killed", usage=usage) for n in (1, 2)]
+    usage = ResourceUsage(cpu_seconds=2.0, memory_peak_bytes=10, tokens_consumed=3)
+    restarts = [AgentRestarted(attempt=n, delay_seconds=1.0, cause="killed", usage=usage) for n in (1, 2)]
     view = view_of(*BORN, *restarts)
     assert_fields(
         view, state=Status.PENDING, restarts=2, restart_attempt=2, restart_cause="killed", usage=usage, pid=None
@@ -94,7 +100,7 @@ def test_restarted() -> None:
 
 
 def test_work_done_ends_a_row_of_restarts() -> None:
-    restarted = e.AgentRestarted(attempt=1, delay_seconds=1.0, cause="killed")
+    restarted = AgentRestarted(attempt=1, delay_seconds=1.0, cause="killed")
     pending = view_of(*BORN, h.started("x1"), restarted, h.completed("x1"))
     assert_fields(pending, restarts=1, restart_attempt=1)
     back = view_of(*BORN, h.started("x1"), restarted, h.spawn_requested(incarnation=2), h.completed("x1"))
@@ -102,12 +108,12 @@ def test_work_done_ends_a_row_of_restarts() -> None:
 
 
 def test_failed() -> None:
-    view = view_of(*BORN, e.AgentFailed(code="E2025", message="gave up"))
-    assert_fields(view, state=Status.FAILED, last_error=e.ErrorDetail(code="E2025", message="gave up"), pid=None)
+    view = view_of(*BORN, AgentFailed(code="E2025", message="gave up"))
+    assert_fields(view, state=Status.FAILED, last_error=ErrorDetail(code="E2025", message="gave up"), pid=None)
 
 
 def test_terminated() -> None:
-    requested = e.TerminationRequested(reason="user_request", requested_by="someone")
+    requested = TerminationRequested(reason="user_request", requested_by="someone")
     assert_fields(view_of(*BORN, requested), state=Status.RUNNING, terminating=True, terminate_reason="user_request")
     ended = h.terminated()
     assert_fields(
@@ -125,7 +131,7 @@ def test_executions_are_open_until_they_end() -> None:
     view = view_of(*BORN, h.started("x1"), h.started("x2"), h.tool_called("x1", 0), h.slept("x1", 1, True))
     assert_fields(view, open_executions={"x1": began, "x2": began + timedelta(seconds=1)}, tool_calls=1)
     view = view_of(*BORN, h.started("x1"), h.started("x2"), h.completed("x1"))
-    assert_fields(view, executions_completed=1, tokens=30, usage=e.ResourceUsage(tokens_consumed=30), last_error=None)
+    assert_fields(view, executions_completed=1, tokens=30, usage=ResourceUsage(tokens_consumed=30), last_error=None)
     assert list(view.open_executions) == ["x2"]
     view = view_of(*BORN, h.started("x1"), h.failed("x1"))
     assert_fields(
@@ -133,15 +139,15 @@ def test_executions_are_open_until_they_end() -> None:
         open_executions={},
         executions_failed=1,
         tokens=0,
-        last_error=e.ErrorDetail(code="E2002", message="git_log took too long"),
+        last_error=ErrorDetail(code="E2002", message="git_log took too long"),
     )
 
 
 @pytest.mark.parametrize(
     "event",
     [
-        e.SignalReceived(name="approve", payload=True),
-        e.ToolRequested(execution_id="x1", call=0, tool="git_log", arguments={}),
+        SignalReceived(name="approve", payload=True),
+        ToolRequested(execution_id="x1", call=0, tool="git_log", arguments={}),
         h.slept("x1", 0, False),
     ],
 )
@@ -151,7 +157,7 @@ def test_other_events_only_move_it_on(event: Event) -> None:
 
 
 def test_a_long_message_is_shortened() -> None:
-    view = view_of(h.spawn_requested(), e.SpawnFailed(code="E2020", message="x" * 100_000, attempt=1))
+    view = view_of(h.spawn_requested(), SpawnFailed(code="E2020", message="x" * 100_000, attempt=1))
     assert view.last_error is not None
     assert view.last_error.message == "x" * 1999 + "…"
 
@@ -182,7 +188,7 @@ def test_an_event_out_of_step_is_refused(kept: list[int]) -> None:
         project_agent(view, events[3])
 
 
-@pytest.mark.parametrize("event_type", e.AGENT_EVENTS, ids=lambda event_type: event_type.type)
+@pytest.mark.parametrize("event_type", AGENT.events, ids=lambda event_type: event_type.type)
 def test_every_agent_event_can_be_projected(event_type: type[Event]) -> None:
     """A new kind of event must not stop the projection, whether or not it changes what the view shows."""
     event = msgspec.convert(_sample(msgspec.inspect.type_info(event_type)), event_type)

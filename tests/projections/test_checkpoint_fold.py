@@ -7,8 +7,10 @@ from functools import reduce
 
 import pytest
 
-from l02.domain.agent import events as e
-from l02.domain.message import Event
+from l02.domain.agent.checkpoints import CheckpointFailed, CheckpointKept
+from l02.domain.agent.state import ErrorDetail
+from l02.domain.agent.suspension import AgentResumed, AgentSuspended
+from l02.domain.kernel.message import Event
 from l02.projections.folds.checkpoints import CHECKPOINT_FOLD, CheckpointState, CheckpointView
 from l02.projections.folds.fold import ViewOutOfStep
 from tests.domain.agent.story import (
@@ -20,7 +22,7 @@ from tests.domain.agent.story import (
 )
 from tests.projections.history import START, recorded
 
-FAILED = e.CheckpointFailed(checkpoint_id="k1", checkpoint_type="manual", code="E2031", message="too large")
+FAILED = CheckpointFailed(checkpoint_id="k1", checkpoint_type="manual", code="E2031", message="too large")
 
 
 def view_after(*events: Event) -> CheckpointView:
@@ -45,11 +47,11 @@ def test_it_is_requested_then_stored() -> None:
 
 def test_it_may_fail() -> None:
     view = view_after(checkpoint_requested(), FAILED)
-    assert (view.state, view.error) == (CheckpointState.FAILED, e.ErrorDetail(code="E2031", message="too large"))
+    assert (view.state, view.error) == (CheckpointState.FAILED, ErrorDetail(code="E2031", message="too large"))
 
 
 def test_it_is_gone_back_to_named_and_expires() -> None:
-    kept = e.CheckpointKept(checkpoint_id="k1", label="good")
+    kept = CheckpointKept(checkpoint_id="k1", label="good")
     view = view_after(
         checkpoint_requested(), checkpoint_created(), kept, restore_requested(), checkpoint_restored(),
         checkpoint_expired(),
@@ -66,8 +68,8 @@ def test_a_request_that_another_node_takes_over_is_the_same_one() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        e.AgentSuspended(session_id="s1", reason="idle", checkpoint_id="k1"),
-        e.AgentResumed(session_id="s1", node_id="n1", incarnation=2, checkpoint_id="k1"),
+        AgentSuspended(session_id="s1", reason="idle", checkpoint_id="k1"),
+        AgentResumed(session_id="s1", node_id="n1", incarnation=2, checkpoint_id="k1"),
         restore_requested(),
     ],
 )

@@ -7,8 +7,13 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from l02.domain.agent import events as e
-from l02.domain.message import Event
+from l02.domain.agent.effects import ToolRequested
+from l02.domain.agent.executions import ExecutionFailed
+from l02.domain.agent.forks import ExecutionInherited
+from l02.domain.agent.resuming import ExecutionReopened
+from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.state import ErrorDetail, JournalEntry
+from l02.domain.kernel.message import Event
 from l02.projections.folds.executions import EXECUTION_FOLD, ExecutionState, ExecutionView, project_execution
 from l02.projections.folds.fold import ViewOutOfStep, encode_view
 from tests.projections import history as h
@@ -29,7 +34,7 @@ def test_started() -> None:
 
 
 def test_effects_are_counted_when_they_are_done() -> None:
-    asked = e.ToolRequested(execution_id="x1", call=0, tool="git_log", arguments={})
+    asked = ToolRequested(execution_id="x1", call=0, tool="git_log", arguments={})
     view = view_of(h.started("x1"), asked, h.tool_called("x1", 0), h.slept("x1", 1, False))
     assert (view.calls, view.tool_calls, view.sequence) == (1, 1, 4)
     view = view_of(h.started("x1"), h.tool_called("x1", 0), h.slept("x1", 1, False), h.slept("x1", 1, True))
@@ -57,7 +62,7 @@ def test_completed() -> None:
 def test_failed() -> None:
     view = view_of(h.started("x1"), h.tool_called("x1", 0), h.failed("x1"))
     assert view.state is ExecutionState.FAILED
-    assert view.error == e.ErrorDetail(code="E2002", message="git_log took too long")
+    assert view.error == ErrorDetail(code="E2002", message="git_log took too long")
     assert (view.output, view.duration_seconds, view.ended_at) == (None, 2.0, h.START + timedelta(seconds=2))
 
 
@@ -72,7 +77,7 @@ def test_executions_are_told_apart_by_agent_too() -> None:
     assert EXECUTION_FOLD.key(other) == ("a2", "same")
 
 
-@pytest.mark.parametrize("event", [h.spawn_requested(), h.spawned(), e.SignalReceived(name="x", payload=1)])
+@pytest.mark.parametrize("event", [h.spawn_requested(), h.spawned(), SignalReceived(name="x", payload=1)])
 def test_other_events_belong_to_no_execution(event: Event) -> None:
     assert EXECUTION_FOLD.key(h.recorded([event])[0]) is None
 
@@ -84,8 +89,8 @@ def test_any_value_survives_a_round_trip(value: object) -> None:
 
 
 def test_held_work_goes_on() -> None:
-    held = e.ExecutionFailed(execution_id="x1", code="E2001", message="in doubt", held=True)
-    reopened = e.ExecutionReopened(execution_id="x1", assumed="done", result=None, requested_by="alice")
+    held = ExecutionFailed(execution_id="x1", code="E2001", message="in doubt", held=True)
+    reopened = ExecutionReopened(execution_id="x1", assumed="done", result=None, requested_by="alice")
     failed = view_of(h.started("x1"), held)
     open_again = view_of(h.started("x1"), held, reopened)
     assert (failed.state, failed.held) == (ExecutionState.FAILED, True)
@@ -94,7 +99,7 @@ def test_held_work_goes_on() -> None:
 
 
 def test_inherited_work_counts_what_it_took_over_apart() -> None:
-    entry = e.JournalEntry(call=1, kind="random", request={}, ok=True, result=0.5)
-    inherited = e.ExecutionInherited(execution_id="x1", input="how many?", journal=(entry,))
+    entry = JournalEntry(call=1, kind="random", request={}, ok=True, result=0.5)
+    inherited = ExecutionInherited(execution_id="x1", input="how many?", journal=(entry,))
     view = view_of(inherited)
     assert (view.input, view.inherited_calls, view.calls) == ("how many?", 1, 0)

@@ -9,8 +9,12 @@ import pytest
 import pytest_asyncio
 
 from l02.bus.connection.bus import Bus
-from l02.domain.agent import events as e
+from l02.domain.agent.checkpoints import CheckpointFailed, CheckpointKept
+from l02.domain.agent.restoring import RestoreFailed
+from l02.domain.agent.sessions import SessionEnded, SessionStarted
 from l02.domain.agent.state import Status
+from l02.domain.agent.suspension import AgentSuspended
+from l02.domain.agent.termination import TerminationRequested
 from l02.projections.folds.executions import ExecutionState
 from l02.projections.projector.progress import Progress
 from l02.projections.queries import ReadModel, open_read_model
@@ -29,7 +33,7 @@ async def model(bus: Bus, database: str) -> AsyncIterator[ReadModel]:
         await h.append_events(bus, [h.spawn_requested(), h.spawned("a1"), *work], "a1")
         await h.append_events(bus, [h.spawn_requested(), h.spawned("a2")], "a2")
         await h.append_events(bus, [h.spawn_requested("n2"), h.spawned("a3", "n2")], "a3")
-        suspended = e.AgentSuspended(session_id=None, reason="x")
+        suspended = AgentSuspended(session_id=None, reason="x")
         newest = await h.append_events(bus, [h.spawn_requested(), h.spawned("a4"), suspended], "a4")
         await TableProjector(bus, database, Progress()).run(until=newest)
         yield model
@@ -77,10 +81,10 @@ async def test_open_sessions_of_a_node_whatever_texts_its_agents_hold(
 ) -> None:
     """PostgreSQL looks into no JSON that has a NUL in a text."""
     at_other_side = {"session_id": "s\0", "task_id": "\0"}
-    begun = e.SessionStarted(node_id="n1", version=None, **at_other_side)
-    kept = e.CheckpointKept(checkpoint_id="c1", label="\0")
-    paused = e.AgentSuspended(session_id="\0", reason="\0")
-    over = e.SessionEnded(reason="\0", unsent=0, error=None, **at_other_side)
+    begun = SessionStarted(node_id="n1", version=None, **at_other_side)
+    kept = CheckpointKept(checkpoint_id="c1", label="\0")
+    paused = AgentSuspended(session_id="\0", reason="\0")
+    over = SessionEnded(reason="\0", unsent=0, error=None, **at_other_side)
     alive = [h.spawn_requested(name="\0"), h.spawned("s"), begun]
     stories = {"s1": alive, "s2": [*alive, paused], "s3": [*alive, kept, paused], "s4": [*alive, over], "s5": alive[:2]}
     for agent_id, story in stories.items():
@@ -100,13 +104,13 @@ async def test_agents_missing(model: ReadModel, bus: Bus, database: str) -> None
     newest = await h.append_events(bus, [bring_back], "a3", first_version=3)
     await TableProjector(bus, database, Progress()).run(until=newest)
     assert await model.agents_missing(["n1", "n2"]) == [("a3", "n4"), ("a4", "n3")]
-    failed = e.CheckpointFailed(checkpoint_id="k1", checkpoint_type="manual", code="E2030", message="no")
+    failed = CheckpointFailed(checkpoint_id="k1", checkpoint_type="manual", code="E2030", message="no")
     await h.append_events(bus, [failed], "a4", first_version=6)
-    not_found = e.RestoreFailed(checkpoint_id="k0", code="E2032", message="no")
+    not_found = RestoreFailed(checkpoint_id="k0", code="E2032", message="no")
     newest = await h.append_events(bus, [not_found], "a3", first_version=4)
     await TableProjector(bus, database, Progress()).run(until=newest)
     assert await model.agents_missing(["n1", "n2"]) == []
-    ending = e.TerminationRequested(reason="user_request", requested_by="test")
+    ending = TerminationRequested(reason="user_request", requested_by="test")
     newest = await h.append_events(bus, [ending], "a4", first_version=7)
     await TableProjector(bus, database, Progress()).run(until=newest)
     assert await model.agents_missing(["n2"]) == [("a1", "n1"), ("a2", "n1"), ("a4", "n1")]

@@ -21,7 +21,7 @@ from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import ensure_streams
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.recorder.runtime import RuntimeEvent
-from l02.domain.agent.events import AgentSpawned
+from l02.domain.agent.spawning import AgentSpawned
 from tests.projections.history import History, append, append_events, spawn_requested, spawned
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "eventsourcing_projection.py"

@@ -9,9 +9,9 @@ from asyncio.subprocess import PIPE
 from typing import Any
 
 from l02.bus.connection.bus import Bus
-from l02.bus.wire.codec import Metadata, encode_event
+from l02.bus.wire.codec import encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event, Metadata
 from l02.projections.projector.progress import Progress
 from l02.projections.tables.projector import TableProjector
 from l02.projections.views.projector import ViewProjector

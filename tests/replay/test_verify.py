@@ -17,11 +17,13 @@ from l02.bus.connection.streams import VIEWS_BUCKET, ensure_streams
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.log.event_store import open_event_store
 from l02.bus.log.repository import Repository
-from l02.bus.wire.codec import Metadata
-from l02.domain.agent import commands as c
+from l02.domain.agent.executions import Execute
+from l02.domain.agent.restarts import ReportExit
+from l02.domain.agent.signals import Signal
+from l02.domain.agent.spawning import Spawn
+from l02.domain.agent.termination import Terminate
 from l02.domain.aggregates import AGENT
-from l02.domain.message import Command
-from l02.domain.specification import ResourceLimits
+from l02.domain.kernel.message import Command, Metadata, Report
 from l02.projections.folds.agents import AgentView
 from l02.projections.tables.database import DatabaseUnreachable, connect, migrate
 from l02.projections.tables.definitions import TABLES
@@ -87,33 +89,19 @@ async def test_an_empty_log(bus: Bus, tables: str) -> None:
 
 async def test_a_life_as_the_runtime_records_it(bus: Bus, tables: str) -> None:
     """Commands from the wire, awaited and completed, one of them sent twice: all invariants hold."""
-    origin = c.Origin(agent_id="a1", node_id="n1", actor="ada")
-    spawned = c.ReportSpawned(
-        agent_id="a1",
-        session_id="s1",
-        node_id="n1",
-        sandbox_type="landlock",
-        trust_level="standard",
-        resource_limits=ResourceLimits(),
-        source="cold",
-        spawn_seconds=0.1,
-        incarnation=1,
-        pid=4711,
-    )
-    usage = h.terminated().resource_usage
-    life: list[tuple[str | None, Command]] = [
-        ("c1", c.Spawn(spec=h.specification(), origin=c.Origin(command_id="c1", node_id="n1", actor="ada"))),
-        (None, spawned),
-        ("c2", c.Execute(input=1, origin=c.Origin(command_id="c2", node_id="n1", actor="ada"))),
-        ("c3", c.Signal(name="go", origin=origin)),
-        ("c2", c.Execute(input=1, origin=c.Origin(command_id="c2", node_id="n1", actor="ada"))),
-        (None, c.ReportExit(incarnation=1, cause="killed", usage=usage)),
-        ("c4", c.Terminate(origin=c.Origin(command_id="c4", node_id="n1", actor="ada"))),
-        (None, c.ReportTerminated(usage=usage, duration_seconds=1.0)),
+    life: list[tuple[str | None, Command | Report]] = [
+        ("c1", Spawn(spec=h.specification())),
+        (None, h.spawned()),
+        ("c2", Execute(input=1)),
+        ("c3", Signal(name="go")),
+        ("c2", Execute(input=1)),
+        (None, ReportExit(incarnation=1, cause="killed", usage=h.terminated().resource_usage)),
+        ("c4", Terminate()),
+        (None, h.terminated()),
     ]
     newest = 0
     async with open_event_store(bus) as store:
-        repository = Repository(AGENT, store)
+        repository = Repository(AGENT, store, "n1")
         for command_id, command in life:
             command_hash = f"{int(command_id[1:]):032x}" if command_id else None
             cause = command_id or "n1"

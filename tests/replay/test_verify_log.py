@@ -10,8 +10,9 @@ from l02.bus.commands.dead_letters import dead_letters
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import ensure_streams, stream_configs
 from l02.bus.embedded import EmbeddedNats
-from l02.domain.agent import events as e
-from l02.domain.message import Event
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionStarted
+from l02.domain.agent.signals import SignalReceived
+from l02.domain.kernel.message import Event
 from l02.projections.rebuild import rebuild
 from l02.projections.tables.database import connect as connect_postgres
 from l02.verify import Difference, Summary
@@ -20,11 +21,9 @@ from tests.replay.conftest import found, project, store
 
 HASH = "0123456789abcdef" * 2
 QUICK = 0.2
-AWAITED = e.ExecutionStarted(execution_id="x1", input=1, awaited_by="x1")
-COMPLETED = e.ExecutionCompleted(
-    execution_id="x1", output=1, tokens=0, duration_seconds=1.0, calls=0, completes=("x1",)
-)
-SIGNAL = e.SignalReceived(name="go", payload=1)
+AWAITED = ExecutionStarted(execution_id="x1", input=1, awaited_by="x1")
+COMPLETED = ExecutionCompleted(execution_id="x1", output=1, tokens=0, duration_seconds=1.0, calls=0, completes=("x1",))
+SIGNAL = SignalReceived(name="go", payload=1)
 
 
 def _said(differences: list[Difference]) -> list[tuple[str, str, int, str | None]]:

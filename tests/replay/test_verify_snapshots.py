@@ -34,7 +34,7 @@ async def healthy(bus: Bus, tables: str) -> str:
     events = [*h.History(agents=2).events(module.EVENTS_PER_SNAPSHOT * 3)]
     await h.append(bus, events[:-AFTERWARDS])
     async with open_event_store(bus) as store, open_snapshots(bus, AGENT) as snapshots:
-        await Repository(AGENT, store, snapshots).load("a1")
+        await Repository(AGENT, store, "n1", snapshots).load("a1")
         await snapshots.settled()
     await project(bus, tables, await h.append(bus, events[-AFTERWARDS:]))
     return tables

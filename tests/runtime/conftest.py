@@ -17,8 +17,9 @@ import pytest_asyncio
 from l02.bus.commands.outcomes import Outcome
 from l02.bus.wire.codec import RecordedEvent
 from l02.client.client import Client
-from l02.domain.agent import events as e
-from l02.domain.message import Event
+from l02.domain.agent.sessions import SessionStarted
+from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.kernel.message import Event
 from l02.handlers.state.settings import StateSettings
 from l02.node.running import Node, running_node
 from l02.settings import Settings
@@ -142,12 +143,12 @@ async def settled(client: Client, agent_id: str) -> RecordedEvent:
     """The newest event of an agent that was spawned and has nothing to do. Its session starts a while after it, sooner
     if the session server runs already; from then on nothing happens by itself.
     """
-    return await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.SessionStarted))
+    return await until(client, agent_id, lambda recorded: isinstance(recorded.event, SessionStarted))
 
 
 async def pid_of(client: Client, agent_id: str) -> int:
     """The agent's newest process."""
-    return [event.pid for event in await history(client, agent_id) if isinstance(event, e.AgentSpawned)][-1]
+    return [event.pid for event in await history(client, agent_id) if isinstance(event, AgentSpawned)][-1]
 
 
 async def fetch(node: Node, path: str) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import inspect
 
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 
 __all__ = ["HOSTILE_MESSAGES", "examples", "hostile_data", "hostile_value"]
 

@@ -8,7 +8,8 @@ import uuid
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.restarts import AgentFailed, AgentRestarted
+from l02.domain.agent.spawning import SpawnFailed
 from l02.domain.errors import Failure
 from tests.runtime.conftest import history, misbehaving, worker
 
@@ -26,10 +27,10 @@ async def test_one_that_never_gets_ready(client: Client, how: str, code: str, te
     with pytest.raises(Failure, match="E2025"):
         await client.spawn(misbehaving(how, spawn_timeout_seconds=1.0), id=agent_id)
     events = await history(client, agent_id)
-    failures = [event for event in events if isinstance(event, e.SpawnFailed)]
+    failures = [event for event in events if isinstance(event, SpawnFailed)]
     assert [(event.code, event.attempt) for event in failures] == [(code, 1), (code, 2)]
     assert all(text in event.message for event in failures)
-    assert isinstance(events[-1], e.AgentFailed)
+    assert isinstance(events[-1], AgentFailed)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ async def test_one_that_breaks_the_protocol_at_work(client: Client, how: str, te
     await client.spawn(misbehaving(how), id=agent_id)
     with pytest.raises(Failure, match="E2025"):
         await client.execute(agent_id, 1)
-    restarts = [event for event in await history(client, agent_id) if isinstance(event, e.AgentRestarted)]
+    restarts = [event for event in await history(client, agent_id) if isinstance(event, AgentRestarted)]
     assert len(restarts) == 1
     assert text in restarts[0].cause
 
@@ -66,7 +67,7 @@ async def test_backoff_grows_and_ends(client: Client) -> None:
         await client.spawn(
             misbehaving("exits-at-once", restart_delay_seconds=[0.5, 1, 2], max_restart_count=3), id=agent_id
         )
-    restarts = [event for event in await history(client, agent_id) if isinstance(event, e.AgentRestarted)]
+    restarts = [event for event in await history(client, agent_id) if isinstance(event, AgentRestarted)]
     assert [(event.attempt, event.delay_seconds) for event in restarts] == [(1, 0.5), (2, 1.0), (3, 2.0)]
     assert time.monotonic() - began >= 3.5
 

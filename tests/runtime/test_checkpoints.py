@@ -12,7 +12,13 @@ import asyncpg
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.checkpoints import CheckpointCreated
+from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
+from l02.domain.agent.forks import AgentForked
+from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.agent.spawning import SpawnRequested
+from l02.domain.agent.suspension import AgentResumed, AgentSuspended
 from l02.domain.errors import Failure
 from l02.node.running import Node
 from tests.runtime.conftest import Raw, history, pid_of, settled, until
@@ -79,7 +85,7 @@ async def test_restore_ends_work_under_way(client: Client, spawn: Spawn) -> None
     agent_id = await spawn()
     checkpoint_id = await client.checkpoint(agent_id)
     work = asyncio.create_task(client.execute(agent_id, {"steps": [["signal", "never", None]]}))
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded))
     await client.restore(agent_id, checkpoint_id)
     with pytest.raises(Failure, match="E2112.*brought back to checkpoint"):
         await work
@@ -98,7 +104,7 @@ async def test_large_and_binary_state_comes_back_as_it_was(client: Client, spawn
     await client.execute(agent_id, {"steps": [["state", key, 0] for key in ("raw", "large", "text", "k99")]})
     await client.restore(agent_id, checkpoint_id)
     assert (await client.execute(agent_id, {"steps": wanted})).output == before
-    (restored,) = await of_type(client, agent_id, e.CheckpointRestored)
+    (restored,) = await of_type(client, agent_id, CheckpointRestored)
     assert restored.state["large"].keys() == {"$object", "sha256", "size"}
 
 
@@ -112,10 +118,10 @@ async def test_suspend_keeps_a_checkpoint_and_resume_goes_on_from_a_named_one(cl
         client,
         agent_id,
         lambda recorded: (
-            isinstance(recorded.event, e.CheckpointCreated) and recorded.event.checkpoint_type == "pre_suspend"
+            isinstance(recorded.event, CheckpointCreated) and recorded.event.checkpoint_type == "pre_suspend"
         ),
     )
-    assert isinstance(created.event, e.CheckpointCreated)
+    assert isinstance(created.event, CheckpointCreated)
     assert outcome.result == {"checkpoint_id": created.event.checkpoint_id}
     resumed = await client.resume(agent_id, checkpoint_id=first)
     assert resumed.result
@@ -172,13 +178,13 @@ async def test_an_agent_takes_its_own_with_what_it_has_not_committed(client: Cli
     await until(
         client,
         agent_id,
-        lambda recorded: isinstance(recorded.event, e.EffectRecorded) and recorded.event.kind == "signal",
+        lambda recorded: isinstance(recorded.event, EffectRecorded) and recorded.event.kind == "signal",
     )
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
     await client.signal(agent_id, "go", "on")
     checkpoint_id, _, half = (await work).output
     assert half == 2
-    (created,) = await of_type(client, agent_id, e.CheckpointCreated)
+    (created,) = await of_type(client, agent_id, CheckpointCreated)
     assert (created.checkpoint_id, created.label) == (checkpoint_id, "half"), "it is not taken again"
     await client.restore(agent_id, checkpoint_id)
     assert (await client.execute(agent_id, {"steps": [["read", "half"]]})).output == [1]
@@ -199,7 +205,7 @@ async def test_a_fork_goes_on_from_recorded_answers(client: Client, spawn: Spawn
     waits = await until(
         client,
         agent_id,
-        lambda recorded: isinstance(recorded.event, e.EffectRecorded) and recorded.event.kind == "signal",
+        lambda recorded: isinstance(recorded.event, EffectRecorded) and recorded.event.kind == "signal",
     )
     version = (await client.get(agent_id)).version
     forked = (await client.fork(agent_id, at=waits.sequence)).agent_id
@@ -212,19 +218,19 @@ async def test_a_fork_goes_on_from_recorded_answers(client: Client, spawn: Spawn
             client,
             one,
             lambda recorded: (
-                isinstance(recorded.event, e.ExecutionCompleted) and recorded.event.execution_id == work.execution_id
+                isinstance(recorded.event, ExecutionCompleted) and recorded.event.execution_id == work.execution_id
             ),
         )
-        assert isinstance(done.event, e.ExecutionCompleted)
+        assert isinstance(done.event, ExecutionCompleted)
         outputs.append(done.event.output)
     theirs, mine = outputs
     assert mine[:2] == theirs[:2], "recorded"
     assert mine[2:4] != theirs[2:4], "live"
     assert (theirs[4], mine[4]) == (2, 2)
-    assert not await of_type(client, forked, e.ToolCalled)
+    assert not await of_type(client, forked, ToolCalled)
     first, second, *_ = await history(client, forked)
-    assert isinstance(first, e.SpawnRequested)
-    assert isinstance(second, e.AgentForked)
+    assert isinstance(first, SpawnRequested)
+    assert isinstance(second, AgentForked)
     assert (second.from_agent_id, second.from_sequence) == (agent_id, waits.sequence)
     await client.terminate(forked)
 
@@ -262,10 +268,10 @@ async def killed_in_mid_call(client: Client, agent_id: str) -> str | None:
     def this_work(recorded: Any, kind: type[Any]) -> bool:
         return isinstance(recorded.event, kind) and recorded.event.execution_id == work.execution_id
 
-    await until(client, agent_id, lambda recorded: this_work(recorded, e.ToolRequested))
+    await until(client, agent_id, lambda recorded: this_work(recorded, ToolRequested))
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
-    failed = await until(client, agent_id, lambda recorded: this_work(recorded, e.ExecutionFailed))
-    assert isinstance(failed.event, e.ExecutionFailed)
+    failed = await until(client, agent_id, lambda recorded: this_work(recorded, ExecutionFailed))
+    assert isinstance(failed.event, ExecutionFailed)
     assert failed.event.held
     assert f"`l02 resume {agent_id} --assume done`" in failed.event.message
     return work.execution_id
@@ -286,11 +292,11 @@ async def test_one_that_is_idle_is_suspended_until_there_is_work(client: Client,
     assert (await client.execute(agent_id, COUNT)).output == [1]
 
     def idle(recorded: Any) -> bool:
-        return isinstance(recorded.event, e.AgentSuspended) and recorded.event.reason == "idle"
+        return isinstance(recorded.event, AgentSuspended) and recorded.event.reason == "idle"
 
     await until(client, agent_id, idle)
     assert (await client.execute(agent_id, COUNT)).output == [2]
-    (resumed,) = await of_type(client, agent_id, e.AgentResumed)
+    (resumed,) = await of_type(client, agent_id, AgentResumed)
     assert resumed.checkpoint_id is not None or resumed.incarnation == 2
     await client.suspend(agent_id)
     with pytest.raises(Failure, match="E2112.*resume it first"):

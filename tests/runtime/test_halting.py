@@ -13,7 +13,7 @@ from msgspec import UNSET
 from l02.bus.commands.dead_letters import DeadLetter
 from l02.bus.wire.codec import SetAside
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import Failure
 from l02.node.running import Node, running_node
 from l02.settings import Settings
@@ -23,7 +23,7 @@ from tests.runtime.conftest import fetch, settled, until, worker
 async def publish_unreadable(node: Node, client: Client) -> int:
     """An event of a2 that comes from a newer version of the runtime."""
     newest = await settled(client, "a2")
-    spawned = await until(client, "a2", lambda recorded: isinstance(recorded.event, e.AgentSpawned))
+    spawned = await until(client, "a2", lambda recorded: isinstance(recorded.event, AgentSpawned))
     stored = await node.parts.bus.stored("L02_EVENTS", sequence=spawned.sequence)
     assert stored is not None
     raw = json.loads(stored.data) | {"version": newest.version + 1, "schemaversion": 9}

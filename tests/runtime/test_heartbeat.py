@@ -8,7 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.restarts import AgentRestarted
 from tests.runtime.conftest import history, pid_of, until
 
 Spawn = Callable[..., Awaitable[str]]
@@ -16,13 +16,13 @@ QUICK = {"restart_delay_seconds": [0.05], "hung_after_seconds": 1.0}
 
 
 async def restarts(client: Client, agent_id: str) -> list[str]:
-    return [event.cause for event in await history(client, agent_id) if isinstance(event, e.AgentRestarted)]
+    return [event.cause for event in await history(client, agent_id) if isinstance(event, AgentRestarted)]
 
 
 async def test_one_that_was_stopped(client: Client, spawn: Spawn) -> None:
     agent_id = await spawn(lifecycle=QUICK)
     os.kill(await pid_of(client, agent_id), signal.SIGSTOP)
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.AgentRestarted))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, AgentRestarted))
     assert (await client.execute(agent_id, "hello")).output == "hello"
     [cause] = await restarts(client, agent_id)
     assert "E2080" in cause and "hung_after_seconds" in cause

@@ -14,7 +14,9 @@ import pytest
 
 from l02.bus.wire.agent.texts import MESSAGE_BYTES
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.effects import EffectRecorded
+from l02.domain.agent.executions import ExecutionFailed, ExecutionStarted
+from l02.domain.agent.restarts import AgentRestarted
 from l02.domain.errors import ErrorCode, Failure, OwnError
 from l02.domain.values import MAX_DEPTH
 from tests.runtime.conftest import history, pid_of, talker, until, worker
@@ -43,7 +45,7 @@ async def test_a_code_of_the_agents_own(client: Client) -> None:
         failure = await failure_of(client, agent_id, line("fail", message="no", **said))
         assert (failure.code, failure.message) == (ErrorCode.EXECUTION_FAILED, "no")
         assert failure.detail == OwnError(code=code, name=name)
-    failed = [event for event in await history(client, agent_id) if isinstance(event, e.ExecutionFailed)]
+    failed = [event for event in await history(client, agent_id) if isinstance(event, ExecutionFailed)]
     assert [(event.code, event.detail and event.detail.code) for event in failed] == [
         ("E2005", "MY_ERROR"),
         ("E2005", "PAYMENT_REFUSED"),
@@ -86,12 +88,12 @@ async def test_large_arguments_and_states_go_by_reference_and_are_replayed(clien
     states = [["state", f"k{n}", f"{n}{text[:200_000]}"] for n in range(3)]
     steps: list[Any] = [["tool", "mark", {"name": text}], *states, ["signal", "go", None]]
     execution = asyncio.create_task(client.execute(agent_id, {"steps": steps}))
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded))
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
     await client.signal(agent_id, "go", "on")
     assert (await execution).output == [1, "on"]
     assert (await client.execute(agent_id, {"steps": [["read", "k2"]]})).output == [f"2{text[:200_000]}"]
-    events = [event for event in await history(client, agent_id) if not isinstance(event, e.ExecutionStarted)]
+    events = [event for event in await history(client, agent_id) if not isinstance(event, ExecutionStarted)]
     assert max(len(msgspec.json.encode(event)) for event in events) < 256 * 1024
 
 
@@ -100,7 +102,7 @@ async def test_keys_that_fit_into_no_event_fail_the_execution(client: Client) ->
     for state in ({"set": {"$BIG": 1}, "delete": []}, {"set": {}, "delete": ["$BIG"]}):
         failure = await failure_of(client, spawned.agent_id, line("complete", output=1, state=state))
         assert failure.code is ErrorCode.PAYLOAD_TOO_LARGE
-    assert not [event for event in await history(client, spawned.agent_id) if isinstance(event, e.AgentRestarted)]
+    assert not [event for event in await history(client, spawned.agent_id) if isinstance(event, AgentRestarted)]
 
 
 async def test_work_that_ends_with_its_process_costs_no_agent_however_often(client: Client) -> None:
@@ -112,5 +114,5 @@ async def test_work_that_ends_with_its_process_costs_no_agent_however_often(clie
         call = line("call", call=1, kind="tool", tool="t", arguments={"a": deep})
         assert (await failure_of(client, spawned.agent_id, call)).code is ErrorCode.COMMAND_INVALID
     assert (await client.execute(spawned.agent_id, [line("complete", output=7)])).output == 7
-    ends = [event for event in await history(client, spawned.agent_id) if isinstance(event, e.AgentRestarted)]
+    ends = [event for event in await history(client, spawned.agent_id) if isinstance(event, AgentRestarted)]
     assert [(event.attempt, event.delay_seconds) for event in ends] == [(0, 0.0)] * 3

@@ -20,9 +20,12 @@ from l02.bus.log.reader import last_sequence
 from l02.bus.wire.codec import SetAside
 from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.checkpoints import CheckpointRequested
+from l02.domain.agent.executions import ExecutionStarted
+from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.spawning import SpawnRequested
 from l02.domain.aggregates import AGGREGATES
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification
 from l02.node.running import Node, running_node
 from l02.projections.tables.definitions import TABLES
@@ -64,10 +67,10 @@ def _past(node_id: str) -> list[Event]:
     """What an agent has behind it that can be hit in many ways: it has work, a signal and a checkpoint under way."""
     spec = AgentSpecification(name="h", entrypoint="/no/such/file.py")
     return [
-        e.SpawnRequested(spec=spec, requested_by="x", node_id=node_id, incarnation=1),
-        e.ExecutionStarted(execution_id="x1", input=1, awaited_by="x1"),
-        e.SignalReceived(name="signal", payload=None),
-        e.CheckpointRequested(checkpoint_id="c1", checkpoint_type="manual", node_id="elsewhere"),
+        SpawnRequested(spec=spec, requested_by="x", node_id=node_id, incarnation=1),
+        ExecutionStarted(execution_id="x1", input=1, awaited_by="x1"),
+        SignalReceived(name="signal", payload=None),
+        CheckpointRequested(checkpoint_id="c1", checkpoint_type="manual", node_id="elsewhere"),
     ]
 
 

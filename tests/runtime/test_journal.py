@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionStarted
+from l02.domain.agent.restarts import AgentRestarted
 from l02.domain.errors import Failure
 from tests.runtime.conftest import AGENTS, history, pid_of, until
 
@@ -25,7 +27,7 @@ Spawn = Callable[..., Awaitable[str]]
 def is_tool_call(number: int) -> Callable[..., bool]:
     def fits(recorded: object) -> bool:
         event = getattr(recorded, "event", None)
-        return isinstance(event, e.ToolCalled) and event.call == number
+        return isinstance(event, ToolCalled) and event.call == number
 
     return fits
 
@@ -35,17 +37,17 @@ async def test_a_killed_process_goes_on_where_it_was(client: Client, spawn: Spaw
     steps = [["tool", "mark", {"name": "one"}], ["now"], ["random"], ["sleep", 1], ["tool", "mark", {"name": "two"}]]
     work = asyncio.create_task(client.execute(agent_id, {"steps": steps}))
     await until(
-        client, agent_id, lambda recorded: isinstance(recorded.event, e.EffectRecorded) and not recorded.event.done
+        client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded) and not recorded.event.done
     )
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
     result = (await work).output
     events = await history(client, agent_id)
     now, random = (
-        event.result for event in events if isinstance(event, e.EffectRecorded) and event.kind in ("now", "random")
+        event.result for event in events if isinstance(event, EffectRecorded) and event.kind in ("now", "random")
     )
     assert result == [1, pytest.approx(now), random, None, 2]
-    assert Counter(event.call for event in events if isinstance(event, e.ToolCalled)) == {1: 1, 5: 1}
-    restarts = [event for event in events if isinstance(event, e.AgentRestarted)]
+    assert Counter(event.call for event in events if isinstance(event, ToolCalled)) == {1: 1, 5: 1}
+    restarts = [event for event in events if isinstance(event, AgentRestarted)]
     assert ["SIGKILL" in event.cause for event in restarts] == [True]
 
 
@@ -54,7 +56,7 @@ async def test_concurrent_calls_are_answered_in_their_first_order(client: Client
     calls = [["add", {"a": number, "b": 1}] for number in range(20)]
     steps = [["gather", *calls], ["sleep", 1], ["gather", *calls]]
     work = asyncio.create_task(client.execute(agent_id, {"steps": steps}))
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded))
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
     expected = [number + 1 for number in range(20)]
     assert (await work).output == [expected, None, expected]
@@ -70,7 +72,7 @@ async def test_another_call_at_a_recorded_number_is_refused(client: Client, spaw
     )
     work = asyncio.create_task(client.execute(agent_id, {"seconds": 1}))
     await until(
-        client, agent_id, lambda recorded: isinstance(recorded.event, e.EffectRecorded) and not recorded.event.done
+        client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded) and not recorded.event.done
     )
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
     with pytest.raises(Failure, match="E2116.*call 1"):
@@ -81,7 +83,7 @@ async def test_a_tool_that_was_under_way_asks_a_person(client: Client, spawn: Sp
     agent_id = await spawn()
     steps = [["tool", "slow_mark", {"name": "x", "seconds": 60}]]
     work = asyncio.create_task(client.execute(agent_id, {"steps": steps}))
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.ToolRequested))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, ToolRequested))
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
     with pytest.raises(Failure, match="E2001.*not declared idempotent.*find out whether it took effect"):
         await work
@@ -91,7 +93,7 @@ async def test_a_tool_that_was_under_way_asks_a_person(client: Client, spawn: Sp
 async def test_an_idempotent_tool_that_was_under_way_is_called_again(client: Client, spawn: Spawn) -> None:
     agent_id = await spawn(executor={"tool_timeout_seconds": 3, "max_tool_retries": 0})
     work = asyncio.create_task(client.execute(agent_id, {"steps": [["try", "hanging", {}]]}))
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.ExecutionStarted))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, ExecutionStarted))
     await asyncio.sleep(0.2)
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
     output = (await work).output
@@ -112,13 +114,13 @@ async def test_large_answers_and_state_go_to_the_object_store(client: Client, sp
     size = 300_000
     steps = [["tool", "large", {"size": size}], ["state", "big", "y" * size], ["sleep", 1]]
     work = asyncio.create_task(client.execute(agent_id, {"steps": steps}))
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded))
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
     assert (await work).output == ["x" * size, None]
     events = await history(client, agent_id)
-    (called,) = (event for event in events if isinstance(event, e.ToolCalled))
+    (called,) = (event for event in events if isinstance(event, ToolCalled))
     assert called.result.keys() == {"$object", "sha256", "size"}
-    (completed,) = (event for event in events if isinstance(event, e.ExecutionCompleted))
+    (completed,) = (event for event in events if isinstance(event, ExecutionCompleted))
     assert completed.output.keys() == {"$object", "sha256", "size"}
 
 
@@ -134,7 +136,7 @@ async def test_tools_that_fail(client: Client, spawn: Spawn) -> None:
     ]
     output = (await client.execute(agent_id, {"steps": steps})).output
     assert [result["code"] for result in output] == ["E2001", "E2002", "E2001", "E2001", "E2001", "E2003"]
-    calls = [event for event in await history(client, agent_id) if isinstance(event, e.ToolCalled)]
+    calls = [event for event in await history(client, agent_id) if isinstance(event, ToolCalled)]
     assert [event.attempts for event in calls] == [2, 2, 0, 0, 0, 1]
     assert "on purpose" in output[0]["message"]
     assert "there is no tool 'missing'; the agent has: add" in output[2]["message"]
@@ -183,7 +185,7 @@ async def test_killed_at_any_instant(
         assert "not declared idempotent" in failure.message
         return
     marks = [result for step, result in zip(steps, output, strict=False) if step[:2] == ["tool", "mark"]]
-    calls = Counter(event.call for event in await history(client, agent_id) if isinstance(event, e.ToolCalled))
+    calls = Counter(event.call for event in await history(client, agent_id) if isinstance(event, ToolCalled))
     assert set(calls.values()) <= {1}
     assert marks == list(range(1, len(marks) + 1))
 

@@ -20,7 +20,8 @@ import psutil
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.effects import EffectRecorded, ToolCalled
+from l02.domain.agent.executions import ExecutionFailed, ExecutionStarted
 from l02.domain.agent.state import Status
 from l02.domain.errors import ErrorCode, Failure
 from tests.runtime.conftest import history, until, worker
@@ -149,11 +150,11 @@ async def test_a_killed_node_continues_where_it_was(data_dir: Path) -> None:
             await client.execute("survivor", {"steps": [["count"]]})
             steps = [["tool", "add", {"a": 1, "b": 1}], ["sleep", 2], ["count"]]
             work = asyncio.create_task(client.execute("survivor", {"steps": steps}))
-            await until(client, "survivor", lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+            await until(client, "survivor", lambda recorded: isinstance(recorded.event, EffectRecorded))
             kill(process)
             with up(data_dir):
                 result = await work
-                calls = [event.call for event in await history(client, "survivor") if isinstance(event, e.ToolCalled)]
+                calls = [event.call for event in await history(client, "survivor") if isinstance(event, ToolCalled)]
     assert result.output == [2, None, 2]
     assert calls == [1]
 
@@ -164,13 +165,13 @@ async def test_a_killed_node_keeps_to_the_time_of_work(data_dir: Path) -> None:
         async with Client.connect(data_dir=data_dir) as client:
             await client.spawn(worker(resource_limits=limits), id="late")
             work = asyncio.create_task(client.execute("late", {"steps": [["sleep", 600]]}))
-            await until(client, "late", lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+            await until(client, "late", lambda recorded: isinstance(recorded.event, EffectRecorded))
             kill(process)
             with up(data_dir):
                 with pytest.raises(Failure) as failed:
                     await work
-                ended = await until(client, "late", lambda recorded: isinstance(recorded.event, e.ExecutionFailed))
-                begun = [event for event in await history(client, "late") if isinstance(event, e.ExecutionStarted)]
+                ended = await until(client, "late", lambda recorded: isinstance(recorded.event, ExecutionFailed))
+                begun = [event for event in await history(client, "late") if isinstance(event, ExecutionStarted)]
                 result = await client.execute("late", {"steps": [["tool", "add", {"a": 1, "b": 1}]]})
     assert failed.value.code is ErrorCode.EXECUTION_TIMEOUT
     assert len(begun) == 1 and isinstance(begun[0].deadline, float)
@@ -183,10 +184,10 @@ async def test_time_ends_work_though_no_node_runs_and_its_agent_is_suspended(dat
         async with Client.connect(data_dir=data_dir) as client:
             await client.spawn(worker(resource_limits={"execution_seconds": 4.0}), id="late")
             work = asyncio.create_task(client.execute("late", {"steps": [["sleep", 600]]}))
-            begun = await until(client, "late", lambda recorded: isinstance(recorded.event, e.ExecutionStarted))
+            begun = await until(client, "late", lambda recorded: isinstance(recorded.event, ExecutionStarted))
             await client.suspend("late")
             kill(process)
-            assert isinstance(begun.event, e.ExecutionStarted) and isinstance(begun.event.deadline, float)
+            assert isinstance(begun.event, ExecutionStarted) and isinstance(begun.event.deadline, float)
             deadline = begun.event.deadline
             wait_until(lambda: time.time() > deadline, "the deadline does not pass")
             with up(data_dir):

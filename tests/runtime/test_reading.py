@@ -9,7 +9,8 @@ import asyncpg
 import msgspec
 
 from l02.client.client import Client, ExecutionResult
-from l02.domain.agent import events as e
+from l02.domain.agent.effects import EffectRecorded
+from l02.domain.agent.spawning import SpawnRequested
 from l02.node.running import Node
 from tests.runtime.conftest import Raw, history, settled, until
 
@@ -42,7 +43,7 @@ async def test_streamed_output_is_not_doubled_by_a_crash(client: Client, spawn: 
             pieces.append(piece)
 
     reading = asyncio.create_task(read())
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded))
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
     await reading
     assert pieces[:-1] == ["one ", "two ", "three"]
@@ -79,7 +80,7 @@ async def test_events_are_cloud_events(node: Node, client: Client, spawn: Spawn)
     assert event["subject"] == f"agent/{agent_id}"
     assert (event["version"], event["schemaversion"], event["datacontenttype"]) == (2, 1, "application/json")
     requested = (await history(client, agent_id))[0]
-    assert isinstance(requested, e.SpawnRequested)
+    assert isinstance(requested, SpawnRequested)
     assert requested.requested_by == "tests"
 
 

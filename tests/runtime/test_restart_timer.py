@@ -12,8 +12,7 @@ from l02.bus.connection.leader import standing_of
 from l02.bus.connection.streams import TIMERS_STREAM
 from l02.bus.wire.subjects import AggregateId, timer_subject
 from l02.client.client import Client
-from l02.domain.agent import events as e
-from l02.domain.agent.commands import RestartDue
+from l02.domain.agent.restarts import AgentRestarted, RestartDue
 from l02.node.running import Node
 from tests.bus.toy import until as until_fact
 from tests.runtime.conftest import pid_of, until
@@ -39,7 +38,7 @@ async def test_it_is_cancelled_with_the_restart(
         return await waiting() == 0
 
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.AgentRestarted))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, AgentRestarted))
     await until_fact(waiting)
     await getattr(client, verb)(agent_id)
     await until_fact(gone)

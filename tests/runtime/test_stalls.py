@@ -20,7 +20,7 @@ import pytest
 
 from l02.bus.wire.codec import RecordedEvent
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.effects import EffectRecorded, ToolCalled
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.weight import MAX_WEIGHT
 from tests.runtime.conftest import history, pid_of, talker, until
@@ -225,7 +225,7 @@ async def test_whatever_a_tool_server_answers(client: Client, monkeypatch: pytes
         async with large_talker(client, tools={"bad": server}) as agent_id:
             answered = call(tool="bad.say", arguments={"raw": encoded(raw)})
             assert await outcome(client, agent_id, [*answered, END]) is None
-            [called] = [event for event in await history(client, agent_id) if isinstance(event, e.ToolCalled)]
+            [called] = [event for event in await history(client, agent_id) if isinstance(event, ToolCalled)]
             assert (called.ok, len(called.result)) == expected
 
     await require_short_steps(monkeypatch, act)
@@ -240,7 +240,7 @@ async def test_a_tool_server_with_many_tools(client: Client, monkeypatch: pytest
         async with large_talker(client, tools={"bad": server}) as agent_id:
             relisted = call(tool="bad.relist", arguments={"raw": encoded(tools)})
             assert await outcome(client, agent_id, [*relisted, *call(2, tool="bad.x", arguments={}), END]) is None
-            calls = [event for event in await history(client, agent_id) if isinstance(event, e.ToolCalled)]
+            calls = [event for event in await history(client, agent_id) if isinstance(event, ToolCalled)]
             assert calls[1].ok
 
     await require_short_steps(monkeypatch, act)
@@ -289,7 +289,7 @@ async def test_a_long_journal_is_replayed(client: Client, monkeypatch: pytest.Mo
 
         async def reached(number: int) -> None:
             def waits(seen: RecordedEvent) -> bool:
-                return isinstance(seen.event, e.EffectRecorded) and seen.event.request.get("name") == f"go{number}"
+                return isinstance(seen.event, EffectRecorded) and seen.event.request.get("name") == f"go{number}"
 
             await until(client, agent_id, waits, timeout=60)
 

@@ -17,9 +17,13 @@ from l02.bus.connection.streams import TIMERS_STREAM
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId, due_subject, timer_subject
 from l02.client.client import Client
-from l02.domain.agent import events as e
-from l02.domain.agent.commands import ExecutionDue
+from l02.domain.agent.checkpoints import CheckpointRequested
+from l02.domain.agent.effects import EffectRecorded, ToolRequested
+from l02.domain.agent.executions import ExecutionDue, ExecutionStarted
+from l02.domain.agent.restarts import AgentRestarted
+from l02.domain.agent.spawning import AgentSpawned, SpawnRequested
 from l02.domain.agent.state import Status
+from l02.domain.agent.termination import AgentTerminated, TerminationRequested
 from l02.domain.errors import ErrorCode, Failure
 from l02.node.running import Node
 from tests.bus.toy import until as until_fact
@@ -50,7 +54,7 @@ async def test_work_that_takes_too_long_fails_and_the_next_goes_on(
     assert failed.value.code is ErrorCode.EXECUTION_TIMEOUT
     assert "execution_seconds" in failed.value.message
     await until(
-        client, agent_id, lambda recorded: isinstance(recorded.event, e.AgentSpawned) and recorded.event.pid != before
+        client, agent_id, lambda recorded: isinstance(recorded.event, AgentSpawned) and recorded.event.pid != before
     )
     assert (await client.execute(agent_id, {"steps": [["tool", "add", {"a": 1, "b": 2}]]})).output
 
@@ -66,7 +70,7 @@ async def test_work_without_time_left_costs_no_agent_however_often(client: Clien
 
 
 def is_fourth(recorded: RecordedEvent) -> bool:
-    return isinstance(recorded.event, e.AgentSpawned) and recorded.event.incarnation == 4
+    return isinstance(recorded.event, AgentSpawned) and recorded.event.incarnation == 4
 
 
 def timer_of(agent_id: str, execution_id: str) -> str:
@@ -79,7 +83,7 @@ async def suspend(client: Client, agent_id: str) -> None:
 
 async def crash(client: Client, agent_id: str) -> None:
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.AgentRestarted))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, AgentRestarted))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +94,7 @@ async def test_without_a_process_its_time_ends_it_too(
 ) -> None:
     await client.spawn(limited(3.0, lifecycle={"restart_delay_seconds": [3600]}), id=agent_id)
     work = asyncio.create_task(client.execute(agent_id, {"steps": [["sleep", 600]]}))
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded))
     await lose_process(client, agent_id)
     with pytest.raises(Failure) as failed:
         await work
@@ -120,8 +124,8 @@ async def test_where_the_timer_is_first_the_process_at_work_is_ended(node: Node,
     await client.spawn(limited(3600.0, lifecycle=patience), id=agent_id)
     before = await pid_of(client, agent_id)
     work = asyncio.create_task(client.execute(agent_id, {"steps": [["tool", "blocking", {"seconds": 600}]]}))
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.ToolRequested))
-    [begun] = [event for event in await history(client, agent_id) if isinstance(event, e.ExecutionStarted)]
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, ToolRequested))
+    [begun] = [event for event in await history(client, agent_id) if isinstance(event, ExecutionStarted)]
     due = {"execution_id": begun.execution_id, "deadline": begun.deadline}
     subject = due_subject(AggregateId("agent", agent_id), ExecutionDue.verb)
     await node.parts.bus.publish(subject, msgspec.json.encode(due))
@@ -129,7 +133,7 @@ async def test_where_the_timer_is_first_the_process_at_work_is_ended(node: Node,
         await work
     assert failed.value.code is ErrorCode.EXECUTION_TIMEOUT
     await until(
-        client, agent_id, lambda recorded: isinstance(recorded.event, e.AgentSpawned) and recorded.event.pid != before
+        client, agent_id, lambda recorded: isinstance(recorded.event, AgentSpawned) and recorded.event.pid != before
     )
     assert (await client.execute(agent_id, {"steps": [["tool", "add", {"a": 1, "b": 2}]]})).output == [3]
 
@@ -139,14 +143,14 @@ async def test_its_time_goes_on_while_others_are_before_it(client: Client, agent
     work = [client.execute(agent_id, {"steps": [["sleep", 600]]}) for _ in range(2)]
     for failure in await asyncio.gather(*work, return_exceptions=True):
         assert isinstance(failure, Failure) and failure.code is ErrorCode.EXECUTION_TIMEOUT
-    asked = [event for event in await history(client, agent_id) if isinstance(event, e.EffectRecorded)]
+    asked = [event for event in await history(client, agent_id) if isinstance(event, EffectRecorded)]
     assert len(asked) == 1, "the second one has not begun"
 
 
 async def test_a_suspension_without_a_checkpoint(client: Client, agent_id: str) -> None:
     await client.spawn(worker(), id=agent_id)
     await client.suspend(agent_id, checkpoint=False)
-    assert not [event for event in await history(client, agent_id) if isinstance(event, e.CheckpointRequested)]
+    assert not [event for event in await history(client, agent_id) if isinstance(event, CheckpointRequested)]
     await client.resume(agent_id)
     assert (await client.execute(agent_id, {"steps": []})) is not None
 
@@ -157,7 +161,7 @@ async def stubborn(client: Client, agent_id: str) -> AsyncIterator[None]:
     lifecycle = {"graceful_shutdown_seconds": 3600, "restart_delay_seconds": [0.05]}
     await client.spawn(worker(lifecycle=lifecycle), id=agent_id)
     await client.execute(agent_id, {"steps": [["tool", "blocking", {"seconds": 3600}]]}, wait="accepted")
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.ToolRequested))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, ToolRequested))
     yield
 
 
@@ -165,14 +169,14 @@ async def stubborn(client: Client, agent_id: str) -> AsyncIterator[None]:
 async def test_forced_it_ends_at_once(client: Client, agent_id: str) -> None:
     async with asyncio.timeout(30):
         await client.terminate(agent_id, "error", force=True)
-    ended = [event for event in await history(client, agent_id) if isinstance(event, e.AgentTerminated)]
+    ended = [event for event in await history(client, agent_id) if isinstance(event, AgentTerminated)]
     assert [event.reason for event in ended] == ["error"]
 
 
 @pytest.mark.usefixtures("stubborn")
 async def test_forced_while_it_is_given_time_it_ends_at_once(client: Client, agent_id: str) -> None:
     asked = asyncio.create_task(client.terminate(agent_id))
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.TerminationRequested))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, TerminationRequested))
     async with asyncio.timeout(30):
         await client.terminate(agent_id, force=True)
         assert (await asked).ok
@@ -180,6 +184,6 @@ async def test_forced_while_it_is_given_time_it_ends_at_once(client: Client, age
 
 async def test_a_state_to_begin_with(client: Client, agent_id: str) -> None:
     await client.spawn(worker(), id=agent_id, state={"seen": 41})
-    spawned = [event for event in await history(client, agent_id) if isinstance(event, e.SpawnRequested)]
+    spawned = [event for event in await history(client, agent_id) if isinstance(event, SpawnRequested)]
     assert [event.state for event in spawned] == [{"seen": 41}]
     assert (await client.execute(agent_id, {"steps": [["read", "seen"]]})).output == [41]

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.effects import ToolCalled
 from tests.runtime.conftest import history
 from tests.tools.conftest import landlock_only, running, until
 from tests.tools.hostile import encoded, hostile_server, messages
@@ -77,7 +77,7 @@ async def test_all_of_a_failure_and_of_an_image_reaches_the_agent_and_the_log(cl
     ]
     output = (await client.execute(agent_id, {"steps": steps})).output
     assert output == [image, ["no", {**image, "data": "AAAA"}]]
-    calls = [event for event in await history(client, agent_id) if isinstance(event, e.ToolCalled)]
+    calls = [event for event in await history(client, agent_id) if isinstance(event, ToolCalled)]
     assert calls[1].result == {
         "code": "E2001",
         "message": "tool 'say' failed: no",

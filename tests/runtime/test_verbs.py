@@ -8,7 +8,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.effects import EffectRecorded
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.sessions import SessionStarted
+from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import Failure
 from tests.runtime.conftest import Raw, history, until, worker
 
@@ -17,7 +20,7 @@ Spawn = Callable[..., Awaitable[str]]
 
 async def test_spawn_says_when_the_agent_runs(client: Client, spawn: Spawn) -> None:
     agent_id = await spawn()
-    spawned = [event for event in await history(client, agent_id) if isinstance(event, e.AgentSpawned)]
+    spawned = [event for event in await history(client, agent_id) if isinstance(event, AgentSpawned)]
     assert [event.sandbox_type for event in spawned] == ["landlock"]
     assert spawned[0].trust_level == "standard"
 
@@ -46,7 +49,7 @@ async def test_executions_are_worked_off_in_order(client: Client, spawn: Spawn) 
     ]
     last = await client.execute(agent_id, {"steps": [["count"]]})
     assert last.output == [6]
-    completed = [event for event in await history(client, agent_id) if isinstance(event, e.ExecutionCompleted)]
+    completed = [event for event in await history(client, agent_id) if isinstance(event, ExecutionCompleted)]
     assert [event.execution_id for event in completed[:5]] == [result.execution_id for result in accepted]
 
 
@@ -61,11 +64,11 @@ async def test_the_queue_has_a_bound(client: Client, spawn: Spawn) -> None:
 async def test_a_signal_reaches_who_waits_for_it(client: Client, spawn: Spawn) -> None:
     agent_id = await spawn()
     work = await client.execute(agent_id, {"steps": [["signal", "go", None]]}, wait="accepted")
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded))
     await client.signal(agent_id, "other", 1)
     await client.signal(agent_id, "go", {"approved": True})
-    done = await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.ExecutionCompleted))
-    assert isinstance(done.event, e.ExecutionCompleted)
+    done = await until(client, agent_id, lambda recorded: isinstance(recorded.event, ExecutionCompleted))
+    assert isinstance(done.event, ExecutionCompleted)
     assert done.event.execution_id == work.execution_id
     assert done.event.output == [{"approved": True}]
 
@@ -97,12 +100,12 @@ async def test_an_execution_outlives_its_suspension(client: Client, spawn: Spawn
     work = await client.execute(
         agent_id, {"steps": [["tool", "add", {"a": 1, "b": 1}], ["signal", "go", None], ["count"]]}, wait="accepted"
     )
-    await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.EffectRecorded))
+    await until(client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded))
     await client.suspend(agent_id)
     await client.signal(agent_id, "go", "now")
     await client.resume(agent_id)
-    done = await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.ExecutionCompleted))
-    assert isinstance(done.event, e.ExecutionCompleted)
+    done = await until(client, agent_id, lambda recorded: isinstance(recorded.event, ExecutionCompleted))
+    assert isinstance(done.event, ExecutionCompleted)
     assert (done.event.execution_id, done.event.output) == (work.execution_id, [2, "now", 1])
 
 
@@ -120,7 +123,7 @@ async def test_terminate_fails_what_is_under_way(client: Client, spawn: Spawn) -
     agent_id = await spawn(lifecycle={"graceful_shutdown_seconds": 5})
     work = await client.execute(agent_id, {"steps": [["signal", "never", None]]}, wait="accepted")
     await client.terminate(agent_id)
-    failed = [event for event in await history(client, agent_id) if isinstance(event, e.ExecutionFailed)]
+    failed = [event for event in await history(client, agent_id) if isinstance(event, ExecutionFailed)]
     assert [(event.execution_id, event.code) for event in failed] == [(work.execution_id, "E2112")]
 
 
@@ -136,7 +139,7 @@ async def test_a_wrong_version_is_a_conflict(spawn: Spawn, raw: Raw, verb: str) 
 
 async def test_the_right_version_is_none(client: Client, spawn: Spawn, raw: Raw) -> None:
     agent_id = await spawn()
-    newest = await until(client, agent_id, lambda recorded: isinstance(recorded.event, e.SessionStarted))
+    newest = await until(client, agent_id, lambda recorded: isinstance(recorded.event, SessionStarted))
     outcome = await raw.publish(f"l02.cmd.agent.{agent_id}.suspend", b'{"expected_version": %d}' % newest.version)
     assert outcome.ok
     assert outcome.version == newest.version + 2
@@ -152,7 +155,7 @@ async def test_a_command_sent_twice_happens_once(client: Client, spawn: Spawn, r
     )
     assert first.ok
     assert again["result"] == first.result
-    started = [event for event in await history(client, agent_id) if isinstance(event, e.ExecutionStarted)]
+    started = [event for event in await history(client, agent_id) if isinstance(event, ExecutionStarted)]
     assert len(started) == 1
 
 

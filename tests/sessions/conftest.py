@@ -21,13 +21,18 @@ from l02.bus.connection.streams import ensure_streams
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.log.event_store import open_event_store
 from l02.bus.log.repository import Repository
-from l02.bus.wire.codec import Metadata, RecordedEvent
-from l02.domain.agent import commands as c
-from l02.domain.agent import events as e
+from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent.checkpoints import Checkpoint, CheckpointCreated
+from l02.domain.agent.restarts import RecoverProcess
+from l02.domain.agent.restoring import CheckpointRestored, Restore
 from l02.domain.agent.session import Session
-from l02.domain.agent.state import AgentState
+from l02.domain.agent.sessions import SessionDegraded, SessionRolledBack
+from l02.domain.agent.signals import Signal
+from l02.domain.agent.spawning import AgentSpawned, Spawn
+from l02.domain.agent.state import AgentState, ResourceUsage
+from l02.domain.agent.termination import AgentTerminated, Terminate
 from l02.domain.aggregates import AGENT
-from l02.domain.message import Command, Event
+from l02.domain.kernel.message import Command, Event, Metadata, Report
 from l02.domain.specification import AgentSpecification, RuntimeClass, SessionSettings, ToolServer
 from l02.handlers.sessions import BridgeSettings, SessionBridge
 from l02.handlers.tool_servers import ToolServers, connection, servers
@@ -95,20 +100,29 @@ class Agents:
         self.recorded.append(recorded)
         self._news.set()
 
-    async def tell(self, agent_id: str, command: Command) -> None:
-        metadata = Metadata(causation_id=uuid.uuid4().hex, correlation_id="test", actor="test")
-        await self.repository.decide(agent_id, command, metadata)
+    async def tell(
+        self, agent_id: str, command: Command | Report, node_id: str = "n1", command_id: str | None = None
+    ) -> None:
+        metadata = Metadata(causation_id=command_id or uuid.uuid4().hex, correlation_id="test", actor="alice")
+        await self._at(node_id).decide(agent_id, command, metadata)
+
+    def _at(self, node_id: str) -> Repository[AgentState]:
+        if node_id == self.repository.node_id:
+            return self.repository
+        elsewhere = Repository(AGENT, self.repository.store, node_id)
+        elsewhere.on_recorded(self._heard)
+        return elsewhere
 
     async def spawn(self, agent_id: str = "a1", node_id: str = "n1", task_id: str | None = None) -> None:
         spec = AgentSpecification(
             name="historian", entrypoint="/agents/historian.py", session=SessionSettings(task_id=task_id)
         )
-        await self.tell(agent_id, c.Spawn(spec=spec, origin=_origin(node_id)))
+        await self.tell(agent_id, Spawn(spec=spec), node_id)
         await self.has_process(agent_id, node_id)
 
     async def has_process(self, agent_id: str = "a1", node_id: str = "n1") -> None:
         state = (await self.repository.load(agent_id)).state
-        report = c.ReportSpawned(
+        report = AgentSpawned(
             agent_id=agent_id,
             session_id=f"session-of-{agent_id}",
             node_id=node_id,
@@ -125,16 +139,18 @@ class Agents:
     async def begins_anew(self, agent_id: str = "a1", node_id: str = "n1") -> None:
         """Its node was killed: it is given another process, here or elsewhere."""
         lost = (await self.repository.load(agent_id)).state.node_id or ""
-        await self.tell(agent_id, c.RecoverProcess(node_id=node_id, lost_node_id=lost, cause="the node began anew"))
+        await self.tell(agent_id, RecoverProcess(lost_node_id=lost, cause="the node began anew"), node_id)
         await self.has_process(agent_id, node_id)
 
     async def checkpoint(self, checkpoint_id: str, label: str | None = None, agent_id: str = "a1") -> None:
         """Something has changed, and a checkpoint of it is stored."""
-        await self.tell(agent_id, c.Signal(name="change", origin=_origin()))
-        await self.tell(agent_id, c.Checkpoint(label=label, origin=_origin(command_id=checkpoint_id)))
+        await self.tell(agent_id, Signal(name="change"))
+        await self.tell(agent_id, Checkpoint(label=label), command_id=checkpoint_id)
         loaded = await self.repository.load(agent_id)
-        report = c.ReportCheckpointStored(
+        report = CheckpointCreated(
             checkpoint_id=checkpoint_id,
+            checkpoint_type="manual",
+            label=label,
             storage_location=f"postgresql:{checkpoint_id}",
             size_bytes=10,
             compressed_bytes=8,
@@ -147,14 +163,15 @@ class Agents:
         await self.tell(agent_id, report)
 
     async def restore(self, checkpoint_id: str, agent_id: str = "a1") -> None:
-        await self.tell(agent_id, c.Restore(checkpoint_id=checkpoint_id, origin=_origin()))
-        report = c.ReportRestored(checkpoint_id=checkpoint_id, restore_seconds=0.1, state={})
+        await self.tell(agent_id, Restore(checkpoint_id=checkpoint_id))
+        report = CheckpointRestored(checkpoint_id=checkpoint_id, restore_seconds=0.1, state={})
         await self.tell(agent_id, report)
         await self.has_process(agent_id)
 
     async def terminate(self, agent_id: str = "a1", reason: Any = "user_request") -> None:
-        await self.tell(agent_id, c.Terminate(reason=reason, origin=_origin()))
-        await self.tell(agent_id, c.ReportTerminated(usage=e.ResourceUsage(), duration_seconds=1.0))
+        await self.tell(agent_id, Terminate(reason=reason))
+        report = AgentTerminated(session_id=None, reason=reason, resource_usage=ResourceUsage(), duration_seconds=1.0)
+        await self.tell(agent_id, report)
 
     async def session(self, agent_id: str = "a1") -> Session:
         session = (await self.repository.load(agent_id)).state.session
@@ -182,14 +199,14 @@ class Agents:
     async def until_type(self, event_type: type[Event], agent_id: str = "a1") -> Any:
         return await self.until(lambda event: isinstance(event, event_type), agent_id)
 
-    async def until_degraded(self, operation: str, agent_id: str = "a1") -> e.SessionDegraded:
-        found: e.SessionDegraded = await self.until(
-            lambda event: isinstance(event, e.SessionDegraded) and event.operation == operation, agent_id
+    async def until_degraded(self, operation: str, agent_id: str = "a1") -> SessionDegraded:
+        found: SessionDegraded = await self.until(
+            lambda event: isinstance(event, SessionDegraded) and event.operation == operation, agent_id
         )
         return found
 
     async def until_rolled_back(self, checkpoint_id: str) -> None:
-        await self.until(lambda event: isinstance(event, e.SessionRolledBack) and event.checkpoint_id == checkpoint_id)
+        await self.until(lambda event: isinstance(event, SessionRolledBack) and event.checkpoint_id == checkpoint_id)
 
 
 def keepers(node_id: str = "n1") -> list[str]:
@@ -212,10 +229,6 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
-def _origin(node_id: str = "n1", command_id: str = "") -> c.Origin:
-    return c.Origin(agent_id="a1", command_id=command_id or uuid.uuid4().hex, node_id=node_id, actor="alice")
-
-
 @pytest_asyncio.fixture
 async def bus(fresh_nats: EmbeddedNats) -> AsyncIterator[Bus]:
     async with connect(fresh_nats.url, name="test") as connected:
@@ -226,7 +239,7 @@ async def bus(fresh_nats: EmbeddedNats) -> AsyncIterator[Bus]:
 @pytest_asyncio.fixture
 async def agents(bus: Bus) -> AsyncIterator[Agents]:
     async with open_event_store(bus) as store:
-        yield Agents(Repository(AGENT, store))
+        yield Agents(Repository(AGENT, store, "n1"))
 
 
 class Node:

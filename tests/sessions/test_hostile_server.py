@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from l02.domain.agent import events as e
 from l02.domain.agent.session import SavedSnapshot
+from l02.domain.agent.sessions import SessionStarted
 from l02.domain.specification import RuntimeClass
 from l02.handlers.sessions.calls import CallFailed, Calls
 from l02.handlers.sessions.orchestrator import Orchestrator
@@ -78,4 +78,4 @@ async def test_what_stands_in_events_is_short_and_no_nul(agents: Agents, node: N
             await agents.spawn(agent_id)
             assert (await agents.until_degraded("start", agent_id)).code == "E2050"
             server.behave("good")
-            await agents.until_type(e.SessionStarted, agent_id)
+            await agents.until_type(SessionStarted, agent_id)

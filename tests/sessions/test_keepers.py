@@ -9,10 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from l02.bus.log.repository import Loaded
-from l02.bus.wire.codec import Metadata, encode_event
+from l02.bus.wire.codec import encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
-from l02.domain.agent import events as e
+from l02.domain.agent.sessions import SessionEnded, SessionStarted
+from l02.domain.agent.signals import SignalReceived
 from l02.domain.agent.state import AgentState
+from l02.domain.kernel.message import Metadata
 from l02.handlers.sessions import bridge
 from tests.sessions.conftest import Agents, Node, Server, keepers, until
 
@@ -31,7 +33,7 @@ def about_failures(lines: list[Any]) -> list[tuple[str, float, bool]]:
 async def happens_in_a_newer_version(agents: Agents, node: Node, agent_id: str) -> None:
     loaded = await agents.repository.load(agent_id)
     aggregate = AggregateId("agent", agent_id)
-    event = e.SignalReceived(name="newer", payload=None)
+    event = SignalReceived(name="newer", payload=None)
     raw = encode_event(
         event,
         aggregate=aggregate,
@@ -50,7 +52,7 @@ async def test_an_agent_that_cannot_be_read(agents: Agents, node: Node, server: 
     await happens_in_a_newer_version(agents, node, "a1")
     with capture_logs() as lines:
         async with node.bridge(server.specification, "a1", "a2"):
-            await agents.until_type(e.SessionStarted, "a2")
+            await agents.until_type(SessionStarted, "a2")
             await until(lambda: len(about_failures(lines)) >= 6)
     assert about_failures(lines)[:6] == [
         ("error", 0.01, True),
@@ -76,8 +78,8 @@ async def test_a_failure_that_passes(
     monkeypatch.setattr(agents.repository, "load", failing)
     with capture_logs() as lines:
         async with node.bridge(server.specification, "a1"):
-            await agents.until_type(e.SessionStarted)
+            await agents.until_type(SessionStarted)
             await agents.terminate()
-            await agents.until_type(e.SessionEnded)
+            await agents.until_type(SessionEnded)
             await until(lambda: not keepers())
     assert [level for level, *_ in about_failures(lines)] == ["error", "info", "error"], "another one is news"

@@ -13,7 +13,13 @@ import asyncpg
 import psutil
 
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.sessions import (
+    SessionEnded,
+    SessionRecovered,
+    SessionRolledBack,
+    SessionSnapshotSaved,
+    SessionStarted,
+)
 from tests.runtime import conftest as story
 from tests.runtime.test_node import are_gone, family, runtime, up, wait_until
 from tests.sessions.conftest import ORCHESTRATOR
@@ -36,14 +42,14 @@ async def test_checkpoints_reach_the_server_and_a_killed_node_recovers(data_dir:
     with up(data_dir, **OWN) as node:
         async with Client.connect(data_dir=data_dir, actor="test") as client:
             await client.spawn(story.worker(), id="a1")
-            started = (await story.until(client, "a1", lambda item: isinstance(item.event, e.SessionStarted))).event
+            started = (await story.until(client, "a1", lambda item: isinstance(item.event, SessionStarted))).event
             await client.execute("a1", {"steps": [["state", "colour", "green"]]})
             kept = await client.checkpoint("a1", label="green")
-            await story.until(client, "a1", lambda item: isinstance(item.event, e.SessionSnapshotSaved))
+            await story.until(client, "a1", lambda item: isinstance(item.event, SessionSnapshotSaved))
             await client.execute("a1", {"steps": [["state", "colour", "red"]]})
             await client.restore("a1", kept)
-            back = (await story.until(client, "a1", lambda item: isinstance(item.event, e.SessionRolledBack))).event
-            assert isinstance(back, e.SessionRolledBack)
+            back = (await story.until(client, "a1", lambda item: isinstance(item.event, SessionRolledBack))).event
+            assert isinstance(back, SessionRolledBack)
             assert back.target.startswith("checkpoint ")
         (task,) = await ask(data_dir, "SELECT task_id, status FROM l02_context.tasks")
         assert task == {"task_id": "a1", "status": "in_progress"}
@@ -58,14 +64,14 @@ async def test_checkpoints_reach_the_server_and_a_killed_node_recovers(data_dir:
         (data_dir / "l02.json").unlink()
     with up(data_dir, **OWN):
         async with Client.connect(data_dir=data_dir, actor="test") as client:
-            recovered = (await story.until(client, "a1", lambda item: isinstance(item.event, e.SessionRecovered))).event
-            assert isinstance(started, e.SessionStarted)
-            assert isinstance(recovered, e.SessionRecovered)
+            recovered = (await story.until(client, "a1", lambda item: isinstance(item.event, SessionRecovered))).event
+            assert isinstance(started, SessionStarted)
+            assert isinstance(recovered, SessionRecovered)
             assert recovered.session_id == started.session_id
             await client.execute("a1", {"steps": [["count"]]})
             await client.terminate("a1", reason="completed")
-            ended = (await story.until(client, "a1", lambda item: isinstance(item.event, e.SessionEnded))).event
-            assert isinstance(ended, e.SessionEnded)
+            ended = (await story.until(client, "a1", lambda item: isinstance(item.event, SessionEnded))).event
+            assert isinstance(ended, SessionEnded)
             assert (ended.error, ended.unsent) == (None, 0)
             view = (await client.get("a1")).session
             assert view is not None
@@ -82,8 +88,8 @@ async def test_another_server_is_a_command_line(tmp_path: Path, data_dir: Path) 
     with up(data_dir, L02_SESSION_SERVER=command) as node:
         async with Client.connect(data_dir=data_dir, actor="test") as client:
             await client.spawn(story.worker(session={"task_id": "T-7"}), id="a1")
-            started = (await story.until(client, "a1", lambda item: isinstance(item.event, e.SessionStarted))).event
-            assert isinstance(started, e.SessionStarted)
+            started = (await story.until(client, "a1", lambda item: isinstance(item.event, SessionStarted))).event
+            assert isinstance(started, SessionStarted)
             assert started.task_id == "T-7"
         assert not any("mcp" in _words(process) for process in family(node))
     calls = [json.loads(line) for line in (tmp_path / "its own" / "calls").read_text().splitlines()]

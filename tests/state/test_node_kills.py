@@ -17,7 +17,8 @@ import pytest
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.embedded import EmbeddedNats
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointExpired
+from l02.domain.agent.restoring import CheckpointRestored
 from l02.domain.errors import Failure
 from l02.handlers.state.checkpoints import Checkpoints
 from l02.handlers.state.hot import open_hot_state
@@ -121,7 +122,7 @@ async def test_a_checkpoint_under_way_is_stored_once(site: Site, place: str) -> 
         async with site.node():
             assert await asked == "k1"
             await until_true(lambda: site.stored("a1"), ["k1"])
-            assert await count_of(client, "a1", e.CheckpointCreated) == 1
+            assert await count_of(client, "a1", CheckpointCreated) == 1
             await client.execute("a1", COUNT)
             await client.restore("a1", "k1")
             assert (await client.execute("a1", COUNT)).output == [2]
@@ -138,10 +139,10 @@ async def test_an_old_checkpoint_goes_and_so_do_its_bytes(site: Site, place: str
             await is_dead(process)
         async with site.node():
             assert await asked == "k2"
-            await until(client, "a1", of_type(e.CheckpointExpired, "k1"))
+            await until(client, "a1", of_type(CheckpointExpired, "k1"))
             await until_true(lambda: site.stored("a1"), ["k2"])
             assert [view.checkpoint_id for view in await client.checkpoints("a1")] == ["k2"]
-            assert await count_of(client, "a1", e.CheckpointExpired) == 1
+            assert await count_of(client, "a1", CheckpointExpired) == 1
 
 
 async def test_an_agent_is_brought_back_once(site: Site) -> None:
@@ -156,7 +157,7 @@ async def test_an_agent_is_brought_back_once(site: Site) -> None:
         async with site.node():
             assert (await asked).events == ["agent.checkpoint.restored"]
             assert (await client.execute("a1", COUNT)).output == [2]
-            assert await count_of(client, "a1", e.CheckpointRestored) == 1
+            assert await count_of(client, "a1", CheckpointRestored) == 1
 
 
 async def test_what_nobody_has_heard_of_is_removed(site: Site) -> None:
@@ -211,7 +212,7 @@ async def test_a_changed_agent_has_a_checkpoint_at_an_interval_and_an_unchanged_
         assert 2 <= len(views) <= 4 and {view.checkpoint_type for view in views} == {"auto"}
         # What is asked for now is decided after any look of the watch before it: that has found nothing to take.
         assert await client.checkpoint("a1") == views[0].checkpoint_id
-        assert await count_of(client, "a1", e.CheckpointCreated) == len(views)
+        assert await count_of(client, "a1", CheckpointCreated) == len(views)
 
 
 async def test_a_state_that_is_too_large_is_an_error_with_a_code(site: Site) -> None:
@@ -234,7 +235,7 @@ async def test_an_agent_that_has_ended_keeps_none_for_ever(site: Site) -> None:
         await client.spawn(worker(), id="a1")
         await client.checkpoint("a1", command_id="k1")
         await client.terminate("a1")
-        await until(client, "a1", of_type(e.CheckpointExpired, "k1"))
+        await until(client, "a1", of_type(CheckpointExpired, "k1"))
         await until_true(lambda: site.stored("a1"), [])
 
 

@@ -21,7 +21,10 @@ from l02.bus.connection.streams import COMMANDS_STREAM, TIMERS_STREAM, stream_co
 from l02.bus.log.reader import last_sequence
 from l02.bus.wire.subjects import timer_subject
 from l02.client.client import Client
-from l02.domain.agent import events as e
+from l02.domain.agent.checkpoints import CheckpointExpired
+from l02.domain.agent.executions import ExecutionCompleted
+from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.spawning import AgentSpawned
 from l02.node.running import running_node
 from l02.node.session_server import SessionSettings
 from l02.settings import Settings
@@ -101,9 +104,9 @@ async def _commands_were_handled_once(client: Client, said: dict[str, Outcome]) 
 
 async def _agents_are_as_they_were(client: Client) -> None:
     """Those that were running run again, the one whose process was killed too, and know what they knew."""
-    await until(client, "waiting", lambda recorded: isinstance(recorded.event, e.ExecutionCompleted))
+    await until(client, "waiting", lambda recorded: isinstance(recorded.event, ExecutionCompleted))
     assert await completed(client, "waiting") == {"wait-1": {"by": "hand"}}
-    signals = [event.name for event in await history(client, "waiting") if isinstance(event, e.SignalReceived)]
+    signals = [event.name for event in await history(client, "waiting") if isinstance(event, SignalReceived)]
     assert signals == ["go", "later"]
     counts = {"counter": 6, "waiting": 2, "asleep": 2, "back": 2, "crashed": 1, "new": 2}
     for agent_id, count in counts.items():
@@ -120,10 +123,10 @@ async def _agents_are_as_they_were(client: Client) -> None:
 
 
 async def _timers_have_fired_or_wait(bus: Bus, client: Client) -> None:
-    await until(client, "ended", lambda recorded: isinstance(recorded.event, e.CheckpointExpired))
-    assert Counter(type(event) for event in await history(client, "ended"))[e.CheckpointExpired] == 1
+    await until(client, "ended", lambda recorded: isinstance(recorded.event, CheckpointExpired))
+    assert Counter(type(event) for event in await history(client, "ended"))[CheckpointExpired] == 1
     # Its first process, that of the second node, and the one that the timer has begun: none was begun twice.
-    assert Counter(type(event) for event in await history(client, "crashed"))[e.AgentSpawned] == 3
+    assert Counter(type(event) for event in await history(client, "crashed"))[AgentSpawned] == 3
     waits = await message_from_leader(bus, TIMERS_STREAM, {"last_by_subj": timer_subject(agent("gone"), "*")})
     assert waits is not None and waits.headers["Nats-Schedule"] == "@at 2126-11-04T11:15:48Z"
     assert waits.headers["Nats-Schedule-Target"] == "l02.due.agent.gone.expire-checkpoints"
@@ -132,7 +135,7 @@ async def _timers_have_fired_or_wait(bus: Bus, client: Client) -> None:
 
 async def completed(client: Client, agent_id: str) -> dict[str, Any]:
     """The output of each piece of work; none has ended twice."""
-    ended = [event for event in await history(client, agent_id) if isinstance(event, e.ExecutionCompleted)]
+    ended = [event for event in await history(client, agent_id) if isinstance(event, ExecutionCompleted)]
     outputs = {event.execution_id: event.output for event in ended}
     assert len(outputs) == len(ended)
     return outputs

@@ -8,8 +8,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent import events as e
+from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointFailed
+from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
+from l02.domain.agent.restarts import AgentFailed
+from l02.domain.agent.spawning import AgentSpawned, SpawnFailed
 from l02.domain.agent.state import AgentState
+from l02.domain.agent.termination import AgentTerminated
 from l02.domain.specification import RuntimeClass
 
 __all__ = ["Recorded"]
@@ -75,22 +79,22 @@ class Recorded:
         """Count what this event says."""
         agent_id = recorded.aggregate.id
         match recorded.event:
-            case e.AgentSpawned() as spawned:
+            case AgentSpawned() as spawned:
                 self._spawns.labels("success", spawned.trust_level, spawned.sandbox_type).inc()
                 self._spawn_seconds.labels(spawned.source).observe(spawned.spawn_seconds)
-            case e.SpawnFailed():
+            case SpawnFailed():
                 self._spawn_failed(agent_id)
-            case e.AgentTerminated(reason=reason):
+            case AgentTerminated(reason=reason):
                 self._ended(agent_id, reason)
-            case e.AgentFailed():
+            case AgentFailed():
                 self._ended(agent_id, "failed")
-            case e.CheckpointCreated() as stored:
+            case CheckpointCreated() as stored:
                 self._checkpoints.labels(stored.checkpoint_type, "success").inc()
                 self._checkpoint_seconds.observe(stored.duration_seconds)
                 self._checkpoint_bytes.observe(stored.size_bytes)
-            case e.CheckpointFailed(checkpoint_type=checkpoint_type):
+            case CheckpointFailed(checkpoint_type=checkpoint_type):
                 self._checkpoints.labels(checkpoint_type, "failure").inc()
-            case e.ExecutionCompleted(tokens=tokens) | e.ExecutionFailed(tokens=tokens):
+            case ExecutionCompleted(tokens=tokens) | ExecutionFailed(tokens=tokens):
                 self._consumed(agent_id, tokens)
 
     def _spawn_failed(self, agent_id: str) -> None:

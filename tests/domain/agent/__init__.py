@@ -1,1 +1,1 @@
-"""A table of contents of what can be asked of an agent: a file for each verb."""
+"""A table of contents of what is decided about an agent: a file for each command and each report, by its name."""

@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from msgspec.structs import replace
 
-from l02.domain.agent import commands as c
-from l02.domain.agent import events as e
-from l02.domain.agent.state import AgentState
+from l02.domain.agent.checkpoints import Checkpoint, CheckpointRequested, ExpireCheckpoints
+from l02.domain.agent.forks import Fork
+from l02.domain.agent.restoring import CheckpointRestored, Restore, RestoreFailed
+from l02.domain.agent.resuming import Resume
+from l02.domain.agent.state import AgentState, StateChange
+from l02.domain.agent.suspension import SuspendIdle
 from l02.domain.aggregates import AGENT
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.message import Command, Event
-from tests.domain.agent.story import report_stored
+from l02.domain.kernel.message import Command, Event, Report, WireCommand, command_ids
+from tests.domain.agent.story import checkpoint_created, checkpoint_failed
+from tests.domain.given_when_then import context
 from tests.domain.read_back import read_back
 
 REFUSALS = {
@@ -34,7 +38,7 @@ choices = st.integers(0, 3)
 calls = st.integers(1, 3)
 names = st.sampled_from(["approve", "reject"])
 changes = st.builds(
-    e.StateChange, set=st.dictionaries(names, values, max_size=2), delete=st.lists(names, max_size=2).map(tuple)
+    StateChange, set=st.dictionaries(names, values, max_size=2), delete=st.lists(names, max_size=2).map(tuple)
 )
 
 
@@ -59,10 +63,6 @@ class CheckpointedLife(RuleBasedStateMachine):
         self.sent = 0
         self.at_revision: dict[int, Any] = {}
 
-    def origin(self) -> c.Origin:
-        self.sent += 1
-        return c.Origin(agent_id="a1", command_id=f"c{self.sent}", node_id=f"n{self.sent % 3}", actor="alice")
-
     def execution(self, choice: int) -> str:
         known = [*self.state.executions, "unknown"]
         return known[choice % len(known)]
@@ -71,13 +71,15 @@ class CheckpointedLife(RuleBasedStateMachine):
         """Nearly always the agent's own; what another one reports is refused."""
         return self.state.node_id if self.state.node_id and self.sent % 7 else "n1"
 
-    def send(self, command: Command) -> None:
+    def send(self, command: Command | Report, node_id: str | None = None) -> None:
+        self.sent += isinstance(command, WireCommand)
+        now = context(f"c{self.sent}", node_id=node_id or f"n{self.sent % 3}")
         try:
-            events = AGENT.decide(self.state, command)
+            events = AGENT.decide(self.state, command, now)
         except Failure as failure:
             assert failure.code in REFUSALS
             return
-        assert events == AGENT.decide(self.state, command), "deciding is no function of state and command"
+        assert events == AGENT.decide(self.state, command, now), "deciding is no function of its arguments"
         for event in events:
             self.record(event)
 
@@ -86,9 +88,7 @@ class CheckpointedLife(RuleBasedStateMachine):
         self.at_revision.setdefault(self.state.revision, content(self.state))
         self.history.append(event)
         assert read_back(event) == event
-        awaited_by = getattr(event, "awaited_by", None)
-        if awaited_by is not None:
-            self.awaited.append(awaited_by)
+        self.awaited.extend(command_ids(event.owed_to()))
         self.completed.extend(getattr(event, "completes", ()))
 
     def checkpoint_id(self, choice: int) -> str:
@@ -97,59 +97,59 @@ class CheckpointedLife(RuleBasedStateMachine):
 
     @rule(label=st.none() | names, wait=waits)
     def checkpoint(self, label: str | None, wait: Any) -> None:
-        self.send(c.Checkpoint(label=label, wait=wait, origin=self.origin()))
+        self.send(Checkpoint(label=label, wait=wait))
 
     @rule(choice=choices, call=calls, by_agent=st.booleans(), state=changes)
-    def request_checkpoint(self, choice: int, call: int, by_agent: bool, state: e.StateChange) -> None:
-        asked: dict[str, Any] = (
-            {"execution_id": self.execution(choice), "call": call, "state": state} if by_agent else {}
-        )
+    def request_checkpoint(self, choice: int, call: int, by_agent: bool, state: StateChange) -> None:
+        asked: dict[str, Any] = {"execution_id": self.execution(choice), "call": call} if by_agent else {}
+        if by_agent and state != StateChange():
+            asked["state"] = state
         checkpoint_id = f"k{self.sent}-{call}"
-        self.send(c.RequestCheckpoint(checkpoint_id=checkpoint_id, checkpoint_type="auto", node_id="n1", **asked))
+        self.send(CheckpointRequested(checkpoint_id=checkpoint_id, checkpoint_type="auto", node_id="n1", **asked))
 
     @rule(choice=choices, behind=st.integers(0, 1))
     def report_checkpoint_stored(self, choice: int, behind: int) -> None:
         revision = max(0, self.state.revision - behind)
-        self.send(report_stored(self.checkpoint_id(choice), revision))
+        self.send(checkpoint_created(self.checkpoint_id(choice), revision))
 
     @rule(choice=choices)
     def report_checkpoint_failed(self, choice: int) -> None:
-        self.send(c.ReportCheckpointFailed(checkpoint_id=self.checkpoint_id(choice), code="E2030", message="no"))
+        self.send(checkpoint_failed(self.checkpoint_id(choice)))
 
     @rule(choice=choices, wait=waits)
     def restore(self, choice: int, wait: Any) -> None:
-        self.send(c.Restore(checkpoint_id=self.checkpoint_id(choice), wait=wait, origin=self.origin()))
+        self.send(Restore(checkpoint_id=self.checkpoint_id(choice), wait=wait))
 
     @rule(choice=choices, wait=waits)
     def resume_from(self, choice: int, wait: Any) -> None:
-        self.send(c.Resume(checkpoint_id=self.checkpoint_id(choice), wait=wait, origin=self.origin()))
+        self.send(Resume(checkpoint_id=self.checkpoint_id(choice), wait=wait))
 
     @rule(choice=choices, state=changes)
-    def report_restored(self, choice: int, state: e.StateChange) -> None:
+    def report_restored(self, choice: int, state: StateChange) -> None:
         wanted = self.state.restoring.checkpoint_id if self.state.restoring else self.checkpoint_id(choice)
-        self.send(c.ReportRestored(checkpoint_id=wanted, restore_seconds=0.1, state=state.set))
+        self.send(CheckpointRestored(checkpoint_id=wanted, restore_seconds=0.1, state=state.set))
 
     @rule(choice=choices)
     def report_restore_failed(self, choice: int) -> None:
         wanted = self.state.restoring.checkpoint_id if self.state.restoring else self.checkpoint_id(choice)
-        self.send(c.ReportRestoreFailed(checkpoint_id=wanted, code="E2032", message="no"))
+        self.send(RestoreFailed(checkpoint_id=wanted, code="E2032", message="no"))
 
     @rule(choice=choices, keep=st.integers(0, 2))
     def expire_checkpoints(self, choice: int, keep: int) -> None:
-        self.send(c.ExpireCheckpoints(checkpoint_ids=(self.checkpoint_id(choice),), keep=keep, origin=self.origin()))
+        self.send(ExpireCheckpoints(checkpoint_ids=(self.checkpoint_id(choice),), keep=keep))
 
     @rule(wait=waits, assume=st.sampled_from(["done", "not-done"]), choice=choices)
     def assume(self, wait: Any, assume: Any, choice: int) -> None:
         held = [*self.state.held, None]
         execution_id = held[choice % len(held)]
-        self.send(c.Resume(assume=assume, execution_id=execution_id, wait=wait, origin=self.origin()))
+        self.send(Resume(assume=assume, execution_id=execution_id, wait=wait))
 
     @rule(off=incarnations)
     def suspend_idle(self, off: int) -> None:
-        idle = c.SuspendIdle(revision=self.state.revision + off, checkpoint_id=f"i{self.sent}", node_id="n1")
-        self.send(idle)
+        idle = SuspendIdle(revision=self.state.revision + off, checkpoint_id=f"i{self.sent}")
+        self.send(idle, node_id="n1")
 
     @rule(wait=waits)
     def fork(self, wait: Any) -> None:
         """From itself, which is as good a past as any other's; it is refused but for an agent that is new."""
-        self.send(c.Fork(from_agent_id="a1", wait=wait, origin=self.origin()))
+        self.send(Fork(from_agent_id="a1", wait=wait))

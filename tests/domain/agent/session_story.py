@@ -6,14 +6,22 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from l02.domain.agent import commands as c
-from l02.domain.agent import events as e
-from l02.domain.agent.checkpoint_events import CheckpointCreated, CheckpointRestored
+from l02.domain.agent.checkpoints import CheckpointCreated
+from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.agent.sessions import (
+    SessionDegraded,
+    SessionEnded,
+    SessionRecovered,
+    SessionRestored,
+    SessionRolledBack,
+    SessionSnapshotSaved,
+    SessionStarted,
+)
 from tests.domain.agent.story import RUNNING, TERMINATED, TERMINATING, spawn_requested, spawned, terminated
 
 
-def session_started(**fields: Any) -> e.SessionStarted:
-    return replace(e.SessionStarted(session_id="s1", task_id="a1", node_id="n1", version=1), **fields)
+def session_started(**fields: Any) -> SessionStarted:
+    return replace(SessionStarted(session_id="s1", task_id="a1", node_id="n1", version=1), **fields)
 
 
 def created(checkpoint_id: str = "k1", label: str | None = None) -> CheckpointCreated:
@@ -36,8 +44,8 @@ def restored(checkpoint_id: str = "k1") -> CheckpointRestored:
     return CheckpointRestored(checkpoint_id=checkpoint_id, restore_seconds=0.1, state={})
 
 
-def saved(number: int = 1, checkpoint_id: str = "k1", **fields: Any) -> e.SessionSnapshotSaved:
-    event = e.SessionSnapshotSaved(
+def saved(number: int = 1, checkpoint_id: str = "k1", **fields: Any) -> SessionSnapshotSaved:
+    event = SessionSnapshotSaved(
         session_id="s1",
         task_id="a1",
         checkpoint_id=checkpoint_id,
@@ -50,42 +58,10 @@ def saved(number: int = 1, checkpoint_id: str = "k1", **fields: Any) -> e.Sessio
     return replace(event, **fields)
 
 
-def degraded(operation: str = "snapshot", code: str = "E2052", gave_up: int | None = None) -> e.SessionDegraded:
-    return e.SessionDegraded(
+def degraded(operation: str = "snapshot", code: str = "E2052", gave_up: int | None = None) -> SessionDegraded:
+    return SessionDegraded(
         session_id="s1", task_id="a1", operation=operation, code=code, message="it is away", gave_up=gave_up
     )
-
-
-def report_started() -> c.ReportSessionStarted:
-    return c.ReportSessionStarted(session_id="s1", node_id="n1", version=1)
-
-
-def report_saved(number: int = 1, checkpoint_id: str = "k1", **fields: Any) -> c.ReportSnapshotSaved:
-    return c.ReportSnapshotSaved(session_id="s1", checkpoint_id=checkpoint_id, number=number, version=2, **fields)
-
-
-def report_rolled_back(number: int = 2) -> c.ReportRolledBack:
-    return c.ReportRolledBack(session_id="s1", checkpoint_id="k1", number=number, target="version 2")
-
-
-def report_recovered() -> c.ReportSessionRecovered:
-    return c.ReportSessionRecovered(session_id="s1", node_id="n2", recovery_type="crash", last_activity="yesterday")
-
-
-def report_ended(error: e.ErrorDetail | None = None) -> c.ReportSessionEnded:
-    return c.ReportSessionEnded(session_id="s1", error=error)
-
-
-def report_degraded(
-    operation: str = "snapshot", code: str = "E2052", gave_up: int | None = None
-) -> c.ReportSessionDegraded:
-    return c.ReportSessionDegraded(
-        session_id="s1", operation=operation, code=code, message="it is away", gave_up=gave_up
-    )
-
-
-def report_restored() -> c.ReportSessionRestored:
-    return c.ReportSessionRestored(session_id="s1")
 
 
 OPEN = (*RUNNING, session_started())
@@ -95,7 +71,7 @@ RECOVERED_PROCESS = (*OPEN, spawn_requested(2), spawned(2))
 AGENT_ENDED = (*OPEN, TERMINATING[-1], terminated())
 NEVER_STARTED = TERMINATED
 
-ROLLED_BACK = e.SessionRolledBack(
+ROLLED_BACK = SessionRolledBack(
     session_id="s1",
     task_id="a1",
     checkpoint_id="k1",
@@ -104,8 +80,8 @@ ROLLED_BACK = e.SessionRolledBack(
     number=2,
     unsent=0,
 )
-RECOVERED = e.SessionRecovered(
+RECOVERED = SessionRecovered(
     session_id="s1", task_id="a1", node_id="n2", recovery_type="crash", last_activity="yesterday"
 )
-SESSION_ENDED = e.SessionEnded(session_id="s1", task_id="a1", reason="user_request", unsent=0, error=None)
-RESTORED = e.SessionRestored(session_id="s1", task_id="a1")
+SESSION_ENDED = SessionEnded(session_id="s1", task_id="a1", reason="user_request", unsent=0, error=None)
+RESTORED = SessionRestored(session_id="s1", task_id="a1")

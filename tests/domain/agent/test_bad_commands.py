@@ -9,28 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l02.domain.agent.commands import (
-    DUE_COMMANDS,
-    WIRE_COMMANDS,
-    Checkpoint,
-    Execute,
-    ExecutionDue,
-    ExpireCheckpoints,
-    Fork,
-    RestartDue,
-    Restore,
-    Resume,
-    Signal,
-    Spawn,
-    Suspend,
-    Terminate,
-    WireCommand,
-)
+from l02.domain.agent.checkpoints import Checkpoint, ExpireCheckpoints
+from l02.domain.agent.executions import Execute, ExecutionDue
+from l02.domain.agent.forks import Fork
+from l02.domain.agent.restarts import RestartDue
+from l02.domain.agent.restoring import Restore
+from l02.domain.agent.resuming import Resume
+from l02.domain.agent.signals import Signal
+from l02.domain.agent.spawning import Spawn
+from l02.domain.agent.suspension import Suspend
+from l02.domain.agent.termination import Terminate
 from l02.domain.aggregates import AGENT
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.message import Event
-from tests.domain.agent.story import EXECUTING, FAILED, RESTARTING, SUSPENDED, TERMINATING, origin
+from l02.domain.kernel.message import Event, WireCommand
+from tests.domain.agent.story import EXECUTING, FAILED, RESTARTING, SUSPENDED, TERMINATING
 from tests.domain.agent.story import given as an_agent
+from tests.domain.given_when_then import context
 from tests.domain.json_values import json_values, texts
 from tests.domain.read_back import read_back
 
@@ -53,11 +47,11 @@ SENDABLE: dict[type[WireCommand], dict[str, Any]] = {
     Fork: {"from_agent_id": "a0", "at": 17},
     ExpireCheckpoints: {"checkpoint_ids": ["k1"], "keep": 1},
     Terminate: {"reason": "drain", "force": True},
-    RestartDue: {"attempt": 1},
     ExecutionDue: {"execution_id": "x1", "deadline": 1060.0},
+    RestartDue: {"attempt": 1},
 }
 LIVES: list[tuple[Event, ...]] = [(), EXECUTING, RESTARTING, SUSPENDED, TERMINATING, FAILED]
-FROM_OUTSIDE = (*WIRE_COMMANDS, *DUE_COMMANDS)
+FROM_OUTSIDE = (*AGENT.wire_commands.values(), *AGENT.due_commands.values())
 ENVELOPE = {"wait": "accepted", "expected_version": 3}
 REFUSALS = {
     ErrorCode.COMMAND_INVALID,
@@ -85,7 +79,7 @@ def test_anything_is_taken_or_refused(sent: tuple[type[WireCommand], Any], life:
     except msgspec.ValidationError:
         return
     try:
-        events = AGENT.decide(an_agent(*life).state, msgspec.structs.replace(command, origin=origin("c1")))
+        events = AGENT.decide(an_agent(*life).state, command, context())
     except Failure as failure:
         assert failure.code in REFUSALS
     else:

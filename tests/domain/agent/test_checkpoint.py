@@ -1,10 +1,8 @@
 import pytest
 
-from l02.domain.agent import commands as c
-from l02.domain.agent import events as e
-from l02.domain.agent.checkpoints import MAX_PENDING_CHECKPOINTS
+from l02.domain.agent.checkpoints import MAX_PENDING_CHECKPOINTS, Checkpoint, CheckpointKept
 from l02.domain.errors import ErrorCode
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (
     CHECKPOINTED,
     FAILED,
@@ -16,12 +14,11 @@ from tests.domain.agent.story import (
     TERMINATING,
     checkpoint_requested,
     given,
-    origin,
     stored,
 )
 
-CHECKPOINT = c.Checkpoint(origin=origin())
-LABELLED = c.Checkpoint(label="good", origin=origin())
+CHECKPOINT = Checkpoint()
+LABELLED = Checkpoint(label="good")
 
 
 @pytest.mark.parametrize("past", [PENDING, RUNNING, SUSPENDED, MOVED_ON], ids=["pending", "running", "suspended", "on"])
@@ -31,25 +28,25 @@ def test_happened(past: tuple[Event, ...]) -> None:
 
 
 def test_nobody_waits_for_what_was_only_to_be_accepted() -> None:
-    command = c.Checkpoint(label="good", wait="accepted", origin=origin())
+    command = Checkpoint(label="good", wait="accepted")
     given(*RUNNING).when(command).then(checkpoint_requested("c1", label="good"))
 
 
 def test_ignored_but_for_the_answer_when_nothing_has_changed() -> None:
-    given(*CHECKPOINTED).when(CHECKPOINT).then(e.CheckpointKept(checkpoint_id="k1"))
+    given(*CHECKPOINTED).when(CHECKPOINT).then(CheckpointKept(checkpoint_id="k1"))
 
 
 def test_one_without_a_name_takes_that_which_is_given_now() -> None:
-    after = given(*CHECKPOINTED).when(LABELLED).then(e.CheckpointKept(checkpoint_id="k1", label="good"))
+    after = given(*CHECKPOINTED).when(LABELLED).then(CheckpointKept(checkpoint_id="k1", label="good"))
     assert after.state.checkpoints["k1"].label == "good"
 
 
 def test_a_name_is_not_taken_away() -> None:
     past = (*RUNNING, *stored("k1", label="good"))
-    kept = e.CheckpointKept(checkpoint_id="k1", label="good")
+    kept = CheckpointKept(checkpoint_id="k1", label="good")
     given(*past).when(CHECKPOINT).then(kept)
     given(*past).when(LABELLED).then(kept)
-    better = c.Checkpoint(label="better", origin=origin())
+    better = Checkpoint(label="better")
     given(*past).when(better).then(checkpoint_requested("c1", label="better", awaited_by="c1"))
 
 

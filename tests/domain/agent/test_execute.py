@@ -1,10 +1,9 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent import commands as c
-from l02.domain.agent import events as e
+from l02.domain.agent.executions import Execute, ExecutionFailed
 from l02.domain.errors import ErrorCode
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 from l02.domain.specification import ExecutorLimits
 from tests.domain.agent.story import (
     FAILED,
@@ -16,23 +15,22 @@ from tests.domain.agent.story import (
     TERMINATED,
     TERMINATING,
     given,
-    origin,
     spawn_requested,
     spawned,
     started,
 )
 
-EXECUTE = c.Execute(input="how many commits?", origin=origin("x1"))
+EXECUTE = Execute(input="how many commits?")
 
 
 @pytest.mark.parametrize("past", [PENDING, RUNNING, RESTARTING], ids=["pending", "running", "restarting"])
 def test_happened(past: tuple[Event, ...]) -> None:
-    after = given(*past).when(EXECUTE).then(started("x1", awaited_by="x1"))
+    after = given(*past).when(EXECUTE, command_id="x1").then(started("x1", awaited_by="x1"))
     assert after.state.executions["x1"].input == "how many commits?"
 
 
 def test_the_outcome_may_be_wanted_at_once() -> None:
-    given(*RUNNING).when(replace(EXECUTE, wait="accepted")).then(started("x1"))
+    given(*RUNNING).when(replace(EXECUTE, wait="accepted"), command_id="x1").then(started("x1"))
 
 
 def test_executions_are_queued_in_order() -> None:
@@ -43,8 +41,8 @@ def test_executions_are_queued_in_order() -> None:
 def test_the_queue_has_a_bound() -> None:
     spec = replace(SPEC, executor=ExecutorLimits(max_queued_executions=1))
     full = (spawn_requested(spec=spec), spawned(), started("x0"))
-    given(*full).when(EXECUTE).fails(ErrorCode.INVALID_STATE, "max_queued_executions")
-    given(*full, e.ExecutionFailed(execution_id="x0", code="E2005", message="no")).when(EXECUTE).then(
+    given(*full).when(EXECUTE, command_id="x1").fails(ErrorCode.INVALID_STATE, "max_queued_executions")
+    given(*full, ExecutionFailed(execution_id="x0", code="E2005", message="no")).when(EXECUTE, command_id="x1").then(
         started("x1", awaited_by="x1")
     )
 
@@ -54,7 +52,7 @@ def test_input_may_be_a_hundred_deep(depth: int) -> None:
     deep: list[object] = []
     for _ in range(depth - 1):
         deep = [deep]
-    when = given(*RUNNING).when(replace(EXECUTE, input=deep))
+    when = given(*RUNNING).when(replace(EXECUTE, input=deep), command_id="x1")
     if depth > 100:
         when.fails(ErrorCode.COMMAND_INVALID, "100 deep", "$.input")
     else:
@@ -71,15 +69,14 @@ def test_input_may_be_a_hundred_deep(depth: int) -> None:
     ],
 )
 def test_refused_without_a_process_to_come(past: tuple[Event, ...], saying: str) -> None:
-    given(*past).when(EXECUTE).fails(ErrorCode.INVALID_STATE, saying)
+    given(*past).when(EXECUTE, command_id="x1").fails(ErrorCode.INVALID_STATE, saying)
 
 
 def test_its_seconds_are_counted_from_when_it_is_accepted() -> None:
     spec = replace(SPEC, resource_limits=replace(SPEC.resource_limits, execution_seconds=60.0))
-    command = replace(EXECUTE, origin=replace(EXECUTE.origin, time=1000.5))
     after = (
         given(spawn_requested(spec=spec), spawned())
-        .when(command)
+        .when(EXECUTE, command_id="x1", time=1000.5)
         .then(replace(started("x1", awaited_by="x1"), deadline=1060.5))
     )
     assert after.state.executions["x1"].deadline == 1060.5

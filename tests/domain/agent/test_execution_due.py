@@ -1,10 +1,10 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent import commands as c
-from l02.domain.agent import events as e
+from l02.domain.agent.executions import ExecutionDue
+from l02.domain.agent.resuming import ExecutionReopened
 from l02.domain.errors import ErrorCode
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (
     RUNNING,
     SPEC,
@@ -13,7 +13,6 @@ from tests.domain.agent.story import (
     completed,
     execution_failed,
     given,
-    origin,
     restarted,
     spawn_requested,
     spawned,
@@ -23,7 +22,7 @@ from tests.domain.agent.story import (
 
 LIMITED = replace(SPEC, resource_limits=replace(SPEC.resource_limits, execution_seconds=60.0))
 WORKING = (spawn_requested(spec=LIMITED), spawned(), replace(started("x1", awaited_by="c7"), deadline=1060.5))
-DUE = c.ExecutionDue(execution_id="x1", deadline=1060.5, origin=origin(node_id="n2"))
+DUE = ExecutionDue(execution_id="x1", deadline=1060.5)
 OVERDUE = execution_failed("E2006", "not ended within 60 s (resource_limits.execution_seconds)", completes=("c7",))
 
 
@@ -69,7 +68,7 @@ def test_ignored_for_work_without_a_limit() -> None:
 
 
 def test_ignored_of_an_earlier_deadline() -> None:
-    reopened = e.ExecutionReopened(
+    reopened = ExecutionReopened(
         execution_id="x1", assumed="not-done", result=None, requested_by="bob", deadline=5060.5
     )
     held = replace(OVERDUE, code="E2001", held=True)

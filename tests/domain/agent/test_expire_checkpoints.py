@@ -1,15 +1,15 @@
 import pytest
 
-from l02.domain.agent import commands as c
+from l02.domain.agent.checkpoints import ExpireCheckpoints
 from l02.domain.errors import ErrorCode
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 from tests.domain.agent.story import RUNNING, TERMINATING, checkpoint_expired, given, stored, terminated
 
 FOUR = tuple(event for number in range(1, 5) for event in stored(f"k{number}"))
 
 
-def expire(*checkpoint_ids: str, keep: int = 1) -> c.ExpireCheckpoints:
-    return c.ExpireCheckpoints(checkpoint_ids=checkpoint_ids, keep=keep)
+def expire(*checkpoint_ids: str, keep: int = 1) -> ExpireCheckpoints:
+    return ExpireCheckpoints(checkpoint_ids=checkpoint_ids, keep=keep)
 
 
 @pytest.mark.parametrize("past", [(*RUNNING, *FOUR), (*TERMINATING, *FOUR, terminated())], ids=["running", "ended"])

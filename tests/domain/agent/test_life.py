@@ -10,14 +10,21 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
-from msgspec import UNSET
+from msgspec.structs import replace
 
-from l02.domain.agent import commands as c
-from l02.domain.agent import events as e
-from l02.domain.agent.forks import past_of
-from l02.domain.agent.state import Status
+from l02.domain.agent.checkpoints import CheckpointExpired
+from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.executions import Execute, ExecutionCompleted, ExecutionDue, ExecutionFailed
+from l02.domain.agent.forks import Fork, past_of
+from l02.domain.agent.restarts import AgentFailed, RecoverProcess, ReportExit, ReportSpawnFailed, RestartDue
+from l02.domain.agent.resuming import Resume
+from l02.domain.agent.signals import Signal
+from l02.domain.agent.spawning import AgentSpawned, Spawn, SpawnRequested
+from l02.domain.agent.state import ResourceUsage, StateChange, Status
+from l02.domain.agent.suspension import AgentResumed, Suspend
+from l02.domain.agent.termination import AgentTerminated, Terminate
 from l02.domain.aggregates import AGENT
-from l02.domain.specification import AgentSpecification, ExecutorLimits, LifecycleLimits, ResourceLimits
+from l02.domain.specification import AgentSpecification, ExecutorLimits, LifecycleLimits
 from tests.domain.agent.life import (
     CheckpointedLife,
     calls,
@@ -29,6 +36,8 @@ from tests.domain.agent.life import (
     values,
     waits,
 )
+from tests.domain.agent.story import spawned, terminated
+from tests.domain.given_when_then import context
 
 ENDED = (Status.TERMINATED, Status.FAILED)
 
@@ -36,7 +45,6 @@ specifications = st.builds(
     AgentSpecification,
     name=st.just("historian"),
     entrypoint=st.just("/agents/historian.py"),
-    resource_limits=st.builds(ResourceLimits, execution_seconds=st.sampled_from([UNSET, 60.0])),
     executor=st.builds(ExecutorLimits, max_queued_executions=st.integers(1, 4)),
     lifecycle=st.builds(
         LifecycleLimits,
@@ -44,7 +52,7 @@ specifications = st.builds(
         restart_delay_seconds=st.lists(st.floats(0.5, 16.0), min_size=1, max_size=3).map(tuple),
     ),
 )
-usages = st.builds(e.ResourceUsage, tokens_consumed=st.integers(0, 1000))
+usages = st.builds(ResourceUsage, tokens_consumed=st.integers(0, 1000))
 effects = st.sampled_from(["now", "random", "sleep"])
 signal_requests = st.fixed_dictionaries({"name": names}) | values
 
@@ -56,95 +64,78 @@ class AgentLife(CheckpointedLife):
     def begin(self, spec: AgentSpecification, wait: Any, stage: int) -> None:
         """Without help few of the sequences would get as far as an execution, or a crash in the middle of one."""
         steps: list[Callable[[], None]] = [
-            lambda: self.send(c.Spawn(spec=spec, wait=wait, origin=self.origin())),
+            lambda: self.send(Spawn(spec=spec, wait=wait)),
             lambda: self.report_spawned(0),
             lambda: self.execute("how many commits?", wait),
-            lambda: self.report_exit(0, e.ResourceUsage()),
+            lambda: self.report_exit(0, ResourceUsage()),
         ]
         for step in steps[:stage]:
             step()
 
     @rule(spec=specifications, wait=waits)
     def spawn(self, spec: AgentSpecification, wait: Any) -> None:
-        self.send(c.Spawn(spec=spec, wait=wait, origin=self.origin()))
+        self.send(Spawn(spec=spec, wait=wait))
 
     @rule(input_=values, wait=waits)
     def execute(self, input_: Any, wait: Any) -> None:
-        self.send(c.Execute(input=input_, wait=wait, origin=self.origin()))
+        self.send(Execute(input=input_, wait=wait))
 
     @rule(name=names, payload=values)
     def signal(self, name: str, payload: Any) -> None:
-        self.send(c.Signal(name=name, payload=payload, origin=self.origin()))
+        self.send(Signal(name=name, payload=payload))
 
     @rule()
     def suspend(self) -> None:
-        self.send(c.Suspend(origin=self.origin()))
+        self.send(Suspend())
 
     @rule()
     def resume(self) -> None:
-        self.send(c.Resume(origin=self.origin()))
+        self.send(Resume())
 
     @rule(wait=waits)
     def terminate(self, wait: Any) -> None:
-        self.send(c.Terminate(wait=wait, origin=self.origin()))
+        self.send(Terminate(wait=wait))
 
     @rule(off=incarnations)
     def restart(self, off: int) -> None:
-        self.send(c.RestartDue(attempt=self.state.restart_attempt + off, origin=self.origin()))
+        self.send(RestartDue(attempt=self.state.restart_attempt + off))
 
     @rule(choice=choices, deadline=st.sampled_from([60.0, 60.0, 59.0, 61.0]))
     def execution_due(self, choice: int, deadline: float) -> None:
-        self.send(c.ExecutionDue(execution_id=self.execution(choice), deadline=deadline, origin=self.origin()))
+        self.send(ExecutionDue(execution_id=self.execution(choice), deadline=deadline))
 
     @rule(off=incarnations)
     def report_spawned(self, off: int) -> None:
-        self.send(
-            c.ReportSpawned(
-                agent_id="a1",
-                session_id=f"s{self.sent}",
-                node_id="n1",
-                sandbox_type="landlock",
-                trust_level="standard",
-                resource_limits=ResourceLimits(),
-                source="cold",
-                spawn_seconds=0.1,
-                incarnation=self.state.incarnation + off,
-                pid=4711,
-            )
-        )
+        self.send(spawned(self.state.incarnation + off, session_id=f"s{self.sent}"))
 
     @rule(off=incarnations, permanent=st.sampled_from([False, False, False, True]))
     def report_spawn_failed(self, off: int, permanent: bool) -> None:
         incarnation = self.state.incarnation + off
-        self.send(c.ReportSpawnFailed(incarnation=incarnation, code="E2020", message="no", permanent=permanent))
+        self.send(ReportSpawnFailed(incarnation=incarnation, code="E2020", message="no", permanent=permanent))
 
-    @rule(off=incarnations, usage=usages, ended_with=st.none() | choices)
-    def report_exit(self, off: int, usage: e.ResourceUsage, ended_with: int | None = None) -> None:
-        work = None if ended_with is None else self.execution(ended_with)
-        incarnation = self.state.incarnation + off
-        self.send(c.ReportExit(incarnation=incarnation, cause="killed", usage=usage, ended_with=work))
+    @rule(off=incarnations, usage=usages)
+    def report_exit(self, off: int, usage: ResourceUsage) -> None:
+        self.send(ReportExit(incarnation=self.state.incarnation + off, cause="killed", usage=usage))
 
     @rule(to=st.sampled_from(["n1", "n2"]))
     def recover_process(self, to: str) -> None:
-        self.send(c.RecoverProcess(node_id=to, lost_node_id=self.node(), cause="its node is lost"))
+        self.send(RecoverProcess(lost_node_id=self.node(), cause="its node is lost"), node_id=to)
 
     @rule(usage=usages)
-    def report_terminated(self, usage: e.ResourceUsage) -> None:
-        self.send(c.ReportTerminated(usage=usage, duration_seconds=1.0))
+    def report_terminated(self, usage: ResourceUsage) -> None:
+        self.send(replace(terminated(), resource_usage=usage))
 
     @rule(choice=choices, call=calls, arguments=values)
     def request_tool(self, choice: int, call: int, arguments: Any) -> None:
         self.send(
-            c.RequestTool(
-                node_id=self.node(), execution_id=self.execution(choice), call=call, tool="t", arguments=arguments
-            )
+            ToolRequested(execution_id=self.execution(choice), call=call, tool="t", arguments=arguments),
+            node_id=self.node(),
         )
 
     @rule(choice=choices, call=calls, ok=st.booleans(), result=values)
     def record_tool(self, choice: int, call: int, ok: bool, result: Any) -> None:
         self.send(
-            c.RecordTool(
-                node_id=self.node(),
+            ToolCalled(
                 execution_id=self.execution(choice),
                 call=call,
                 tool="t",
@@ -153,14 +144,14 @@ class AgentLife(CheckpointedLife):
                 result=result,
                 attempts=1,
                 duration_seconds=0.1,
-            )
+            ),
+            node_id=self.node(),
         )
 
     @rule(choice=choices, call=calls, kind=effects, result=values, done=st.booleans())
     def record_effect(self, choice: int, call: int, kind: str, result: Any, done: bool) -> None:
         self.send(
-            c.RecordEffect(
-                node_id=self.node(),
+            EffectRecorded(
                 execution_id=self.execution(choice),
                 call=call,
                 kind=kind,
@@ -168,7 +159,8 @@ class AgentLife(CheckpointedLife):
                 result=result,
                 done=done,
                 deadline=None if done else 9.0,
-            )
+            ),
+            node_id=self.node(),
         )
 
     @rule(choice=choices, call=calls, request=signal_requests, in_time=st.booleans())
@@ -176,30 +168,29 @@ class AgentLife(CheckpointedLife):
         result = {"payload": 1} if in_time else None
         execution_id = self.execution(choice)
         self.send(
-            c.RecordEffect(
-                node_id=self.node(), execution_id=execution_id, call=call, kind="signal", request=request, result=result
-            )
+            EffectRecorded(execution_id=execution_id, call=call, kind="signal", request=request, result=result),
+            node_id=self.node(),
         )
 
     @rule(choice=choices, output=values, state=changes)
-    def complete_execution(self, choice: int, output: Any, state: e.StateChange) -> None:
+    def complete_execution(self, choice: int, output: Any, state: StateChange) -> None:
         self.send(
-            c.CompleteExecution(
-                node_id=self.node(),
+            ExecutionCompleted(
                 execution_id=self.execution(choice),
                 output=output,
                 tokens=7,
                 duration_seconds=1.0,
                 calls=1,
                 state=state,
-            )
+            ),
+            node_id=self.node(),
         )
 
     @rule(choice=choices, held=st.booleans())
     def fail_execution(self, choice: int, held: bool) -> None:
         execution_id = self.execution(choice)
         self.send(
-            c.FailExecution(node_id=self.node(), execution_id=execution_id, code="E2005", message="no", held=held)
+            ExecutionFailed(execution_id=execution_id, code="E2005", message="no", held=held), node_id=self.node()
         )
 
     @invariant()
@@ -240,30 +231,30 @@ class AgentLife(CheckpointedLife):
 
     @invariant()
     def incarnations_count_up(self) -> None:
-        given = [event.incarnation for event in self.history if isinstance(event, e.SpawnRequested | e.AgentResumed)]
+        given = [event.incarnation for event in self.history if isinstance(event, SpawnRequested | AgentResumed)]
         assert given == list(range(1, self.state.incarnation + 1))
 
     @invariant()
     def the_process_is_of_the_present_incarnation(self) -> None:
-        spawned = [event.incarnation for event in self.history if isinstance(event, e.AgentSpawned)]
+        spawned = [event.incarnation for event in self.history if isinstance(event, AgentSpawned)]
         assert len(set(spawned)) == len(spawned)
         assert not self.state.process_ready or spawned[-1] == self.state.incarnation
 
     @invariant()
     def each_call_is_recorded_once(self) -> None:
-        results = [event for event in self.history if isinstance(event, e.ToolCalled | e.EffectRecorded)]
+        results = [event for event in self.history if isinstance(event, ToolCalled | EffectRecorded)]
         recorded = Counter((event.execution_id, event.call) for event in results if getattr(event, "done", True))
         assert set(recorded.values()) <= {1}
 
     @invariant()
     def every_token_counts_once(self) -> None:
-        completed = [event.tokens for event in self.history if isinstance(event, e.ExecutionCompleted)]
+        completed = [event.tokens for event in self.history if isinstance(event, ExecutionCompleted)]
         assert self.state.usage.tokens_consumed == sum(completed)
 
     @invariant()
     def nothing_but_expiry_follows_the_end(self) -> None:
-        history = [event for event in self.history if not isinstance(event, e.CheckpointExpired)]
-        ends = [at for at, event in enumerate(history) if isinstance(event, e.AgentTerminated | e.AgentFailed)]
+        history = [event for event in self.history if not isinstance(event, CheckpointExpired)]
+        ends = [at for at, event in enumerate(history) if isinstance(event, AgentTerminated | AgentFailed)]
         assert ends == ([len(history) - 1] if self.state.status in ENDED else [])
 
     @invariant()
@@ -272,9 +263,7 @@ class AgentLife(CheckpointedLife):
         if self.state.spec is None:
             return
         past = past_of(self.state, len(self.history), len(self.history))
-        events = AGENT.decide(
-            AGENT.initial_state(), c.Fork(from_agent_id="a1", origin=c.Origin(command_id="f", past=past))
-        )
+        events = AGENT.decide(AGENT.initial_state(), Fork(from_agent_id="a1").of(past, context()), context())
         forked = reduce(AGENT.evolve, events, AGENT.initial_state())
         assert past_of(forked, past.version, past.sequence) == past
 

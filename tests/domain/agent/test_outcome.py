@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from l02.domain.agent import events as e
-from l02.domain.agent.outcome import failure_of, result_of
-from l02.domain.errors import ErrorCode
-from l02.domain.message import Event
+from l02.domain.agent.checkpoints import CheckpointFailed, CheckpointKept
+from l02.domain.agent.effects import EffectRecorded
+from l02.domain.agent.forks import AgentForked, ExecutionInherited
+from l02.domain.agent.restarts import AgentFailed
+from l02.domain.agent.restoring import RestoreFailed
+from l02.domain.agent.resuming import ExecutionReopened
+from l02.domain.agent.spawning import SpawnFailed
+from l02.domain.agent.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.termination import TerminationRequested
+from l02.domain.aggregates import AGENT
+from l02.domain.errors import ErrorCode, OwnError
+from l02.domain.kernel.message import Event, Refused
 from tests.domain.agent.session_story import (
     RECOVERED,
     RESTORED,
@@ -36,11 +45,11 @@ from tests.domain.agent.story import (
 )
 
 FAILURES: list[Event] = [
-    e.SpawnFailed(code="E2021", message="not in time", attempt=1),
-    e.AgentFailed(code="E2021", message="not in time"),
+    SpawnFailed(code="E2021", message="not in time", attempt=1),
+    AgentFailed(code="E2021", message="not in time"),
     execution_failed("E2021", "not in time"),
-    e.CheckpointFailed(checkpoint_id="k1", checkpoint_type="auto", code="E2021", message="not in time"),
-    e.RestoreFailed(checkpoint_id="k1", code="E2021", message="not in time"),
+    CheckpointFailed(checkpoint_id="k1", checkpoint_type="auto", code="E2021", message="not in time"),
+    RestoreFailed(checkpoint_id="k1", code="E2021", message="not in time"),
 ]
 RESULTS: list[tuple[Event, dict[str, object]]] = [
     (
@@ -67,32 +76,32 @@ CHECKPOINT: dict[str, object] = {
 }
 RESULTS += [
     (checkpoint_created(), CHECKPOINT),
-    (e.CheckpointKept(checkpoint_id="k1"), {"checkpoint_id": "k1"}),
+    (CheckpointKept(checkpoint_id="k1"), {"checkpoint_id": "k1"}),
     (checkpoint_requested(), {"checkpoint_id": "k1"}),
-    (e.AgentSuspended(session_id="s1", reason="user_request", checkpoint_id="k1"), {"checkpoint_id": "k1"}),
+    (AgentSuspended(session_id="s1", reason="user_request", checkpoint_id="k1"), {"checkpoint_id": "k1"}),
     (checkpoint_restored(), {"checkpoint_id": "k1", "restore_seconds": 0.01}),
     (
-        e.ExecutionReopened(execution_id="x1", assumed="done", result=None, requested_by="alice"),
+        ExecutionReopened(execution_id="x1", assumed="done", result=None, requested_by="alice"),
         {"execution_id": "x1"},
     ),
     (
-        e.AgentForked(from_agent_id="a0", from_version=4, from_sequence=40, checkpoint_id=None, state={}, signals=()),
+        AgentForked(from_agent_id="a0", from_version=4, from_sequence=40, checkpoint_id=None, state={}, signals=()),
         {"from_agent_id": "a0", "from_version": 4},
     ),
 ]
 WITHOUT: list[Event] = [
     spawn_requested(),
-    e.AgentSuspended(session_id="s1", reason="user_request"),
-    e.AgentResumed(session_id="s1", node_id="n1", incarnation=2),
+    AgentSuspended(session_id="s1", reason="user_request"),
+    AgentResumed(session_id="s1", node_id="n1", incarnation=2),
     restarted(),
-    e.TerminationRequested(reason="user_request", requested_by="alice"),
+    TerminationRequested(reason="user_request", requested_by="alice"),
     tool_requested(),
     tool_called(),
-    e.EffectRecorded(execution_id="x1", call=1, kind="now", request=None, result=1.0),
+    EffectRecorded(execution_id="x1", call=1, kind="now", request=None, result=1.0),
     signalled(),
     checkpoint_expired(),
     restore_requested(),
-    e.ExecutionInherited(execution_id="x1", input=1, journal=()),
+    ExecutionInherited(execution_id="x1", input=1, journal=()),
     session_started(),
     saved(),
     ROLLED_BACK,
@@ -105,21 +114,25 @@ WITHOUT: list[Event] = [
 
 @pytest.mark.parametrize("event", FAILURES, ids=lambda event: event.type)
 def test_a_failure_has_its_code(event: Event) -> None:
-    assert failure_of(event) == (ErrorCode.SPAWN_TIMEOUT.value, "not in time")
+    assert event.outcome() == Refused(code=ErrorCode.SPAWN_TIMEOUT.value, message="not in time")
+
+
+def test_a_failure_has_what_the_agent_calls_it() -> None:
+    own = OwnError(code="R17", name="NO_SUCH_COMMIT")
+    failed = replace(execution_failed("E2005", "no"), detail=own)
+    assert failed.outcome() == Refused(code="E2005", message="no", detail=own)
 
 
 @pytest.mark.parametrize(("event", "result"), RESULTS, ids=lambda value: getattr(value, "type", ""))
 def test_a_result(event: Event, result: dict[str, object]) -> None:
-    assert failure_of(event) is None
-    assert result_of(event) == result
+    assert event.outcome() == result
 
 
 @pytest.mark.parametrize("event", WITHOUT, ids=lambda event: event.type)
 def test_nothing_to_say_but_that_it_happened(event: Event) -> None:
-    assert failure_of(event) is None
-    assert result_of(event) == {}
+    assert event.outcome() == {}
 
 
 def test_every_event_is_above() -> None:
     told = [*FAILURES, *(event for event, _ in RESULTS), *WITHOUT]
-    assert {type(event) for event in told} == set(e.AGENT_EVENTS)
+    assert {type(event) for event in told} == set(AGENT.events)

@@ -2,7 +2,7 @@ import pytest
 from msgspec.structs import replace
 
 from l02.domain.agent.state import Status
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (
     EXECUTING,
     FAILED,

@@ -1,8 +1,9 @@
 import pytest
 
-from l02.domain.agent import events as e
+from l02.domain.agent.restarts import AgentFailed, AgentRestarted
+from l02.domain.agent.spawning import SpawnFailed
 from l02.domain.agent.state import Status
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (
     FAILED,
     PENDING,
@@ -17,11 +18,11 @@ from tests.domain.agent.story import (
     started,
 )
 
-AGAIN = e.AgentRestarted(attempt=1, delay_seconds=1.0, cause="E2021: not ready in time")
+AGAIN = AgentRestarted(attempt=1, delay_seconds=1.0, cause="E2021: not ready in time")
 
 
-def spawn_failed(attempt: int = 1) -> e.SpawnFailed:
-    return e.SpawnFailed(code="E2021", message="not ready in time", attempt=attempt)
+def spawn_failed(attempt: int = 1) -> SpawnFailed:
+    return SpawnFailed(code="E2021", message="not ready in time", attempt=attempt)
 
 
 def test_happened_and_is_tried_again() -> None:
@@ -42,7 +43,7 @@ def test_a_permanent_failure_ends_the_agent_at_once() -> None:
         .then(
             spawn_failed(),
             execution_failed("E2021", "not ready in time", completes=("x1",)),
-            e.AgentFailed(code="E2021", message="not ready in time", completes=("c1",)),
+            AgentFailed(code="E2021", message="not ready in time", completes=("c1",)),
         )
     )
     assert after.state.status is Status.FAILED

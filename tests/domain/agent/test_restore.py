@@ -1,9 +1,8 @@
 import pytest
 
-from l02.domain.agent import commands as c
-from l02.domain.agent import events as e
+from l02.domain.agent.restoring import Restore, RestoreFailed
 from l02.domain.errors import ErrorCode
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (
     CHECKPOINTED,
     FAILED,
@@ -14,13 +13,12 @@ from tests.domain.agent.story import (
     TERMINATING,
     checkpoint_expired,
     given,
-    origin,
     restore_requested,
     signalled,
     stored,
 )
 
-RESTORE = c.Restore(checkpoint_id="k1", origin=origin())
+RESTORE = Restore(checkpoint_id="k1")
 
 
 @pytest.mark.parametrize("past", [MOVED_ON, (*IDLE, signalled())], ids=["running", "suspended"])
@@ -31,11 +29,11 @@ def test_happened(past: tuple[Event, ...]) -> None:
 
 
 def test_another_one_takes_its_place() -> None:
-    failed = e.RestoreFailed(
+    failed = RestoreFailed(
         checkpoint_id="k1", code="E2032", message="another one was asked for before it was done", completes=("c8",)
     )
     past = (*MOVED_ON, *stored("k2", 3), signalled(), restore_requested("k1", awaited_by="c8"))
-    wanted = c.Restore(checkpoint_id="k2", origin=origin())
+    wanted = Restore(checkpoint_id="k2")
     given(*past).when(wanted).then(failed, restore_requested("k2", awaited_by="c1"))
 
 

@@ -2,23 +2,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent import commands as c
-from l02.domain.agent.executions import MAX_PENDING_SIGNALS
+from l02.domain.agent.signals import MAX_PENDING_SIGNALS, Signal
 from l02.domain.errors import ErrorCode
-from l02.domain.message import Event
-from tests.domain.agent.story import (
-    FAILED,
-    PENDING,
-    RUNNING,
-    SUSPENDED,
-    TERMINATED,
-    TERMINATING,
-    given,
-    origin,
-    signalled,
-)
+from l02.domain.kernel.message import Event
+from tests.domain.agent.story import FAILED, PENDING, RUNNING, SUSPENDED, TERMINATED, TERMINATING, given, signalled
 
-SIGNAL = c.Signal(name="approve", payload=True, origin=origin())
+SIGNAL = Signal(name="approve", payload=True)
 
 
 @pytest.mark.parametrize("past", [PENDING, RUNNING, SUSPENDED], ids=["pending", "running", "suspended"])
@@ -28,8 +17,8 @@ def test_happened(past: tuple[Event, ...]) -> None:
 
 @pytest.mark.parametrize("body", [b'{"name":"approve"}', b'{"name":"approve","payload":null}'])
 def test_a_payload_that_is_left_out_or_null_is_true(body: bytes) -> None:
-    command = msgspec.json.decode(body, type=c.Signal)
-    given(*RUNNING).when(replace(command, origin=origin())).then(signalled())
+    command = msgspec.json.decode(body, type=Signal)
+    given(*RUNNING).when(replace(command)).then(signalled())
 
 
 def test_none_is_ignored_each_counts() -> None:

@@ -1,21 +1,20 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent import commands as c
-from l02.domain.agent import events as e
+from l02.domain.agent.spawning import Spawn, SpawnRequested
 from l02.domain.agent.state import Status
 from l02.domain.errors import ErrorCode
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification
-from tests.domain.agent.story import FAILED, PENDING, RUNNING, SPEC, TERMINATED, given, origin
+from tests.domain.agent.story import FAILED, PENDING, RUNNING, SPEC, TERMINATED, given
 
 
-def spawn(spec: AgentSpecification = SPEC, fleet_id: str | None = None) -> c.Spawn:
-    return c.Spawn(spec=spec, fleet_id=fleet_id, origin=origin("c1"))
+def spawn(spec: AgentSpecification = SPEC, fleet_id: str | None = None) -> Spawn:
+    return Spawn(spec=spec, fleet_id=fleet_id)
 
 
-def requested(**fields: object) -> e.SpawnRequested:
-    event = e.SpawnRequested(spec=SPEC, requested_by="alice", node_id="n1", incarnation=1, awaited_by="c1")
+def requested(**fields: object) -> SpawnRequested:
+    event = SpawnRequested(spec=SPEC, requested_by="alice", node_id="n1", incarnation=1, awaited_by="c1")
     return replace(event, **fields)
 
 

@@ -1,11 +1,11 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent import commands as c
-from l02.domain.agent import events as e
+from l02.domain.agent.executions import Execute
 from l02.domain.agent.state import Status
+from l02.domain.agent.suspension import AgentSuspended, Suspend
 from l02.domain.errors import ErrorCode
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (
     CHECKPOINTED,
     EXECUTING,
@@ -19,12 +19,11 @@ from tests.domain.agent.story import (
     TERMINATING,
     checkpoint_requested,
     given,
-    origin,
 )
 
-SUSPEND = c.Suspend(reason="lunch", origin=origin())
+SUSPEND = Suspend(reason="lunch")
 REQUESTED = checkpoint_requested("c1", "pre_suspend")
-TAKEN_AWAY = e.AgentSuspended(session_id="s1", reason="lunch", checkpoint_id="c1")
+TAKEN_AWAY = AgentSuspended(session_id="s1", reason="lunch", checkpoint_id="c1")
 
 
 def test_happened() -> None:
@@ -53,7 +52,7 @@ def test_nothing_is_stored_twice() -> None:
 
 def test_one_that_is_only_idle_stays_suspended_from_now_on() -> None:
     after = given(*IDLE).when(SUSPEND).then(replace(TAKEN_AWAY, checkpoint_id="k1"))
-    after.when(c.Execute(input=1, origin=origin())).fails(ErrorCode.INVALID_STATE, "resume it first")
+    after.when(Execute(input=1)).fails(ErrorCode.INVALID_STATE, "resume it first")
 
 
 def test_ignored_twice() -> None:
@@ -66,5 +65,5 @@ def test_refused_by_one_that_ends(past: tuple[Event, ...]) -> None:
 
 
 def test_without_a_checkpoint() -> None:
-    given(*RUNNING).when(replace(SUSPEND, checkpoint=False)).then(e.AgentSuspended(session_id="s1", reason="lunch"))
+    given(*RUNNING).when(replace(SUSPEND, checkpoint=False)).then(AgentSuspended(session_id="s1", reason="lunch"))
     given(*SUSPENDED).when(replace(SUSPEND, checkpoint=False)).ignored()

@@ -1,9 +1,10 @@
 import pytest
 
-from l02.domain.agent import commands as c
-from l02.domain.agent import events as e
+from l02.domain.agent.executions import Execute
+from l02.domain.agent.signals import Signal
+from l02.domain.agent.suspension import AgentResumed, AgentSuspended, SuspendIdle
 from l02.domain.errors import ErrorCode
-from l02.domain.message import Event
+from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (
     CHECKPOINTED,
     EXECUTING,
@@ -15,17 +16,16 @@ from tests.domain.agent.story import (
     TERMINATING,
     checkpoint_requested,
     given,
-    origin,
     restore_requested,
     signalled,
     started,
 )
 
-RESUMED = e.AgentResumed(session_id="s1", node_id="n2", incarnation=2, checkpoint_id="k1")
+RESUMED = AgentResumed(session_id="s1", node_id="n2", incarnation=2, checkpoint_id="k1")
 
 
-def suspend(revision: int) -> c.SuspendIdle:
-    return c.SuspendIdle(revision=revision, checkpoint_id="k9", node_id="n1")
+def suspend(revision: int) -> SuspendIdle:
+    return SuspendIdle(revision=revision, checkpoint_id="k9")
 
 
 def test_happened() -> None:
@@ -34,25 +34,25 @@ def test_happened() -> None:
         .when(suspend(3))
         .then(
             checkpoint_requested("k9", "pre_suspend"),
-            e.AgentSuspended(session_id="s1", reason="idle", checkpoint_id="k9"),
+            AgentSuspended(session_id="s1", reason="idle", checkpoint_id="k9"),
         )
     )
     assert after.state.sleeps
 
 
 def test_nothing_is_stored_twice() -> None:
-    given(*CHECKPOINTED).when(suspend(2)).then(e.AgentSuspended(session_id="s1", reason="idle", checkpoint_id="k1"))
+    given(*CHECKPOINTED).when(suspend(2)).then(AgentSuspended(session_id="s1", reason="idle", checkpoint_id="k1"))
 
 
 def test_work_wakes_it() -> None:
-    execute = c.Execute(input="how many commits?", origin=origin("x1", node_id="n2"))
-    after = given(*IDLE).when(execute).then(RESUMED, started(awaited_by="x1"))
+    execute = Execute(input="how many commits?")
+    after = given(*IDLE).when(execute, command_id="x1", node_id="n2").then(RESUMED, started(awaited_by="x1"))
     assert not after.state.sleeps
 
 
 def test_a_signal_wakes_it() -> None:
-    signal = c.Signal(name="approve", payload=True, origin=origin(node_id="n2"))
-    given(*IDLE).when(signal).then(RESUMED, signalled())
+    signal = Signal(name="approve", payload=True)
+    given(*IDLE).when(signal, node_id="n2").then(RESUMED, signalled())
 
 
 @pytest.mark.parametrize(

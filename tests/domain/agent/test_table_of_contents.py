@@ -1,81 +1,103 @@
-"""Every command has its file here, and none speaks to an agent that does not exist."""
+"""All that is decided has its file here, and none of it speaks to an agent that does not exist."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from l02.domain.agent import commands as c
+from l02.domain.agent.checkpoints import Checkpoint, ExpireCheckpoints
+from l02.domain.agent.effects import EffectRecorded
+from l02.domain.agent.executions import Execute, ExecutionDue
+from l02.domain.agent.restarts import RecoverProcess, RestartDue
+from l02.domain.agent.restoring import Restore, RestoreFailed
+from l02.domain.agent.resuming import Resume
+from l02.domain.agent.signals import Signal
+from l02.domain.agent.suspension import Suspend, SuspendIdle
+from l02.domain.agent.termination import Terminate
+from l02.domain.aggregates import AGENT
 from l02.domain.errors import ErrorCode
-from l02.domain.message import Command
+from l02.domain.kernel.message import Command, Event, Report
 from tests.domain.agent.session_story import (
-    report_degraded,
-    report_ended,
-    report_recovered,
-    report_restored,
-    report_rolled_back,
-    report_saved,
-    report_started,
+    RECOVERED,
+    RESTORED,
+    ROLLED_BACK,
+    SESSION_ENDED,
+    degraded,
+    saved,
+    session_started,
 )
 from tests.domain.agent.story import (
-    complete_execution,
+    checkpoint_created,
+    checkpoint_failed,
+    checkpoint_requested,
+    checkpoint_restored,
+    completed,
+    execution_failed,
     given,
-    record_tool,
     report_exit,
     report_spawn_failed,
-    report_spawned,
-    report_stored,
-    report_terminated,
-    request_tool,
+    spawned,
+    terminated,
+    tool_called,
+    tool_requested,
 )
 
-COMMANDS = (*c.WIRE_COMMANDS, *c.DUE_COMMANDS, *c.INTERNAL_COMMANDS)
-TO_AN_EXISTING_AGENT: list[Command] = [
-    c.Execute(input=1),
-    c.Signal(name="approve"),
-    c.Suspend(),
-    c.Resume(),
-    c.Terminate(),
-    c.RestartDue(attempt=1),
-    c.ExecutionDue(execution_id="x1", deadline=1060.0),
-    report_spawned(),
+DECIDED = [message for message in AGENT.messages if issubclass(message, Command | Report)]
+TO_AN_EXISTING_AGENT: list[Command | Report] = [
+    Execute(input=1),
+    Signal(name="approve"),
+    Suspend(),
+    Resume(),
+    Terminate(),
+    RestartDue(attempt=1),
+    ExecutionDue(execution_id="x1", deadline=1060.0),
+    spawned(),
     report_spawn_failed(),
     report_exit(),
-    c.RecoverProcess(node_id="n1", lost_node_id="n1", cause="node n1 began anew"),
-    report_terminated(),
-    request_tool(),
-    record_tool(),
-    c.RecordEffect(node_id="n1", execution_id="x1", call=1, kind="now", request=None),
-    complete_execution(),
-    c.FailExecution(node_id="n1", execution_id="x1", code="E2005", message="no"),
-    c.Checkpoint(),
-    c.Restore(checkpoint_id="k1"),
-    c.ExpireCheckpoints(checkpoint_ids=("k1",)),
-    c.RequestCheckpoint(checkpoint_id="k1", checkpoint_type="auto", node_id="n1"),
-    report_stored(),
-    c.ReportCheckpointFailed(checkpoint_id="k1", code="E2030", message="no"),
-    c.ReportRestored(checkpoint_id="k1", restore_seconds=0.1, state={}),
-    c.ReportRestoreFailed(checkpoint_id="k1", code="E2032", message="no"),
-    c.SuspendIdle(revision=0, checkpoint_id="k1", node_id="n1"),
-    report_started(),
-    report_saved(),
-    report_rolled_back(),
-    report_recovered(),
-    report_ended(),
-    report_degraded(),
-    report_restored(),
+    RecoverProcess(lost_node_id="n1", cause="node n1 began anew"),
+    terminated(),
+    tool_requested(),
+    tool_called(),
+    EffectRecorded(execution_id="x1", call=1, kind="now", request=None, result=None),
+    completed(),
+    execution_failed("E2005", "no"),
+    Checkpoint(),
+    Restore(checkpoint_id="k1"),
+    ExpireCheckpoints(checkpoint_ids=("k1",)),
+    checkpoint_requested(),
+    checkpoint_created(),
+    checkpoint_failed(),
+    checkpoint_restored(),
+    RestoreFailed(checkpoint_id="k1", code="E2032", message="no"),
+    SuspendIdle(revision=0, checkpoint_id="k1"),
+    session_started(),
+    saved(),
+    ROLLED_BACK,
+    RECOVERED,
+    SESSION_ENDED,
+    degraded(),
+    RESTORED,
 ]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.verb)
-def test_every_command_has_its_file(command: type[Command]) -> None:
-    tests = Path(__file__).with_name(f"test_{command.verb.replace('-', '_')}.py").read_text()
+def words(message: type[Event | Command]) -> str:
+    return re.sub("(?<!^)(?=[A-Z])", "_", message.__name__).lower()
+
+
+@pytest.mark.parametrize("message", DECIDED, ids=words)
+def test_what_is_decided_has_its_file(message: type[Event | Command]) -> None:
+    tests = Path(__file__).with_name(f"test_{words(message)}.py").read_text()
     assert "def test_happened" in tests
 
 
-@pytest.mark.parametrize("command", TO_AN_EXISTING_AGENT, ids=lambda command: command.verb)
-def test_there_must_be_an_agent(command: Command) -> None:
-    given().when(command).fails(ErrorCode.AGGREGATE_NOT_FOUND, "l02 ps")
+def test_what_has_a_decide_is_decided() -> None:
+    assert {message for message in AGENT.messages if hasattr(message, "decide")} == {*DECIDED}
+
+
+@pytest.mark.parametrize("message", TO_AN_EXISTING_AGENT, ids=lambda message: words(type(message)))
+def test_there_must_be_an_agent(message: Command | Report) -> None:
+    given().when(message).fails(ErrorCode.AGGREGATE_NOT_FOUND, "l02 ps")
 
 
 def test_none_is_left_out_above() -> None:
-    assert {type(command) for command in TO_AN_EXISTING_AGENT} == {*COMMANDS} - {c.Spawn, c.Fork}
+    assert {type(message) for message in TO_AN_EXISTING_AGENT} == {one for one in DECIDED if not one.begins}

@@ -3,19 +3,15 @@
 import pytest
 
 from l02.domain.aggregates import NODE
-from l02.domain.message import Event
-from l02.domain.node import commands as c
-from l02.domain.node import events as e
-from l02.domain.node.state import NodeState, NodeStatus
+from l02.domain.kernel.message import Event
+from l02.domain.node.membership import Leave, NodeJoined, NodeLeft, NodeLost, ReportLost
+from l02.domain.node.state import Capacity, NodeState, NodeStatus
 from tests.domain.given_when_then import Given
 
-CAPACITY = e.Capacity(cpu=2, memory_bytes=1024, runtime_classes=("process", "landlock"))
-JOINED = e.NodeJoined(
-    node_id="n1", capacity=CAPACITY, host="here", pid=1, http_url="http://127.0.0.1:1", version="0.1.0"
-)
-LEFT = e.NodeLeft(node_id="n1", capacity=CAPACITY)
-LOST = e.NodeLost(node_id="n1", capacity=CAPACITY, reported_by="n2")
-JOIN = c.Join(node_id="n1", capacity=CAPACITY, host="here", pid=1, http_url="http://127.0.0.1:1", version="0.1.0")
+CAPACITY = Capacity(cpu=2, memory_bytes=1024, runtime_classes=("process", "landlock"))
+JOINED = NodeJoined(node_id="n1", capacity=CAPACITY, host="here", pid=1, http_url="http://127.0.0.1:1", version="0.1.0")
+LEFT = NodeLeft(node_id="n1", capacity=CAPACITY)
+LOST = NodeLost(node_id="n1", capacity=CAPACITY, reported_by="n2")
 
 
 def given(*past: Event) -> Given[NodeState]:
@@ -24,18 +20,18 @@ def given(*past: Event) -> Given[NodeState]:
 
 @pytest.mark.parametrize("past", [(), (JOINED,), (JOINED, LEFT), (JOINED, LOST)])
 def test_a_node_joins_whatever_became_of_it_before(past: tuple[Event, ...]) -> None:
-    assert given(*past).when(JOIN).then(JOINED).state.status is NodeStatus.JOINED
+    assert given(*past).when(JOINED).then(JOINED).state.status is NodeStatus.JOINED
 
 
 def test_a_node_leaves() -> None:
-    assert given(JOINED).when(c.Leave()).then(LEFT).state.status is NodeStatus.LEFT
+    assert given(JOINED).when(Leave()).then(LEFT).state.status is NodeStatus.LEFT
 
 
 def test_a_node_is_lost() -> None:
-    assert given(JOINED).when(c.ReportLost(reported_by="n2")).then(LOST).state.status is NodeStatus.LOST
+    assert given(JOINED).when(ReportLost(reported_by="n2")).then(LOST).state.status is NodeStatus.LOST
 
 
 @pytest.mark.parametrize("past", [(), (JOINED, LEFT), (JOINED, LOST)])
-@pytest.mark.parametrize("command", [c.Leave(), c.ReportLost(reported_by="n3")])
-def test_ignored_of_one_that_is_not_there(past: tuple[Event, ...], command: c.Leave | c.ReportLost) -> None:
+@pytest.mark.parametrize("command", [Leave(), ReportLost(reported_by="n3")])
+def test_ignored_of_one_that_is_not_there(past: tuple[Event, ...], command: Leave | ReportLost) -> None:
     given(*past).when(command).ignored()

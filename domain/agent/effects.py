@@ -1,0 +1,127 @@
+"""What an execution takes from the world: each effect is recorded once, and replayed when the execution runs again."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from msgspec.structs import replace
+
+from l02.domain.agent.messages import AgentEvent, AgentReport, require_node
+from l02.domain.agent.state import AgentState, Execution, JournalEntry, PendingSignal, RequestedTool, Waiting
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.kernel.message import Context
+
+
+class ToolRequested(AgentReport, frozen=True, kw_only=True):
+    """A tool that must not be called twice is about to be called: after a crash, a person has to decide."""
+
+    type: ClassVar[str] = "agent.tool.requested"
+    execution_id: str
+    call: int
+    tool: str
+    arguments: Any
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """Once for a call."""
+        execution = _at_work(agent, self.execution_id, context)
+        return [] if self.call in execution.requested_tools or execution.has_recorded(self.call) else [self]
+
+    def evolve(self, agent: AgentState, /) -> AgentState:
+        """The call is under way."""
+        execution = agent.executions[self.execution_id]
+        requested = RequestedTool(tool=self.tool, arguments=self.arguments)
+        return agent.with_execution(
+            replace(execution, requested_tools={**execution.requested_tools, self.call: requested})
+        )
+
+
+class ToolCalled(AgentReport, frozen=True, kw_only=True):
+    """A tool was called for an execution, and this came of it."""
+
+    type: ClassVar[str] = "agent.tool.called"
+    execution_id: str
+    call: int
+    tool: str
+    arguments: Any
+    ok: bool
+    result: Any
+    attempts: int
+    duration_seconds: float
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """Once for a call."""
+        return [] if _at_work(agent, self.execution_id, context).has_recorded(self.call) else [self]
+
+    def evolve(self, agent: AgentState, /) -> AgentState:
+        """The answer stands in the journal."""
+        execution = agent.executions[self.execution_id]
+        entry = JournalEntry(
+            call=self.call,
+            kind="tool",
+            request={"tool": self.tool, "arguments": self.arguments},
+            ok=self.ok,
+            result=self.result,
+        )
+        requested = {call: tool for call, tool in execution.requested_tools.items() if call != self.call}
+        return agent.with_execution(replace(execution, journal=(*execution.journal, entry), requested_tools=requested))
+
+
+class EffectRecorded(AgentReport, frozen=True, kw_only=True):
+    """Something else was taken from the world: `kind` is now, random, sleep, signal or checkpoint.
+
+    A sleep or a wait is recorded when it begins with its `deadline` (seconds since 1970) and `done` false, and again
+    when it is over.
+    """
+
+    type: ClassVar[str] = "agent.effect.recorded"
+    execution_id: str
+    call: int
+    kind: str
+    request: Any
+    result: Any
+    done: bool = True
+    deadline: float | None = None
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """Once for a call; a wait when it begins and when it is over."""
+        execution = _at_work(agent, self.execution_id, context)
+        begun = not self.done and self.call in execution.waiting
+        if begun or execution.has_recorded(self.call):
+            return []
+        if self.kind == "signal" and not _names_a_signal(self.request):
+            raise Failure(ErrorCode.COMMAND_INVALID, "say by name which signal is waited for", "$.request.name")
+        return [self]
+
+    def evolve(self, agent: AgentState, /) -> AgentState:
+        """A wait is under way, or its answer stands in the journal."""
+        execution = agent.executions[self.execution_id]
+        if not self.done:
+            waiting = Waiting(kind=self.kind, request=self.request, deadline=self.deadline)
+            return agent.with_execution(replace(execution, waiting={**execution.waiting, self.call: waiting}))
+        entry = JournalEntry(call=self.call, kind=self.kind, request=self.request, ok=True, result=self.result)
+        still_waiting = {call: wait for call, wait in execution.waiting.items() if call != self.call}
+        after = agent.with_execution(replace(execution, journal=(*execution.journal, entry), waiting=still_waiting))
+        if self.kind == "checkpoint" and self.call not in execution.waiting:  # nothing to take another one for
+            return replace(after, revision=agent.revision)
+        if self.kind == "signal" and self.result is not None:
+            return replace(after, signals=_without_first(agent.signals, self.request["name"]))
+        return after
+
+
+def _at_work(agent: AgentState, execution_id: str, context: Context) -> Execution:
+    require_node(agent, context.node_id)
+    execution = agent.executions.get(execution_id)
+    if execution is None or agent.has_ended:
+        raise Failure(ErrorCode.INVALID_STATE, f"execution {execution_id} is not under way any more")
+    return execution
+
+
+def _names_a_signal(request: Any) -> bool:
+    return isinstance(request, dict) and isinstance(request.get("name"), str)
+
+
+def _without_first(signals: tuple[PendingSignal, ...], name: str) -> tuple[PendingSignal, ...]:
+    for index, signal in enumerate(signals):
+        if signal.name == name:
+            return signals[:index] + signals[index + 1 :]
+    return signals
