@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import secrets
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -38,6 +39,18 @@ def deep_path(tmp_path: Path) -> Iterator[Path]:
     path.mkdir()
     yield path
     subprocess.run(["rm", "-rf", path], check=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in a random order, the same for a SEED")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Every test passes in any order; a package's or a session's fixtures are made when they are first needed."""
+    seed = config.getoption("--shuffle")
+    if seed is not None:
+        random.Random(seed).shuffle(items)
 
 
 def in_containers() -> bool:
