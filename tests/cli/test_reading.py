@@ -13,7 +13,6 @@ import stamina
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
-import l02.client.client
 from l02.bus.commands.dead_letters import DeadLetter
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import EVENTS_STREAM, VIEWS_BUCKET, ensure_streams
@@ -282,7 +281,7 @@ async def test_dead_letters(bus: Bus, client: Client) -> None:
 
 
 async def test_a_server_that_no_node_has_used(fresh_nats: EmbeddedNats, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(l02.client, "_STREAMS_SECONDS", 0.5)
+    monkeypatch.setattr("l02.client.client._STREAMS_SECONDS", 0.5)
     async with Client.connect(fresh_nats.url) as client:
         for reading in (client.events(), client.events(follow=True), client.watch(), client.dead_letters()):
             with pytest.raises(NodeUnreachable, match="l02 up"):
