@@ -68,6 +68,7 @@ async def test_calls_are_multiplexed(shared_servers: ToolServers) -> None:
 
 
 async def test_too_late_is_a_timeout_and_the_call_is_cancelled(shared_servers: ToolServers) -> None:
+    await shared_servers.tools(WORKSHOP)  # it has to run: that alone takes a second
     call = shared_servers.call(WORKSHOP, "slow", {"seconds": 600, "name": "late"}, timeout=1)
     with pytest.raises(TimeoutError, match="slow did not answer within 1 s"):
         await call
