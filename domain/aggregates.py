@@ -19,6 +19,8 @@ from l02.domain.agent import (
     termination,
 )
 from l02.domain.agent.state import AgentState
+from l02.domain.budget import configuring
+from l02.domain.budget.state import BudgetState
 from l02.domain.kernel.aggregate import Aggregate, messages_of
 from l02.domain.kernel.message import Event
 from l02.domain.node import membership
@@ -55,7 +57,16 @@ NODE: Aggregate[NodeState] = Aggregate(
     absent="there is no such node",
 )
 
-AGGREGATES: dict[str, Aggregate[Any]] = {aggregate.name: aggregate for aggregate in (AGENT, NODE)}
+BUDGET: Aggregate[BudgetState] = Aggregate(
+    name="budget",
+    initial_state=BudgetState,
+    exists=lambda budget: budget.exists,
+    messages=messages_of(configuring),
+    fold_version=1,
+    absent="there is no such budget; `l02 budget list` lists those that exist",
+)
+
+AGGREGATES: dict[str, Aggregate[Any]] = {aggregate.name: aggregate for aggregate in (AGENT, NODE, BUDGET)}
 
 EVENT_TYPES: dict[str, type[Event]] = {
     event.type: event for aggregate in AGGREGATES.values() for event in aggregate.events

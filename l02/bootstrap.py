@@ -19,7 +19,7 @@ from l02.bus.log.reader import last_sequence
 from l02.bus.log.repository import Repository
 from l02.bus.log.snapshots import open_snapshots
 from l02.domain.agent.state import AgentState
-from l02.domain.aggregates import AGENT, NODE
+from l02.domain.aggregates import AGENT, AGGREGATES, NODE
 from l02.handlers.executor.executor import Executor
 from l02.handlers.lifecycle import Lifecycle
 from l02.handlers.nodes import Nodes
@@ -54,6 +54,8 @@ class Parts:
     node_id: str
     bus: Bus
     agents: Repository[AgentState]
+    repositories: dict[str, Repository[Any]]
+    """Of the aggregates that take commands from the wire, by their kind."""
     commands: CommandProcessor
     announcer: OutcomeAnnouncer
     executor: Executor
@@ -67,11 +69,6 @@ class Parts:
     progress: Progress
     partitions: Partitions
     read_model: ReadModel
-
-    @property
-    def repositories(self) -> dict[str, Repository[Any]]:
-        """Of the aggregates that take commands from the wire, by their kind."""
-        return {AGENT.name: self.agents}
 
     def query_table(self) -> dict[str, Query]:
         """The queries that the service answers."""
@@ -105,14 +102,20 @@ async def wire(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_event_store(bus))
         snapshots = await stack.enter_async_context(open_snapshots(bus, AGENT))
-        agents = Repository(AGENT, store, node_id, snapshots)
+        repositories = {
+            aggregate.name: Repository(aggregate, store, node_id)
+            for aggregate in AGGREGATES.values()
+            if aggregate.takes_commands
+        }
+        agents = repositories[AGENT.name] = Repository(AGENT, store, node_id, snapshots)
         Forking(bus, agents)
         progress = Progress()
         read_model = await stack.enter_async_context(open_read_model(bus, postgres_url, progress))
         sandboxes = await stack.enter_async_context(Sandboxes(_PRELOADED))
         tool_servers = await stack.enter_async_context(ToolServers(data_dir / "tools", data_dir / "logs"))
         announcer = OutcomeAnnouncer(bus, partitions, tasks)
-        agents.on_recorded(announcer.announce)
+        for repository in repositories.values():
+            repository.on_recorded(announcer.announce)
         hot = await stack.enter_async_context(open_hot_state(settings.state, bus))
         checkpoints = await stack.enter_async_context(
             open_checkpoints(settings.state, bus, postgres_url, settings.replicas)
@@ -135,7 +138,8 @@ async def wire(
             node_id=node_id,
             bus=bus,
             agents=agents,
-            commands=CommandProcessor(bus, {AGENT.name: agents}, partitions),
+            repositories=repositories,
+            commands=CommandProcessor(bus, repositories, partitions),
             announcer=announcer,
             executor=executor,
             lifecycle=lifecycle,

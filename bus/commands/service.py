@@ -71,13 +71,14 @@ async def run_service(
         return start
 
     try:
-        for aggregate in AGGREGATES.values():
+        for kind, repository in repositories.items():
+            aggregate = AGGREGATES[kind]
             # Those of timers too, so that who sends one is told that it may not.
             for verb in aggregate.wire_commands | aggregate.due_commands:
-                handler = _CommandEndpoint(bus, repositories[aggregate.name], aggregate.name, verb)
+                handler = _CommandEndpoint(bus, repository, kind, verb)
                 await service.add_endpoint(
-                    name=f"{aggregate.name}-{verb}",
-                    subject=f"{API}.{aggregate.name}.{verb}",
+                    name=f"{kind}-{verb}",
+                    subject=f"{API}.{kind}.{verb}",
                     handler=in_background(handler.answer),
                 )
         for name, query in queries.items():

@@ -109,7 +109,7 @@ UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _MAX_DEPTH = 200
 _SHOWN_CHARACTERS = 200
 # These are parts of subjects and of keys.
-_IDS = ("execution_id", "checkpoint_id")
+_IDS = ("execution_id", "checkpoint_id", "parent")
 # A node's tables, views and handlers read the same event within moments, each by its own consumer.
 _RECENT = 1024
 _RECENT_BYTES = 2048

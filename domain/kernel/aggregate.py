@@ -42,6 +42,11 @@ class Aggregate(Generic[S]):
         set_once(self, "wire_commands", {item.verb: item for item in wire if not issubclass(item, TimerCommand)})
         set_once(self, "due_commands", {item.verb: item for item in wire if issubclass(item, TimerCommand)})
 
+    @property
+    def takes_commands(self) -> bool:
+        """Whether anybody, or a timer, may ask something of it; else only nodes report what they see of it."""
+        return bool(self.wire_commands or self.due_commands)
+
     def decide(self, state: S, command: Command | Report, context: Context) -> list[Event]:
         """The events that follow from `command`; none if it changes nothing. Raises Failure when it is refused."""
         if not self.exists(state) and not command.begins:

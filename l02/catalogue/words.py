@@ -66,10 +66,11 @@ def _string(schema: Schema) -> str:
     return f"string, {least} to {most} characters" if least else f"string, at most {most} characters"
 
 
+_BOUNDS = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+
+
 def _number(schema: Schema) -> str:
-    bounds = [f"{sign} {schema[key]:,}" for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">")) if key in schema]
-    if "maximum" in schema:
-        bounds.append(f"≤ {schema['maximum']:,}")
+    bounds = [f"{sign} {schema[key]:,}" for key, sign in _BOUNDS if key in schema]
     return " ".join([schema["type"], " and ".join(bounds)]).strip()
 
 

@@ -36,6 +36,8 @@ from l02.domain.agent.state import ErrorDetail, JournalEntry, PendingSignal, Res
 from l02.domain.agent.suspension import AgentResumed, AgentSuspended
 from l02.domain.agent.termination import AgentTerminated, TerminationRequested
 from l02.domain.aggregates import EVENT_TYPES
+from l02.domain.budget.configuring import BudgetConfigured
+from l02.domain.budget.state import BudgetLimits, LimitAction
 from l02.domain.errors import OwnError
 from l02.domain.kernel.message import Event, Metadata
 from l02.domain.node.membership import NodeJoined, NodeLeft, NodeLost
@@ -248,6 +250,12 @@ _EVENTS: tuple[Event, ...] = (
     ),
     NodeLeft(node_id="n1", capacity=_CAPACITY),
     NodeLost(node_id="n1", capacity=_CAPACITY, reported_by="n2"),
+    BudgetConfigured(
+        limits=BudgetLimits(tokens_per_hour=100_000, tokens_per_day=0, cost_per_day=12.5, cost_total=0.000001),
+        parent="research",
+        action=LimitAction.ASK,
+        warn_at=(0.5, 0.95),
+    ),
 )
 _SESSION_EVENTS: tuple[Event, ...] = (
     SessionStarted(session_id="s1", task_id="T-7", node_id="n1", version=1),
@@ -285,12 +293,10 @@ _SESSION_EVENTS: tuple[Event, ...] = (
     ),
     SessionRestored(session_id="s1", task_id="T-7"),
 )
-_IDS = {"agent": "a1", "node": "n1"}
-
 SAMPLES = {
     event.type: RecordedEvent(
         event=event,
-        aggregate=AggregateId(kind := event.type.partition(".")[0], _IDS[kind]),
+        aggregate=AggregateId(kind := event.type.partition(".")[0], f"{kind[0]}1"),
         event_id="e1",
         version=7,
         sequence=42,

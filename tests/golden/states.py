@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from l02.domain.aggregates import AGENT, NODE
+from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.kernel.aggregate import Aggregate
 from l02.domain.kernel.message import Event
 from tests.golden.agent_life import agent_life
@@ -16,8 +16,8 @@ from tests.golden.samples import SAMPLES
 
 STATES = Path(__file__).with_name("folded")
 LIVES: dict[str, tuple[Aggregate[Any], list[Event]]] = {
-    AGENT.name: (AGENT, agent_life()),
-    NODE.name: (NODE, [sample.event for name, sample in SAMPLES.items() if name.startswith("node.")]),
+    name: (aggregate, agent_life() if aggregate is AGENT else [SAMPLES[event.type].event for event in aggregate.events])
+    for name, aggregate in AGGREGATES.items()
 }
 
 
