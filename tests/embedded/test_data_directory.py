@@ -99,4 +99,4 @@ def test_read_only_and_full(tmp_path: Path, options: str, message: str) -> None:
         [*command, str(tmp_path), sys.executable, _OPEN], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1] == f"bus.embedded.errors.DataDirectoryError: {tmp_path} {message}"
+    assert result.stderr.splitlines()[-1] == f"l02.bus.embedded.errors.DataDirectoryError: {tmp_path} {message}"
