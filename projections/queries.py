@@ -7,15 +7,13 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.postgres import pool_of_primary
 from l02.domain.agent.state import Status
-from l02.projections.folds.agents import AgentView
-from l02.projections.folds.checkpoints import CheckpointState, CheckpointView
-from l02.projections.folds.executions import ExecutionView
-from l02.projections.folds.nodes import NodeView
+from l02.projections.folds.agents import AGENT_FOLD, AgentView
+from l02.projections.folds.checkpoints import CHECKPOINT_FOLD, CheckpointState, CheckpointView
+from l02.projections.folds.executions import EXECUTION_FOLD, ExecutionView
+from l02.projections.folds.nodes import NODE_FOLD, NodeView
 from l02.projections.projector.progress import Progress, ProjectionHalted
 from l02.projections.tables.database import SCHEMA, migrate
 from l02.projections.tables.definitions import sql
@@ -32,10 +30,6 @@ __all__ = ["ReadModel", "open_read_model"]
 _POOL_SIZE = 4
 _QUERY_SECONDS = 10.0
 _POLL_SECONDS = 0.05
-_agent = msgspec.json.Decoder(AgentView)
-_node = msgspec.json.Decoder(NodeView)
-_execution = msgspec.json.Decoder(ExecutionView)
-_checkpoint = msgspec.json.Decoder(CheckpointView)
 
 
 class ReadModel:
@@ -49,35 +43,35 @@ class ReadModel:
     async def get_agent(self, agent_id: str) -> AgentView | None:
         """The agent, None if there is none."""
         view = await self._pool.fetchval("SELECT view FROM agents WHERE id = $1", agent_id)
-        return None if view is None else _agent.decode(view)
+        return None if view is None else AGENT_FOLD.decode(view)
 
     async def list_agents(
         self, *, state: Status | None = None, fleet: str | None = None, limit: int = 100, after: str | None = None
     ) -> list[AgentView]:
         """At most `limit` agents in the order of their ids; `after` is the last id of the page before."""
         rows = await self._pool.fetch(sql("agents_list"), state and state.value, fleet, after or "", limit)
-        return [_agent.decode(row["view"]) for row in rows]
+        return [AGENT_FOLD.decode(row["view"]) for row in rows]
 
     async def get_execution(self, agent_id: str, execution_id: str) -> ExecutionView | None:
         """The execution, None if there is none."""
         view = await self._pool.fetchval(
             "SELECT view FROM executions WHERE agent_id = $1 AND execution_id = $2", agent_id, execution_id
         )
-        return None if view is None else _execution.decode(view)
+        return None if view is None else EXECUTION_FOLD.decode(view)
 
     async def list_executions(
         self, agent_id: str, *, limit: int = 100, after: str | None = None
     ) -> list[ExecutionView]:
         """At most `limit` executions of the agent, the latest first; `after` is the last id of the page before."""
         rows = await self._pool.fetch(sql("executions_list"), agent_id, after, limit)
-        return [_execution.decode(row["view"]) for row in rows]
+        return [EXECUTION_FOLD.decode(row["view"]) for row in rows]
 
     async def list_checkpoints(
         self, agent_id: str, *, state: CheckpointState | None = None, limit: int = 100, after: str | None = None
     ) -> list[CheckpointView]:
         """At most `limit` checkpoints of the agent, the latest first; `after` is the last id of the page before."""
         rows = await self._pool.fetch(sql("checkpoints_list"), agent_id, state and state.value, after, limit)
-        return [_checkpoint.decode(row["view"]) for row in rows]
+        return [CHECKPOINT_FOLD.decode(row["view"]) for row in rows]
 
     async def agents_of_node(self, node_id: str, states: Collection[Status]) -> list[str]:
         """The ids of the agents that are in one of `states` on this node."""
@@ -114,7 +108,7 @@ class ReadModel:
     async def list_nodes(self) -> list[NodeView]:
         """All nodes that have ever joined, in the order of their ids."""
         rows = await self._pool.fetch("SELECT view FROM nodes ORDER BY id")
-        return [_node.decode(row["view"]) for row in rows]
+        return [NODE_FOLD.decode(row["view"]) for row in rows]
 
     async def position(self, name: str) -> int:
         """The projection `name`, of a table or `views`, reflects all events up to this stream sequence at least."""

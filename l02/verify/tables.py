@@ -11,7 +11,8 @@ import asyncpg
 
 from l02.projections.folds.fold import Key, encode_view
 from l02.projections.tables.database import DatabaseUnreachable, connect
-from l02.projections.tables.definitions import TABLES, TableProjection
+from l02.projections.tables.definitions import TABLES
+from l02.projections.tables.table import Table
 from l02.verify.difference import Difference, Report, ahead, behind, compare_json, show
 from l02.verify.replayed import Replayed, Sealed
 
@@ -24,14 +25,6 @@ __all__ = ["Tables", "open_tables"]
 
 _POLL_SECONDS = 0.05
 _ROWS_AHEAD = 500
-_PRIMARY_KEY = """
-SELECT attribute.attname
-FROM pg_index AS index
-INNER JOIN pg_attribute AS attribute
-    ON attribute.attrelid = index.indrelid AND attribute.attnum = ANY (index.indkey)
-WHERE index.indrelid = $1::text::regclass AND index.indisprimary
-ORDER BY array_position(index.indkey::int2[], attribute.attnum)
-"""
 
 
 @asynccontextmanager
@@ -98,13 +91,13 @@ class Tables:
         found = {row["name"]: row["position"] for row in rows}
         return {name: found.get(name, 0) for name in TABLES}
 
-    async def _compare_table(self, table: TableProjection[Any], replayed: Replayed, report: Report) -> None:
+    async def _compare_table(self, table: Table[Any], replayed: Replayed, report: Report) -> None:
         views = replayed.views(table.fold)
         unseen = set(views)
-        names = [row["attname"] for row in await self._connection.fetch(_PRIMARY_KEY, table.name)]
-        query = f"SELECT * FROM {table.name} ORDER BY {', '.join(names)}"  # noqa: S608, names of our own
+        columns = ", ".join((*table.key, *(column.name for column in table.columns), "view"))
+        query = f"SELECT {columns} FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608, names of our own
         async for row in self._connection.cursor(query, prefetch=_ROWS_AHEAD):
-            key: Key = tuple(row[name] for name in names)
+            key: Key = tuple(row[name] for name in table.key)
             view = views.get(key)
             if view is None:
                 report(_whole(table, key, row["sequence"], "there is a row, but no event that could have made it"))
@@ -115,22 +108,16 @@ class Tables:
             report(_whole(table, key, views[key].sequence, "the row is missing"))
 
 
-def _whole(table: TableProjection[Any], key: Key, sequence: int, message: str) -> Difference:
+def _whole(table: Table[Any], key: Key, sequence: int, message: str) -> Difference:
     return Difference(place=table.name, key="/".join(key), sequence=sequence, message=message)
 
 
-async def _compare_row(
-    table: TableProjection[Any], key: Key, row: Record, view: Any, replayed: Replayed, report: Report
-) -> None:
-    *found_columns, found_text = row.values()
-    found = found_text.encode()
+async def _compare_row(table: Table[Any], key: Key, row: Record, view: Any, replayed: Replayed, report: Report) -> None:
+    found = row["view"].encode()
     if isinstance(view, Sealed):
-        view = table.decode(found_text) if view.is_of(found) else await replayed.unsealed(table.fold, key, view)
-    expected_columns = table.columns(view)
+        view = table.fold.decode(found) if view.is_of(found) else await replayed.unsealed(table.fold, key, view)
     differing = [
-        (name, expected, value)
-        for name, expected, value in zip(row.keys(), expected_columns, found_columns, strict=False)
-        if expected != value
+        (name, expected, row[name]) for name, expected in table.columns_of(view).items() if expected != row[name]
     ]
     for path, expected, value in compare_json(encode_view(view), found):
         differing.append((f"view.{path}" if path else "view", expected, value))

@@ -49,6 +49,10 @@ class Fold(Generic[V]):
     project: Callable[[V | None, RecordedEvent], V]
     kind: str | None = None
 
+    def decode(self, view: str | bytes) -> V:
+        """The view that a row or a bucket holds."""
+        return msgspec.json.decode(view, type=self.view)
+
     def key_of(self, entry: LogEntry) -> Key | None:
         """The view that an entry of the log changes."""
         if isinstance(entry, RecordedEvent):

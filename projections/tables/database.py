@@ -101,5 +101,6 @@ async def create_tables(connection: PgConnection, names: Iterable[str]) -> None:
     """Make the tables of these projections in the connection's schema, with their positions."""
     await connection.execute(sql("positions"))
     for name in names:
-        await connection.execute(sql(name))
+        for statement in (TABLES[name].create, *TABLES[name].create_indexes):
+            await connection.execute(statement)
         await connection.execute("INSERT INTO positions (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING", name)

@@ -27,7 +27,8 @@ from l02.projections.projector.passing import is_passing
 from l02.projections.projector.progress import Observer
 from l02.projections.projector.read_ahead import ReadAhead, read_ahead
 from l02.projections.tables.database import SCHEMA, connect
-from l02.projections.tables.definitions import TABLES, TableProjection
+from l02.projections.tables.definitions import TABLES
+from l02.projections.tables.table import Table
 from l02.projections.tables.writer import TableWriter
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class TableProjector:
         postgres_url: str,
         progress: Observer,
         *,
-        tables: Mapping[str, TableProjection[Any]] = TABLES,
+        tables: Mapping[str, Table[Any]] = TABLES,
         schema: str = SCHEMA,
         transaction_events: int = _TRANSACTION_EVENTS,
     ) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from l02.bus.wire.codec import LogEntry, SetAside
 from l02.projections.folds.fold import Key, encode_view
 from l02.projections.projector.cache import BoundedCache
-from l02.projections.tables.definitions import TableProjection, sql
+from l02.projections.tables.definitions import sql
+from l02.projections.tables.table import Row, Table
 
 if TYPE_CHECKING:
     from l02.projections.tables.database import PgConnection
@@ -27,7 +28,7 @@ _CACHE_BYTES = 4 * 1024 * 1024
 class TableWriter:
     """The tables as seen through one connection. After an error it is of no more use, nor is the connection."""
 
-    def __init__(self, connection: PgConnection, tables: Mapping[str, TableProjection[Any]]) -> None:
+    def __init__(self, connection: PgConnection, tables: Mapping[str, Table[Any]]) -> None:
         self._connection = connection
         self._tables = tables
         self._caches: dict[str, BoundedCache[Key, Any]] = {name: BoundedCache(_CACHE_BYTES) for name in tables}
@@ -78,16 +79,20 @@ class TableWriter:
         if self._last <= self.position:
             await self.rollback()
             return
-        encoded = {name: [encode_view(view) for view in views.values()] for name, views in self._changed.items()}
-        for name, views in self._changed.items():
-            for rows in _statements(list(views.values()), encoded[name]):
-                await self._connection.execute(sql(f"{name}_write"), *self._tables[name].write_arguments(*rows))
+        changed = {
+            name: [(key, view, encode_view(view)) for key, view in views.items()]
+            for name, views in self._changed.items()
+        }
+        for name, rows in changed.items():
+            table = self._tables[name]
+            for some in _statements(rows):
+                await self._connection.execute(table.upsert, *table.upsert_arguments(some))
         await self._connection.execute(sql("positions_advance"), list(self._tables), self._last)
         await self._connection.execute("COMMIT")
         self.positions = {name: max(position, self._last) for name, position in self.positions.items()}
-        for name, views in self._changed.items():
-            for (key, view), size in zip(views.items(), map(len, encoded[name]), strict=True):
-                self._caches[name].put(key, view, size)
+        for name, rows in changed.items():
+            for key, view, encoded in rows:
+                self._caches[name].put(key, view, len(encoded))
 
     async def rollback(self) -> None:
         """End the transaction without a change."""
@@ -97,7 +102,7 @@ class TableWriter:
         if not self.gone.done():
             self.gone.set_result(None)
 
-    async def _fold_into(self, table: TableProjection[Any], entries: Sequence[LogEntry]) -> None:
+    async def _fold_into(self, table: Table[Any], entries: Sequence[LogEntry]) -> None:
         position = self.positions[table.name]
         key_of, after = table.fold.key_of, table.fold.after
         keyed = [(key, item) for item in entries if item.sequence > position and (key := key_of(item)) is not None]
@@ -110,24 +115,24 @@ class TableWriter:
             if aside is not None:
                 self.set_aside.setdefault(aside.sequence, aside)
 
-    async def _load(self, table: TableProjection[Any], keys: set[Key]) -> dict[Key, Any]:
+    async def _load(self, table: Table[Any], keys: set[Key]) -> dict[Key, Any]:
         cache = self._caches[table.name]
         views = {key: view for key in keys if (view := cache.get(key)) is not None}
         missing = [key for key in keys if key not in views]
         if missing:
-            rows = await self._connection.fetch(sql(f"{table.name}_load"), *table.load_arguments(missing))
+            rows = await self._connection.fetch(table.load, *table.load_arguments(missing))
             for *key, view in rows:
-                views[tuple(key)] = table.decode(view)
+                views[tuple(key)] = table.fold.decode(view)
         return views
 
 
-def _statements(views: list[Any], encoded: list[bytes]) -> Iterator[tuple[list[Any], list[bytes]]]:
+def _statements(rows: list[Row[Any]]) -> Iterator[list[Row[Any]]]:
     """Cut the rows into statements of bounded size."""
     begin, size = 0, 0
-    for index, view in enumerate(encoded):
-        if size and size + len(view) > _STATEMENT_BYTES:
-            yield views[begin:index], encoded[begin:index]
+    for index, (_, _, encoded) in enumerate(rows):
+        if size and size + len(encoded) > _STATEMENT_BYTES:
+            yield rows[begin:index]
             begin, size = index, 0
-        size += len(view)
-    if begin < len(views):
-        yield views[begin:], encoded[begin:]
+        size += len(encoded)
+    if begin < len(rows):
+        yield rows[begin:]

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import structlog
 from nats.errors import MaxPayloadError
 
@@ -23,14 +22,13 @@ from l02.bus.jetstream.history import read_log_entries
 from l02.bus.log.reader import last_sequence
 from l02.bus.wire.codec import UNDECODABLE, LogEntry
 from l02.bus.wire.subjects import aggregate_filter
-from l02.projections.folds.agents import AGENT_FOLD
 from l02.projections.folds.fold import Fold, encode_view
-from l02.projections.folds.nodes import NODE_FOLD
 from l02.projections.projector.cache import BoundedCache
 from l02.projections.projector.pace import gathering_seconds
 from l02.projections.projector.patience import until_it_works
 from l02.projections.projector.progress import Observer
 from l02.projections.projector.read_ahead import read_ahead
+from l02.projections.tables.definitions import TABLES
 from l02.projections.tables.projector import ProjectionAhead
 from l02.projections.views.bucket import Overtaken, ViewBucket
 
@@ -39,7 +37,9 @@ __all__ = ["LIVE_VIEWS", "POSITION_KEY", "VIEWS", "ViewProjector", "stored_posit
 VIEWS = "views"
 POSITION_KEY = "_position"
 _POSITION = re.compile(rb"[0-9]{1,20}")
-LIVE_VIEWS: dict[str, Fold[Any]] = {"agent": AGENT_FOLD, "node": NODE_FOLD}
+LIVE_VIEWS: dict[str, Fold[Any]] = {
+    table.fold.kind: table.fold for table in TABLES.values() if table.fold.kind is not None
+}
 
 _CACHE_BYTES = 4 * 1024 * 1024
 _WRITES_IN_FLIGHT = 256
@@ -169,7 +169,7 @@ class ViewProjector:
         """The view that is stored; None also if somebody has put there what is none."""
         stored = await self._bucket.load(key)
         try:
-            view = None if stored.value is None else msgspec.json.decode(stored.value, type=fold.view)
+            view = None if stored.value is None else fold.decode(stored.value)
         except UNDECODABLE:
             view = None
         return view, stored.revision

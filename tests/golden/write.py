@@ -1,11 +1,13 @@
-"""`python -m tests.golden.write` keeps the bytes of event types, and states, that have none yet. It changes no file."""
+"""`python -m tests.golden.write` keeps event types, states and tables that are not kept yet. It changes no file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from l02.projections.tables.definitions import TABLES
 from tests.golden.samples import EVENTS, SAMPLES, encoded, file_name
 from tests.golden.states import LIVES, folded, state_file
+from tests.golden.tables import table_file
 
 
 def write(folder: Path) -> list[str]:
@@ -28,6 +30,14 @@ def write_states() -> list[str]:
     return [state_file(name).name for name in new]
 
 
+def write_tables() -> list[str]:
+    """Write the tables that are new, or all of them in a new layout; their names."""
+    new = [table for table in TABLES.values() if not table_file(table.name).exists()]
+    for table in new:
+        table_file(table.name).write_text(table.create + "\n")
+    return [table_file(table.name).name for table in new]
+
+
 if __name__ == "__main__":
-    for name in (*write(EVENTS), *write_states()):
+    for name in (*write(EVENTS), *write_states(), *write_tables()):
         print(f"new: {name}")

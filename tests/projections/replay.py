@@ -8,50 +8,53 @@ import asyncpg
 
 from l02.bus.connection.bus import Bus
 from l02.bus.log.reader import last_sequence, read_events
-from l02.projections.folds.agents import AGENT_FOLD
-from l02.projections.folds.checkpoints import CHECKPOINT_FOLD
-from l02.projections.folds.executions import EXECUTION_FOLD
-from l02.projections.folds.fold import Fold, Key, encode_view
-from l02.projections.folds.nodes import NODE_FOLD
+from l02.projections.folds.fold import Key, encode_view
 from l02.projections.tables.definitions import TABLES
 from l02.projections.views.bucket import ViewBucket
 
+Rows = dict[Key, dict[str, Any]]
 Views = dict[Key, bytes]
-_FOLDS: dict[str, Fold[Any]] = {
-    "agents": AGENT_FOLD,
-    "executions": EXECUTION_FOLD,
-    "checkpoints": CHECKPOINT_FOLD,
-    "nodes": NODE_FOLD,
-}
-_STORED = {
-    "agents": "SELECT id, view FROM l02.agents",
-    "executions": "SELECT agent_id, execution_id, view FROM l02.executions",
-    "checkpoints": "SELECT agent_id, checkpoint_id, view FROM l02.checkpoints",
-    "nodes": "SELECT id, view FROM l02.nodes",
-}
 
 
-async def replayed(bus: Bus) -> dict[str, Views]:
+async def replayed(bus: Bus) -> dict[str, dict[Key, Any]]:
     """The views of each table, as a fresh replay has them."""
     newest = await last_sequence(bus)
-    views: dict[str, dict[Key, Any]] = {name: {} for name in _FOLDS}
+    views: dict[str, dict[Key, Any]] = {name: {} for name in TABLES}
     async with read_events(bus) as reader:
         while reader.position < newest:
             for item in await reader.next_batch():
-                for name, fold in _FOLDS.items():
-                    key = fold.key_of(item)
-                    if key is not None and (view := fold.after(views[name].get(key), item)[0]) is not None:
+                for name, table in TABLES.items():
+                    key = table.fold.key_of(item)
+                    if key is not None and (view := table.fold.after(views[name].get(key), item)[0]) is not None:
                         views[name][key] = view
-    return {name: {key: encode_view(view) for key, view in found.items()} for name, found in views.items()}
+    return views
 
 
-async def stored_rows(postgres_url: str) -> dict[str, Views]:
-    """The views of each table, as PostgreSQL has them."""
+async def replayed_rows(bus: Bus) -> dict[str, Rows]:
+    """All that has to stand in the rows of each table, by a fresh replay."""
+    return {
+        name: {
+            key: {
+                **dict(zip(TABLES[name].key, key, strict=True)),
+                **TABLES[name].columns_of(view),
+                "view": encode_view(view).decode(),
+            }
+            for key, view in found.items()
+        }
+        for name, found in (await replayed(bus)).items()
+    }
+
+
+async def stored_rows(postgres_url: str) -> dict[str, Rows]:
+    """All that stands in the rows of each table in PostgreSQL."""
     connection = await asyncpg.connect(postgres_url)
     try:
         return {
-            name: {tuple(key): view.encode() for *key, view in await connection.fetch(query)}
-            for name, query in _STORED.items()
+            name: {
+                tuple(row[part] for part in table.key): dict(row)
+                for row in await connection.fetch(f"SELECT * FROM l02.{name}")
+            }
+            for name, table in TABLES.items()
         }
     finally:
         await connection.close()
@@ -78,16 +81,16 @@ async def stored_views(bus: Bus) -> Views:
 
 
 async def assert_tables_equal_replay(bus: Bus, postgres_url: str) -> None:
-    expected = await replayed(bus)
+    expected = await replayed_rows(bus)
     stored = await stored_rows(postgres_url)
     assert expected["agents"], "nothing was to be projected"
-    for name, views in expected.items():
-        assert stored[name] == views
+    for name, rows in expected.items():
+        assert stored[name] == rows
     newest = await last_sequence(bus)
     assert await stored_positions(postgres_url) == dict.fromkeys(TABLES, newest)
 
 
 async def assert_views_equal_replay(bus: Bus) -> None:
-    expected = (await replayed(bus))["agents"]
+    expected = {key: encode_view(view) for key, view in (await replayed(bus))["agents"].items()}
     assert expected, "nothing was to be projected"
     assert await stored_views(bus) == expected

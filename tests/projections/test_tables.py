@@ -21,7 +21,7 @@ from tests.projections import history as h
 from tests.projections.conftest import running
 from tests.projections.replay import (
     assert_tables_equal_replay,
-    replayed,
+    replayed_rows,
     stored_positions,
     stored_rows,
 )
@@ -183,7 +183,7 @@ async def test_migrating_again_keeps_what_is_there(bus: Bus, tables: str) -> Non
     newest = await h.append(bus, [*h.History(agents=2).events(50)])
     await TableProjector(bus, tables, Progress()).run(until=newest)
     await migrate(tables)
-    assert await stored_rows(tables) == await replayed(bus)
+    assert await stored_rows(tables) == await replayed_rows(bus)
 
 
 async def test_tables_of_an_earlier_version_are_filled_anew(bus: Bus, tables: str) -> None:

@@ -1,1 +1,0 @@
-SELECT id, view FROM nodes WHERE id = ANY ($1::text[])
