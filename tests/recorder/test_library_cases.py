@@ -109,7 +109,7 @@ class TestInfrastructureFactory(persistence.InfrastructureFactoryTestCase[JetStr
 
 
 class TestExampleApplication(application.ExampleApplicationTestCase):
-    expected_factory_topic = "bus.recorder.factory:JetStreamFactory"
+    expected_factory_topic = "l02.bus.recorder.factory:JetStreamFactory"
 
 
 class TestApplication(application.ApplicationTestCase):

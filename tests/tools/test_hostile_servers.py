@@ -50,7 +50,7 @@ async def test_messages(servers: ToolServers) -> None:
     """Calls under way at the same server are answered all the while, by the same process."""
     async with others_undisturbed(servers):
         await servers.tools(TALKER)
-        (process,) = [process for process in running("talker") if "hostile.py" in process.cmdline()[2]]
+        (process,) = [process for process in running("talker") if "hostile.py" in " ".join(process.cmdline()[2:3])]
         await side_by_side(servers, messages())
         assert process.is_running()
         assert await servers.call(TALKER, "echo", {"text": "still here"}, timeout=20) == "still here"

@@ -34,15 +34,18 @@ BOMB = {
     "$ref": "#/$defs/n0",
     "$defs": {f"n{n}": {"allOf": [{"$ref": f"#/$defs/n{n + 1}"}] * 2} for n in range(40)} | {"n40": {}},
 }
+SCHEMAS = "l02.handlers.executor.schemas"
 PLAIN = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}, "required": ["n"]}
 
 
 @pytest_asyncio.fixture
 async def checks() -> AsyncIterator[SchemaChecks]:
+    """Its processes are those that were not there before: a node that other tests share has one too."""
+    others = set(running(SCHEMAS))
     made = SchemaChecks()
     yield made
     await made.close()
-    assert not running("l02.handlers.executor.schemas")
+    assert not set(running(SCHEMAS)) - others
 
 
 async def refusal(checks: SchemaChecks, schema: Any, arguments: dict[str, Any]) -> Failure:
@@ -125,10 +128,11 @@ async def test_a_check_ends_by_itself_when_the_node_is_gone() -> None:
 
 
 async def test_a_process_is_kept_for_the_next_check(checks: SchemaChecks) -> None:
+    others = set(running(SCHEMAS))
     await checks.require_fit("tool", HOSTILE, {"text": "a"})
-    [kept] = running("l02.handlers.executor.schemas")
+    [kept] = set(running(SCHEMAS)) - others
     await checks.require_fit("tool", HOSTILE, {"text": "aa"})
-    assert running("l02.handlers.executor.schemas") == [kept]
+    assert set(running(SCHEMAS)) - others == {kept}
     kept.kill()
     psutil.wait_procs([kept])
     await checks.require_fit("tool", HOSTILE, {"text": "a"})
