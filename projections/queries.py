@@ -11,6 +11,7 @@ from l02.bus.connection.bus import Bus
 from l02.bus.connection.postgres import pool_of_primary
 from l02.domain.agent.state import Status
 from l02.projections.folds.agents import AGENT_FOLD, AgentView
+from l02.projections.folds.budgets import BUDGET_FOLD, BudgetView
 from l02.projections.folds.checkpoints import CHECKPOINT_FOLD, CheckpointState, CheckpointView
 from l02.projections.folds.executions import EXECUTION_FOLD, ExecutionView
 from l02.projections.folds.nodes import NODE_FOLD, NodeView
@@ -109,6 +110,18 @@ class ReadModel:
         """All nodes that have ever joined, in the order of their ids."""
         rows = await self._pool.fetch("SELECT view FROM nodes ORDER BY id")
         return [NODE_FOLD.decode(row["view"]) for row in rows]
+
+    async def get_budget(self, budget_id: str) -> BudgetView | None:
+        """The budget, None if there is none."""
+        view = await self._pool.fetchval("SELECT view FROM budgets WHERE id = $1", budget_id)
+        return None if view is None else BUDGET_FOLD.decode(view)
+
+    async def list_budgets(
+        self, *, parent: str | None = None, limit: int = 100, after: str | None = None
+    ) -> list[BudgetView]:
+        """At most `limit` budgets in the order of their ids; `after` is the last id of the page before."""
+        rows = await self._pool.fetch(sql("budgets_list"), parent, after or "", limit)
+        return [BUDGET_FOLD.decode(row["view"]) for row in rows]
 
     async def position(self, name: str) -> int:
         """The projection `name`, of a table or `views`, reflects all events up to this stream sequence at least."""

@@ -16,6 +16,7 @@ from l02.catalogue.words import default_words, fields_words, is_required, type_w
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.values import INLINE_LIMIT_BYTES, ObjectReference
 from l02.projections.folds.agents import AgentView
+from l02.projections.folds.budgets import BudgetView
 from l02.projections.folds.checkpoints import CheckpointView
 from l02.projections.folds.nodes import NodeView
 
@@ -122,7 +123,14 @@ def _types() -> list[str]:
     for aggregate in AGGREGATES.values():
         for kind in (*aggregate.events, *aggregate.wire_commands.values(), *aggregate.due_commands.values()):
             shown |= referenced(SCHEMAS[name_of(kind)], SCHEMAS)
-    others: tuple[type[Struct], ...] = (AgentView, CheckpointView, NodeView, ObjectReference, *COMMANDS_AND_QUERIES)
+    others: tuple[type[Struct], ...] = (
+        AgentView,
+        BudgetView,
+        CheckpointView,
+        NodeView,
+        ObjectReference,
+        *COMMANDS_AND_QUERIES,
+    )
     for other in others:
         shown |= {name_of(other)} | referenced(SCHEMAS[name_of(other)], SCHEMAS)
     return [_type(name) for name in sorted(shown)]

@@ -19,6 +19,7 @@ from l02.domain.kernel.message import WireCommand
 from l02.domain.values import ObjectReference
 from l02.node.queries import QUERY_FIELDS
 from l02.projections.folds.agents import AgentView
+from l02.projections.folds.budgets import BudgetView
 from l02.projections.folds.checkpoints import CheckpointView
 from l02.projections.folds.nodes import NodeView
 
@@ -45,7 +46,7 @@ def _types() -> list[type[Struct]]:
         for aggregate in AGGREGATES.values()
         for command in (*aggregate.wire_commands.values(), *aggregate.due_commands.values())
     ]
-    views = (AgentView, CheckpointView, NodeView)
+    views = (AgentView, BudgetView, CheckpointView, NodeView)
     others: tuple[type[Struct], ...] = (Outcome, Answer, DeadLetter, ObjectReference, *views)
     return [CloudEvent, *EVENT_TYPES.values(), *commands, *QUERY_FIELDS.values(), *others]
 
@@ -138,6 +139,8 @@ RESULTS: dict[str, Schema] = {
     "agent.get": reference_to(AgentView),
     "agent.list": {"type": "array", "items": reference_to(AgentView)},
     "agent.checkpoints": {"type": "array", "items": reference_to(CheckpointView)},
+    "budget.get": reference_to(BudgetView),
+    "budget.list": {"type": "array", "items": reference_to(BudgetView)},
     "node.list": {"type": "array", "items": reference_to(NodeView)},
     "events.read": {
         "type": "object",

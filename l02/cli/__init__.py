@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from l02.cli import agents, checkpoints, dead, events, maintenance, mcp, node, replay
+from l02.cli import agents, budgets, checkpoints, dead, events, maintenance, mcp, node, replay
 from l02.cli.standard_streams import with_standard_streams
 
 __all__ = ["app", "main"]
@@ -38,6 +38,7 @@ app = typer.Typer(
 node.add_to(app)
 agents.add_to(app)
 checkpoints.add_to(app)
+budgets.add_to(app)
 events.add_to(app)
 replay.add_to(app)
 dead.add_to(app)

@@ -21,13 +21,18 @@ def add_to(app: typer.Typer) -> None:
 
 
 def rebuild(
-    view: Annotated[str, typer.Argument(metavar="VIEW", help="agents, executions or views.", show_default=False)],
+    view: Annotated[
+        str,
+        typer.Argument(
+            metavar="VIEW", help="agents, budgets, checkpoints, executions, nodes or views.", show_default=False
+        ),
+    ],
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a read model anew from the first event, and put it in the place of the old one.
 
-    `agents` and `executions` are tables in PostgreSQL, `views` are the live ones. All goes on meanwhile.
+    `views` are the live ones, the others are tables in PostgreSQL. All goes on meanwhile.
     """
     run(_rebuild(view, data_dir, as_json), as_json=as_json)
 

@@ -79,10 +79,28 @@ class ListNodes(_Strict, frozen=True):
     """The nodes that have ever joined, each with its state."""
 
 
+class GetBudget(_Strict, frozen=True):
+    """One budget, E2111 if there is none; `at_least` as in agent.get."""
+
+    id: Text
+    at_least: Sequence = 0
+
+
+class ListBudgets(_Strict, frozen=True):
+    """Budgets in the order of their ids, all or the parts of a `parent`; `after` and `at_least` as in agent.list."""
+
+    parent: Text | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    after: Text | None = None
+    at_least: Sequence = 0
+
+
 QUERY_FIELDS: dict[str, type[Struct]] = {
     "agent.get": GetAgent,
     "agent.list": ListAgents,
     "agent.checkpoints": ListCheckpoints,
+    "budget.get": GetBudget,
+    "budget.list": ListBudgets,
     "node.list": ListNodes,
     "events.read": ReadEvents,
 }
@@ -125,6 +143,22 @@ def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[
         await follow(wanted.at_least, "checkpoints")
         return await read_model.list_checkpoints(wanted.id, state=wanted.state, limit=wanted.limit, after=wanted.after)
 
+    async def get_budget(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, GetBudget)
+        await follow(wanted.at_least, "budgets")
+        view = await read_model.get_budget(wanted.id)
+        if view is None:
+            raise Failure(
+                ErrorCode.AGGREGATE_NOT_FOUND,
+                f"there is no budget {wanted.id!r}; `l02 budget list` lists those that are",
+            )
+        return view
+
+    async def list_budgets(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, ListBudgets)
+        await follow(wanted.at_least, "budgets")
+        return await read_model.list_budgets(parent=wanted.parent, limit=wanted.limit, after=wanted.after)
+
     async def list_nodes(fields: dict[str, Any]) -> Any:
         msgspec.convert(fields, ListNodes)
         await follow(0, "nodes")
@@ -157,6 +191,8 @@ def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[
         "agent.get": get_agent,
         "agent.list": list_agents,
         "agent.checkpoints": list_checkpoints,
+        "budget.get": get_budget,
+        "budget.list": list_budgets,
         "node.list": list_nodes,
         "events.read": read_events,
     }

@@ -18,6 +18,7 @@ from msgspec import UNSET
 
 from l02.domain.agent.state import Status
 from l02.projections.folds.agents import AGENT_FOLD, AgentView
+from l02.projections.folds.budgets import BUDGET_FOLD
 from l02.projections.folds.checkpoints import CHECKPOINT_FOLD
 from l02.projections.folds.executions import EXECUTION_FOLD
 from l02.projections.folds.nodes import NODE_FOLD
@@ -111,6 +112,19 @@ _TABLES: tuple[Table[Any], ...] = (
             Column("state", "text"),
             Column("joined_at", "timestamptz"),
             Column("updated_at", "timestamptz"),
+            Column("sequence", "bigint"),
+        ),
+    ),
+    Table(
+        "budgets",
+        BUDGET_FOLD,
+        key=("id",),
+        columns=(
+            Column("parent", "text", optional=True),
+            Column("action", "text"),
+            Column("created_at", "timestamptz"),
+            Column("updated_at", "timestamptz"),
+            Column("version", "bigint"),
             Column("sequence", "bigint"),
         ),
     ),

@@ -22,6 +22,7 @@ COMMANDS = [
     *(["up"], ["demo"], ["spawn"], ["exec"], ["ps"], ["show"], ["events"], ["suspend"], ["resume"], ["terminate"]),
     *(["signal"], ["dead", "list"], ["dead", "show"], ["dead", "retry"], ["rebuild"], ["errors"]),
     *(["replay"], ["verify"], ["checkpoint"], ["checkpoints"], ["restore"], ["fork"]),
+    *(["budget", "configure"], ["budget", "show"], ["budget", "list"]),
 ]
 NEED_A_NODE = [
     *(["exec", "a1", "hello"], ["exec", "a1", "{}", "--stream"], ["ps"], ["show", "a1"], ["events"]),
@@ -40,6 +41,9 @@ NEED_A_NODE = [
         ["resume", "a1", "--assume", "done"],
         ["replay", "a1", "--to", "10m"],
         ["verify"],
+        ["budget", "configure", "b1"],
+        ["budget", "show", "b1"],
+        ["budget", "list"],
     ),
 ]
 

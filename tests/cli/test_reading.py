@@ -281,7 +281,7 @@ async def test_dead_letters(bus: Bus, client: Client) -> None:
 
 
 async def test_a_server_that_no_node_has_used(fresh_nats: EmbeddedNats, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("l02.client.client._STREAMS_SECONDS", 0.5)
+    monkeypatch.setattr("l02.client.asking._STREAMS_SECONDS", 0.5)
     async with Client.connect(fresh_nats.url) as client:
         for reading in (client.events(), client.events(follow=True), client.watch(), client.dead_letters()):
             with pytest.raises(NodeUnreachable, match="l02 up"):
