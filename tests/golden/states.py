@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,28 @@ def state_file(name: str) -> Path:
     return STATES / f"{name}.{aggregate.fold_version}.jsonl"
 
 
-def folded(name: str) -> bytes:
-    """The state after each event, one a line."""
+def folded(name: str, types: Collection[str] | None = None) -> list[tuple[str, Any]]:
+    """The type of each event of the life, if it is one of `types`, and the state after those."""
     aggregate, life = LIVES[name]
-    states = accumulate(life, aggregate.evolve, initial=aggregate.initial_state())
-    return b"".join(msgspec.json.encode(state) + b"\n" for state in states)
+    events = [event for event in life if types is None or event.type in types]
+    states = [*accumulate(events, aggregate.evolve, initial=aggregate.initial_state())]
+    return [(event.type, state) for event, state in zip(events, states[1:], strict=True)]
+
+
+def kept(name: str) -> list[tuple[str, Any]]:
+    """The same as it was kept: the states are read as this version reads those that another has kept."""
+    lines = state_file(name).read_bytes().splitlines()
+    kind = type(LIVES[name][0].initial_state())
+    pairs = (msgspec.json.decode(line, type=tuple[str, msgspec.Raw]) for line in lines)
+    return [(event_type, msgspec.json.decode(state, type=kind)) for event_type, state in pairs]
+
+
+def still_holds(name: str) -> bool:
+    """Whether the events that were there make the states that were kept."""
+    states = kept(name)
+    return states == folded(name, {event_type for event_type, _ in states})
+
+
+def as_lines(states: Iterable[tuple[str, Any]]) -> bytes:
+    """What is kept of them, one a line."""
+    return b"".join(msgspec.json.encode(pair) + b"\n" for pair in states)
