@@ -20,10 +20,10 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from l02.bus.background.contained import contained
+from l02.bus.commands.follow import follow_events
 from l02.bus.commands.timers import cancel_timer, set_timer
 from l02.bus.connection.bus import Bus
-from l02.bus.log.follow import follow_events
+from l02.bus.log.contained import contained
 from l02.bus.log.repository import Loaded, Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId

@@ -13,9 +13,9 @@ from typing import Protocol
 
 import structlog
 
-from l02.bus.background.contained import contained
 from l02.bus.commands.leases import Leases
 from l02.bus.commands.partitions import Partitions, command_partition
+from l02.bus.log.contained import contained
 from l02.bus.log.repository import Repository
 from l02.bus.wire.subjects import AggregateId
 from l02.domain.kernel.message import Command, Report

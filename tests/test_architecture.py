@@ -5,19 +5,18 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.rooms import PACKAGES, PAGE, ROOT, SOURCES, circles, imported_modules, module_name, with_picture
+
 MAX_LINES = 400
 MAX_ROOMS = 15
-PACKAGES = ("domain", "bus", "handlers", "projections", "l02")
 # What lies below what: a room may import itself and what stands behind it here, and nothing else of l02.
 BELOW = {
     "domain": set[str](),
-    "bus.wire.agent": {"domain"},
+    "bus.wire.agent": set[str](),
     "bus": {"domain", "bus.wire.agent"},
     "handlers": {"domain", "bus", "bus.wire.agent"},
     "projections": {"domain", "bus", "bus.wire.agent"},
@@ -28,22 +27,9 @@ BELOW = {
 SHARED_BY_HANDLERS = {"sandbox", "tool_servers"}
 IMPURE = {"asyncio", "datetime", "nats", "os", "pathlib", "random", "secrets", "socket", "subprocess", "time", "uuid"}
 
-SOURCES = sorted(
-    path
-    for package in PACKAGES
-    for path in (ROOT / package).rglob("*.py")
-    if not any(parent.is_symlink() for parent in path.parents)
-)
 ALL_FILES = SOURCES + sorted(
     path for folder in ("tests", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")
 )
-
-
-def module_name(path: Path) -> str:
-    """As it is imported: all folders but `l02` itself are linked into `l02`."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    parts = parts if parts[0] == "l02" else ("l02", *parts)
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def layer(module: str) -> str:
@@ -53,16 +39,6 @@ def layer(module: str) -> str:
 
 # The longest name first, since `bus.wire.agent` stands in `bus`.
 LAYERS = sorted(BELOW.keys() - {"l02"}, key=len, reverse=True)
-
-
-def imported_modules(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: write imports in full"
-            assert node.module
-            yield node.module
 
 
 def ids(path: Path) -> str:
@@ -84,7 +60,9 @@ def test_nothing_is_imported_by_a_name_that_is_not_installed(path: Path) -> None
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in SOURCES}), ids=ids)
 def test_a_folder_is_a_house_of_its_own(folder: Path) -> None:
-    rooms = [path for path in folder.iterdir() if path.suffix == ".py" and path.name != "__init__.py"]
+    rooms = [
+        path for path in folder.iterdir() if path.suffix == ".py" and path.name not in ("__init__.py", "__main__.py")
+    ]
     houses = [path for path in folder.iterdir() if (path / "__init__.py").exists() and not path.is_symlink()]
     assert len(rooms) + len(houses) <= MAX_ROOMS
 
@@ -121,3 +99,11 @@ def test_the_sdk_imports_nothing_but_msgspec() -> None:
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     foreign = set(answer.stdout.split()) - set(sys.stdlib_module_names) - {"l02", "msgspec", "typing_extensions"}
     assert not foreign
+
+
+def test_rooms_import_one_way() -> None:
+    assert not circles()
+
+
+def test_the_picture_of_the_rooms_is_true() -> None:
+    assert PAGE.read_text() == with_picture(PAGE.read_text()), "run `python -m tests.rooms`"

@@ -26,7 +26,7 @@ from l02.handlers.sandbox.confinement.policy import SandboxPolicy
 from l02.handlers.state.settings import StateSettings
 from l02.logs import configure_logging
 from l02.node.session_server import SessionSettings
-from l02.settings import Settings
+from l02.node.settings import Settings
 
 KEY = "sk-4711"
 LOG = structlog.get_logger()

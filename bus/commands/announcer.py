@@ -16,12 +16,12 @@ from nats.aio.msg import Msg
 from l02.bus.commands.dead_letters import park
 from l02.bus.commands.outcomes import completed, publish_outcome
 from l02.bus.commands.partitions import OUTCOMES_PARTITION, Partition, Partitions
+from l02.bus.commands.retries import answer_retries
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.jetstream.pull import delivery_of
 from l02.bus.log.passing import is_passing
 from l02.bus.log.reader import read_stream
-from l02.bus.log.retries import answer_retries
 from l02.bus.wire.codec import RecordedEvent, UnreadableEvent, decode_event
 from l02.bus.wire.subjects import AggregateId, events_filter
 from l02.domain.aggregates import EVENT_TYPES

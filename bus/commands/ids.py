@@ -21,28 +21,15 @@ from nats.js.errors import APIError
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import StoredMessage, last_on, message_from_leader
 from l02.bus.connection.streams import COMMANDS_STREAM, OUTCOMES_STREAM
-from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
+from l02.bus.jetstream.group_commit import UNEXPECTED_CODES, together
 from l02.bus.wire.codec import UNDECODABLE
-from l02.bus.wire.incoming import content_of
+from l02.bus.wire.incoming import CommandIdReused, content_of
 from l02.bus.wire.subjects import CommandAddress, owner_subject
-from l02.domain.errors import ErrorCode, Failure
 
-__all__ = ["CommandIdReused", "bound_id", "claim_id", "has_content", "is_bound", "is_bound_to", "owner_of", "remember"]
+__all__ = ["bound_id", "claim_id", "has_content", "is_bound", "is_bound_to", "owner_of", "remember"]
 
 _REMEMBERED = 10_000
 _BOUND = re.compile("l02-[0-9a-f]{16}-([0-9a-f]{32})")
-
-
-class CommandIdReused(Failure):
-    """The id of a command was used before for another one (E2110)."""
-
-    def __init__(self, command_id: str) -> None:
-        super().__init__(
-            ErrorCode.COMMAND_INVALID,
-            f"command id {command_id} was used before with another body, verb or address; "
-            "use a new id for a new command",
-            "$.command_id",
-        )
 
 
 class _Owner(Struct, frozen=True):
@@ -83,7 +70,7 @@ async def claim_id(bus: Bus, command_id: str, content: str, sequence: int) -> No
     while True:
         claim = (subject, raw, {"Nats-Expected-Last-Subject-Sequence": str(expected)})
         try:
-            await bus.together(OUTCOMES_STREAM).store(subject, [claim])
+            await together(bus, OUTCOMES_STREAM).store(subject, [claim])
         except APIError as error:
             if error.err_code not in UNEXPECTED_CODES:
                 raise

@@ -20,7 +20,7 @@ from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import last_on
 from l02.bus.connection.listening import listen
 from l02.bus.connection.streams import OUTCOMES_STREAM
-from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
+from l02.bus.jetstream.group_commit import UNEXPECTED_CODES, together
 from l02.bus.objects.store import inline
 from l02.bus.wire.codec import UNDECODABLE, RecordedEvent
 from l02.bus.wire.subjects import outcome_subject, refusal_subject
@@ -158,7 +158,7 @@ async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0)
     while True:
         headers = {_EXPECTED_HEADER: str(expected), COMMAND_SEQUENCE_HEADER: str(command_sequence)}
         try:
-            await bus.together(OUTCOMES_STREAM).store(outcome.command_id, [(subject, raw, headers)])
+            await together(bus, OUTCOMES_STREAM).store(outcome.command_id, [(subject, raw, headers)])
             bus.tally.outcomes["ok" if outcome.error is UNSET else outcome.error.code] += 1
             return
         except APIError as error:

@@ -16,7 +16,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from l02.bus.commands.dead_letters import park
-from l02.bus.commands.ids import CommandIdReused, claim_id, is_bound, is_bound_to, remember
+from l02.bus.commands.ids import claim_id, is_bound, is_bound_to, remember
 from l02.bus.commands.outcomes import Outcome, completed, failed, publish_outcome, said_outcome, say_beside
 from l02.bus.commands.partitions import (
     COMMAND_PARTITIONS,
@@ -29,11 +29,12 @@ from l02.bus.commands.partitions import (
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import COMMANDS_STREAM, TIMERS_STREAM
 from l02.bus.jetstream.pull import delivery_of, stored_at
+from l02.bus.log.event_store import EventStoreSilent
 from l02.bus.log.passing import is_passing
 from l02.bus.log.reader import read_stream
-from l02.bus.log.repository import Decision, EventStoreSilent, Repository
+from l02.bus.log.repository import Decision, Repository
 from l02.bus.wire.codec import UnreadableEvent
-from l02.bus.wire.incoming import Incoming, command_id_of, content_of, read_command
+from l02.bus.wire.incoming import CommandIdReused, Incoming, command_id_of, content_of, read_command
 from l02.bus.wire.subjects import COMMANDS, DUE, AggregateId, parse_command_subject
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Event, Refused

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from msgspec import UNSET
 
-from l02.bus.commands.ids import CommandIdReused, has_content, owner_of
+from l02.bus.commands.ids import has_content, owner_of
 from l02.bus.commands.outcomes import Outcome, failed, outcome_waiter
 from l02.bus.connection.bus import Bus
-from l02.bus.wire.incoming import COMMAND_ID_HEADER, content_of
+from l02.bus.wire.incoming import COMMAND_ID_HEADER, CommandIdReused, content_of
 from l02.bus.wire.subjects import CommandAddress, command_subject
 
 __all__ = ["send_command"]

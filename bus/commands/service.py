@@ -19,13 +19,20 @@ from msgspec import Struct
 from nats.micro import add_service
 from nats.micro.request import Request
 
-from l02.bus.commands.ids import CommandIdReused, bound_id
+from l02.bus.commands.ids import bound_id
 from l02.bus.commands.outcomes import ErrorBody, Outcome, error_body, failed
 from l02.bus.commands.sender import send_command
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import UNDECODABLE
-from l02.bus.wire.incoming import ACTOR_HEADER, command_id_of, read_command, require_bounded, wire_failure
+from l02.bus.wire.incoming import (
+    ACTOR_HEADER,
+    CommandIdReused,
+    command_id_of,
+    read_command,
+    require_bounded,
+    wire_failure,
+)
 from l02.bus.wire.subjects import API, AggregateId, CommandAddress
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import ErrorCode, Failure

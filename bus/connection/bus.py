@@ -20,7 +20,6 @@ from nats.js import JetStreamContext
 from l02.bus.background.cancelling import end
 from l02.bus.connection.requests import PubAck, Requests
 from l02.bus.connection.tally import Tally
-from l02.bus.jetstream.group_commit import GroupCommit
 from l02.bus.wire.headers import LazyHeaders, header_block, parse_header_lines
 
 __all__ = ["API_SECONDS", "Bus", "BusUnreachable", "JetStreamNotReady", "connect"]
@@ -56,19 +55,16 @@ class Bus:
         self.tally = Tally()
         self.claimed: dict[str, int] = {}
         """The newest command ids that were claimed here, with the stream sequence of their command."""
-        self._group_commits: dict[str, GroupCommit] = {}
+        self.shared: dict[object, Any] = {}
+        """What those who use the connection have in common, made by the first of them."""
+        self.on_close: list[Callable[[], None]] = []
+        """What is called before it is closed."""
         self._on_reconnect: set[Callable[[], None]] = set()
         self._on_disconnect: set[Callable[[], None]] = {self.requests.connection_lost}
 
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> PubAck:
         """Store a message in the stream of `subject`. Raises as `Requests.publish`."""
         return await self.requests.publish(subject, payload, timeout=_JETSTREAM_SECONDS, headers=headers)
-
-    def together(self, stream: str) -> GroupCommit:
-        """What this process stores in `stream` in common batches, which the stream allows (see `streams`)."""
-        if stream not in self._group_commits:
-            self._group_commits[stream] = GroupCommit(self.requests)
-        return self._group_commits[stream]
 
     async def api(
         self, operation: str, request: Mapping[str, Any], *, within: float | None = API_SECONDS
@@ -284,8 +280,8 @@ async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator
     try:
         yield bus
     finally:
-        for commit in bus._group_commits.values():
-            commit.abandon()
+        for let_go in bus.on_close:
+            let_go()
         await _close(client)
 
 

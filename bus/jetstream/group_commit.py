@@ -19,9 +19,10 @@ from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 from nats.js.errors import APIError
 
+from l02.bus.connection.bus import Bus
 from l02.bus.connection.requests import Message, PubAck, Requests
 
-__all__ = ["UNEXPECTED_CODES", "GroupCommit", "GroupCommitClosed"]
+__all__ = ["UNEXPECTED_CODES", "GroupCommit", "GroupCommitClosed", "together"]
 
 UNEXPECTED_CODES = (10071, 10164)
 """JetStream's error codes for an expectation that does not hold."""
@@ -207,3 +208,13 @@ def _may_go_alone(error: Exception) -> bool:
     """Whether nothing was stored, and one of them or their being together is to blame."""
     refusals = (*UNEXPECTED_CODES, *_REPEATED_ID_CODES, *_NO_BATCH_CODES)
     return _code(error) in refusals or isinstance(error, MaxPayloadError)
+
+
+def together(bus: Bus, stream: str) -> GroupCommit:
+    """What this process stores in `stream` in common batches, which the stream allows (see `streams`)."""
+    commit = bus.shared.get((GroupCommit, stream))
+    if commit is None:
+        commit = bus.shared[GroupCommit, stream] = GroupCommit(bus.requests)
+        bus.on_close.append(commit.abandon)
+    assert isinstance(commit, GroupCommit)
+    return commit

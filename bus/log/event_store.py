@@ -21,7 +21,7 @@ from l02.bus.wire.subjects import AggregateId, aggregate_filter
 from l02.bus.wire.trail import TRAIL_HEADER, trail_header
 from l02.domain.errors import ErrorCode, Failure
 
-__all__ = ["AppendFailed", "Conflict", "EventStore", "open_event_store"]
+__all__ = ["AppendFailed", "Conflict", "EventStore", "EventStoreSilent", "open_event_store"]
 
 # The server's limit for one atomic batch.
 MAX_APPEND_EVENTS = 1000
@@ -40,6 +40,15 @@ class Conflict(Exception):
 
 class AppendFailed(Exception):
     """The server did not say whether the events are stored; load the aggregate to find out."""
+
+
+class EventStoreSilent(Failure):
+    """The event store did not answer in time, so it is not known whether the command has led to anything (E2113)."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            ErrorCode.CONFLICT, f"the event store does not answer; send the command again with its id: {error!r}"
+        )
 
 
 class EventStore:

@@ -6,7 +6,7 @@ from nats.errors import BadSubjectError, MaxPayloadError
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
-from l02.bus.log.repository import EventStoreSilent
+from l02.bus.log.event_store import EventStoreSilent
 
 __all__ = ["is_passing"]
 

@@ -21,18 +21,18 @@ import structlog
 from msgspec.structs import replace
 from nats.errors import Error as NatsError
 
-from l02.bus.commands.ids import CommandIdReused
 from l02.bus.jetstream.history import HistoryUnreadable
-from l02.bus.log.event_store import AppendFailed, Conflict, EventStore
+from l02.bus.log.event_store import AppendFailed, Conflict, EventStore, EventStoreSilent
 from l02.bus.log.loaded import Handled, Loaded
 from l02.bus.log.snapshots import Snapshots
 from l02.bus.wire.codec import RecordedEvent, encode_event
+from l02.bus.wire.incoming import CommandIdReused
 from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.aggregate import Aggregate
 from l02.domain.kernel.message import Command, Context, Event, Metadata, Report
 
-__all__ = ["CommandIdReused", "Decision", "EventStoreSilent", "Loaded", "Repository"]
+__all__ = ["Decision", "Loaded", "Repository"]
 
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
@@ -52,15 +52,6 @@ class Decision:
     version: int
     events: tuple[RecordedEvent, ...]
     repeated: Handled | None = None
-
-
-class EventStoreSilent(Failure):
-    """The event store did not answer in time, so it is not known whether the command has led to anything (E2113)."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(
-            ErrorCode.CONFLICT, f"the event store does not answer; send the command again with its id: {error!r}"
-        )
 
 
 class _Patience:

@@ -29,6 +29,7 @@ __all__ = [
     "MAX_COMMAND_BYTES",
     "TIMER_COMMAND_ID_HEADER",
     "TRACE_HEADER",
+    "CommandIdReused",
     "Incoming",
     "content_of",
     "read_command",
@@ -68,6 +69,18 @@ _FORMER_FIELD = b',"origin":{"agent_id":"","command_id":"","node_id":"","actor":
 _PATH = re.compile(r"^(?P<message>.*) - at `(?:key in )?`?(?P<path>\$[^`]*)`$", re.DOTALL)
 
 _Part = TypeVar("_Part", bound=Struct)
+
+
+class CommandIdReused(Failure):
+    """The id of a command was used before for another one (E2110)."""
+
+    def __init__(self, command_id: str) -> None:
+        super().__init__(
+            ErrorCode.COMMAND_INVALID,
+            f"command id {command_id} was used before with another body, verb or address; "
+            "use a new id for a new command",
+            "$.command_id",
+        )
 
 
 class Incoming(Struct, frozen=True):

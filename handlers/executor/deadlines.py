@@ -14,9 +14,9 @@ from functools import partial
 
 import msgspec
 
-from l02.bus.background.contained import contained
 from l02.bus.commands.timers import cancel_timer, set_timer
 from l02.bus.connection.bus import Bus
+from l02.bus.log.contained import contained
 from l02.bus.wire.subjects import AggregateId
 from l02.domain.agent.executions import ExecutionDue, ExecutionStarted
 from l02.domain.agent.forks import ExecutionInherited

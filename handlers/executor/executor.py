@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from l02.bus.commands.follow import follow_events
 from l02.bus.connection.bus import Bus
-from l02.bus.log.follow import follow_events
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointFailed

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from l02.bus.background.backoff import Setbacks
+from l02.bus.commands.follow import follow_events
 from l02.bus.connection.bus import Bus
-from l02.bus.log.follow import follow_events
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointKept

@@ -14,9 +14,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from l02.bus.background.cancelling import end
-from l02.bus.background.contained import contained
+from l02.bus.commands.follow import follow_events
 from l02.bus.connection.bus import Bus
-from l02.bus.log.follow import follow_events
+from l02.bus.log.contained import contained
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointExpired, CheckpointRequested

@@ -51,7 +51,7 @@ def up(
     Once it is ready, DIR/l02.json says how to reach it. With --json, errors are JSON.
     """
     with reporting(as_json):
-        from l02.settings import Settings
+        from l02.node.settings import Settings
 
         settings = Settings.from_environment(data_dir=data_dir, http_port=http_port)
         from l02.node.running import run_node
@@ -63,6 +63,6 @@ def up(
 def demo(as_json: AsJson = False) -> None:
     """Show the main job: agents at work, one of them killed in the middle, and all of it in the log."""
     with reporting(as_json):
-        from l02.demo import run_demo
+        from l02.cli.demo import run_demo
 
         raise typer.Exit(run_demo(json=as_json))

@@ -103,7 +103,7 @@ def _tell(error: Exception, as_json: bool) -> int | None:
         return _FAILED
     from l02.bus.embedded.errors import DataDirectoryError, ServerError
     from l02.client.discovery import NodeUnreachable
-    from l02.settings import NodeFailed, SettingsError
+    from l02.node.settings import NodeFailed, SettingsError
 
     if isinstance(error, NodeUnreachable):
         _print_error({"name": "NODE_UNREACHABLE", "message": str(error)}, str(error), as_json)

@@ -16,7 +16,6 @@ import psutil
 import structlog
 from nats.errors import Error as NatsError
 
-from l02.bootstrap import Parts, wire
 from l02.bus.background.cancelling import end
 from l02.bus.commands.leases import LeaseTaken, hold_lease
 from l02.bus.commands.migration import MigrationRefused, migrate_streams
@@ -29,11 +28,12 @@ from l02.domain.node.membership import NodeJoined
 from l02.domain.node.state import Capacity
 from l02.handlers.sandbox.confinement.classes import available as available_runtime_classes
 from l02.logs import LogFormat, configure_logging, log_to_standard_error_by_default
+from l02.node.bootstrap import Parts, wire
 from l02.node.http import HttpPortTaken, serve_http
 from l02.node.metrics import NodeMetrics
+from l02.node.settings import NodeFailed, Settings
 from l02.projections.projector.progress import ProjectionHalted
 from l02.projections.tables.database import DatabaseUnreachable, SchemaMismatch
-from l02.settings import NodeFailed, Settings
 
 __all__ = ["Node", "run_node", "running_node"]
 

@@ -11,7 +11,7 @@ from nats.js.errors import APIError, NoStreamResponseError
 from l02.bus.connection.bus import JetStreamNotReady
 
 if TYPE_CHECKING:
-    from l02.projections.tables.database import PgConnection
+    from l02.bus.connection.postgres import PgConnection
 
 __all__ = ["is_passing"]
 

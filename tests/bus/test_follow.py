@@ -10,13 +10,13 @@ from typing import Any, Literal
 import pytest
 from nats.errors import NoRespondersError
 
+from l02.bus.commands import follow as module
 from l02.bus.commands.dead_letters import DeadLetter, dead_letters, resend
+from l02.bus.commands.follow import follow_events
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.jetstream.pull import consumer_info
-from l02.bus.log import follow as module
 from l02.bus.log.event_store import EventStore
-from l02.bus.log.follow import follow_events
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.agent.signals import SignalReceived
 from l02.domain.errors import ErrorCode, Failure

@@ -13,7 +13,7 @@ from l02.bus.connection.bus import Bus
 from l02.bus.connection.requests import Message
 from l02.bus.connection.streams import OUTCOMES_STREAM
 from l02.bus.embedded import EmbeddedNats
-from l02.bus.jetstream.group_commit import _SINGLES_IN_FLIGHT, GroupCommitClosed
+from l02.bus.jetstream.group_commit import _SINGLES_IN_FLIGHT, GroupCommitClosed, together
 from l02.bus.wire.incoming import COMMAND_ID_HEADER
 from l02.bus.wire.subjects import outcome_subject
 from tests.bus.toy import another_process, outcomes
@@ -67,7 +67,7 @@ async def test_an_outcome_said_before_is_not_said_again_and_those_beside_it_are(
 
 
 async def test_a_command_stored_a_moment_ago_is_not_stored_again_and_those_beside_it_are(bus: Bus) -> None:
-    commit = bus.together(OUTCOMES_STREAM)
+    commit = together(bus, OUTCOMES_STREAM)
 
     def command(number: int) -> list[Message]:
         return [(outcome_subject("note"), b"{}", {COMMAND_ID_HEADER: f"c{number}"})]
@@ -79,7 +79,7 @@ async def test_a_command_stored_a_moment_ago_is_not_stored_again_and_those_besid
 
 
 async def test_one_that_is_too_large_fails_alone(bus: Bus) -> None:
-    commit = bus.together(OUTCOMES_STREAM)
+    commit = together(bus, OUTCOMES_STREAM)
     large = b"x" * (bus.client.max_payload + 1)
     answers = await asyncio.gather(
         *(commit.store(number, message(f"c{number}", large if number == 3 else b"{}")) for number in range(MANY)),
@@ -90,7 +90,7 @@ async def test_one_that_is_too_large_fails_alone(bus: Bus) -> None:
 
 
 async def test_an_expectation_that_does_not_hold_fails_alone(bus: Bus) -> None:
-    commit = bus.together(OUTCOMES_STREAM)
+    commit = together(bus, OUTCOMES_STREAM)
     answers = await asyncio.gather(
         *(commit.store(number, message(f"c{number}", expected=9 * (number == 3))) for number in range(MANY)),
         return_exceptions=True,
@@ -101,7 +101,7 @@ async def test_an_expectation_that_does_not_hold_fails_alone(bus: Bus) -> None:
 
 async def test_whoever_waits_when_the_connection_is_given_up_is_told(fresh_nats: EmbeddedNats, bus: Bus) -> None:
     async with another_process(fresh_nats.url) as (leaving, _):
-        commit = leaving.together(OUTCOMES_STREAM)
+        commit = together(leaving, OUTCOMES_STREAM)
         waiting = [
             asyncio.create_task(commit.store(number, message(f"c{number}")))
             for number in range(50 * _SINGLES_IN_FLIGHT)

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.msg import Msg
 
+from l02.bus.commands.retries import answer_retries
 from l02.bus.commands.service import run_service
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.listening import listen
 from l02.bus.log.repository import Repository
-from l02.bus.log.retries import answer_retries
 from l02.bus.wire.headers import header_block, parse_header_lines
 from l02.domain.printable import in_header
 from tests.bus.toy import TOY, State, outcome, processing, until

@@ -21,9 +21,10 @@ from l02.bus.embedded import EmbeddedNats
 from l02.bus.log import snapshots as module
 from l02.bus.log.event_store import AppendFailed, EventStore
 from l02.bus.log.loaded import Loaded
-from l02.bus.log.repository import CommandIdReused, Repository
+from l02.bus.log.repository import Repository
 from l02.bus.log.snapshots import Snapshots, open_snapshots
 from l02.bus.wire.codec import RecordedEvent, encode_event
+from l02.bus.wire.incoming import CommandIdReused
 from l02.bus.wire.subjects import AggregateId, event_subject, snapshot_subject
 from l02.domain.agent.state import AgentState
 from l02.domain.aggregates import AGENT

@@ -10,11 +10,11 @@ from functools import partial
 
 from nats.errors import Error as NatsError
 
+from l02.bus.commands.follow import follow_events
 from l02.bus.commands.outcomes import said_outcome
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import COMMANDS_STREAM, EVENTS_STREAM
 from l02.bus.log.event_store import EventStore, open_event_store
-from l02.bus.log.follow import follow_events
 from l02.bus.log.reader import last_sequence, read_events
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent

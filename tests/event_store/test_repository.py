@@ -10,8 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from l02.bus.log.event_store import EventStore
-from l02.bus.log.repository import CommandIdReused, Repository
+from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent, UnreadableEvent
+from l02.bus.wire.incoming import CommandIdReused
 from l02.domain.agent.signals import Signal
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context, Event

@@ -18,7 +18,7 @@ from l02.agent.testing import run
 from l02.bus.embedded import EmbeddedNats
 from l02.client.client import Client
 from l02.node.running import running_node
-from l02.settings import Settings
+from l02.node.settings import Settings
 
 pytest.importorskip("langgraph", reason="needs the extra `langgraph`")
 

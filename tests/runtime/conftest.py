@@ -22,7 +22,7 @@ from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.kernel.message import Event
 from l02.handlers.state.settings import StateSettings
 from l02.node.running import Node, running_node
-from l02.settings import Settings
+from l02.node.settings import Settings
 
 AGENTS = Path(__file__).parent / "agents"
 Specification = dict[str, Any]

@@ -16,7 +16,7 @@ from l02.client.client import Client
 from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import Failure
 from l02.node.running import Node, running_node
-from l02.settings import Settings
+from l02.node.settings import Settings
 from tests.runtime.conftest import fetch, settled, until, worker
 
 

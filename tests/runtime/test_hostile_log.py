@@ -28,8 +28,8 @@ from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification
 from l02.node.running import Node, running_node
+from l02.node.settings import Settings
 from l02.projections.tables.definitions import TABLES
-from l02.settings import Settings
 from l02.verify import Difference, verify
 from tests.replay.conftest import program
 from tests.runtime.answering import require_answers

@@ -19,8 +19,8 @@ from l02.domain.errors import Failure
 from l02.handlers.state.settings import StateSettings
 from l02.node.running import Node, running_node
 from l02.node.session_server import OFF, SessionSettings
+from l02.node.settings import Settings
 from l02.projections.tables.definitions import TABLES
-from l02.settings import Settings
 from tests.runtime.conftest import fetch, misbehaving, pid_of, worker
 
 Samples = dict[tuple[str, tuple[str, ...]], float]

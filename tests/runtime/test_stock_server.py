@@ -12,7 +12,7 @@ from l02.bus.embedded import EmbeddedNats
 from l02.client.client import Client
 from l02.domain.errors import ErrorCode, Failure
 from l02.node.running import running_node
-from l02.settings import Settings
+from l02.node.settings import Settings
 from tests.runtime.conftest import worker
 
 STOCK_BYTES = 1 << 20

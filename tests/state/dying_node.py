@@ -16,7 +16,7 @@ from l02.handlers.state import retention
 from l02.handlers.state.checkpoints import Checkpoints
 from l02.handlers.state.stores.postgres import PostgresCheckpoints
 from l02.node.running import running_node
-from l02.settings import Settings
+from l02.node.settings import Settings
 
 PLACES: dict[str, tuple[Any, str]] = {
     "before it is stored": (PostgresCheckpoints, "save"),

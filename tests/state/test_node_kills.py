@@ -26,7 +26,7 @@ from l02.handlers.state.settings import StateSettings
 from l02.handlers.state.stores import open_checkpoints
 from l02.node.running import Node, running_node
 from l02.node.session_server import OFF, SessionSettings
-from l02.settings import Settings
+from l02.node.settings import Settings
 from tests.runtime.conftest import history, until, worker
 from tests.stored_checkpoints import stored_checkpoints
 

@@ -8,7 +8,7 @@ from l02.bus.connection.bus import connect
 from l02.bus.embedded import EmbeddedNats
 from l02.handlers.state.settings import StateSettings
 from l02.handlers.state.stores import open_checkpoints
-from l02.settings import Settings, SettingsError
+from l02.node.settings import Settings, SettingsError
 
 
 def from_environment(monkeypatch: pytest.MonkeyPatch, **environment: str) -> StateSettings:

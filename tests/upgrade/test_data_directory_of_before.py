@@ -27,7 +27,7 @@ from l02.domain.agent.signals import SignalReceived
 from l02.domain.agent.spawning import AgentSpawned
 from l02.node.running import running_node
 from l02.node.session_server import SessionSettings
-from l02.settings import Settings
+from l02.node.settings import Settings
 from l02.verify import verify
 from l02.verify.difference import Difference
 from tests.bus.toy import agent, outcome, outcomes

@@ -15,10 +15,10 @@ from nats.errors import Error as NatsError
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from l02.bootstrap import Parts
 from l02.bus.connection.streams import DEAD_STREAM
 from l02.bus.jetstream.pull import ConsumerError, consumer_info
 from l02.bus.log.reader import last_sequence
+from l02.node.bootstrap import Parts
 
 __all__ = ["Asked"]
 

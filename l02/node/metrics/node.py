@@ -14,7 +14,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from l02.bootstrap import Parts
+from l02.node.bootstrap import Parts
 from l02.node.metrics.asked import Asked
 from l02.node.metrics.recorded import Recorded
 

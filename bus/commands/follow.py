@@ -22,11 +22,11 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from l02.bus.commands.dead_letters import park
+from l02.bus.commands.retries import answer_retries
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.jetstream.pull import consumer_info, delivery_of, pull, times_delivered
 from l02.bus.log.passing import is_passing
-from l02.bus.log.retries import answer_retries
 from l02.bus.wire.codec import RecordedEvent, UnreadableEvent, decode_event
 from l02.bus.wire.subjects import events_filter
 from l02.domain.errors import ErrorCode

@@ -34,12 +34,12 @@ from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import Failure
 from l02.logs import configure_logging
 from l02.node.running import running_node
+from l02.node.settings import NodeFailed, Settings
 from l02.projections.folds.agents import AgentView
-from l02.settings import NodeFailed, Settings
 
 __all__ = ["run_demo"]
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parent.parent.parent
 _EXAMPLES = _ROOT / "examples"
 _COMMITS = 8
 _KILL_AFTER_CALLS = 3

@@ -34,13 +34,13 @@ from l02.handlers.tool_servers import ToolServers
 from l02.node.placements import Placements
 from l02.node.queries import query_table
 from l02.node.session_server import open_session_bridge
+from l02.node.settings import Settings
 from l02.projections.projector.halting import keep_projecting
 from l02.projections.projector.progress import Progress
 from l02.projections.queries import ReadModel, open_read_model
 from l02.projections.tables.definitions import TABLES
 from l02.projections.tables.projector import TableProjector
 from l02.projections.views.projector import VIEWS, ViewProjector
-from l02.settings import Settings
 
 __all__ = ["Parts", "wire"]
 
