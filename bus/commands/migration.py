@@ -144,13 +144,15 @@ async def _delete_old(bus: Bus, replicas: int) -> None:
 
 
 async def _make_hidden(bus: Bus, replicas: int) -> None:
-    """The new stream, where only this can store for now: what comes next must not overtake what was there before."""
+    """The new stream, where only this can store for now: what comes next must not overtake what was there before.
+
+    Its transform makes commands of what is stored, and stays for good (see `stream_configs`).
+    """
     copy = await _info(bus, BEFORE_STREAM)
     if copy is None or await _info(bus, COMMANDS_STREAM) is not None:
         return
     hidden = {
         "subjects": [f"{RESTORED}.>"],
-        "subject_transform": {"src": f"{RESTORED}.>", "dest": f"{COMMANDS}.>"},
         "first_seq": int(copy["config"]["metadata"][_LAST_SEQUENCE]) + 1,
     }
     await _ask(bus, f"STREAM.CREATE.{COMMANDS_STREAM}", stream_config(COMMANDS_STREAM, replicas) | hidden)

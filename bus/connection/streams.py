@@ -76,11 +76,14 @@ def stream_configs(replicas: int) -> list[dict[str, Any]]:
         # Commands are what events are made of; a week is kept for looking back. A retry of a command is told from a
         # new one by the aggregate itself, for ever, and from another command with the same id too; the server's own
         # window could do neither, so it is as short as the server takes it. Whatever headers a client gives its
-        # command, it takes no other's away: no roll-ups, no schedules, no lifetimes, no batches to leave open.
+        # command, it takes no other's away: no roll-ups, no schedules, no lifetimes, no batches to leave open. A server
+        # that was away during a migration is sent what was stored meanwhile under the subjects it was published on, and
+        # transforms them by the settings it then finds; without these its copy would hold commands that nobody reads.
         common
         | {
             "name": COMMANDS_STREAM,
             "subjects": [f"{subjects.COMMANDS}.>"],
+            "subject_transform": {"src": f"{subjects.RESTORED}.>", "dest": f"{subjects.COMMANDS}.>"},
             "max_age": 7 * _DAY,
             "duplicate_window": _SECOND // 10,
             "deny_delete": True,

@@ -104,7 +104,8 @@ async def assert_migrated(bus: Bus, last: int, replicas: int = 1) -> None:
     last += (await standing_of(bus, BEFORE_STREAM, BEFORE_STREAM.lower())).messages
     info = await bus.api(f"STREAM.INFO.{COMMANDS_STREAM}", {})
     assert info["state"]["first_seq"] == last + 1 and info["state"]["messages"] == 4
-    assert info["config"]["subjects"] == ["l02.cmd.>"] and "subject_transform" not in info["config"]
+    assert info["config"]["subjects"] == ["l02.cmd.>"]
+    assert info["config"]["subject_transform"] == {"src": "l02.restored.>", "dest": "l02.cmd.>"}
     kept = await bus.api(f"STREAM.INFO.{BEFORE_STREAM}", {})
     assert (kept["state"]["first_seq"], kept["state"]["last_seq"]) == (1, last) and "mirror" not in kept["config"]
     for subject, target, command_id in (

@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from l02.bus.connection.bus import Bus
+from l02.bus.connection.leader import StoredMessage, message_from_leader
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.embedded.endpoint import HOST, Endpoint
 from l02.bus.embedded.private_file import write_private
@@ -96,9 +98,31 @@ class Cluster:
         label = (await bus.api(f"STREAM.INFO.{stream}", {}))["cluster"]["leader"]
         return next(server for server in self.servers if server.label == label)
 
+    async def copies(self, bus: Bus, stream: str) -> list[list[StoredMessage]]:
+        """What each server has of the stream. Each leads it in turn, as only the leader says what it has itself."""
+        return [await self._copy(bus, stream, server) for server in self.servers]
+
+    async def _copy(self, bus: Bus, stream: str, server: ClusterServer) -> list[StoredMessage]:
+        async def leads() -> bool:
+            leader = (await bus.api(f"STREAM.INFO.{stream}", {}))["cluster"].get("leader")
+            if leader in (server.label, None):
+                return leader is not None
+            await bus.api(f"STREAM.LEADER.STEPDOWN.{stream}", {"placement": {"preferred": server.label}})
+            return False
+
+        await until(leads)
+        found: list[StoredMessage] = []
+        while message := await message_from_leader(bus, stream, _next_after(found)):
+            found.append(message)
+        return found
+
     async def followers(self, bus: Bus, stream: str) -> list[ClusterServer]:
         leader = await self.leader(bus, stream)
         return [server for server in self.servers if server is not leader]
+
+
+def _next_after(found: Sequence[StoredMessage]) -> dict[str, Any]:
+    return {"seq": found[-1].sequence + 1 if found else 1, "next_by_subj": ">"}
 
 
 async def _is_whole(bus: Bus, stream: str) -> bool:
