@@ -13,7 +13,7 @@ from l02.domain.agent.state import Status
 from l02.projections.folds.agents import AGENT_FOLD, AgentView
 from l02.projections.folds.budgets import BUDGET_FOLD, BudgetView
 from l02.projections.folds.checkpoints import CHECKPOINT_FOLD, CheckpointState, CheckpointView
-from l02.projections.folds.executions import EXECUTION_FOLD, ExecutionView
+from l02.projections.folds.executions import EXECUTION_FOLD, ExecutionState, ExecutionView
 from l02.projections.folds.nodes import NODE_FOLD, NodeView
 from l02.projections.projector.progress import Progress, ProjectionHalted
 from l02.projections.tables.database import SCHEMA, migrate
@@ -61,10 +61,21 @@ class ReadModel:
         return None if view is None else EXECUTION_FOLD.decode(view)
 
     async def list_executions(
-        self, agent_id: str, *, limit: int = 100, after: str | None = None
+        self,
+        agent_id: str | None = None,
+        *,
+        state: ExecutionState | None = None,
+        limit: int = 100,
+        after: str | None = None,
     ) -> list[ExecutionView]:
-        """At most `limit` executions of the agent, the latest first; `after` is the last id of the page before."""
-        rows = await self._pool.fetch(sql("executions_list"), agent_id, after, limit)
+        """At most `limit` executions of the agent, or of all, the latest first.
+
+        `after` is the last one of the page before: its id, or `<agent_id>/<execution_id>` if they are of all agents.
+        """
+        owner, _, execution_id = (after or "").rpartition("/")
+        rows = await self._pool.fetch(
+            sql("executions_list"), agent_id, state, agent_id or owner, execution_id or None, limit
+        )
         return [EXECUTION_FOLD.decode(row["view"]) for row in rows]
 
     async def list_checkpoints(

@@ -122,7 +122,7 @@ def test_every_event_that_completes_commands_has_its_commands() -> None:
 
 def test_every_query_is_described() -> None:
     nothing = cast(Any, None)
-    assert query_table(nothing, nothing, nothing).keys() == QUERY_FIELDS.keys() == RESULTS.keys()
+    assert query_table(nothing, nothing, nothing, nothing).keys() == QUERY_FIELDS.keys() == RESULTS.keys()
 
 
 def test_every_error_is_explained_on_one_line_each() -> None:

@@ -26,7 +26,7 @@ from l02.domain.agent.state import AgentState
 from l02.domain.agent.termination import AgentTerminated
 from l02.handlers.state.checkpoint_store import CheckpointStore
 from l02.handlers.state.checkpoints import Checkpoints
-from l02.handlers.state.hot import HotState
+from l02.handlers.state.hot import HotState, NewestState
 from l02.handlers.state.newest import Newest
 from l02.handlers.state.retention import Retention
 from l02.handlers.state.settings import StateSettings
@@ -89,6 +89,10 @@ class StateManager:
                 self._tasks = None
                 for task in (*watching, *self._known.values()):
                     await end(task)
+
+    async def newest(self, agent_id: str) -> NewestState | None:
+        """The agent's newest state (see `Newest.read`)."""
+        return await self._newest.read(agent_id)
 
     def _recorded(self, recorded: RecordedEvent) -> None:
         self._watch.hear(recorded)

@@ -1,7 +1,7 @@
-"""Keeps the hot copy of the agents that have a process here: written when their state has changed, gone with them.
+"""An agent's newest state, for those who look often; and the hot copy of it for the agents that have a process here.
 
-Several changes while one is written are one write, and what is written is the agent as it then is. Nothing waits for
-it, and nothing is lost with it.
+The copy is written when a state has changed, and gone with the process. Several changes while one is written are one
+write, and what is written is the agent as it then is. Nothing waits for it, and nothing is lost with it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import msgspec
 import structlog
 from msgspec import UNSET
 
+from l02.bus.log.loaded import Loaded
 from l02.bus.log.repository import Repository
-from l02.bus.wire.codec import RecordedEvent
+from l02.bus.wire.codec import UNDECODABLE, RecordedEvent
 from l02.domain.agent.executions import ExecutionCompleted
 from l02.domain.agent.restarts import AgentFailed
 from l02.domain.agent.restoring import CheckpointRestored
@@ -22,7 +23,7 @@ from l02.domain.agent.state import AgentState, Status
 from l02.domain.agent.suspension import AgentSuspended
 from l02.domain.agent.termination import AgentTerminated
 from l02.domain.kernel.message import Event
-from l02.handlers.state.hot import HotState
+from l02.handlers.state.hot import HotState, NewestState
 
 __all__ = ["Newest"]
 
@@ -39,6 +40,26 @@ class Newest:
         self._node_id = node_id
         self._waiting: dict[str, int] = {}
         self._some_wait = asyncio.Event()
+
+    async def read(self, agent_id: str) -> NewestState | None:
+        """The agent's state, None if there is no such agent: the copy, or what this node knows if that is newer.
+
+        So who has heard from this node that work is done finds what it has changed; of an agent that runs on another
+        node that may take a moment. Without a copy it is folded from its events. Failure E2117 if it has halted.
+        """
+        copy = await self._copy(agent_id)
+        loaded = self._agents.in_memory(agent_id) if copy is not None else await self._agents.load(agent_id)
+        if loaded is None or (copy is not None and copy.version >= loaded.version):
+            return copy
+        return _newest(loaded) if loaded.version else None
+
+    async def _copy(self, agent_id: str) -> NewestState | None:
+        found = await self._hot.get(agent_id)
+        try:
+            return None if found is None else msgspec.json.decode(found[1], type=NewestState)
+        except UNDECODABLE as error:
+            _log.warning("the hot state is none", agent_id=agent_id, error=repr(error))
+            return None
 
     def hear(self, recorded: RecordedEvent) -> None:
         """Of an event that this node has recorded."""
@@ -61,11 +82,15 @@ class Newest:
 
     async def _write(self, agent_id: str, sequence: int) -> None:
         loaded = await self._agents.known(agent_id, sequence)
-        state, version = loaded.state, loaded.version
+        state = loaded.state
         if state.node_id == self._node_id and state.status in (Status.PENDING, Status.RUNNING):
-            await self._hot.put(agent_id, version, _encoder.encode({"revision": state.revision, "state": state.data}))
+            await self._hot.put(agent_id, loaded.version, _encoder.encode(_newest(loaded)))
         else:
             await self._hot.delete(agent_id)
+
+
+def _newest(loaded: Loaded[AgentState]) -> NewestState:
+    return NewestState(version=loaded.version, revision=loaded.state.revision, state=loaded.state.data)
 
 
 def _changes(event: Event) -> bool:

@@ -10,15 +10,11 @@ from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.catalogue import examples
 from l02.catalogue.commands_section import COMMANDS_AND_QUERIES, commands_and_queries
 from l02.catalogue.markdown import GENERATED, code_block, table
-from l02.catalogue.schemas import SCHEMAS, name_of, referenced
+from l02.catalogue.schemas import SCHEMAS, VIEWS, name_of, referenced
 from l02.catalogue.storage_section import storage
 from l02.catalogue.words import default_words, fields_words, is_required, type_words
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.values import INLINE_LIMIT_BYTES, ObjectReference
-from l02.projections.folds.agents import AgentView
-from l02.projections.folds.budgets import BudgetView
-from l02.projections.folds.checkpoints import CheckpointView
-from l02.projections.folds.nodes import NodeView
 
 __all__ = ["events_page"]
 
@@ -123,14 +119,7 @@ def _types() -> list[str]:
     for aggregate in AGGREGATES.values():
         for kind in (*aggregate.events, *aggregate.wire_commands.values(), *aggregate.due_commands.values()):
             shown |= referenced(SCHEMAS[name_of(kind)], SCHEMAS)
-    others: tuple[type[Struct], ...] = (
-        AgentView,
-        BudgetView,
-        CheckpointView,
-        NodeView,
-        ObjectReference,
-        *COMMANDS_AND_QUERIES,
-    )
+    others: tuple[type[Struct], ...] = (*VIEWS, ObjectReference, *COMMANDS_AND_QUERIES)
     for other in others:
         shown |= {name_of(other)} | referenced(SCHEMAS[name_of(other)], SCHEMAS)
     return [_type(name) for name in sorted(shown)]

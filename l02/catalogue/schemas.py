@@ -17,16 +17,20 @@ from l02.domain.aggregates import AGGREGATES, EVENT_TYPES
 from l02.domain.identifiers import MAX_ID_LENGTH
 from l02.domain.kernel.message import WireCommand
 from l02.domain.values import ObjectReference
+from l02.handlers.state.hot import NewestState
 from l02.node.queries import QUERY_FIELDS
 from l02.projections.folds.agents import AgentView
 from l02.projections.folds.budgets import BudgetView
 from l02.projections.folds.checkpoints import CheckpointView
+from l02.projections.folds.executions import ExecutionView
 from l02.projections.folds.nodes import NodeView
+from l02.projections.tables.definitions import TABLES
 
 __all__ = [
     "REFERENCE",
     "RESULTS",
     "SCHEMAS",
+    "VIEWS",
     "Schema",
     "name_of",
     "reference_to",
@@ -35,6 +39,7 @@ __all__ = [
 ]
 
 Schema = dict[str, Any]
+VIEWS: tuple[type[Struct], ...] = (*(table.fold.view for table in TABLES.values()), NewestState)
 REFERENCE = "#/components/schemas/"
 
 _ID: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1, "maxLength": MAX_ID_LENGTH}
@@ -46,8 +51,7 @@ def _types() -> list[type[Struct]]:
         for aggregate in AGGREGATES.values()
         for command in (*aggregate.wire_commands.values(), *aggregate.due_commands.values())
     ]
-    views = (AgentView, BudgetView, CheckpointView, NodeView)
-    others: tuple[type[Struct], ...] = (Outcome, Answer, DeadLetter, ObjectReference, *views)
+    others: tuple[type[Struct], ...] = (Outcome, Answer, DeadLetter, ObjectReference, *VIEWS)
     return [CloudEvent, *EVENT_TYPES.values(), *commands, *QUERY_FIELDS.values(), *others]
 
 
@@ -138,6 +142,8 @@ _STORED_EVENT: Schema = {
 RESULTS: dict[str, Schema] = {
     "agent.get": reference_to(AgentView),
     "agent.list": {"type": "array", "items": reference_to(AgentView)},
+    "agent.state": reference_to(NewestState),
+    "agent.executions": {"type": "array", "items": reference_to(ExecutionView)},
     "agent.checkpoints": {"type": "array", "items": reference_to(CheckpointView)},
     "budget.get": reference_to(BudgetView),
     "budget.list": {"type": "array", "items": reference_to(BudgetView)},

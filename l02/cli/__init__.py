@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from l02.cli import agents, budgets, checkpoints, dead, events, maintenance, mcp, node, replay
+from l02.cli import agents, budgets, checkpoints, executions, mcp, node
+from l02.cli.log import dead, events, maintenance, replay
 from l02.cli.standard_streams import with_standard_streams
 
 __all__ = ["app", "main"]
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 node.add_to(app)
 agents.add_to(app)
+executions.add_to(app)
 checkpoints.add_to(app)
 budgets.add_to(app)
 events.add_to(app)

@@ -11,6 +11,7 @@ import typer
 from l02.cli.agent_text import AGENT_HEADINGS, agent_pairs, agent_row
 from l02.cli.options import AgentId, AsJson, DataDir, json_object, json_or_text
 from l02.cli.output import print_json, print_line, print_pairs, print_table, print_value, progress, write
+from l02.cli.paging import all_pages
 from l02.cli.running import reporting, run_with_client
 
 if TYPE_CHECKING:
@@ -139,20 +140,15 @@ def ps(
     """List the agents."""
 
     async def work(client: Client) -> None:
-        agents = await client.list(state, fleet, limit=_PAGE)
-        page = agents
-        while len(page) == _PAGE:
-            page = await client.list(state, fleet, limit=_PAGE, after=page[-1].id)
-            agents += page
+        agents = await all_pages(
+            lambda size, after: client.list(state, fleet, limit=size, after=after), lambda view: view.id
+        )
         if as_json:
             print_json(agents)
             return
         print_table(AGENT_HEADINGS, map(agent_row, agents), text="NAME")
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
-
-
-_PAGE = 500
 
 
 def show(agent_id: AgentId, data_dir: DataDir = None, as_json: AsJson = False) -> None:

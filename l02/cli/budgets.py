@@ -8,6 +8,7 @@ import typer
 
 from l02.cli.options import AsJson, DataDir
 from l02.cli.output import print_json, print_line, print_pairs, print_table
+from l02.cli.paging import all_pages
 from l02.cli.running import run_with_client
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
-_PAGE = 500
 _HEADINGS = ("BUDGET", "PARENT", "TOKENS/HOUR", "TOKENS/DAY", "USD/DAY", "USD IN ALL", "ACTION")
 BudgetId = Annotated[str, typer.Argument(metavar="ID", help="The budget's id.", show_default=False)]
 
@@ -105,11 +105,9 @@ def list_budgets(
     """List the budgets."""
 
     async def work(client: Client) -> None:
-        found = await client.budgets(parent, limit=_PAGE)
-        page = found
-        while len(page) == _PAGE:
-            page = await client.budgets(parent, limit=_PAGE, after=page[-1].id)
-            found += page
+        found = await all_pages(
+            lambda size, after: client.budgets(parent, limit=size, after=after), lambda view: view.id
+        )
         if as_json:
             print_json(found)
         else:

@@ -8,6 +8,7 @@ import typer
 
 from l02.cli.options import AgentId, AsJson, DataDir
 from l02.cli.output import print_json, print_line, print_table, progress
+from l02.cli.paging import all_pages
 from l02.cli.running import run_with_client
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
-_PAGE = 500
 _HEADINGS = ("CHECKPOINT", "TYPE", "STATE", "AT VERSION", "BYTES", "STORED", "TAKEN", "LABEL")
 CheckpointId = Annotated[
     str, typer.Argument(metavar="CHECKPOINT", help="Its id; see l02 checkpoints.", show_default=False)
@@ -58,11 +58,10 @@ def checkpoints(
     """List an agent's checkpoints, the latest first."""
 
     async def work(client: Client) -> None:
-        found = await client.checkpoints(agent_id, every=every, limit=_PAGE)
-        page = found
-        while len(page) == _PAGE:
-            page = await client.checkpoints(agent_id, every=every, limit=_PAGE, after=page[-1].checkpoint_id)
-            found += page
+        found = await all_pages(
+            lambda size, after: client.checkpoints(agent_id, every=every, limit=size, after=after),
+            lambda view: view.checkpoint_id,
+        )
         if as_json:
             print_json(found)
         else:

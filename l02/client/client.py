@@ -35,9 +35,11 @@ from l02.client.token_stream import read_tokens
 from l02.domain.agent.state import Status
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
+from l02.handlers.state.hot import NewestState
 from l02.logs import log_to_standard_error_by_default
 from l02.projections.folds.agents import AgentView
 from l02.projections.folds.checkpoints import CheckpointView
+from l02.projections.folds.executions import ExecutionState, ExecutionView
 from l02.projections.folds.nodes import NodeView
 
 __all__ = ["Client", "ExecutionResult", "NodeUnreachable", "Outcome", "SpawnResult", "Wait"]
@@ -45,6 +47,7 @@ __all__ = ["Client", "ExecutionResult", "NodeUnreachable", "Outcome", "SpawnResu
 Wait = Literal["complete", "accepted"]
 Agents = list[AgentView]
 Checkpoints = list[CheckpointView]
+Executions = list[ExecutionView]
 Nodes = list[NodeView]
 
 PAGE = 500
@@ -242,6 +245,29 @@ class Client(BudgetVerbs, Asking):
         """At most `limit` agents with ids above `after`, in the order of their ids."""
         wanted = {"state": state, "fleet": fleet, "limit": limit, "after": after}
         return await self._query("agent.list", {name: value for name, value in wanted.items() if value}, Agents)
+
+    async def state(self, id: str) -> NewestState:
+        """An agent's durable state, values that it only refers to in it whole; bytes are `{"$bytes": base64}`.
+
+        Raises Failure E2111 if there is no such agent, E2033 if a value cannot be had any more.
+        """
+        found = await self._query("agent.state", {"id": require_id(id, "id")}, NewestState)
+        whole = {key: await inline(self._bus, value) for key, value in found.state.items()}
+        return msgspec.structs.replace(found, state=whole)
+
+    async def executions(
+        self,
+        id: str | None = None,
+        *,
+        state: ExecutionState | str | None = None,
+        limit: int = PAGE,
+        after: str | None = None,
+    ) -> Executions:
+        """At most `limit` executions of an agent, or of all, the latest first; what goes in and comes out may be by
+        reference. `after` is the last one of the page before: its id, or `<agent_id>/<execution_id>` if of all.
+        """
+        wanted = {"id": None if id is None else require_id(id, "id"), "state": state, "limit": limit, "after": after}
+        return await self._query("agent.executions", wanted, Executions)
 
     async def nodes(self) -> Nodes:
         """The nodes that have ever joined, each with its state."""

@@ -72,7 +72,7 @@ class Parts:
 
     def query_table(self) -> dict[str, Query]:
         """The queries that the service answers."""
-        return query_table(self.bus, self.read_model, lambda: last_sequence(self.bus))
+        return query_table(self.bus, self.read_model, self.state.newest, lambda: last_sequence(self.bus))
 
     def why_not_ready(self) -> list[str]:
         """What keeps the node from doing all its work now, in words."""

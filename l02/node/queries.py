@@ -19,8 +19,10 @@ from l02.client.stored_events import MAX_SEQUENCE, start_of
 from l02.domain.agent.state import Status
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.identifiers import require_id
+from l02.domain.identifiers import is_id, require_id
+from l02.handlers.state.hot import NewestState
 from l02.projections.folds.checkpoints import CheckpointState
+from l02.projections.folds.executions import ExecutionState
 from l02.projections.projector.progress import ProjectionHalted
 from l02.projections.queries import ReadModel
 
@@ -47,6 +49,25 @@ class ListAgents(_Strict, frozen=True):
 
     state: Status | None = None
     fleet: Text | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    after: Text | None = None
+    at_least: Sequence = 0
+
+
+class GetState(_Strict, frozen=True):
+    """An agent's durable state, of one that has a process out of memory; E2111 if there is no such agent."""
+
+    id: Text
+
+
+class ListExecutions(_Strict, frozen=True):
+    """The executions of an agent, or of all, the latest first; those in a `state`, or any.
+
+    `after` is the last one of the page before: its id, or `<agent_id>/<execution_id>` if they are of all agents.
+    """
+
+    id: Text | None = None
+    state: ExecutionState | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     after: Text | None = None
     at_least: Sequence = 0
@@ -98,6 +119,8 @@ class ListBudgets(_Strict, frozen=True):
 QUERY_FIELDS: dict[str, type[Struct]] = {
     "agent.get": GetAgent,
     "agent.list": ListAgents,
+    "agent.state": GetState,
+    "agent.executions": ListExecutions,
     "agent.checkpoints": ListCheckpoints,
     "budget.get": GetBudget,
     "budget.list": ListBudgets,
@@ -106,9 +129,15 @@ QUERY_FIELDS: dict[str, type[Struct]] = {
 }
 
 
-def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[int]]) -> dict[str, Query]:
+def query_table(
+    bus: Bus,
+    read_model: ReadModel,
+    state_of: Callable[[str], Awaitable[NewestState | None]],
+    newest: Callable[[], Awaitable[int]],
+) -> dict[str, Query]:
     """The queries by their subject below `l02.api`.
 
+    `state_of` gives an agent's newest state.
     `newest` gives the last event there is: who has just heard an outcome, from whichever node, reads no older state.
     """
 
@@ -125,9 +154,7 @@ def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[
         await follow(wanted.at_least)
         view = await read_model.get_agent(wanted.id)
         if view is None:
-            raise Failure(
-                ErrorCode.AGGREGATE_NOT_FOUND, f"there is no agent {wanted.id!r}; `l02 ps` lists those that are"
-            )
+            raise _no_agent(wanted.id)
         return view
 
     async def list_agents(fields: dict[str, Any]) -> Any:
@@ -136,6 +163,22 @@ def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[
         return await read_model.list_agents(
             state=wanted.state, fleet=wanted.fleet, limit=wanted.limit, after=wanted.after
         )
+
+    async def get_state(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, GetState)
+        found = await state_of(wanted.id) if is_id(wanted.id) else None
+        if found is None:
+            raise _no_agent(wanted.id)
+        return found
+
+    async def list_executions(fields: dict[str, Any]) -> Any:
+        wanted = msgspec.convert(fields, ListExecutions)
+        if wanted.id is not None:
+            await get_agent({"id": wanted.id, "at_least": wanted.at_least})
+        if wanted.id is None and wanted.after is not None and "/" not in wanted.after:
+            raise Failure(ErrorCode.COMMAND_INVALID, "say also whose it is: `<agent_id>/<execution_id>`", "$.after")
+        await follow(wanted.at_least, "executions")
+        return await read_model.list_executions(wanted.id, state=wanted.state, limit=wanted.limit, after=wanted.after)
 
     async def list_checkpoints(fields: dict[str, Any]) -> Any:
         wanted = msgspec.convert(fields, ListCheckpoints)
@@ -190,12 +233,18 @@ def query_table(bus: Bus, read_model: ReadModel, newest: Callable[[], Awaitable[
     return {
         "agent.get": get_agent,
         "agent.list": list_agents,
+        "agent.state": get_state,
+        "agent.executions": list_executions,
         "agent.checkpoints": list_checkpoints,
         "budget.get": get_budget,
         "budget.list": list_budgets,
         "node.list": list_nodes,
         "events.read": read_events,
     }
+
+
+def _no_agent(agent_id: str) -> Failure:
+    return Failure(ErrorCode.AGGREGATE_NOT_FOUND, f"there is no agent {agent_id!r}; `l02 ps` lists those that are")
 
 
 def _filter(wanted: ReadEvents) -> str:

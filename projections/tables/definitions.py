@@ -87,7 +87,10 @@ _TABLES: tuple[Table[Any], ...] = (
             Column("ended_at", "timestamptz", optional=True),
             Column("sequence", "bigint"),
         ),
-        indexes={"executions_by_start": "(agent_id, started_at, execution_id)"},
+        indexes={
+            "executions_by_start": "(agent_id, started_at, execution_id)",
+            "executions_by_time": "(started_at, agent_id, execution_id)",
+        },
     ),
     Table(
         "checkpoints",

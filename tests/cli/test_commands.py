@@ -21,7 +21,7 @@ from l02.domain.errors import EXPLANATIONS, ErrorCode
 COMMANDS = [
     *(["up"], ["demo"], ["spawn"], ["exec"], ["ps"], ["show"], ["events"], ["suspend"], ["resume"], ["terminate"]),
     *(["signal"], ["dead", "list"], ["dead", "show"], ["dead", "retry"], ["rebuild"], ["errors"]),
-    *(["replay"], ["verify"], ["checkpoint"], ["checkpoints"], ["restore"], ["fork"]),
+    *(["replay"], ["verify"], ["checkpoint"], ["checkpoints"], ["restore"], ["fork"], ["executions"], ["state"]),
     *(["budget", "configure"], ["budget", "show"], ["budget", "list"]),
 ]
 NEED_A_NODE = [
@@ -36,6 +36,9 @@ NEED_A_NODE = [
         ["replay", "--to", "1"],
         ["checkpoint", "a1"],
         ["checkpoints", "a1"],
+        ["executions"],
+        ["executions", "a1", "--state", "failed"],
+        ["state", "a1"],
         ["restore", "a1", "k1"],
         ["fork", "a1", "--at", "1"],
         ["resume", "a1", "--assume", "done"],

@@ -68,6 +68,21 @@ async def test_executions(model: ReadModel) -> None:
     assert [view.execution_id for view in await model.list_executions("a1", limit=1)] == ["x2"]
     assert [view.execution_id for view in await model.list_executions("a1", after="x2", limit=5)] == ["x1", "x0"]
     assert await model.list_executions("a2") == []
+    assert await model.list_executions("a1", state=ExecutionState.RUNNING) == []
+
+
+async def test_executions_of_all_agents(model: ReadModel, bus: Bus, database: str) -> None:
+    """Those of a2 have the ids of those of a1, as after a fork, and two of them began in the same moment."""
+    newest = await h.append_events(bus, [h.started("x1"), h.started("x0"), h.failed("x0")], "a2", first_version=5)
+    await TableProjector(bus, database, Progress()).run(until=newest)
+    whole = ["a1/x2", "a2/x0", "a2/x1", "a1/x1", "a1/x0"]
+    for size in range(1, 7):
+        found: list[str] = []
+        while len(page := await model.list_executions(limit=size, after=found[-1] if found else None)) == size:
+            found += [f"{view.agent_id}/{view.execution_id}" for view in page]
+        assert [*found, *(f"{view.agent_id}/{view.execution_id}" for view in page)] == whole
+    failed = await model.list_executions(state=ExecutionState.FAILED)
+    assert [(view.agent_id, view.execution_id) for view in failed] == [("a2", "x0")]
 
 
 async def test_agents_of_node(model: ReadModel) -> None:

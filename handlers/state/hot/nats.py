@@ -25,6 +25,7 @@ _log = structlog.get_logger()
 _TIMEOUT_SECONDS = 1.0
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _VERSION = struct.Struct(">Q")
+_NO_STATE = -1
 # What a message has beside its payload: subject and headers.
 _ROOM_BYTES = 1024
 _AWAY = (NatsError, OSError, TimeoutError)
@@ -57,7 +58,7 @@ class NatsHotState:
         except _AWAY as error:
             _log.warning("hot state not read", agent_id=agent_id, error=repr(error))
             return None
-        return None if found is None else (found[1], found[2])
+        return None if found is None or found[1] == _NO_STATE else (found[1], found[2])
 
     async def delete(self, agent_id: str) -> None:
         try:
@@ -70,7 +71,7 @@ class NatsHotState:
         payload = _VERSION.pack(version) + data
         while True:
             found = await self._last(agent_id)
-            sequence, newest = (0, -1) if found is None else found[:2]
+            sequence, newest = (0, _NO_STATE) if found is None else found[:2]
             if newest >= version:
                 return
             try:
@@ -84,11 +85,12 @@ class NatsHotState:
                 return
 
     async def _last(self, agent_id: str) -> tuple[int, int, bytes] | None:
-        """Its stream sequence, version and state."""
+        """Its stream sequence, version and state; what others have put there is none, and makes room for one."""
         found = await self._bus.stored(HOT_STREAM, last_on=hot_subject(agent_id), timeout=_TIMEOUT_SECONDS)
         if found is None:
             return None
-        return sequence_of(found), _VERSION.unpack_from(found.data)[0], found.data[_VERSION.size :]
+        version = _VERSION.unpack_from(found.data)[0] if len(found.data) >= _VERSION.size else _NO_STATE
+        return sequence_of(found), version, found.data[_VERSION.size :]
 
 
 @asynccontextmanager

@@ -47,7 +47,7 @@ class RedisHotState:
         except _AWAY as error:
             _log.warning("hot state not read", agent_id=agent_id, error=repr(error))
             return None
-        return (int(version), data) if version is not None and isinstance(data, bytes) else None
+        return (int(version), data) if version is not None and version.isdigit() and isinstance(data, bytes) else None
 
     async def delete(self, agent_id: str) -> None:
         try:

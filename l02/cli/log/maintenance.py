@@ -23,9 +23,7 @@ def add_to(app: typer.Typer) -> None:
 def rebuild(
     view: Annotated[
         str,
-        typer.Argument(
-            metavar="VIEW", help="agents, budgets, checkpoints, executions, nodes or views.", show_default=False
-        ),
+        typer.Argument(metavar="VIEW", help="A table such as agents, or views.", show_default=False),
     ],
     data_dir: DataDir = None,
     as_json: AsJson = False,
