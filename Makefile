@@ -40,8 +40,10 @@ soak: $(VENV)/.installed  ## long randomized fault runs
 bench: $(VENV)/.installed  ## our figures and our peers' in one run; BENCH=--large adds a million events
 	$(BIN)/python -m benchmarks $(BENCH)
 
-docs: $(VENV)/.installed  ## the catalogue of events, commands and errors, from the types
+docs: $(VENV)/.installed  ## what is written from the code: the catalogue, the picture of the rooms, golden files of what is new
 	$(BIN)/python -m l02.catalogue docs/
+	$(BIN)/python -m tests.rooms
+	$(BIN)/python -m tests.golden.write
 
 lock:  ## resolve pyproject.toml into requirements.lock again (needs uv)
 	uv pip compile --universal --python-version 3.11 --group dev --all-extras --generate-hashes --no-header \

@@ -66,7 +66,14 @@ BUDGET: Aggregate[BudgetState] = Aggregate(
     absent="there is no such budget; `l02 budget list` lists those that exist",
 )
 
-AGGREGATES: dict[str, Aggregate[Any]] = {aggregate.name: aggregate for aggregate in (AGENT, NODE, BUDGET)}
+AGGREGATES: dict[str, Aggregate[Any]] = {
+    aggregate.name: aggregate
+    for aggregate in (
+        AGENT,
+        NODE,
+        BUDGET,
+    )
+}
 
 EVENT_TYPES: dict[str, type[Event]] = {
     event.type: event for aggregate in AGGREGATES.values() for event in aggregate.events

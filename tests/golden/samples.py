@@ -1,4 +1,7 @@
-"""One event of each type, every field set. A golden file is what one of them was stored as; see `write`."""
+"""One event of each type, every field set, and one command of each kind.
+
+A golden file is what one of the events was stored as; see `write`.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,20 @@ from typing import Any
 from l02.bus.wire.codec import RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId
 from l02.domain.agent.checkpoints import (
+    Checkpoint,
     CheckpointCreated,
     CheckpointExpired,
     CheckpointFailed,
     CheckpointKept,
     CheckpointRequested,
+    ExpireCheckpoints,
 )
 from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
-from l02.domain.agent.forks import AgentForked, ExecutionInherited
-from l02.domain.agent.restarts import AgentFailed, AgentRestarted
-from l02.domain.agent.restoring import CheckpointRestored, RestoreFailed, RestoreRequested
-from l02.domain.agent.resuming import ExecutionReopened
+from l02.domain.agent.executions import Execute, ExecutionCompleted, ExecutionDue, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.forks import AgentForked, ExecutionInherited, Fork
+from l02.domain.agent.restarts import AgentFailed, AgentRestarted, RestartDue
+from l02.domain.agent.restoring import CheckpointRestored, Restore, RestoreFailed, RestoreRequested
+from l02.domain.agent.resuming import ExecutionReopened, Resume
 from l02.domain.agent.sessions import (
     SessionDegraded,
     SessionEnded,
@@ -30,16 +35,16 @@ from l02.domain.agent.sessions import (
     SessionSnapshotSaved,
     SessionStarted,
 )
-from l02.domain.agent.signals import SignalReceived
-from l02.domain.agent.spawning import AgentSpawned, SpawnFailed, SpawnRequested
+from l02.domain.agent.signals import Signal, SignalReceived
+from l02.domain.agent.spawning import AgentSpawned, Spawn, SpawnFailed, SpawnRequested
 from l02.domain.agent.state import ErrorDetail, JournalEntry, PendingSignal, ResourceUsage, StateChange
-from l02.domain.agent.suspension import AgentResumed, AgentSuspended
-from l02.domain.agent.termination import AgentTerminated, TerminationRequested
+from l02.domain.agent.suspension import AgentResumed, AgentSuspended, Suspend
+from l02.domain.agent.termination import AgentTerminated, Terminate, TerminationRequested
 from l02.domain.aggregates import EVENT_TYPES
-from l02.domain.budget.configuring import BudgetConfigured
+from l02.domain.budget.configuring import BudgetConfigured, Configure
 from l02.domain.budget.state import BudgetLimits, LimitAction
 from l02.domain.errors import OwnError
-from l02.domain.kernel.message import Event, Metadata
+from l02.domain.kernel.message import Event, Metadata, WireCommand
 from l02.domain.node.membership import NodeJoined, NodeLeft, NodeLost
 from l02.domain.node.state import Capacity
 from l02.domain.specification import (
@@ -293,6 +298,31 @@ _SESSION_EVENTS: tuple[Event, ...] = (
     ),
     SessionRestored(session_id="s1", task_id="T-7"),
 )
+
+COMMANDS: tuple[WireCommand, ...] = (
+    Spawn(
+        spec=AgentSpecification(
+            name="historian",
+            entrypoint="/agents/historian.py",
+            resource_limits=ResourceLimits(execution_seconds=60.0),
+        ),
+        fleet_id="archive",
+        state={"seen": 1},
+    ),
+    Execute(input={"question": "how many commits?"}),
+    Signal(name="approve", payload=True),
+    Suspend(reason="lunch", checkpoint=False),
+    Resume(checkpoint_id="k1"),
+    Checkpoint(label="before the move"),
+    Restore(checkpoint_id="k1"),
+    Fork(from_agent_id="a0", at=17),
+    ExpireCheckpoints(checkpoint_ids=("k1",), keep=1),
+    Terminate(reason="drain", force=True),
+    ExecutionDue(execution_id="x1", deadline=1060.0),
+    RestartDue(attempt=1),
+    Configure(limits=BudgetLimits(cost_per_day=0.25), parent="research", action=LimitAction.THROTTLE, warn_at=(0.5,)),
+)
+
 SAMPLES = {
     event.type: RecordedEvent(
         event=event,

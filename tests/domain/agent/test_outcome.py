@@ -133,6 +133,6 @@ def test_nothing_to_say_but_that_it_happened(event: Event) -> None:
     assert event.outcome() == {}
 
 
-def test_every_event_is_above() -> None:
+def test_every_event_that_says_something_is_above() -> None:
     told = [*FAILURES, *(event for event, _ in RESULTS), *WITHOUT]
-    assert {type(event) for event in told} == set(AGENT.events)
+    assert {type(event) for event in told} >= {event for event in AGENT.events if event.outcome is not Event.outcome}
