@@ -28,6 +28,7 @@ from l02.client.client import Client
 from l02.domain.agent.restarts import AgentRestarted
 from l02.domain.agent.spawning import AgentSpawned, SpawnRequested
 from l02.domain.agent.suspension import AgentSuspended
+from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.message import Event, Metadata
 from l02.domain.node.membership import NodeLost
 from l02.domain.specification import AgentSpecification, LifecycleLimits
@@ -137,7 +138,7 @@ async def _fill(data_dir: Path) -> None:
     with DataDirectory(data_dir) as directory:
         async with (
             EmbeddedServers(directory, postgres=False) as servers,
-            connect(servers.nats_url, name="bench") as bus,
+            connect(servers.nats_url, name="bench", aggregates=AGGREGATES) as bus,
             open_event_store(bus) as store,
         ):
             await ensure_streams(bus)

@@ -25,6 +25,7 @@ from l02.domain.kernel.aggregate import Aggregate, messages_of
 from l02.domain.kernel.message import Event
 from l02.domain.node import membership
 from l02.domain.node.state import NodeState
+from l02.domain.upcasting import UPCASTERS
 
 AGENT: Aggregate[AgentState] = Aggregate(
     name="agent",
@@ -46,6 +47,7 @@ AGENT: Aggregate[AgentState] = Aggregate(
     ),
     fold_version=1,
     absent="there is no such agent; `l02 ps` lists those that exist",
+    upcasters=UPCASTERS,
 )
 
 NODE: Aggregate[NodeState] = Aggregate(

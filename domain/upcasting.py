@@ -6,14 +6,13 @@ the version before into data of the new one. Steps are pure, chained one version
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from l02.domain.kernel.aggregate import Step
 from l02.domain.kernel.message import Event
 
-__all__ = ["UPCASTERS", "Step", "Upcasters"]
-
-Step = Callable[[dict[str, Any]], dict[str, Any]]
+__all__ = ["UPCASTERS", "Upcasters"]
 
 
 def _without_new_limits(data: dict[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from eventsourcing.persistence import Tracking
 from eventsourcing.projection import Projection, ProjectionRunner
 from eventsourcing.sqlite import SQLiteTrackingRecorder
 
-from l02.bus.recorder.runtime import RuntimeEvent
 from l02.client.discovery import find_nats_url
+from l02.eventsourcing import RuntimeEvent
 
 
 class L02(Application[str]):
@@ -58,7 +58,7 @@ class EventCounts(Projection[CountsView]):
 
 def environment(nats_url: str, database: str) -> Mapping[str, str]:
     return {
-        "L02_PERSISTENCE_MODULE": "l02.bus.recorder.runtime",
+        "L02_PERSISTENCE_MODULE": "l02.eventsourcing",
         "L02_NATS_URL": nats_url,
         "EVENTCOUNTS_PERSISTENCE_MODULE": "eventsourcing.sqlite",
         "EVENTCOUNTS_SQLITE_DBNAME": database,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rooms import PACKAGES, PAGE, ROOT, SOURCES, circles, imported_modules, module_name, with_picture
+from tests.rooms import PACKAGES, PAGE, ROOT, SOURCES, circles, imported_modules, module_name, room_of, with_picture
 
 MAX_LINES = 400
 MAX_ROOMS = 15
@@ -25,6 +25,8 @@ BELOW = {
 }
 # What handlers stand on: not components themselves.
 SHARED_BY_HANDLERS = {"sandbox", "tool_servers"}
+# Rooms of the domain that are of no aggregate.
+OF_NO_AGGREGATE = {"domain/kernel", "domain/upcasting"}
 IMPURE = {"asyncio", "datetime", "nats", "os", "pathlib", "random", "secrets", "socket", "subprocess", "time", "uuid"}
 
 ALL_FILES = SOURCES + sorted(
@@ -74,6 +76,13 @@ def test_handlers_do_not_import_each_other(path: Path) -> None:
         parts = module.split(".")
         if parts[:2] == ["l02", "handlers"] and len(parts) > 2:
             assert parts[2:3] == own or parts[2] in SHARED_BY_HANDLERS, f"{module_name(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[len(ROOT.parts)] == "bus"], ids=ids)
+def test_the_bus_knows_no_aggregate(path: Path) -> None:
+    for module in imported_modules(path):
+        room = room_of(module) if module.split(".")[0] == "l02" else ""
+        assert not room.startswith("domain/") or room in OF_NO_AGGREGATE, f"{module}: `connect` is given the table"
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if "domain" in path.parts], ids=ids)

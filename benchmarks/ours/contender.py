@@ -15,6 +15,7 @@ import uvloop
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import ensure_streams
 from l02.bus.log.event_store import EventStore, open_event_store
+from l02.domain.aggregates import AGGREGATES
 
 __all__ = ["median_ms", "opened", "run"]
 
@@ -34,7 +35,7 @@ def run(measure: Callable[[Options], Awaitable[dict[str, float]]]) -> None:
 @asynccontextmanager
 async def opened(options: Options) -> AsyncIterator[tuple[Bus, EventStore]]:
     """The bus with its streams, and the event store on it."""
-    async with connect(options["nats"], name="bench") as bus:
+    async with connect(options["nats"], name="bench", aggregates=AGGREGATES) as bus:
         await ensure_streams(bus)
         async with open_event_store(bus) as store:
             yield bus, store

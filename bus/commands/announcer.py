@@ -22,9 +22,8 @@ from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.jetstream.pull import delivery_of
 from l02.bus.log.passing import is_passing
 from l02.bus.log.reader import read_stream
-from l02.bus.wire.codec import RecordedEvent, UnreadableEvent, decode_event
+from l02.bus.wire.codec import RecordedEvent, UnreadableEvent
 from l02.bus.wire.subjects import AggregateId, events_filter
-from l02.domain.aggregates import EVENT_TYPES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import is_id
 from l02.domain.kernel.message import Completing
@@ -79,7 +78,10 @@ class OutcomeAnnouncer:
     async def _follow(self, partitions: list[Partition]) -> None:
         [partition] = partitions
         completing = [
-            events_filter(event_type=event.type) for event in EVENT_TYPES.values() if issubclass(event, Completing)
+            events_filter(event_type=event.type)
+            for aggregate in self._bus.aggregates.values()
+            for event in aggregate.events
+            if issubclass(event, Completing)
         ]
         async with (
             answer_retries(self._bus, CONSUMER, self._announced_all),
@@ -98,7 +100,9 @@ class OutcomeAnnouncer:
 
     async def _see(self, message: Msg) -> None:
         try:
-            await self._announced_all(decode_event(message.data, delivery_of(message).stream_sequence, message.subject))
+            await self._announced_all(
+                self._bus.events.decode(message.data, delivery_of(message).stream_sequence, message.subject)
+            )
         except (UnreadableEvent, OutcomeUnsaid) as error:
             code, reason = ErrorCode.HANDLER_FAILED.value, error.message
             await _patiently(lambda: park(self._bus, message, consumer=CONSUMER, code=code, reason=reason))

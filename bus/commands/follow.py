@@ -27,7 +27,7 @@ from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.jetstream.pull import consumer_info, delivery_of, pull, times_delivered
 from l02.bus.log.passing import is_passing
-from l02.bus.wire.codec import RecordedEvent, UnreadableEvent, decode_event
+from l02.bus.wire.codec import RecordedEvent, UnreadableEvent
 from l02.bus.wire.subjects import events_filter
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
@@ -117,7 +117,7 @@ class _Handler:
                 sequence = delivery_of(message).stream_sequence
                 self._seen = max(self._seen, sequence)
                 try:
-                    item = message, decode_event(message.data, sequence, message.subject)
+                    item = message, self._bus.events.decode(message.data, sequence, message.subject)
                 except UnreadableEvent as error:
                     await self._park(message, error.message)
                     continue

@@ -180,7 +180,11 @@ class CommandProcessor:
 
     async def _claim(self, command_id: str, read: Incoming | Failure, message: Msg, sequence: int) -> None:
         if not is_bound(command_id):
-            content = content_of(message.subject, message.data) if isinstance(read, Failure) else read.content
+            content = (
+                content_of(self._bus.aggregates, message.subject, message.data)
+                if isinstance(read, Failure)
+                else read.content
+            )
             await claim_id(self._bus, command_id, content, sequence)
             return
         if not is_bound_to(command_id, parse_command_subject(message.subject), message.data):
@@ -201,7 +205,7 @@ class CommandProcessor:
             )
         headers = message.headers or {}
         try:
-            return read_command(address, message.data, headers, command_id=command_id)
+            return read_command(self._bus.aggregates, address, message.data, headers, command_id=command_id)
         except Failure as failure:
             return failure
 

@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.jetstream.history import subject_of
-from l02.bus.wire.codec import RecordedEvent, UnreadableEvent, decode_event
+from l02.bus.wire.codec import RecordedEvent, UnreadableEvent
 from l02.bus.wire.subjects import retry_subject
 
 __all__ = ["answer_retries"]
@@ -39,7 +39,7 @@ async def answer_retries(
             stored = await bus.stored(EVENTS_STREAM, sequence=sequence)
             if stored is None:
                 raise ValueError(f"there is no event {sequence}")
-            await handle(decode_event(stored.data, sequence, subject_of(stored)))
+            await handle(bus.events.decode(stored.data, sequence, subject_of(stored)))
             answer = ""
         except Exception as error:
             _log.exception("a handler failed on an event it was asked to handle again", handler=handler)

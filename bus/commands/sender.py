@@ -44,7 +44,8 @@ class _Sent:
 
     async def is_at(self, sequence: int) -> bool | None:
         """Whether that message of the stream says the same; None if it is no longer there."""
-        content = content_of(command_subject(self._address.aggregate, self._address.verb), self._body)
+        subject = command_subject(self._address.aggregate, self._address.verb)
+        content = content_of(self._bus.aggregates, subject, self._body)
         return await has_content(self._bus, sequence, content)
 
     async def is_meant_by(self, outcome: Outcome, sequence: int) -> bool:

@@ -34,7 +34,6 @@ from l02.bus.wire.incoming import (
     wire_failure,
 )
 from l02.bus.wire.subjects import API, AggregateId, CommandAddress
-from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
 from l02.domain.printable import in_header
@@ -79,7 +78,7 @@ async def run_service(
 
     try:
         for kind, repository in repositories.items():
-            aggregate = AGGREGATES[kind]
+            aggregate = bus.aggregates[kind]
             # Those of timers too, so that who sends one is told that it may not.
             for verb in aggregate.wire_commands | aggregate.due_commands:
                 handler = _CommandEndpoint(bus, repository, kind, verb)
@@ -151,7 +150,7 @@ class _CommandEndpoint:
         await _answer(request, outcome)
 
     async def _send(self, address: CommandAddress, command_id: str, body: bytes, headers: dict[str, str]) -> Outcome:
-        incoming = read_command(address, body, headers, command_id=command_id)
+        incoming = read_command(self._bus.aggregates, address, body, headers, command_id=command_id)
         loaded = await self._repository.load(address.aggregate.id)
         handled = loaded.handled.get(command_id)
         command_hash = incoming.metadata.command_hash

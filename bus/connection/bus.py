@@ -20,7 +20,9 @@ from nats.js import JetStreamContext
 from l02.bus.background.cancelling import end
 from l02.bus.connection.requests import PubAck, Requests
 from l02.bus.connection.tally import Tally
+from l02.bus.wire.codec import EventDecoder
 from l02.bus.wire.headers import LazyHeaders, header_block, parse_header_lines
+from l02.bus.wire.incoming import Aggregates
 
 __all__ = ["API_SECONDS", "Bus", "BusUnreachable", "JetStreamNotReady", "connect"]
 
@@ -46,10 +48,15 @@ class JetStreamNotReady(NatsError):
 
 
 class Bus:
-    """The connection, and a way to be called back when it is lost, and when it is there again."""
+    """The connection, and a way to be called back when it is lost, and when it is there again.
 
-    def __init__(self, client: Client) -> None:
+    `aggregates` are those that this process knows, and `events` reads theirs.
+    """
+
+    def __init__(self, client: Client, aggregates: Aggregates) -> None:
         self.client = client
+        self.aggregates = aggregates
+        self.events = EventDecoder(aggregates.values())
         self.jetstream: JetStreamContext = client.jetstream(timeout=_JETSTREAM_SECONDS)
         self.requests = Requests(client)
         self.tally = Tally()
@@ -244,14 +251,14 @@ class _Client(Client):
 
 
 @asynccontextmanager
-async def connect(url: str, *, name: str, timeout: float = 5.0) -> AsyncIterator[Bus]:
+async def connect(url: str, *, name: str, aggregates: Aggregates, timeout: float = 5.0) -> AsyncIterator[Bus]:
     """Connect, retrying for `timeout` seconds; BusUnreachable says so in one line.
 
     `url` may name several servers of one cluster, with commas between; while one is away another is used. Once
     connected, it reconnects for ever: a server that is away is waited for, its streams keep what was acknowledged.
     """
     client = _Client()
-    bus = Bus(client)
+    bus = Bus(client, aggregates)
 
     async def failed(error: Exception) -> None:
         _log.debug("nats client error", error=repr(error))

@@ -13,10 +13,8 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.listening import listen
 from l02.bus.connection.requests import AnswerLost
-from l02.bus.connection.streams import EVENTS_STREAM
-from l02.bus.wire.codec import LogEntry, RecordedEvent, decode_event, read_entry
 
-__all__ = ["HistoryUnreadable", "read_history", "read_log_entries", "read_stored", "sequence_of", "subject_of"]
+__all__ = ["HistoryUnreadable", "read_stored", "sequence_of", "subject_of"]
 
 _SILENCE_SECONDS = 5.0
 _MAX_BYTES = 16 * 1024 * 1024
@@ -55,30 +53,14 @@ class _Answer:
         raise NatsTimeoutError
 
 
-async def read_history(
-    bus: Bus, subject_filter: str, *, after: int = 0, since: datetime | None = None, limit: int = 1000
-) -> tuple[list[RecordedEvent], bool]:
-    """Up to `limit` events (16 MiB) of the subjects with a stream sequence above `after`; and whether there are more.
-
-    `since` begins at a time instead. Raises UnreadableEvent, and TimeoutError if the server does not answer, or the
-    connection goes.
-    """
-    messages, more = await read_stored(bus, EVENTS_STREAM, subject_filter, after=after, since=since, limit=limit)
-    return [decode_event(message.data, sequence_of(message), subject_of(message)) for message in messages], more
-
-
-async def read_log_entries(
-    bus: Bus, subject_filter: str, *, after: int = 0, since: datetime | None = None, limit: int = 1000
-) -> tuple[list[LogEntry], bool]:
-    """The same, with what is unreadable set aside."""
-    messages, more = await read_stored(bus, EVENTS_STREAM, subject_filter, after=after, since=since, limit=limit)
-    return [read_entry(message.data, sequence_of(message), subject_of(message)) for message in messages], more
-
-
 async def read_stored(
     bus: Bus, stream: str, subject_filter: str, *, after: int = 0, since: datetime | None = None, limit: int = 1000
 ) -> tuple[list[Msg], bool]:
-    """The same of any stream, as messages."""
+    """Up to `limit` messages (16 MiB) on the subjects with a stream sequence above `after`; and whether there are more.
+
+    `since` begins at a time instead. Raises HistoryUnreadable, and TimeoutError if the server does not answer, or the
+    connection goes.
+    """
     start: dict[str, Any] = {"seq": after + 1} if since is None else {"start_time": since}
     request = {**start, "next_by_subj": subject_filter, "batch": limit, "max_bytes": _MAX_BYTES}
     inbox = bus.client.new_inbox()

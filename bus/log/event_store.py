@@ -16,7 +16,7 @@ from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.jetstream.group_commit import UNEXPECTED_CODES, GroupCommit, GroupCommitClosed
 from l02.bus.jetstream.history import HistoryUnreadable, subject_of
 from l02.bus.log.past import read_past
-from l02.bus.wire.codec import RecordedEvent, decode_event
+from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_filter
 from l02.bus.wire.trail import TRAIL_HEADER, trail_header
 from l02.domain.errors import ErrorCode, Failure
@@ -111,11 +111,11 @@ class EventStore:
         """The event with this stream sequence."""
         message = await self._bus.stored(EVENTS_STREAM, sequence=sequence)
         if message is not None:
-            return decode_event(message.data, sequence, subject_of(message))
+            return self._bus.events.decode(message.data, sequence, subject_of(message))
         # A copy of the stream that lags.
         found = await message_from_leader(self._bus, EVENTS_STREAM, {"seq": sequence})
         assert found is not None, "nothing is ever taken out of the event stream"
-        return decode_event(found.data, sequence, found.subject)
+        return self._bus.events.decode(found.data, sequence, found.subject)
 
     async def _version_at_leader(self, aggregate: AggregateId) -> int | None:
         """The aggregate's version; None if there is but one copy of the stream, which cannot lag."""
@@ -133,7 +133,7 @@ class EventStore:
         message = await message_from_leader(self._bus, EVENTS_STREAM, wanted, within=_LEADER_SECONDS)
         if message is None:
             raise HistoryUnreadable(f"{aggregate}: there must be an event above sequence {after}; the leader changes")
-        return decode_event(message.data, message.sequence, message.subject)
+        return self._bus.events.decode(message.data, message.sequence, message.subject)
 
     async def close(self) -> None:
         """Take no more, and wait for what is under way; if cancelled, leave it."""

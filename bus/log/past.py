@@ -12,8 +12,9 @@ import structlog
 
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import EVENTS_STREAM
-from l02.bus.jetstream.history import read_history, sequence_of, subject_of
-from l02.bus.wire.codec import RecordedEvent, decode_event
+from l02.bus.jetstream.history import sequence_of, subject_of
+from l02.bus.log.history import read_history
+from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_filter
 from l02.bus.wire.trail import Trail, read_trail
 
@@ -36,7 +37,7 @@ async def read_past(bus: Bus, aggregate: AggregateId, after: int = 0) -> list[Re
     message = await bus.stored(EVENTS_STREAM, last_on=aggregate_filter(aggregate))
     if message is None or sequence_of(message) <= after:
         return []
-    last = decode_event(message.data, sequence_of(message), subject_of(message))
+    last = bus.events.decode(message.data, sequence_of(message), subject_of(message))
     try:
         events = await _along_the_trail(bus, last, read_trail(message.headers, last.sequence), after)
     except _TrailLost as lost:
@@ -69,7 +70,7 @@ async def _event(bus: Bus, sequence: int) -> tuple[RecordedEvent, Trail | None]:
     message = await bus.stored(EVENTS_STREAM, sequence=sequence)
     if message is None:
         raise _TrailLost(f"there is no event {sequence}")
-    return decode_event(message.data, sequence, subject_of(message)), read_trail(message.headers, sequence)
+    return bus.events.decode(message.data, sequence, subject_of(message)), read_trail(message.headers, sequence)
 
 
 def _require_unbroken(events: list[RecordedEvent]) -> None:

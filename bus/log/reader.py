@@ -12,7 +12,7 @@ from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import standing_of
 from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.jetstream.pull import Pull, delivery_of, forward_reading, pull
-from l02.bus.wire.codec import LogEntry, read_entry
+from l02.bus.wire.codec import EventDecoder, LogEntry
 
 __all__ = ["EventReader", "StreamReader", "last_sequence", "read_events", "read_stream"]
 
@@ -60,8 +60,9 @@ class StreamReader:
 class EventReader:
     """A position in the event stream that moves forward."""
 
-    def __init__(self, messages: StreamReader) -> None:
+    def __init__(self, messages: StreamReader, events: EventDecoder) -> None:
         self._messages = messages
+        self._events = events
 
     @property
     def position(self) -> int:
@@ -71,7 +72,7 @@ class EventReader:
     async def next_batch(self, limit: int = 500) -> list[LogEntry]:
         """The next events, as `StreamReader.next_batch`; what is none for this version is set aside in its place."""
         return [
-            read_entry(message.data, delivery_of(message).stream_sequence, message.subject)
+            self._events.entry(message.data, delivery_of(message).stream_sequence, message.subject)
             for message in await self._messages.next_batch(limit)
         ]
 
@@ -97,7 +98,7 @@ async def read_events(
 ) -> AsyncIterator[EventReader]:
     """The same of the event stream, as events."""
     async with read_stream(bus, EVENTS_STREAM, after=after, filters=filters, window=window) as messages:
-        yield EventReader(messages)
+        yield EventReader(messages, bus.events)
 
 
 async def last_sequence(bus: Bus, stream: str = EVENTS_STREAM) -> int:

@@ -1,7 +1,7 @@
 """A persistence module for the `eventsourcing` library: its applications and projections run on JetStream.
 
     PERSISTENCE_MODULE=bus.recorder                 # any application, process or projection of the library
-    L02_PERSISTENCE_MODULE=bus.recorder.runtime     # an application called "L02" reads the runtime's own events
+    L02_PERSISTENCE_MODULE=l02.eventsourcing        # an application called "L02" reads the runtime's own events
 
 How it is laid out, and why
 - An application has one stream. An event is one message on `<prefix>.<application>.events.<originator>`: the state as

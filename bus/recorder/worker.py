@@ -90,7 +90,7 @@ def _serve(url: str, name: str, timeout: float, started: Future[_Running]) -> No
     async def main() -> None:
         stop = asyncio.Event()
         tasks: set[asyncio.Task[Any]] = set()
-        async with connect(url, name=name, timeout=timeout) as bus:
+        async with connect(url, name=name, aggregates={}, timeout=timeout) as bus:
             started.set_result(_Running(bus, asyncio.get_running_loop(), stop, tasks))
             await stop.wait()
             for task in tasks:

@@ -7,7 +7,7 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +15,11 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from l02.bus.wire.subjects import AggregateId, aggregate_of, event_subject
-from l02.domain.aggregates import AGGREGATES, EVENT_TYPES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import is_id
+from l02.domain.kernel.aggregate import Aggregate
 from l02.domain.kernel.message import Event, Metadata
-from l02.domain.upcasting import UPCASTERS, Step, Upcasters
+from l02.domain.upcasting import Upcasters
 from l02.domain.values import nests_deeper
 
 __all__ = [
@@ -32,10 +32,7 @@ __all__ = [
     "SetAside",
     "UnreadableEvent",
     "cloud_event",
-    "decode_event",
     "encode_event",
-    "misplaced",
-    "read_entry",
 ]
 
 SOURCE = "l02-agent-runtime"
@@ -113,7 +110,6 @@ _IDS = ("execution_id", "checkpoint_id", "parent")
 # A node's tables, views and handlers read the same event within moments, each by its own consumer.
 _RECENT = 1024
 _RECENT_BYTES = 2048
-_KINDS = {event.type: aggregate.name for aggregate in AGGREGATES.values() for event in aggregate.events}
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_ReadCloudEvent)
 
@@ -157,18 +153,22 @@ def cloud_event(recorded: RecordedEvent) -> dict[str, Any]:
 
 
 class EventDecoder:
-    """Reads events of the given types, those of earlier schema versions too."""
+    """Reads events of the given aggregates, those of earlier schema versions too."""
 
-    def __init__(self, event_types: Mapping[str, type[Event]], steps: Mapping[tuple[str, int], Step]) -> None:
-        """Raises ValueError if `steps` leave a version out; see `Upcasters`."""
-        self._event_types = event_types
-        self._decoders = {name: msgspec.json.Decoder(event_type) for name, event_type in event_types.items()}
-        self._upcasters = Upcasters(event_types, steps)
+    def __init__(self, aggregates: Iterable[Aggregate[Any]]) -> None:
+        """Raises ValueError if upcasters leave a version out; see `Upcasters`."""
+        known = tuple(aggregates)
+        self._kinds = {event.type: aggregate.name for aggregate in known for event in aggregate.events}
+        self._event_types = {event.type: event for aggregate in known for event in aggregate.events}
+        self._decoders = {name: msgspec.json.Decoder(event_type) for name, event_type in self._event_types.items()}
+        self._upcasters = Upcasters(
+            self._event_types, {key: step for aggregate in known for key, step in aggregate.upcasters.items()}
+        )
         self._recent: list[tuple[bytes, str | None, RecordedEvent] | None] = [None] * _RECENT
 
     def decode(self, raw: bytes, sequence: int, subject: str | None = None) -> RecordedEvent:
-        """The event behind stored bytes; UnreadableEvent if this version of the runtime does not know it, or if it does
-        not belong on the `subject` it is stored on.
+        """The event behind stored bytes, in today's shape; UnreadableEvent if this version of the runtime does not know
+        it, or if it does not belong on the `subject` it is stored on (None: it is from no stream).
         """
         recent = self._recent[sequence % _RECENT]
         if recent is not None and recent[0] == raw and recent[1] == subject and recent[2].sequence == sequence:
@@ -177,6 +177,13 @@ class EventDecoder:
         if len(raw) <= _RECENT_BYTES:
             self._recent[sequence % _RECENT] = raw, subject, recorded
         return recorded
+
+    def entry(self, raw: bytes, sequence: int, subject: str) -> LogEntry:
+        """The same, with what is unreadable set aside."""
+        try:
+            return self.decode(raw, sequence, subject)
+        except UnreadableEvent as error:
+            return SetAside(sequence=sequence, subject=subject, reason=error.message)
 
     def _decoded(self, raw: bytes, sequence: int, subject: str | None) -> RecordedEvent:
         try:
@@ -202,7 +209,7 @@ class EventDecoder:
                 command_hash=envelope.commandhash or None,
             ),
         )
-        if subject is not None and (reason := misplaced(recorded, subject)) is not None:
+        if subject is not None and (reason := self._misplaced(recorded, subject)) is not None:
             raise UnreadableEvent(f"sequence {sequence}: {reason}")
         return recorded
 
@@ -238,29 +245,10 @@ class EventDecoder:
                 f"cannot be upcast: {error!r}"
             ) from error
 
-
-def misplaced(recorded: RecordedEvent, subject: str) -> str | None:
-    """Why an event does not belong on the subject that it is stored on, if it does not."""
-    aggregate, event_type = recorded.aggregate, recorded.event.type
-    if _KINDS.get(event_type) != aggregate.kind or not is_id(aggregate.id):
-        return f"{event_type} is no event of {str(aggregate)[:_SHOWN_CHARACTERS]!r}"
-    expected = event_subject(aggregate, event_type)
-    return None if subject == expected else f"it is stored on {subject[:_SHOWN_CHARACTERS]!r}, not on {expected}"
-
-
-_events = EventDecoder(EVENT_TYPES, UPCASTERS)
-
-
-def decode_event(raw: bytes, sequence: int, subject: str | None) -> RecordedEvent:
-    """The event behind stored bytes, in today's shape; UnreadableEvent if this version does not know it, or if it does
-    not belong on `subject` (None: it is from no stream).
-    """
-    return _events.decode(raw, sequence, subject)
-
-
-def read_entry(raw: bytes, sequence: int, subject: str) -> LogEntry:
-    """The same, with what is unreadable set aside."""
-    try:
-        return _events.decode(raw, sequence, subject)
-    except UnreadableEvent as error:
-        return SetAside(sequence=sequence, subject=subject, reason=error.message)
+    def _misplaced(self, recorded: RecordedEvent, subject: str) -> str | None:
+        """Why an event does not belong on the subject that it is stored on, if it does not."""
+        aggregate, event_type = recorded.aggregate, recorded.event.type
+        if self._kinds[event_type] != aggregate.kind or not is_id(aggregate.id):
+            return f"{event_type} is no event of {str(aggregate)[:_SHOWN_CHARACTERS]!r}"
+        expected = event_subject(aggregate, event_type)
+        return None if subject == expected else f"it is stored on {subject[:_SHOWN_CHARACTERS]!r}, not on {expected}"

@@ -16,9 +16,9 @@ from msgspec.structs import replace
 from l02.bus.wire.codec import UNDECODABLE
 from l02.bus.wire.subjects import AggregateId, CommandAddress, parse_command_subject
 from l02.bus.wire.traces import valid_traceparent
-from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
+from l02.domain.kernel.aggregate import Aggregate
 from l02.domain.kernel.message import Metadata, WireCommand
 from l02.domain.values import is_deeper
 from l02.domain.weight import WEIGHT_IN_WORDS, is_too_heavy
@@ -29,6 +29,7 @@ __all__ = [
     "MAX_COMMAND_BYTES",
     "TIMER_COMMAND_ID_HEADER",
     "TRACE_HEADER",
+    "Aggregates",
     "CommandIdReused",
     "Incoming",
     "content_of",
@@ -69,6 +70,8 @@ _FORMER_FIELD = b',"origin":{"agent_id":"","command_id":"","node_id":"","actor":
 _PATH = re.compile(r"^(?P<message>.*) - at `(?:key in )?`?(?P<path>\$[^`]*)`$", re.DOTALL)
 
 _Part = TypeVar("_Part", bound=Struct)
+Aggregates = Mapping[str, Aggregate[Any]]
+"""Those that a process knows, by kind."""
 
 
 class CommandIdReused(Failure):
@@ -100,13 +103,15 @@ def command_id_of(headers: Mapping[str, str], made_up: str) -> str:
     return require_id(given, COMMAND_ID_HEADER) if given else made_up
 
 
-def read_command(address: CommandAddress, body: bytes, headers: Mapping[str, str], *, command_id: str) -> Incoming:
+def read_command(
+    aggregates: Aggregates, address: CommandAddress, body: bytes, headers: Mapping[str, str], *, command_id: str
+) -> Incoming:
     """The command in `body`; Failure E2110 or E2115 says what is wrong with it and where."""
-    aggregate = AGGREGATES.get(address.aggregate.kind)
+    aggregate = aggregates.get(address.aggregate.kind)
     if aggregate is None:
         raise Failure(
             ErrorCode.COMMAND_INVALID,
-            f"unknown aggregate {address.aggregate.kind[:40]!r}; there are: {', '.join(sorted(AGGREGATES))}",
+            f"unknown aggregate {address.aggregate.kind[:40]!r}; there are: {', '.join(sorted(aggregates))}",
         )
     known = aggregate.due_commands if address.is_due else aggregate.wire_commands
     command_type = known.get(address.verb)
@@ -131,7 +136,7 @@ def read_command(address: CommandAddress, body: bytes, headers: Mapping[str, str
     return Incoming(address.aggregate, command_id, command, metadata, content)
 
 
-def content_of(subject: str, body: bytes) -> str:
+def content_of(aggregates: Aggregates, subject: str, body: bytes) -> str:
     """What a command says and to whom, as 32 hex digits: the same for two that say the same in other words.
 
     One that cannot be read is the same as another only byte for byte.
@@ -139,7 +144,7 @@ def content_of(subject: str, body: bytes) -> str:
     address = parse_command_subject(subject)
     if address is not None:
         with suppress(Failure):
-            return read_command(address, body, {}, command_id="").content
+            return read_command(aggregates, address, body, {}, command_id="").content
     return hashlib.sha256(subject.encode() + b"\0" + body).hexdigest()[:32]
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Command, Context, Event, Report, TimerCommand, WireCommand
 
 S = TypeVar("S")
+Step = Callable[[dict[str, Any]], dict[str, Any]]
+"""The data of an event of one schema version as data of the next one."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Aggregate(Generic[S]):
     """Raised when the same events make another state, so that states kept by earlier versions are folded anew."""
     absent: str
     """What is said of one that does not exist, and what to do."""
+    upcasters: Mapping[tuple[str, int], Step] = field(default_factory=dict)
+    """By event type and the schema version that the step starts from."""
     events: tuple[type[Event], ...] = field(init=False)
     wire_commands: dict[str, type[WireCommand]] = field(init=False)
     due_commands: dict[str, type[WireCommand]] = field(init=False)

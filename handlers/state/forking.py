@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from l02.bus.connection.bus import Bus
-from l02.bus.jetstream.history import read_log_entries
+from l02.bus.log.history import read_log_entries
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent, SetAside, UnreadableEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_filter

@@ -12,7 +12,7 @@ from l02.bus.wire.codec import encode_event
 from l02.bus.wire.incoming import read_command
 from l02.bus.wire.subjects import AggregateId, CommandAddress
 from l02.domain.agent.executions import Execute, ExecutionCompleted
-from l02.domain.aggregates import AGENT
+from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.errors import Failure
 from l02.domain.kernel.message import Context, Metadata
 
@@ -74,7 +74,7 @@ def unreadable_outcome() -> Outcome:
     """A command that cannot be read."""
     body = b'{"spec": {"name": 7, "entrypoint": "/srv/historian.py"}}'
     try:
-        read_command(CommandAddress(_AGENT, "spawn"), body, {}, command_id="spawn-a1")
+        read_command(AGGREGATES, CommandAddress(_AGENT, "spawn"), body, {}, command_id="spawn-a1")
     except Failure as failure:
         return failed("spawn-a1", failure)
     raise AssertionError("a name that is a number was taken")

@@ -33,6 +33,7 @@ from l02.client.live_views import watch_agents
 from l02.client.specification_file import Specification, as_specification, id_for
 from l02.client.token_stream import read_tokens
 from l02.domain.agent.state import Status
+from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
 from l02.handlers.state.hot import NewestState
@@ -89,7 +90,7 @@ class Client(BudgetVerbs, Asking):
         """
         log_to_standard_error_by_default()
         try:
-            async with connect(find_nats_url(nats_url, data_dir), name="l02 client") as bus:
+            async with connect(find_nats_url(nats_url, data_dir), name="l02 client", aggregates=AGGREGATES) as bus:
                 yield cls(bus, actor)
         except BusUnreachable as error:
             raise NodeUnreachable(str(error)) from error

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from datetime import datetime
 
 from l02.bus.connection.bus import Bus
-from l02.bus.jetstream.history import read_log_entries
+from l02.bus.log.history import read_log_entries
 from l02.bus.log.reader import last_sequence, read_events
 from l02.bus.wire.codec import LogEntry, RecordedEvent, SetAside
 from l02.bus.wire.subjects import AggregateId, aggregate_filter, event_subject, events_filter

@@ -9,7 +9,7 @@ from datetime import datetime
 from l02.bus.connection.bus import Bus
 from l02.bus.jetstream.history import sequence_of, subject_of
 from l02.bus.log.reader import last_sequence
-from l02.bus.wire.codec import LogEntry, SetAside, UnreadableEvent, read_entry
+from l02.bus.wire.codec import LogEntry, SetAside, UnreadableEvent
 from l02.client.discovery import reaching
 from l02.client.event_log import read_log
 from l02.client.stored_events import sequence_at, stored_events
@@ -71,7 +71,7 @@ async def _last_event(bus: Bus, to: int | datetime) -> int:
 async def _entries(bus: Bus, last: int) -> AsyncGenerator[LogEntry, None]:
     async with aclosing(stored_events(bus, last)) as messages:
         async for message in messages:
-            yield read_entry(message.data, sequence_of(message), subject_of(message))
+            yield bus.events.entry(message.data, sequence_of(message), subject_of(message))
 
 
 async def _fold(

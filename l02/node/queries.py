@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from l02.bus.commands.service import Query
 from l02.bus.connection.bus import Bus
-from l02.bus.jetstream.history import read_log_entries
+from l02.bus.log.history import read_log_entries
 from l02.bus.wire.codec import SetAside, cloud_event
 from l02.bus.wire.subjects import AggregateId, aggregate_filter, event_subject, events_filter
 from l02.client.event_log import type_pattern

@@ -24,6 +24,7 @@ from l02.bus.commands.service import run_service
 from l02.bus.connection.bus import Bus, BusUnreachable, connect
 from l02.bus.connection.streams import LEASES_STREAM, StreamError, ensure_stream, ensure_streams, stream_config
 from l02.bus.embedded import DataDirectory, EmbeddedServers, ServerError
+from l02.domain.aggregates import AGGREGATES
 from l02.domain.node.membership import NodeJoined
 from l02.domain.node.state import Capacity
 from l02.handlers.sandbox.confinement.classes import available as available_runtime_classes
@@ -85,7 +86,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     )
     nats_url = settings.nats_url or servers.nats_url
     postgres_url = settings.postgres_url or servers.postgres_url
-    bus = await stack.enter_async_context(connect(nats_url, name=f"l02 {directory.node_id}"))
+    bus = await stack.enter_async_context(connect(nats_url, name=f"l02 {directory.node_id}", aggregates=AGGREGATES))
     await ensure_stream(bus, stream_config(LEASES_STREAM, settings.replicas))
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     place = f"{socket.gethostname()}:{directory.path}"

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from nats.aio.msg import Msg
 
 from l02.bus.connection.bus import Bus
-from l02.bus.jetstream.history import read_log_entries, sequence_of
+from l02.bus.jetstream.history import sequence_of
+from l02.bus.log.history import read_log_entries
 from l02.bus.log.reader import last_sequence
-from l02.bus.wire.codec import LogEntry, SetAside, read_entry
+from l02.bus.wire.codec import LogEntry, SetAside
 from l02.bus.wire.subjects import AggregateId, aggregate_filter
 from l02.client.discovery import reaching
 from l02.client.stored_events import read_page
@@ -138,7 +139,7 @@ class Replayed:
         sequence = sequence_of(message)
         self.events += 1
         subject = (message.headers or {})["Nats-Subject"]
-        entry = read_entry(message.data, sequence, subject)
+        entry = self._bus.events.entry(message.data, sequence, subject)
         if isinstance(entry, SetAside):
             self._report(Difference(place="events", key=subject, sequence=sequence, message=entry.reason))
         else:

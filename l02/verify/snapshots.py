@@ -13,7 +13,7 @@ import msgspec
 
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import SNAPSHOTS_BUCKET
-from l02.bus.jetstream.history import read_history
+from l02.bus.log.history import read_history
 from l02.bus.log.loaded import Loaded
 from l02.bus.log.snapshots import SnapshotOutdated, Snapshots, SnapshotUnusable
 from l02.bus.wire.codec import UnreadableEvent

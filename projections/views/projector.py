@@ -18,7 +18,7 @@ from nats.errors import MaxPayloadError
 
 from l02.bus.background.cancelling import end
 from l02.bus.connection.bus import Bus
-from l02.bus.jetstream.history import read_log_entries
+from l02.bus.log.history import read_log_entries
 from l02.bus.log.reader import last_sequence
 from l02.bus.wire.codec import UNDECODABLE, LogEntry
 from l02.bus.wire.subjects import aggregate_filter

@@ -76,7 +76,11 @@ async def test_a_copy_of_a_node_elsewhere_is_refused(bus: Bus) -> None:
 
 @pytest.mark.usefixtures("patient_keeper")
 async def test_leases_outlast_a_restart_of_the_server(fresh_nats: EmbeddedNats, bus: Bus) -> None:
-    async with connect(fresh_nats.url, name="other") as other, alive(bus, "n1") as one, alive(other, "n2"):
+    async with (
+        connect(fresh_nats.url, name="other", aggregates={}) as other,
+        alive(bus, "n1") as one,
+        alive(other, "n2"),
+    ):
         for _ in range(3):
             await kill(fresh_nats)
             rounds: list[frozenset[str]] = []

@@ -11,6 +11,7 @@ import pytest
 
 from l02.bus.connection.bus import connect
 from l02.bus.embedded import EmbeddedNats
+from l02.domain.aggregates import AGGREGATES
 from tests.bus.bus_of_before import assert_migrated, leave_bus_of_before
 from tests.bus.faults import kill
 from tests.bus.migration_to_kill import start_migrating
@@ -86,7 +87,7 @@ async def killed_at_a_new_write(url: str, wire: Wire) -> bool:
 
 @pytest.mark.usefixtures("patient_keeper")
 async def test_killed_at_all_it_writes_it_comes_to_the_same_end(fresh_nats: EmbeddedNats) -> None:
-    async with connect(fresh_nats.url, name="test") as bus:
+    async with connect(fresh_nats.url, name="test", aggregates=AGGREGATES) as bus:
         last = await leave_bus_of_before(bus)
         wire = Wire(fresh_nats)
         listener = await asyncio.start_server(wire.connect, "127.0.0.1", 0)

@@ -32,6 +32,7 @@ from l02.bus.log.event_store import EventStore
 from l02.bus.log.reader import last_sequence
 from l02.bus.log.repository import Repository
 from l02.bus.wire.subjects import lease_subject, partition_subject
+from l02.domain.aggregates import AGGREGATES
 from tests.bus.toy import TOY, State, agent, outcomes, partitions_of, payloads, processing, send, until
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +80,7 @@ async def test_nodes_come_and_go_while_commands_are_handled(
 ) -> None:
     async with processing(bus, repository) as first:
         sending = asyncio.create_task(send_all(bus, 0, LENGTH // 2))
-        async with connect(fresh_nats.url, name="second") as other:
+        async with connect(fresh_nats.url, name="second", aggregates=AGGREGATES) as other:
             second = Repository(TOY, EventStore(other), "n2")
             async with processing(other, second, "n2") as joined:
                 await until(lambda: len(joined._partitions._held) > 0)

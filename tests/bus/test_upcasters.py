@@ -7,15 +7,16 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from l02.bus.connection.bus import Bus
-from l02.bus.log.event_store import EventStore
+from l02.bus.connection.bus import Bus, connect
+from l02.bus.embedded.nats_server import EmbeddedNats
+from l02.bus.log.event_store import EventStore, open_event_store
 from l02.bus.log.repository import Repository
 from l02.bus.log.snapshots import open_snapshots
 from l02.bus.wire.codec import EventDecoder, UnreadableEvent
-from l02.domain.aggregates import EVENT_TYPES
-from l02.domain.kernel.aggregate import Aggregate
+from l02.domain.aggregates import AGGREGATES
+from l02.domain.kernel.aggregate import Aggregate, Step
 from l02.domain.kernel.message import Event
-from l02.domain.upcasting import UPCASTERS, Step, Upcasters
+from l02.domain.upcasting import Upcasters
 from tests.bus.toy import TOY, append_many, message
 
 SIGNAL = "agent.signal.received"
@@ -39,6 +40,15 @@ STEPS: dict[tuple[str, int], Step] = {
     (SIGNAL, 2): lambda data: {**data, "urgent": data["name"] == "stop"},
 }
 TYPES: dict[str, type[Event]] = {SIGNAL: SignalOfThree}
+UPGRADED: Aggregate[tuple[Any, ...]] = Aggregate(
+    name="agent",
+    initial_state=tuple,
+    exists=bool,
+    messages=(SignalOfThree,),
+    fold_version=2,
+    absent="there is no such toy",
+    upcasters=STEPS,
+)
 
 
 def stored(schema_version: int, data: Any) -> bytes:
@@ -55,7 +65,7 @@ def stored(schema_version: int, data: Any) -> bytes:
     ],
 )
 def test_every_version_is_read_in_the_newest_shape(schema_version: int, data: dict[str, Any]) -> None:
-    recorded = EventDecoder(TYPES, STEPS).decode(stored(schema_version, data), 7)
+    recorded = EventDecoder([UPGRADED]).decode(stored(schema_version, data), 7)
     assert recorded.event == SignalOfThree(name="stop", body=[1], urgent=True)
     assert (recorded.version, recorded.sequence) == (1, 7)
 
@@ -74,13 +84,13 @@ def test_every_version_is_read_in_the_newest_shape(schema_version: int, data: di
 )
 def test_what_cannot_be_read_is_refused(schema_version: int, data: Any, saying: str) -> None:
     with pytest.raises(UnreadableEvent) as refused:
-        EventDecoder(TYPES, STEPS).decode(stored(schema_version, data), 7)
+        EventDecoder([UPGRADED]).decode(stored(schema_version, data), 7)
     assert saying in str(refused.value) and "sequence 7" in str(refused.value)
 
 
 def test_the_runtimes_own_decoder_refuses_the_shape_to_come() -> None:
     with pytest.raises(UnreadableEvent, match="upgrade this node"):
-        EventDecoder(EVENT_TYPES, UPCASTERS).decode(stored(3, {"name": "x", "body": 1, "urgent": True}), 7)
+        EventDecoder(AGGREGATES.values()).decode(stored(3, {"name": "x", "body": 1, "urgent": True}), 7)
 
 
 @pytest.mark.parametrize(
@@ -98,26 +108,20 @@ def test_a_chain_with_a_gap_or_a_step_to_nowhere_is_no_chain(steps: dict[tuple[s
 
 
 async def test_an_aggregate_of_earlier_events_is_folded_in_todays_shape(
-    bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, store: EventStore, fresh_nats: EmbeddedNats
 ) -> None:
     """A snapshot that was folded before the upgrade is of no use after it."""
-
-    upgraded: Aggregate[tuple[Any, ...]] = Aggregate(
-        name="agent",
-        initial_state=tuple,
-        exists=bool,
-        messages=(SignalOfThree,),
-        fold_version=2,
-        absent="there is no such toy",
-    )
-    async with open_snapshots(bus, TOY) as before, open_snapshots(bus, upgraded) as after:
-        await append_many(store, "a1", 250)
+    await append_many(store, "a1", 250)
+    async with (
+        connect(fresh_nats.url, name="upgraded", aggregates={UPGRADED.name: UPGRADED}) as newer,
+        open_event_store(newer) as upgraded,
+        open_snapshots(bus, TOY) as before,
+        open_snapshots(newer, UPGRADED) as after,
+    ):
         await Repository(TOY, store, "n1", before).load("a1")
         await before.settled()
         assert await before.read("a1") is not None
-        decoder = EventDecoder(TYPES, STEPS)
-        monkeypatch.setattr("l02.bus.jetstream.history.decode_event", decoder.decode)
-        loaded = await Repository(upgraded, store, "n1", after).load("a1")
+        loaded = await Repository(UPGRADED, upgraded, "n1", after).load("a1")
         assert loaded.state == tuple((number, False) for number in range(1, 251))
         await after.settled()
         restored = await after.read("a1")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from l02.bus.wire.incoming import MAX_COMMAND_BYTES, Incoming, command_id_of, content_of, read_command
 from l02.bus.wire.subjects import AggregateId, CommandAddress, parse_command_subject
 from l02.domain.agent.executions import Execute
-from l02.domain.aggregates import AGENT
+from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import agent
 
@@ -23,7 +23,7 @@ SPAWN = {"spec": {"name": "a", "entrypoint": "a.py"}}
 
 def read(body: bytes | dict[str, Any], verb: str = "signal", **headers: str) -> Incoming:
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    return read_command(CommandAddress(agent("a1"), verb), raw, headers, command_id="c1")
+    return read_command(AGGREGATES, CommandAddress(agent("a1"), verb), raw, headers, command_id="c1")
 
 
 def refused(body: bytes | dict[str, Any], verb: str = "signal") -> Failure:
@@ -53,7 +53,9 @@ def test_any_bytes_are_a_command_or_a_failure(
     kind: str, aggregate_id: str, verb: str, body: bytes, headers: dict[str, str]
 ) -> None:
     try:
-        incoming = read_command(CommandAddress(AggregateId(kind, aggregate_id), verb), body, headers, command_id="c1")
+        incoming = read_command(
+            AGGREGATES, CommandAddress(AggregateId(kind, aggregate_id), verb), body, headers, command_id="c1"
+        )
     except Failure as failure:
         assert failure.code in (ErrorCode.COMMAND_INVALID, ErrorCode.PAYLOAD_TOO_LARGE)
     else:
@@ -91,7 +93,7 @@ def test_ids_that_would_not_be_one_token_are_refused(value: str) -> None:
     for refuse in (
         lambda: command_id_of({"Nats-Msg-Id": value}, "made-up"),
         lambda: command_id_of({"L02-Command-Id": value}, "made-up"),
-        lambda: read_command(CommandAddress(agent(value), "signal"), b"{}", {}, command_id="c1"),
+        lambda: read_command(AGGREGATES, CommandAddress(agent(value), "signal"), b"{}", {}, command_id="c1"),
     ):
         with pytest.raises(Failure) as failure:
             refuse()
@@ -158,7 +160,7 @@ def test_what_is_taken_can_be_stored_and_read_again() -> None:
 def test_an_unknown_verb_or_aggregate_is_told_what_there_is() -> None:
     assert "signal" in refused({}, "x" * 1_000).message
     with pytest.raises(Failure, match="there are: agent"):
-        read_command(CommandAddress(AggregateId("x" * 1_000, "a"), "y"), b"{}", {}, command_id="c")
+        read_command(AGGREGATES, CommandAddress(AggregateId("x" * 1_000, "a"), "y"), b"{}", {}, command_id="c")
 
 
 def test_a_body_over_a_mebibyte_is_too_large() -> None:
@@ -214,7 +216,7 @@ FIRST_HASHES = (
 
 @pytest.mark.parametrize(("verb", "body", "command_hash"), FIRST_HASHES)
 def test_a_command_of_before_is_the_same_command_today(verb: str, body: bytes, command_hash: str) -> None:
-    assert content_of(f"l02.cmd.agent.a1.{verb}", body) == command_hash
+    assert content_of(AGGREGATES, f"l02.cmd.agent.a1.{verb}", body) == command_hash
 
 
 @pytest.mark.parametrize(
@@ -226,9 +228,9 @@ def test_a_command_of_before_is_the_same_command_today(verb: str, body: bytes, c
     ],
 )
 def test_what_is_new_in_a_command_tells_it_from_others(verb: str, body: bytes) -> None:
-    assert content_of(f"l02.cmd.agent.a1.{verb}", body) not in {known for _, _, known in FIRST_HASHES}
+    assert content_of(AGGREGATES, f"l02.cmd.agent.a1.{verb}", body) not in {known for _, _, known in FIRST_HASHES}
 
 
 def test_what_is_new_and_says_nothing_does_not() -> None:
-    said = content_of("l02.cmd.agent.a1.suspend", b'{"checkpoint":true}')
-    assert said == content_of("l02.cmd.agent.a1.suspend", b"{}")
+    said = content_of(AGGREGATES, "l02.cmd.agent.a1.suspend", b'{"checkpoint":true}')
+    assert said == content_of(AGGREGATES, "l02.cmd.agent.a1.suspend", b"{}")

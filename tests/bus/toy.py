@@ -25,7 +25,7 @@ from l02.bus.wire.codec import LogEntry, RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId, command_subject, event_subject, outcome_subject
 from l02.domain.agent.checkpoints import ExpireCheckpoints
 from l02.domain.agent.signals import Signal, SignalReceived
-from l02.domain.aggregates import AGENT
+from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.aggregate import Aggregate
 from l02.domain.kernel.message import Command, Context, Event, Metadata, Report
@@ -128,7 +128,7 @@ async def append_many(store: EventStore, aggregate_id: str, count: int) -> None:
 @asynccontextmanager
 async def another_process(url: str) -> AsyncIterator[tuple[Bus, EventStore]]:
     """A connection and a store of their own, which share nothing with others but the server."""
-    async with connect(url, name="another") as bus, open_event_store(bus) as store:
+    async with connect(url, name="another", aggregates=AGGREGATES) as bus, open_event_store(bus) as store:
         yield bus, store
 
 

@@ -15,6 +15,7 @@ from l02.bus.wire.codec import encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.client.client import Client
 from l02.domain.agent.spawning import SpawnRequested
+from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.message import Event, Metadata
 from l02.domain.specification import AgentSpecification
 
@@ -25,7 +26,7 @@ REQUESTED = SpawnRequested(spec=SPECIFICATION, requested_by="test", node_id="n1"
 
 @pytest_asyncio.fixture
 async def bus(fresh_nats: EmbeddedNats) -> AsyncIterator[Bus]:
-    async with connect(fresh_nats.url, name="test") as connected:
+    async with connect(fresh_nats.url, name="test", aggregates=AGGREGATES) as connected:
         await ensure_streams(connected)
         yield connected
 

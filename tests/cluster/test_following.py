@@ -20,6 +20,7 @@ from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import aggregate_filter
 from l02.domain.agent.signals import SignalReceived
+from l02.domain.aggregates import AGGREGATES
 from tests.bus.faults import kill_for_good
 from tests.bus.toy import TOY, State, agent, payloads, processing, send, signal, until
 from tests.cluster.servers import Cluster, ClusterServer
@@ -51,7 +52,7 @@ class Follower:
 @asynccontextmanager
 async def following(cluster: Cluster, name: str) -> AsyncIterator[Follower]:
     follower = Follower(name)
-    async with connect(cluster.url, name="follower") as bus:
+    async with connect(cluster.url, name="follower", aggregates=AGGREGATES) as bus:
         tasks = [
             asyncio.create_task(follower.read_on(bus, await last_sequence(bus))),
             asyncio.create_task(
@@ -131,9 +132,9 @@ async def is_said(bus: Bus, number: int) -> bool:
 async def test_commands_are_decided_once_when_the_leader_is_killed(cluster: Cluster) -> None:
     """A client sends, a node decides; each command has led to one event, in the order they were sent."""
     async with (
-        connect(cluster.url, name="node") as node,
+        connect(cluster.url, name="node", aggregates=AGGREGATES) as node,
         open_event_store(node) as store,
-        connect(cluster.url, name="client") as client,
+        connect(cluster.url, name="client", aggregates=AGGREGATES) as client,
         processing(node, Repository(TOY, store, "n1")),
     ):
 

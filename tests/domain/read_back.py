@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from l02.bus.wire.codec import RecordedEvent, decode_event, encode_event
+from l02.bus.wire.codec import EventDecoder, RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId
+from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.message import Event, Metadata
+
+DECODER = EventDecoder(AGGREGATES.values())
 
 
 def read_back(event: Event) -> Event:
@@ -28,6 +31,6 @@ def read_back(event: Event) -> Event:
         time=recorded.time,
         metadata=recorded.metadata,
     )
-    read = decode_event(raw, recorded.sequence, None)
+    read = DECODER.decode(raw, recorded.sequence)
     assert read == recorded
     return read.event

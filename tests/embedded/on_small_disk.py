@@ -13,13 +13,14 @@ from structlog.testing import capture_logs
 from l02.bus.connection.bus import connect
 from l02.bus.connection.streams import COMMANDS_STREAM, ensure_streams
 from l02.bus.embedded import DataDirectory, EmbeddedServers
+from l02.domain.aggregates import AGGREGATES
 
 
 async def main(root: Path) -> None:
     with DataDirectory(root / "data") as directory, capture_logs() as logged:
         async with (
             EmbeddedServers(directory, postgres=False) as servers,
-            connect(servers.nats_url, name="test") as bus,
+            connect(servers.nats_url, name="test", aggregates=AGGREGATES) as bus,
         ):
             await ensure_streams(bus)
 

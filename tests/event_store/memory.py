@@ -10,8 +10,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from l02.bus.log.event_store import AppendFailed, Conflict, EventStore
-from l02.bus.wire.codec import RecordedEvent, decode_event
+from l02.bus.wire.codec import EventDecoder, RecordedEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_of
+from l02.domain.aggregates import AGGREGATES
+
+DECODER = EventDecoder(AGGREGATES.values())
 
 _MAX_PAYLOAD = 8 * 1024 * 1024
 
@@ -35,7 +38,7 @@ class MemoryLog:
 
     def at(self, sequence: int) -> RecordedEvent:
         subject, payload = self._messages[sequence - 1]
-        return decode_event(payload, sequence, subject)
+        return DECODER.decode(payload, sequence, subject)
 
 
 class MemoryEventStore(EventStore):

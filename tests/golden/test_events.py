@@ -10,12 +10,14 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from l02.bus.wire.codec import UnreadableEvent, cloud_event, decode_event
+from l02.bus.wire.codec import EventDecoder, UnreadableEvent, cloud_event
 from l02.domain.agent.executions import ExecutionFailed
 from l02.domain.agent.spawning import SpawnRequested
-from l02.domain.aggregates import EVENT_TYPES
+from l02.domain.aggregates import AGGREGATES, EVENT_TYPES
 from tests.golden.samples import EVENTS, SAMPLES, encoded, file_name
 from tests.golden.write import write
+
+DECODER = EventDecoder(AGGREGATES.values())
 
 SIGNAL = "agent.signal.received"
 event_types = pytest.mark.parametrize("event_type", sorted(EVENT_TYPES))
@@ -39,7 +41,7 @@ def test_every_type_has_a_golden_file_and_none_is_gone() -> None:
 
 @pytest.mark.parametrize("path", sorted(EVENTS.iterdir()), ids=lambda path: path.name)
 def test_bytes_of_every_released_version_are_read(path: Path) -> None:
-    recorded = decode_event(path.read_bytes(), 42, None)
+    recorded = DECODER.decode(path.read_bytes(), 42)
     assert recorded.event.type == msgspec.json.decode(path.read_bytes())["type"]
 
 
@@ -50,7 +52,7 @@ def test_it_is_stored_as_these_bytes(event_type: str) -> None:
 
 @event_types
 def test_these_bytes_are_read_as_it(event_type: str) -> None:
-    assert decode_event(golden(event_type), 42, None) == SAMPLES[event_type]
+    assert DECODER.decode(golden(event_type), 42) == SAMPLES[event_type]
 
 
 @event_types
@@ -63,13 +65,13 @@ def test_its_sample_leaves_no_field_out(event_type: str) -> None:
 @event_types
 def test_extensions_of_others_do_not_matter(event_type: str) -> None:
     stored = msgspec.json.decode(golden(event_type), type=dict[str, Any])
-    assert decode_event(msgspec.json.encode({**stored, "dataschema": "urn:x"}), 42, None) == SAMPLES[event_type]
+    assert DECODER.decode(msgspec.json.encode({**stored, "dataschema": "urn:x"}), 42) == SAMPLES[event_type]
 
 
 def test_what_an_earlier_version_did_not_say() -> None:
     """Agents of before are not suspended for idleness, and no failure of before was to be mended by a person."""
-    spawn = decode_event((EVENTS / "agent.spawn.requested.json").read_bytes(), 42, None).event
-    failed = decode_event((EVENTS / "agent.execution.failed.json").read_bytes(), 42, None).event
+    spawn = DECODER.decode((EVENTS / "agent.spawn.requested.json").read_bytes(), 42).event
+    failed = DECODER.decode((EVENTS / "agent.execution.failed.json").read_bytes(), 42).event
     assert isinstance(spawn, SpawnRequested)
     assert isinstance(failed, ExecutionFailed)
     assert spawn.spec.lifecycle.suspend_idle_after_seconds is None
@@ -82,14 +84,14 @@ def test_what_is_not_set_of_the_envelope_is_left_out() -> None:
     bare = replace(sample, metadata=replace(sample.metadata, traceparent=None, command_hash=None))
     whole = golden(SIGNAL)
     assert cloud_event(bare).keys() == msgspec.json.decode(whole).keys() - {"traceparent", "commandhash"}
-    assert decode_event(encoded(bare), 42, None) == bare
+    assert DECODER.decode(encoded(bare), 42) == bare
 
 
 def test_a_completed_execution_may_leave_the_state_alone() -> None:
     sample = SAMPLES["agent.execution.completed"]
     unchanged = replace(sample, event=replace(sample.event, state=UNSET))
     assert "state" not in cloud_event(unchanged)["data"]
-    assert decode_event(encoded(unchanged), 42, None) == unchanged
+    assert DECODER.decode(encoded(unchanged), 42) == unchanged
 
 
 @pytest.mark.parametrize(
@@ -105,14 +107,14 @@ def test_a_completed_execution_may_leave_the_state_alone() -> None:
 def test_what_this_version_does_not_know_is_never_skipped(change: dict[str, Any], saying: str) -> None:
     stored = msgspec.json.decode(golden(SIGNAL), type=dict[str, Any])
     with pytest.raises(UnreadableEvent, match="sequence 42.*" + saying):
-        decode_event(msgspec.json.encode({**stored, **change}), 42, None)
+        DECODER.decode(msgspec.json.encode({**stored, **change}), 42)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1])
 def test_what_is_cut_off_is_unreadable(cut: int) -> None:
     raw = golden(SIGNAL)
     with pytest.raises(UnreadableEvent):
-        decode_event(raw[:cut], 42, None)
+        DECODER.decode(raw[:cut], 42)
 
 
 def test_only_what_is_missing_is_written(tmp_path: Path) -> None:

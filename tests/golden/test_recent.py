@@ -8,10 +8,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l02.bus.wire.codec import EventDecoder, RecordedEvent, UnreadableEvent, decode_event
+from l02.bus.wire.codec import EventDecoder, RecordedEvent, UnreadableEvent
 from l02.bus.wire.subjects import event_subject
-from l02.domain.aggregates import EVENT_TYPES
-from l02.domain.upcasting import UPCASTERS
+from l02.domain.aggregates import AGGREGATES, EVENT_TYPES
 from l02.projections.views.projector import LIVE_VIEWS
 from tests.golden.samples import EVENTS, SAMPLES, file_name
 
@@ -27,7 +26,7 @@ reads = st.tuples(
 
 
 def new_decoder() -> EventDecoder:
-    return EventDecoder(EVENT_TYPES, UPCASTERS)
+    return EventDecoder(AGGREGATES.values())
 
 
 def read(decoder: EventDecoder, raw: bytes, sequence: int, subject: str | None) -> RecordedEvent | str:
@@ -54,7 +53,7 @@ def test_the_same_again_is_the_very_same_event() -> None:
 def test_whoever_folds_an_event_leaves_it_as_it_was_for_the_next() -> None:
     for name in EVENT_TYPES:
         raw = (EVENTS / file_name(name)).read_bytes()
-        shared = decode_event(raw, 7, None)
+        shared = new_decoder().decode(raw, 7)
         for fold in LIVE_VIEWS.values():
             if fold.key_of(shared) is not None:
                 fold.after(None, shared)

@@ -12,6 +12,7 @@ import pytest_asyncio
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import ensure_streams
 from l02.bus.embedded import EmbeddedNats
+from l02.domain.aggregates import AGGREGATES
 from l02.projections.projector.progress import Progress
 from l02.projections.tables.database import migrate
 from l02.projections.tables.definitions import TABLES
@@ -23,7 +24,7 @@ CATCHING_UP_SECONDS = 60
 
 @pytest_asyncio.fixture
 async def bus(fresh_nats: EmbeddedNats) -> AsyncIterator[Bus]:
-    async with connect(fresh_nats.url, name="projections") as bus:
+    async with connect(fresh_nats.url, name="projections", aggregates=AGGREGATES) as bus:
         await ensure_streams(bus)
         yield bus
 

@@ -20,8 +20,9 @@ from eventsourcing.projection import ApplicationSubscription
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import ensure_streams
 from l02.bus.embedded import EmbeddedNats
-from l02.bus.recorder.runtime import RuntimeEvent
 from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.aggregates import AGGREGATES
+from l02.eventsourcing import RuntimeEvent
 from tests.projections.history import History, append, append_events, spawn_requested, spawned
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "eventsourcing_projection.py"
@@ -29,7 +30,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "eventsourcing_projection.py"
 
 @pytest_asyncio.fixture
 async def bus(fresh_nats: EmbeddedNats) -> AsyncIterator[Bus]:
-    async with connect(fresh_nats.url, name="test") as connected:
+    async with connect(fresh_nats.url, name="test", aggregates=AGGREGATES) as connected:
         await ensure_streams(connected)
         yield connected
 
@@ -40,7 +41,7 @@ class L02(Application[str]):
 
 @pytest.fixture
 def runtime(fresh_nats: EmbeddedNats, bus: Bus) -> Iterator[L02]:
-    with L02({"L02_PERSISTENCE_MODULE": "l02.bus.recorder.runtime", "L02_NATS_URL": fresh_nats.url}) as application:
+    with L02({"L02_PERSISTENCE_MODULE": "l02.eventsourcing", "L02_NATS_URL": fresh_nats.url}) as application:
         yield application
 
 

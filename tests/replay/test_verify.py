@@ -22,7 +22,7 @@ from l02.domain.agent.restarts import ReportExit
 from l02.domain.agent.signals import Signal
 from l02.domain.agent.spawning import Spawn
 from l02.domain.agent.termination import Terminate
-from l02.domain.aggregates import AGENT
+from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.kernel.message import Command, Metadata, Report
 from l02.projections.folds.agents import AgentView
 from l02.projections.tables.database import DatabaseUnreachable, connect, migrate
@@ -50,7 +50,7 @@ async def kept_healthy(tmp_path_factory: pytest.TempPathFactory, postgres_url: s
     """The same for all tests that only damage tables, each a copy of them."""
     server = EmbeddedNats(tmp_path_factory.mktemp("healthy"), synced=False)
     await server.start()
-    async with new_database(postgres_url) as url, connect_bus(server.url, name="healthy") as bus:
+    async with new_database(postgres_url) as url, connect_bus(server.url, name="healthy", aggregates=AGGREGATES) as bus:
         await ensure_streams(bus)
         await migrate(url)
         await project(bus, url, await h.append(bus, [*h.History(agents=AGENTS).events(COUNT)]))

@@ -12,6 +12,7 @@ from l02.bus.connection.streams import ensure_streams, stream_configs
 from l02.bus.embedded import EmbeddedNats
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionStarted
 from l02.domain.agent.signals import SignalReceived
+from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.message import Event
 from l02.projections.rebuild import rebuild
 from l02.projections.tables.database import connect as connect_postgres
@@ -146,7 +147,7 @@ async def test_messages_that_stand_where_they_do_not_belong(bus: Bus, tables: st
 async def test_events_that_the_stream_has_lost(
     fresh_nats: EmbeddedNats, tables: str, lost: tuple[int, ...], said: tuple[int, str]
 ) -> None:
-    async with connect(fresh_nats.url, name="test") as bus:
+    async with connect(fresh_nats.url, name="test", aggregates=AGGREGATES) as bus:
         events = next(config for config in stream_configs(1) if config["name"] == "L02_EVENTS")
         answer = await bus.api("STREAM.CREATE.L02_EVENTS", events | {"deny_delete": False, "deny_purge": False})
         assert "error" not in answer

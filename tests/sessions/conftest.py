@@ -31,7 +31,7 @@ from l02.domain.agent.signals import Signal
 from l02.domain.agent.spawning import AgentSpawned, Spawn
 from l02.domain.agent.state import AgentState, ResourceUsage
 from l02.domain.agent.termination import AgentTerminated, Terminate
-from l02.domain.aggregates import AGENT
+from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.kernel.message import Command, Event, Metadata, Report
 from l02.domain.specification import AgentSpecification, RuntimeClass, SessionSettings, ToolServer
 from l02.handlers.sessions import BridgeSettings, SessionBridge
@@ -231,7 +231,7 @@ def _words(process: psutil.Process) -> list[str]:
 
 @pytest_asyncio.fixture
 async def bus(fresh_nats: EmbeddedNats) -> AsyncIterator[Bus]:
-    async with connect(fresh_nats.url, name="test") as connected:
+    async with connect(fresh_nats.url, name="test", aggregates=AGGREGATES) as connected:
         await ensure_streams(connected)
         yield connected
 

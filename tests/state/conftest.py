@@ -15,6 +15,7 @@ from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import CHECKPOINTS_BUCKET
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.jetstream.history import read_stored, sequence_of
+from l02.domain.aggregates import AGGREGATES
 from l02.handlers.state.checkpoint_store import CheckpointStore
 from l02.handlers.state.settings import Compression
 from l02.handlers.state.stores.objects import open_object_checkpoints
@@ -49,7 +50,7 @@ class Servers:
                 yield postgres
         else:
             async with (
-                connect(self.nats, name="state") as bus,
+                connect(self.nats, name="state", aggregates=AGGREGATES) as bus,
                 open_object_checkpoints(bus, compression=compression, limit=limit) as objects,
             ):
                 yield objects
@@ -58,7 +59,7 @@ class Servers:
         """All that a store keeps of contents: chunks, and what names them."""
         if name == "postgres":
             return await _rows(self.postgres)
-        async with connect(self.nats, name="state") as bus:
+        async with connect(self.nats, name="state", aggregates=AGGREGATES) as bus:
             return [piece async for piece in _messages(bus, self.nats)]
 
     async def chunk_bytes(self, name: str) -> int:
@@ -120,7 +121,7 @@ async def _messages(bus: Bus, url: str) -> AsyncIterator[Piece]:
 
 def _replacing(url: str, subject: str) -> Callable[[bytes], Awaitable[object]]:
     async def replace(raw: bytes) -> None:
-        async with connect(url, name="damage") as bus:
+        async with connect(url, name="damage", aggregates=AGGREGATES) as bus:
             await bus.jetstream.purge_stream(f"OBJ_{CHECKPOINTS_BUCKET}", subject=subject)
             await bus.publish(subject, raw)
 

@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.embedded import EmbeddedNats
+from l02.domain.aggregates import AGGREGATES
 from l02.handlers.state.hot import HotState, open_hot_state
 from l02.handlers.state.settings import StateSettings
 from tests.state.redis_server import program, running
@@ -36,7 +37,7 @@ class Hot:
 @pytest_asyncio.fixture(params=["nats", "redis"])
 async def hot(request: pytest.FixtureRequest, fresh_nats: EmbeddedNats) -> AsyncIterator[Hot]:
     on = _on_nats if request.param == "nats" else _on_redis
-    async with connect(fresh_nats.url, name="hot") as bus, on(bus, fresh_nats) as opened:
+    async with connect(fresh_nats.url, name="hot", aggregates=AGGREGATES) as bus, on(bus, fresh_nats) as opened:
         yield opened
 
 
@@ -123,7 +124,10 @@ async def test_reading_takes_less_than_two_milliseconds(hot: Hot) -> None:
 
 
 async def test_what_no_message_can_hold_is_not_kept_and_hides_nothing_newer(fresh_nats: EmbeddedNats) -> None:
-    async with connect(fresh_nats.url, name="hot") as bus, open_hot_state(StateSettings(), bus) as state:
+    async with (
+        connect(fresh_nats.url, name="hot", aggregates=AGGREGATES) as bus,
+        open_hot_state(StateSettings(), bus) as state,
+    ):
         await state.put("a1", 1, b"one")
         await state.put("a1", 2, bytes(9 * 1024 * 1024))
         assert await state.get("a1") is None

@@ -19,6 +19,7 @@ from l02.bus.embedded import EmbeddedNats
 from l02.client.client import Client
 from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointExpired
 from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import Failure
 from l02.handlers.state.checkpoints import Checkpoints
 from l02.handlers.state.hot import open_hot_state
@@ -167,7 +168,10 @@ async def test_what_nobody_has_heard_of_is_removed(site: Site) -> None:
             await client.spawn(worker(), id="a1")
             asked = asyncio.create_task(client.checkpoint("a1", command_id="k1"))
             await is_dead(process)
-        async with connect(site.nats_url, name="test") as bus, open_store(bus, site.postgres_url) as store:
+        async with (
+            connect(site.nats_url, name="test", aggregates=AGGREGATES) as bus,
+            open_store(bus, site.postgres_url) as store,
+        ):
             left = await store.save("a1", "k1", {"other": b"content"})
             async with site.node():
                 assert await asked == "k1"

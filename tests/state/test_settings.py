@@ -6,6 +6,7 @@ import pytest
 
 from l02.bus.connection.bus import connect
 from l02.bus.embedded import EmbeddedNats
+from l02.domain.aggregates import AGGREGATES
 from l02.handlers.state.settings import StateSettings
 from l02.handlers.state.stores import open_checkpoints
 from l02.node.settings import Settings, SettingsError
@@ -66,7 +67,7 @@ def test_what_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, v
 
 
 async def test_they_choose_the_store(database: str, fresh_nats: EmbeddedNats) -> None:
-    async with connect(fresh_nats.url, name="state") as bus:
+    async with connect(fresh_nats.url, name="state", aggregates=AGGREGATES) as bus:
         for storage in ("postgres", "objects"):
             async with open_checkpoints(StateSettings(storage=storage), bus, database) as store:
                 saved = await store.save("a1", "c1", {"seen": b"3"})

@@ -25,6 +25,7 @@ from l02.domain.agent.checkpoints import CheckpointExpired
 from l02.domain.agent.executions import ExecutionCompleted
 from l02.domain.agent.signals import SignalReceived
 from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.aggregates import AGGREGATES
 from l02.node.running import running_node
 from l02.node.session_server import SessionSettings
 from l02.node.settings import Settings
@@ -57,7 +58,7 @@ async def test_it_goes_on_where_it_was(settings: Settings) -> None:
     async with (
         running_node(settings) as node,
         Client.connect(nats_url=node.runtime["nats_url"]) as client,
-        connect(node.runtime["nats_url"], name="test") as bus,
+        connect(node.runtime["nats_url"], name="test", aggregates=AGGREGATES) as bus,
     ):
         said = {command_id: await outcome(bus, command_id) for command_id in (*LATE, "count-2")}
         await _commands_were_handled_once(client, said)

@@ -40,6 +40,7 @@ async def _rebuild(view: str, data_dir: Path | None, as_json: bool) -> None:
 
     from l02.bus.connection.bus import BusUnreachable, connect
     from l02.client.discovery import NodeUnreachable, find_nats_url, find_postgres_url
+    from l02.domain.aggregates import AGGREGATES
     from l02.projections.rebuild import PROJECTIONS, RebuildUnderWay
     from l02.projections.rebuild import rebuild as rebuild_projection
     from l02.projections.tables.database import DatabaseUnreachable
@@ -48,7 +49,7 @@ async def _rebuild(view: str, data_dir: Path | None, as_json: bool) -> None:
         raise typer.BadParameter(f"{view!r} is none of: {', '.join(PROJECTIONS)}", param_hint="VIEW")
     nats_url, postgres_url = find_nats_url(data_dir=data_dir), find_postgres_url(data_dir)
     try:
-        async with connect(nats_url, name="l02 rebuild") as bus:
+        async with connect(nats_url, name="l02 rebuild", aggregates=AGGREGATES) as bus:
             with counting(f"rebuilding {view}", quiet=as_json) as count:
                 sequence = await rebuild_projection(view, bus, postgres_url, count)
     except (BusUnreachable, DatabaseUnreachable) as error:

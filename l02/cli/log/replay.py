@@ -57,10 +57,11 @@ async def _replay(agent_id: str | None, to: int | datetime, data_dir: Path | Non
     from l02.bus.connection.bus import BusUnreachable, connect
     from l02.client.discovery import NodeUnreachable, find_nats_url
     from l02.client.replay import replay_agent, replay_agents
+    from l02.domain.aggregates import AGGREGATES
 
     nats_url = find_nats_url(data_dir=data_dir)
     try:
-        async with connect(nats_url, name="l02 replay") as bus:
+        async with connect(nats_url, name="l02 replay", aggregates=AGGREGATES) as bus:
             with counting("replaying", quiet=as_json) as count:
                 if agent_id is None:
                     agents = await replay_agents(bus, to, count)
@@ -89,6 +90,7 @@ async def _verify(data_dir: Path | None, as_json: bool) -> None:
 
     from l02.bus.connection.bus import BusUnreachable, connect
     from l02.client.discovery import NodeUnreachable, find_nats_url, find_postgres_url
+    from l02.domain.aggregates import AGGREGATES
     from l02.projections.tables.database import DatabaseUnreachable
     from l02.verify import verify as verify_all
 
@@ -96,7 +98,7 @@ async def _verify(data_dir: Path | None, as_json: bool) -> None:
     found: list[Difference] = []
     nats_url, postgres_url = find_nats_url(data_dir=data_dir), find_postgres_url(data_dir)
     try:
-        async with connect(nats_url, name="l02 verify") as bus:
+        async with connect(nats_url, name="l02 verify", aggregates=AGGREGATES) as bus:
             with counting("replaying", quiet=as_json) as count:
                 summary = await verify_all(
                     bus, postgres_url, print_json if as_json else found.append, on_progress=count

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from l02.bus.wire.incoming import read_command
 from l02.bus.wire.subjects import AggregateId, CommandAddress
-from l02.domain.aggregates import BUDGET
+from l02.domain.aggregates import AGGREGATES, BUDGET
 from l02.domain.budget.configuring import BudgetConfigured, Configure
 from l02.domain.budget.state import BudgetLimits, BudgetState, LimitAction, LimitName
 from l02.domain.errors import ErrorCode, Failure
@@ -29,7 +29,7 @@ def given(*past: Event) -> Given[BudgetState]:
 
 def read(**fields: Any) -> Configure:
     """The command as it comes over the wire."""
-    incoming = read_command(ADDRESS, msgspec.json.encode(fields), {}, command_id="c1")
+    incoming = read_command(AGGREGATES, ADDRESS, msgspec.json.encode(fields), {}, command_id="c1")
     assert isinstance(incoming.command, Configure)
     return incoming.command
 
@@ -116,7 +116,9 @@ def test_what_is_left_out_is_the_default() -> None:
 @hypothesis_given(st.integers(0, 10**15))
 def test_no_millionth_is_lost_on_the_wire(millionths: int) -> None:
     dollars, rest = divmod(millionths, 1_000_000)
-    command = read_command(ADDRESS, b'{"limits":{"cost_total":%d.%06d}}' % (dollars, rest), {}, command_id="c1").command
+    command = read_command(
+        AGGREGATES, ADDRESS, b'{"limits":{"cost_total":%d.%06d}}' % (dollars, rest), {}, command_id="c1"
+    ).command
     [configured] = BUDGET.decide(BudgetState(), command, given().when(command)._context)
     stored = msgspec.json.decode(msgspec.json.encode(configured), type=BudgetConfigured)
     assert BUDGET.evolve(BudgetState(), stored).limits == {LimitName.COST_TOTAL: millionths}

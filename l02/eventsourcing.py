@@ -1,6 +1,6 @@
 """A persistence module that reads the runtime's own event stream, and cannot write it.
 
-    L02_PERSISTENCE_MODULE=bus.recorder.runtime     # for an application called "L02"
+    L02_PERSISTENCE_MODULE=l02.eventsourcing        # for an application called "L02"
     L02_NATS_URL=nats://…                           # the runtime's server
 
 The library's projections can follow what agents do, with notification ids that are the stream's sequences. Originators
@@ -38,13 +38,16 @@ from l02.bus.recorder.layout import Layout
 from l02.bus.recorder.log import EventLog
 from l02.bus.recorder.messages import Message
 from l02.bus.recorder.recorders import JetStreamApplicationRecorder
-from l02.bus.wire.codec import UnreadableEvent, decode_event
+from l02.bus.wire.codec import EventDecoder, UnreadableEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_filter, events_filter
+from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import Failure
 from l02.domain.identifiers import require_id
 from l02.domain.kernel.message import Event, Metadata
 
 __all__ = ["RuntimeEvent", "RuntimeFactory", "RuntimeMapper"]
+
+_events = EventDecoder(AGGREGATES.values())
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class RuntimeEvent:
     """The aggregate: "agent/a1"."""
     originator_version: int
     event: Event
-    """What happened: one of the structs in `l02.domain.agent.events`."""
+    """What happened: one of the structs in `l02.domain`."""
     event_id: str
     time: datetime
     metadata: Metadata
@@ -109,7 +112,7 @@ class RuntimeMapper(Mapper[str]):
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[str]:
         sequence = stored_event.id if isinstance(stored_event, Notification) else 0
         try:
-            recorded = decode_event(stored_event.state, sequence, None)
+            recorded = _events.decode(stored_event.state, sequence)
         except UnreadableEvent as error:
             raise MapperDeserialisationError(
                 f"version {stored_event.originator_version} of {stored_event.originator_id}: {error}"
