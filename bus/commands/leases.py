@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from l02.bus.background.cancelling import end
-from l02.bus.connection.bus import Bus
+from l02.bus.connection.bus import API_SECONDS, Bus
 from l02.bus.connection.leader import message_from_leader
 from l02.bus.connection.streams import LEASES_STREAM
 from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
@@ -90,7 +90,21 @@ class Leases:
         self._listeners.append(listener)
 
     async def acquire(self) -> None:
-        """Take the lease. Raises LeaseTaken if a process elsewhere holds that of the same node, and NATS' errors."""
+        """Take the lease. Raises LeaseTaken if a process elsewhere holds that of the same node.
+
+        While a cluster chooses a leader it is tried again; NATS' errors are raised after `API_SECONDS`.
+        """
+        deadline = self._now() + API_SECONDS
+        while True:
+            try:
+                return await self._acquire()
+            except (NatsError, TimeoutError) as error:
+                if self._bus.client.is_closed or self._now() > deadline:
+                    raise
+                _log.warning("waiting for JetStream to take the lease", node_id=self.node_id, error=repr(error))
+                await asyncio.sleep(_RENEW_SECONDS)
+
+    async def _acquire(self) -> None:
         found = await self._stored()
         if found is not None:
             holder, self._revision = found

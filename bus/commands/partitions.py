@@ -194,15 +194,19 @@ class Partitions:
         await asyncio.gather(*(self._try_to_take(name) for name in mine - self._held.keys()))
         await asyncio.gather(*(self._keep(partition, partition.name in mine) for partition in [*self._held.values()]))
 
+    async def settle_or_later(self) -> None:
+        """`settle`, but at the next round what cannot be settled now."""
+        try:
+            await self.settle()
+        except (NatsError, TimeoutError) as error:
+            _log.warning("partitions cannot be settled now", error=repr(error))
+
     async def run(self) -> None:
-        """`settle` at each round of the leases, until cancelled."""
+        """`settle_or_later` at each round of the leases, until cancelled."""
         while True:
             await self._round.wait()
             self._round.clear()
-            try:
-                await self.settle()
-            except (NatsError, TimeoutError) as error:
-                _log.warning("partitions cannot be settled now", error=repr(error))
+            await self.settle_or_later()
 
     async def release(self) -> None:
         """Give all up, with the positions they have come to; for when nobody works on them any more."""
@@ -280,7 +284,7 @@ async def stored_position(bus: Bus, name: str) -> int:
 async def open_partitions(bus: Bus, leases: Leases, tasks: asyncio.TaskGroup) -> AsyncIterator[Partitions]:
     """Take part in the division, as long as the context lasts; nobody may work on the partitions beyond its end."""
     partitions = Partitions(bus, leases)
-    await partitions.settle()
+    await partitions.settle_or_later()
     running = tasks.create_task(partitions.run())
     try:
         yield partitions

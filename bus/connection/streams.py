@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from nats.js.api import KeyValueConfig, ObjectStoreConfig, StorageType
-from nats.js.errors import BucketNotFoundError, NotFoundError
-
 from l02.bus.connection.bus import Bus
 from l02.bus.wire import subjects
 
@@ -145,6 +142,32 @@ def stream_configs(replicas: int) -> list[dict[str, Any]]:
     ]
 
 
+def _bucket_configs(replicas: int) -> list[dict[str, Any]]:
+    """The buckets as nats-py makes them. Its own way to it gives up if a cluster chooses a leader just then."""
+    common = {
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas,
+        "discard": "new",
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+    }
+    key_values = [
+        common
+        | {
+            "name": f"KV_{bucket}",
+            "subjects": [f"$KV.{bucket}.>"],
+            "max_msgs_per_subject": 1,
+            "duplicate_window": 120 * _SECOND,
+            "allow_msg_ttl": True,
+            "deny_delete": True,
+        }
+        for bucket in (VIEWS_BUCKET, SNAPSHOTS_BUCKET, subjects.PARTITIONS_BUCKET)
+    ]
+    objects = {"name": f"OBJ_{OBJECTS_BUCKET}", "subjects": [f"$O.{OBJECTS_BUCKET}.{part}.>" for part in "CM"]}
+    return [*key_values, common | objects]
+
+
 def stream_config(name: str, replicas: int) -> dict[str, Any]:
     """What JetStream is asked for one stream."""
     [config] = [config for config in stream_configs(replicas) if config["name"] == name]
@@ -156,19 +179,10 @@ async def ensure_streams(bus: Bus, replicas: int = 1, *, but: str = "") -> None:
     for config in stream_configs(replicas):
         if config["name"] != but:
             await ensure_stream(bus, config)
-    for bucket in (VIEWS_BUCKET, SNAPSHOTS_BUCKET, subjects.PARTITIONS_BUCKET):
-        try:
-            await bus.jetstream.key_value(bucket)
-        except (BucketNotFoundError, NotFoundError):
-            await bus.jetstream.create_key_value(
-                KeyValueConfig(bucket=bucket, history=1, replicas=replicas, direct=True)
-            )
-    try:
-        await bus.jetstream.object_store(OBJECTS_BUCKET)
-    except (BucketNotFoundError, NotFoundError):
-        await bus.jetstream.create_object_store(
-            OBJECTS_BUCKET, ObjectStoreConfig(bucket=OBJECTS_BUCKET, storage=StorageType.FILE, replicas=replicas)
-        )
+    for config in _bucket_configs(replicas):
+        answer = await bus.api(f"STREAM.CREATE.{config['name']}", config)
+        if answer.get("error", {}).get("err_code") != _STREAM_EXISTS:
+            _check(answer, config)
 
 
 async def ensure_hot_bucket(bus: Bus) -> None:
@@ -194,5 +208,9 @@ async def ensure_stream(bus: Bus, config: dict[str, Any]) -> None:
     answer = await bus.api(f"STREAM.CREATE.{config['name']}", config)
     if answer.get("error", {}).get("err_code") == _STREAM_EXISTS:
         answer = await bus.api(f"STREAM.UPDATE.{config['name']}", config)
+    _check(answer, config)
+
+
+def _check(answer: dict[str, Any], config: dict[str, Any]) -> None:
     if "error" in answer:
         raise StreamError(f"stream {config['name']}: {answer['error'].get('description')}")

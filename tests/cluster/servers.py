@@ -98,11 +98,9 @@ class Cluster:
         label = (await bus.api(f"STREAM.INFO.{stream}", {}))["cluster"]["leader"]
         return next(server for server in self.servers if server.label == label)
 
-    async def copies(self, bus: Bus, stream: str) -> list[list[StoredMessage]]:
-        """What each server has of the stream. Each leads it in turn, as only the leader says what it has itself."""
-        return [await self._copy(bus, stream, server) for server in self.servers]
+    async def hand_over(self, bus: Bus, stream: str, server: ClusterServer) -> None:
+        """Have this server lead the stream."""
 
-    async def _copy(self, bus: Bus, stream: str, server: ClusterServer) -> list[StoredMessage]:
         async def leads() -> bool:
             leader = (await bus.api(f"STREAM.INFO.{stream}", {}))["cluster"].get("leader")
             if leader in (server.label, None):
@@ -111,10 +109,17 @@ class Cluster:
             return False
 
         await until(leads)
-        found: list[StoredMessage] = []
-        while message := await message_from_leader(bus, stream, _next_after(found)):
-            found.append(message)
-        return found
+
+    async def copies(self, bus: Bus, stream: str) -> list[list[StoredMessage]]:
+        """What each server has of the stream. Each leads it in turn, as only the leader says what it has itself."""
+        copies = []
+        for server in self.servers:
+            await self.hand_over(bus, stream, server)
+            found: list[StoredMessage] = []
+            while message := await message_from_leader(bus, stream, _next_after(found)):
+                found.append(message)
+            copies.append(found)
+        return copies
 
     async def followers(self, bus: Bus, stream: str) -> list[ClusterServer]:
         leader = await self.leader(bus, stream)
