@@ -12,7 +12,6 @@ from msgspec import Struct
 
 __all__ = [
     "EXPLANATIONS",
-    "RESERVED",
     "ErrorCode",
     "Explanation",
     "Failure",
@@ -94,19 +93,6 @@ class Failure(Exception):
 
 class PermanentFailure(Failure):
     """A failure that trying again cannot help: something has to be changed first."""
-
-
-RESERVED = frozenset(
-    {
-        ErrorCode.TERMINATE_FAILED,
-        ErrorCode.SUSPEND_FAILED,
-        ErrorCode.RESUME_FAILED,
-        ErrorCode.SECURITY_POLICY_VIOLATION,
-        ErrorCode.CPU_LIMIT_EXCEEDED,
-        ErrorCode.NOT_AUTHORIZED,
-    }
-)
-"""Codes of the catalogue that this version never raises; their explanations say why."""
 
 
 class Explanation(NamedTuple):

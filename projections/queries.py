@@ -53,13 +53,6 @@ class ReadModel:
         rows = await self._pool.fetch(sql("agents_list"), state and state.value, fleet, after or "", limit)
         return [AGENT_FOLD.decode(row["view"]) for row in rows]
 
-    async def get_execution(self, agent_id: str, execution_id: str) -> ExecutionView | None:
-        """The execution, None if there is none."""
-        view = await self._pool.fetchval(
-            "SELECT view FROM executions WHERE agent_id = $1 AND execution_id = $2", agent_id, execution_id
-        )
-        return None if view is None else EXECUTION_FOLD.decode(view)
-
     async def list_executions(
         self,
         agent_id: str | None = None,

@@ -61,7 +61,7 @@ async def _rebuild_table(name: str, bus: Bus, postgres_url: str, on_progress: Pr
             raise RebuildUnderWay(f"{name} is being rebuilt already; wait for that to end")
         await connection.execute(f"DROP SCHEMA IF EXISTS {shadow} CASCADE")
         await connection.execute(f"CREATE SCHEMA {shadow}")
-        await create_tables(connection, [name])
+        await create_tables(connection, [table])
         projector = TableProjector(
             bus,
             postgres_url,

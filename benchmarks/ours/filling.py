@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from l02.bus.log.event_store import EventStore
-from l02.bus.wire.subjects import AggregateId, parse_event_subject
+from l02.bus.wire.subjects import AggregateId, aggregate_of
 from l02.bus.wire.trail import Trail, extended
 from tests.projections.history import History
 
@@ -25,7 +25,8 @@ async def fill(store: EventStore, events: int, agents: int, prefix: str) -> dict
     async def write(number: int) -> None:
         history = History(agents=max(1, agents // _WRITERS), prefix=f"{prefix}{number}-")
         for subject, payload in history.events(events // _WRITERS):
-            aggregate, _ = parse_event_subject(subject)
+            aggregate = aggregate_of(subject)
+            assert aggregate is not None
             trail = trails.get(aggregate, ())
             sequence = await store.append(aggregate, [(subject, payload)], trail[-1] if trail else 0, trail)
             trails[aggregate] = extended(trail, sequence)

@@ -40,7 +40,6 @@ __all__ = [
     "outcome_subject",
     "owner_subject",
     "parse_command_subject",
-    "parse_event_subject",
     "partition_subject",
     "refusal_subject",
     "retry_subject",
@@ -87,12 +86,6 @@ def event_subject(aggregate: AggregateId, event_type: str) -> str:
     """`agent.spawn.requested` of agent a1 → `l02.evt.agent.a1.spawn.requested`."""
     rest = event_type.removeprefix(f"{aggregate.kind}.")
     return f"{EVENTS}.{aggregate.kind}.{aggregate.id}.{rest}"
-
-
-def parse_event_subject(subject: str) -> tuple[AggregateId, str]:
-    """The aggregate and the event type that `event_subject` made a subject of."""
-    _, _, kind, aggregate_id, rest = subject.split(".", 4)
-    return AggregateId(kind, aggregate_id), f"{kind}.{rest}"
 
 
 def aggregate_of(subject: str) -> AggregateId | None:

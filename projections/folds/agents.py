@@ -31,7 +31,7 @@ from l02.domain.agent.suspension import AgentResumed, AgentSuspended
 from l02.domain.agent.termination import AgentTerminated, TerminationRequested
 from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification, ResourceLimits
-from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
+from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
 
 __all__ = ["AGENT_FOLD", "AgentView", "SessionView", "project_agent"]
 
@@ -118,11 +118,7 @@ def project_agent(view: AgentView | None, recorded: RecordedEvent) -> AgentView:
     return replace(view, **changes, updated_at=time, version=recorded.version, sequence=recorded.sequence)
 
 
-def _key(recorded: RecordedEvent) -> Key | None:
-    return (recorded.aggregate.id,) if recorded.aggregate.kind == "agent" else None
-
-
-AGENT_FOLD = Fold(view=AgentView, key=_key, project=project_agent, kind="agent")
+AGENT_FOLD = Fold(view=AgentView, project=project_agent, kind="agent")
 
 Changes = dict[str, Any]
 V = TypeVar("V")

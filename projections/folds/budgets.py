@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.budget.configuring import BudgetConfigured
 from l02.domain.budget.state import BudgetLimits, LimitAction
-from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
+from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
 
 __all__ = ["BUDGET_FOLD", "BudgetView", "project_budget"]
 
@@ -51,8 +51,4 @@ def project_budget(view: BudgetView | None, recorded: RecordedEvent) -> BudgetVi
     )
 
 
-def _key(recorded: RecordedEvent) -> Key | None:
-    return (recorded.aggregate.id,) if recorded.aggregate.kind == "budget" else None
-
-
-BUDGET_FOLD = Fold(view=BudgetView, key=_key, project=project_budget, kind="budget")
+BUDGET_FOLD = Fold(view=BudgetView, project=project_budget, kind="budget")

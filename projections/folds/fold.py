@@ -39,15 +39,16 @@ V = TypeVar("V", bound=View)
 
 @dataclass(frozen=True, slots=True)
 class Fold(Generic[V]):
-    """A kind of view: `key` names the view that an event changes (None: no view of this kind), `project` changes it.
+    """A kind of view. `project` changes it by an event.
 
-    `kind` is that of the aggregates of which each has one such view, with a field `halted_at`; None if it is otherwise.
+    Either each aggregate of a `kind` has one such view, with a field `halted_at`, and its id for a key; or `key` names
+    the view that an event changes (None: no view of this kind).
     """
 
     view: type[V]
-    key: Callable[[RecordedEvent], Key | None]
     project: Callable[[V | None, RecordedEvent], V]
     kind: str | None = None
+    key: Callable[[RecordedEvent], Key | None] = lambda recorded: None
 
     def decode(self, view: str | bytes) -> V:
         """The view that a row or a bucket holds."""
@@ -55,10 +56,10 @@ class Fold(Generic[V]):
 
     def key_of(self, entry: LogEntry) -> Key | None:
         """The view that an entry of the log changes."""
-        if isinstance(entry, RecordedEvent):
-            return self.key(entry)
-        halted = entry.aggregate
-        return (halted.id,) if halted is not None and halted.kind == self.kind and is_id(halted.id) else None
+        aggregate = entry.aggregate
+        if aggregate is not None and aggregate.kind == self.kind:
+            return (aggregate.id,) if isinstance(entry, RecordedEvent) or is_id(aggregate.id) else None
+        return self.key(entry) if isinstance(entry, RecordedEvent) else None
 
     def after(self, view: V | None, entry: LogEntry) -> tuple[V | None, SetAside | None]:
         """The view after one more entry of the log; and the event as set aside, if that is what has become of it."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.node.membership import NodeJoined, NodeLeft, NodeLost
 from l02.domain.node.state import Capacity, NodeStatus
-from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
+from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
 
 __all__ = ["NODE_FOLD", "NodeView", "project_node"]
 
@@ -61,8 +61,4 @@ def project_node(view: NodeView | None, recorded: RecordedEvent) -> NodeView:
     return replace(view, state=state, updated_at=time, events=recorded.version, sequence=recorded.sequence)
 
 
-def _key(recorded: RecordedEvent) -> Key | None:
-    return (recorded.aggregate.id,) if recorded.aggregate.kind == "node" else None
-
-
-NODE_FOLD = Fold(view=NodeView, key=_key, project=project_node, kind="node")
+NODE_FOLD = Fold(view=NodeView, project=project_node, kind="node")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import structlog
 
 from l02.bus.connection.postgres import connect_to_primary
 from l02.projections.tables.definitions import TABLES, sql
+from l02.projections.tables.table import Table
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
@@ -90,17 +91,19 @@ async def migrate(url: str) -> None:
                     f"use the version that made them, or drop {', '.join((*TABLES, 'positions', 'schema_version'))} "
                     f"in schema {SCHEMA} (they are rebuilt from the events; agents' state beside them is not)"
                 )
-            await create_tables(connection, TABLES)
+            await create_tables(connection, TABLES.values())
     except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DatabaseUnreachable(
             f"PostgreSQL at L02_POSTGRES_URL cannot be used: {error or type(error).__name__}"
         ) from error
 
 
-async def create_tables(connection: PgConnection, names: Iterable[str]) -> None:
+async def create_tables(connection: PgConnection, tables: Iterable[Table[Any]]) -> None:
     """Make the tables of these projections in the connection's schema, with their positions."""
     await connection.execute(sql("positions"))
-    for name in names:
-        for statement in (TABLES[name].create, *TABLES[name].create_indexes):
+    for table in tables:
+        for statement in (table.create, *table.create_indexes):
             await connection.execute(statement)
-        await connection.execute("INSERT INTO positions (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING", name)
+        await connection.execute(
+            "INSERT INTO positions (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING", table.name
+        )

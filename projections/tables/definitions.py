@@ -2,8 +2,8 @@
 
 Another projection is a file in `l02.projections.folds`, with the view and how events change it (a Fold), and an entry
 here: its name, the fold, what the parts of the fold's key are called, the columns that are searched or sorted by, and
-the indexes for that. Table, writing, loading, rebuilding, `l02 verify`, metrics and the replay tests come from the
-entry; so does the live view in the bucket, if the fold has one view for each aggregate of a `kind`. In the end
+the indexes for that. Table, writing, loading, rebuilding, `l02 verify`, metrics, catalogue and the replay tests come
+from the entry; so does the live view in the bucket, if the fold has one view for each aggregate of a `kind`. In the end
 `python -m tests.golden.write` keeps its columns. The queries that people run are `sql/*.sql`; `ReadModel` asks them.
 """
 
@@ -47,7 +47,11 @@ def _nodes_needed(view: AgentView) -> str | None:
     return msgspec.json.encode(sorted(map(fit_text, nodes))).decode() if nodes else None
 
 
-_TABLES: tuple[Table[Any], ...] = (
+def _by_name(*tables: Table[Any]) -> dict[str, Table[Any]]:
+    return {table.name: table for table in tables}
+
+
+TABLES: dict[str, Table[Any]] = _by_name(
     Table(
         "agents",
         AGENT_FOLD,
@@ -132,4 +136,3 @@ _TABLES: tuple[Table[Any], ...] = (
         ),
     ),
 )
-TABLES = {table.name: table for table in _TABLES}

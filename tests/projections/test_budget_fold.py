@@ -42,7 +42,7 @@ def test_it_is_what_was_last_said() -> None:
 
 
 def test_what_is_no_budgets_has_no_view() -> None:
-    assert [BUDGET_FOLD.key(item) for item in (*recorded([started("x1")]), *of_budget(FIRST))] == [None, ("b1",)]
+    assert [BUDGET_FOLD.key_of(item) for item in (*recorded([started("x1")]), *of_budget(FIRST))] == [None, ("b1",)]
 
 
 def test_what_does_not_follow_is_not_taken_in() -> None:

@@ -60,10 +60,8 @@ async def test_list_agents(model: ReadModel) -> None:
 
 
 async def test_executions(model: ReadModel) -> None:
-    view = await model.get_execution("a1", "x1")
-    assert view is not None
-    assert (view.state, view.output) == (ExecutionState.COMPLETED, "5 commits")
-    assert await model.get_execution("a2", "x1") is None
+    (view,) = await model.list_executions("a1", limit=1, after="x2")
+    assert (view.execution_id, view.state, view.output) == ("x1", ExecutionState.COMPLETED, "5 commits")
     assert [view.execution_id for view in await model.list_executions("a1")] == ["x2", "x1", "x0"]
     assert [view.execution_id for view in await model.list_executions("a1", limit=1)] == ["x2"]
     assert [view.execution_id for view in await model.list_executions("a1", after="x2", limit=5)] == ["x1", "x0"]

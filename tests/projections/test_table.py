@@ -12,10 +12,12 @@ from msgspec import Struct
 
 from l02.bus.connection.bus import Bus
 from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent.executions import ExecutionCompleted
 from l02.domain.kernel.message import Event
 from l02.projections.folds.fold import Fold, encode_view
 from l02.projections.projector.progress import Progress
-from l02.projections.tables.database import connect
+from l02.projections.tables.database import connect, create_tables
+from l02.projections.tables.definitions import TABLES
 from l02.projections.tables.projector import TableProjector
 from l02.projections.tables.table import Column, Table
 from tests.projections import history as h
@@ -41,7 +43,7 @@ def _no_event(toy: Toy | None, recorded: RecordedEvent) -> Toy:
 
 TOYS: Table[Toy] = Table(
     "toys",
-    Fold(view=Toy, key=lambda recorded: None, project=_no_event),
+    Fold(view=Toy, project=_no_event),
     key=("shelf", "box"),
     columns=(
         Column("shelf_too", "text", lambda toy: toy.shelf),
@@ -170,3 +172,39 @@ async def test_the_rows_of_an_agent(bus: Bus, tables: str) -> None:
         for name, columns in expected.items():
             (row,) = found[name].values()
             assert {column: row[column] for column in columns} == columns, name
+
+
+class Spent(Struct, frozen=True):
+    """What an agent has spent, of which the runtime keeps no table."""
+
+    agent_id: str
+    tokens: int
+    sequence: int
+
+
+def _spend(view: Spent | None, recorded: RecordedEvent) -> Spent:
+    tokens = recorded.event.tokens if isinstance(recorded.event, ExecutionCompleted) else 0
+    before = 0 if view is None else view.tokens
+    return Spent(recorded.aggregate.id, before + tokens, recorded.sequence)
+
+
+def _spender(recorded: RecordedEvent) -> tuple[str] | None:
+    return (recorded.aggregate.id,) if isinstance(recorded.event, ExecutionCompleted) else None
+
+
+async def test_another_projection_is_a_fold_and_an_entry(bus: Bus, tables: str) -> None:
+    """It comes to a database that has the others already, and catches up with them."""
+    spent = Table("spent", Fold(view=Spent, project=_spend, key=_spender), ("id",), (Column("tokens", "bigint"),))
+    work = [h.started("x1"), h.completed("x1"), h.started("x2"), h.completed("x2")]
+    newest = await h.append_events(bus, [h.spawn_requested(), h.spawned(), *work])
+    await TableProjector(bus, tables, Progress()).run(until=newest)
+    newest = await h.append_events(bus, [h.spawn_requested(), h.spawned(), *work[:2]], "a2")
+    async with connect(tables) as connection:
+        await create_tables(connection, [spent])
+        await TableProjector(bus, tables, Progress(), tables=TABLES | {"spent": spent}).run(until=newest)
+        rows = await connection.fetch("SELECT id, tokens, view FROM spent ORDER BY id")
+    assert [(row["id"], row["tokens"], spent.fold.decode(row["view"]).sequence) for row in rows] == [
+        ("a1", 60, 6),
+        ("a2", 30, 10),
+    ]
+    assert len((await stored_rows(tables))["agents"]) == 2
