@@ -23,7 +23,13 @@ import structlog
 
 from l02.domain.printable import in_log
 
-__all__ = ["LogFormat", "configure_logging", "log_events_to_standard_error", "log_to_standard_error_by_default"]
+__all__ = [
+    "LogFormat",
+    "configure_logging",
+    "log_events_to_standard_error",
+    "log_to_standard_error_by_default",
+    "say_on_standard_error",
+]
 
 LogFormat = Literal["text", "json"]
 
@@ -51,6 +57,11 @@ def configure_logging(log_format: LogFormat = "text", level: int = logging.INFO)
     _configure(rendered, level)
     ours = _FromLibraries(rendered, max(level, logging.WARNING))
     logging.root.handlers = [one for one in logging.root.handlers if not isinstance(one, _FromLibraries)] + [ours]
+
+
+def say_on_standard_error(text: str) -> None:
+    """Say something to the person who has started this; it is lost if nobody can hear it."""
+    _StandardError().msg(text)
 
 
 def log_to_standard_error_by_default() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -28,8 +29,9 @@ from l02.domain.aggregates import AGGREGATES
 from l02.domain.node.membership import NodeJoined
 from l02.domain.node.state import Capacity
 from l02.handlers.sandbox.confinement.classes import available as available_runtime_classes
-from l02.logs import LogFormat, configure_logging, log_to_standard_error_by_default
+from l02.logs import LogFormat, configure_logging, log_to_standard_error_by_default, say_on_standard_error
 from l02.node.bootstrap import Parts, wire
+from l02.node.greeting import greeting
 from l02.node.http import HttpPortTaken, serve_http
 from l02.node.metrics import NodeMetrics
 from l02.node.settings import NodeFailed, Settings
@@ -197,21 +199,27 @@ def run_node(settings: Settings, log_format: LogFormat = "text") -> None:
     import uvloop
 
     configure_logging(log_format)
-    uvloop.run(_serve(settings))
+    uvloop.run(_serve(settings, log_format))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, log_format: LogFormat) -> None:
+    begun = time.monotonic()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with running_node(settings) as node:
-        _log.info(
-            "ready",
-            node_id=node.runtime["node_id"],
-            data_dir=str(settings.data_dir),
-            http_url=node.runtime["http_url"],
-        )
+        seconds = time.monotonic() - begun
+        if log_format == "text":
+            say_on_standard_error(greeting(settings, node.runtime["node_id"], node.runtime["http_url"], seconds))
+        else:
+            _log.info(
+                "ready",
+                node_id=node.runtime["node_id"],
+                data_dir=str(settings.data_dir),
+                http_url=node.runtime["http_url"],
+                seconds=round(seconds, 3),
+            )
         await stop.wait()
         _log.info("stopping")
 
