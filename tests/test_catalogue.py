@@ -29,7 +29,7 @@ def asyncapi() -> dict[str, Any]:
     return cast(dict[str, Any], yaml.safe_load(pages()["asyncapi.yaml"]))
 
 
-@pytest.mark.parametrize("name", ["events.md", "asyncapi.yaml", "errors.md"])
+@pytest.mark.parametrize("name", ["events.md", "asyncapi.yaml", "errors.md", "settings.md"])
 def test_the_committed_page_is_up_to_date(name: str) -> None:
     committed = (DOCS / name).read_text(encoding="utf-8")
     assert committed == pages()[name], "run `python -m l02.catalogue docs/`"

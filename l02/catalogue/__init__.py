@@ -8,10 +8,16 @@ from __future__ import annotations
 from l02.catalogue.asyncapi import asyncapi_document
 from l02.catalogue.errors_page import errors_page
 from l02.catalogue.events_page import events_page
+from l02.catalogue.settings_page import settings_page
 
 __all__ = ["pages"]
 
 
 def pages() -> dict[str, str]:
     """The text of each page by the name of its file."""
-    return {"events.md": events_page(), "asyncapi.yaml": asyncapi_document(), "errors.md": errors_page()}
+    return {
+        "events.md": events_page(),
+        "asyncapi.yaml": asyncapi_document(),
+        "errors.md": errors_page(),
+        "settings.md": settings_page(),
+    }

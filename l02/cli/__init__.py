@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from l02.cli import agents, budgets, checkpoints, executions, mcp, node
+from l02.cli import agents, budgets, checkpoints, config, executions, mcp, node
 from l02.cli.log import dead, events, maintenance, replay
 from l02.cli.standard_streams import with_standard_streams
 
@@ -37,6 +37,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 node.add_to(app)
+config.add_to(app)
 agents.add_to(app)
 executions.add_to(app)
 checkpoints.add_to(app)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from l02.cli.config import Config
 from l02.cli.options import AsJson
 from l02.cli.running import reporting
 
@@ -42,6 +43,7 @@ def up(
         int | None,
         typer.Option(min=0, max=65535, metavar="PORT", help="0: any free one. Default: $L02_HTTP_PORT, else 0."),
     ] = None,
+    config: Config = None,
     log_format: Annotated[LogFormat, typer.Option(help="Of the log (standard error).")] = "text",
     as_json: AsJson = False,
 ) -> None:
@@ -51,9 +53,17 @@ def up(
     Once it is ready, DIR/l02.json says how to reach it. With --json, errors are JSON.
     """
     with reporting(as_json):
-        from l02.node.settings import Settings
+        import structlog
 
-        settings = Settings.from_environment(data_dir=data_dir, http_port=http_port)
+        from l02.logs import configure_logging
+        from l02.node.settings import Settings, settings_file
+        from l02.node.settings_file import secrets_seen_by_others
+
+        settings = Settings.from_environment(config=config, data_dir=data_dir, http_port=http_port)
+        configure_logging(log_format)
+        file = settings_file(config)
+        if file and (warning := secrets_seen_by_others(file)):
+            structlog.get_logger().warning(warning)
         from l02.node.running import run_node
 
         collect_garbage_less_often()
