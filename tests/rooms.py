@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -58,6 +58,24 @@ def arrows() -> dict[str, set[str]]:
         others = {room_of(module) for module in imported_modules(path) if module.split(".")[0] == "l02"}
         found.setdefault(own, set()).update(others - {own})
     return found
+
+
+def files_in_circles() -> set[str]:
+    """The modules that import, by way of others, themselves."""
+    paths = {module_name(path): path for path in SOURCES}
+    every = {own: _imported_files(path, paths.keys()) - {own} for own, path in paths.items()}
+    return {module for module in every if module in _reachable(every, module)}
+
+
+def _imported_files(path: Path, modules: Set[str]) -> set[str]:
+    found = set(imported_modules(path))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= named
+            if named <= modules:  # files of a folder, and nothing of the folder itself
+                found.discard(node.module)
+    return found & modules
 
 
 def _reachable(arrows: dict[str, set[str]], room: str) -> set[str]:

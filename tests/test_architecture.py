@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.rooms import PACKAGES, PAGE, ROOT, SOURCES, circles, imported_modules, module_name, room_of, with_picture
+from tests.rooms import (
+    PACKAGES,
+    PAGE,
+    ROOT,
+    SOURCES,
+    circles,
+    files_in_circles,
+    imported_modules,
+    module_name,
+    room_of,
+    with_picture,
+)
 
 MAX_LINES = 400
 MAX_ROOMS = 15
@@ -112,6 +123,10 @@ def test_the_sdk_imports_nothing_but_msgspec() -> None:
 
 def test_rooms_import_one_way() -> None:
     assert not circles()
+
+
+def test_files_import_one_way() -> None:
+    assert not files_in_circles()
 
 
 def test_the_picture_of_the_rooms_is_true() -> None:

@@ -70,7 +70,7 @@ async def claim_id(bus: Bus, command_id: str, content: str, sequence: int) -> No
     while True:
         claim = (subject, raw, {"Nats-Expected-Last-Subject-Sequence": str(expected)})
         try:
-            await together(bus, OUTCOMES_STREAM).store(subject, [claim])
+            await together(bus, OUTCOMES_STREAM).store({subject}, [claim])
         except APIError as error:
             if error.err_code not in UNEXPECTED_CODES:
                 raise

@@ -158,7 +158,7 @@ async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0)
     while True:
         headers = {_EXPECTED_HEADER: str(expected), COMMAND_SEQUENCE_HEADER: str(command_sequence)}
         try:
-            await together(bus, OUTCOMES_STREAM).store(outcome.command_id, [(subject, raw, headers)])
+            await together(bus, OUTCOMES_STREAM).store({subject}, [(subject, raw, headers)])
             bus.tally.outcomes["ok" if outcome.error is UNSET else outcome.error.code] += 1
             return
         except APIError as error:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine, Hashable, Sequence
+from collections.abc import Set as AbstractSet
 
 from msgspec.structs import replace
 from nats.errors import Error as NatsError
@@ -50,10 +51,10 @@ class GroupCommitClosed(NatsError):
 class _Unit:
     """Messages that are stored together or not at all."""
 
-    __slots__ = ("key", "messages", "size", "stored")
+    __slots__ = ("keys", "messages", "size", "stored")
 
-    def __init__(self, key: Hashable, messages: Sequence[Message]) -> None:
-        self.key = key
+    def __init__(self, keys: AbstractSet[Hashable], messages: Sequence[Message]) -> None:
+        self.keys = keys
         self.messages = messages
         self.size = sum(len(payload) for _, payload, _ in messages)
         self.stored: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
@@ -80,23 +81,20 @@ class GroupCommit:
         self._alone_until = 0.0
         self._closed = False
 
-    async def store(self, key: Hashable, messages: Sequence[Message]) -> int:
-        """Store `messages` side by side, all or none, the first with its expectation in its headers.
+    async def store(self, keys: AbstractSet[Hashable], messages: Sequence[Message]) -> int:
+        """Store `messages` side by side, all or none, with expectations in their headers.
 
-        Two with the same `key` never share a batch, as one would surely be refused. Returns the stream sequence of the
-        last message. Raises as `Requests.publish`, or GroupCommitClosed. If the caller is cancelled, they may be
-        stored or not.
+        `keys` names every aggregate that something is expected of. Units that share one never share a batch: the server
+        holds all expectations of a batch against what there was before it, so the later ones would surely be refused.
+        Returns the stream sequence of the last message. Raises as `Requests.publish`, or GroupCommitClosed. If the
+        caller is cancelled, they may be stored or not.
         """
-        return (await self.acknowledged(key, messages)).seq
-
-    async def acknowledged(self, key: Hashable, messages: Sequence[Message]) -> PubAck:
-        """The same, for who asks also whether the last message's id was repeated, so that it was not stored again."""
         if self._closed:
             raise GroupCommitClosed
-        unit = _Unit(key, messages)
+        unit = _Unit(keys, messages)
         self._waiting.append(unit)
         self._flush_soon()
-        return await unit.stored
+        return (await unit.stored).seq
 
     async def close(self) -> None:
         """Take no more, and wait for what is under way; if cancelled, leave it."""
@@ -156,10 +154,10 @@ class GroupCommit:
             messages += len(following.messages)
             size += following.size
             full = messages > MAX_BATCH_MESSAGES or size > MAX_BATCH_BYTES
-            if batch and (full or following.key in keys):
+            if batch and (full or not keys.isdisjoint(following.keys)):
                 break
             batch.append(self._waiting.popleft())
-            keys.add(following.key)
+            keys |= following.keys
         return batch
 
     async def _store_alone(self, unit: _Unit) -> None:

@@ -83,7 +83,7 @@ class EventStore:
             headers = {TRAIL_HEADER: trail_header(trail, place)}
             with_headers.append((subject, payload, headers if place else headers | expectation))
         try:
-            return await self._commit.store(aggregate, with_headers)
+            return await self._commit.store({aggregate}, with_headers)
         except APIError as error:
             if error.err_code in UNEXPECTED_CODES:
                 raise Conflict(error.description) from error

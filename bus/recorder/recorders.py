@@ -85,7 +85,7 @@ class JetStreamApplicationRecorder(JetStreamAggregateRecorder, ApplicationRecord
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
         """Events with ids above `gt`, those that are there and those to come."""
-        return JetStreamSubscription(self, gt, topics)
+        return JetStreamSubscription(self, self.worker, self.log, gt, topics)
 
 
 class JetStreamTrackingRecorder(JetStreamRecorder, TrackingRecorder):

@@ -7,19 +7,19 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from eventsourcing.persistence import InterfaceError, Notification, Subscription
+from eventsourcing.persistence import ApplicationRecorder, InterfaceError, Notification, Subscription
 
-if TYPE_CHECKING:
-    from l02.bus.recorder.recorders import JetStreamApplicationRecorder
+from l02.bus.recorder.log import EventLog
+from l02.bus.recorder.worker import Worker
 
 __all__ = ["JetStreamSubscription"]
 
 _BATCHES_AHEAD = 4
 
 
-class JetStreamSubscription(Subscription["JetStreamApplicationRecorder"]):
+class JetStreamSubscription(Subscription[ApplicationRecorder]):
     """Events are received ahead, in batches, on the recorder's loop; a restart of the server is waited for.
 
     Iterating raises OperationalError if the stream is gone, InterfaceError if the factory is closed. It ends when
@@ -27,12 +27,18 @@ class JetStreamSubscription(Subscription["JetStreamApplicationRecorder"]):
     """
 
     def __init__(
-        self, recorder: JetStreamApplicationRecorder, gt: int | None = None, topics: Sequence[str] = ()
+        self,
+        recorder: ApplicationRecorder,
+        worker: Worker,
+        log: EventLog,
+        gt: int | None = None,
+        topics: Sequence[str] = (),
     ) -> None:
         super().__init__(recorder=recorder, gt=gt, topics=topics)
+        self._worker = worker
         self._received: deque[Notification] = deque()
         self._batches = _Batches()
-        self._receiving = recorder.worker.submit(recorder.log.follow(gt or 0, topics, self._batches.put))
+        self._receiving = worker.submit(log.follow(gt or 0, topics, self._batches.put))
         weakref.finalize(self, self._receiving.cancel).atexit = False
 
     def stop(self) -> None:
@@ -45,7 +51,7 @@ class JetStreamSubscription(Subscription["JetStreamApplicationRecorder"]):
             if self._received:
                 return self._received.popleft()
             try:
-                self._received.extend(self._recorder.worker.run(self._batches.get(self._receiving)))
+                self._received.extend(self._worker.run(self._batches.get(self._receiving)))
             except InterfaceError:
                 if not self._has_been_stopped:
                     raise
