@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,7 +20,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from l02.bus.commands.follow import follow_events
+from l02.bus.commands.react import react
 from l02.bus.commands.timers import cancel_timer, set_timer
 from l02.bus.connection.bus import Bus
 from l02.bus.log.contained import contained
@@ -101,7 +101,6 @@ class Lifecycle:
         self._server_logs = server_logs
         self._keepers: dict[str, _Keeper] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        agents.on_recorded(self._recorded)
 
     @property
     def starting(self) -> int:
@@ -117,7 +116,7 @@ class Lifecycle:
                     tasks.create_task(contained(partial(self._recover, agent_id), "recovering an agent", agent_id))
                 tasks.create_task(contained(self._keep_removing_files, "removing files", self._node_id))
                 ready()
-                await follow_events(self._bus, f"lifecycle-{self._node_id}", _WAKING_EVENTS, self._heard, begin="new")
+                await react(self._bus, self._agents, "lifecycle", _WAKING_EVENTS, self._heard)
         finally:
             self._tasks = None
             await self._stop_all()
@@ -142,13 +141,8 @@ class Lifecycle:
         if state.has_ended or not state.exists:
             await self._processes.remove(agent_id)
 
-    async def _heard(self, events: Sequence[RecordedEvent]) -> None:
-        for recorded in events:
-            self._recorded(recorded)
-
-    def _recorded(self, recorded: RecordedEvent) -> None:
-        if isinstance(recorded.event, _WAKING_EVENTS):
-            self._wake(recorded.aggregate.id, recorded.metadata.correlation_id)
+    def _heard(self, recorded: RecordedEvent, recorded_here: bool) -> None:
+        self._wake(recorded.aggregate.id, recorded.metadata.correlation_id)
 
     def _wake(self, agent_id: str, correlation_id: str) -> None:
         if self._tasks is None:

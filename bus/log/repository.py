@@ -11,8 +11,8 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -99,6 +99,15 @@ class Repository(Generic[S]):
     def on_recorded(self, listener: Callable[[RecordedEvent], None]) -> None:
         """Tell `listener` at once of what this process has recorded; others learn of it from the stream."""
         self._listeners.append(listener)
+
+    @contextmanager
+    def listening(self, listener: Callable[[RecordedEvent], None]) -> Iterator[None]:
+        """The same, as long as the context lasts."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     def before_deciding(self, command_type: type[C], prepare: Callable[[C, Context], Awaitable[Command]]) -> None:
         """Have `prepare` make of commands of a type those that are decided, with what only the runtime can know.

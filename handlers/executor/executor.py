@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
-from l02.bus.commands.follow import follow_events
+from l02.bus.commands.react import react
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
@@ -55,7 +55,6 @@ class Executor:
         self._node_id = node_id
         self._runners: dict[str, AgentRunner] = {}
         agents.before_storing(partial(set_deadlines, bus))
-        agents.on_recorded(self._recorded)
 
     async def attach(self, agent_id: str, process: AgentProcess) -> None:
         """Give the process the agent's open executions, one after another."""
@@ -75,20 +74,14 @@ class Executor:
         """Follow the events that bring work from other nodes, until cancelled; then end all that is under way."""
 
         try:
-            await follow_events(
-                self._bus, f"executor-{self._node_id}", _WAKING_EVENTS, self._heard, begin="new", ready=ready
-            )
+            await react(self._bus, self._agents, "executor", _WAKING_EVENTS, self._heard, ready=ready)
         finally:
             await asyncio.gather(*(runner.close() for runner in self._runners.values()))
             await self._checks.close()
 
-    async def _heard(self, events: Sequence[RecordedEvent]) -> None:
-        for recorded in events:
-            self._recorded(recorded)
-
-    def _recorded(self, recorded: RecordedEvent) -> None:
+    def _heard(self, recorded: RecordedEvent, recorded_here: bool) -> None:
         runner = self._runners.get(recorded.aggregate.id)
-        if runner is None or not isinstance(recorded.event, _WAKING_EVENTS):
+        if runner is None:
             return
         match recorded.event:
             case AgentTerminated() | AgentFailed():

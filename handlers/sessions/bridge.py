@@ -7,12 +7,12 @@ that were open.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import structlog
 
 from l02.bus.background.backoff import Setbacks
-from l02.bus.commands.follow import follow_events
+from l02.bus.commands.react import react
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
@@ -64,7 +64,6 @@ class SessionBridge:
         self.latency = orchestrator.calls.latency
         self._keepers: dict[str, SessionKeeper] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        agents.on_recorded(self._recorded)
 
     async def run(self, open_sessions: list[str], ready: Callable[[], None]) -> None:
         """Take up the sessions of these agents, which were open when the node began; keep all until cancelled."""
@@ -74,28 +73,14 @@ class SessionBridge:
                 tasks.create_task(self._shared.orchestrator.calls.start_when_held())
                 for agent_id in open_sessions:
                     self._keeper(agent_id, was_at_work=True)
-                await follow_events(
-                    self._bus,
-                    f"sessions-{self._shared.node_id}",
-                    _WAKING_EVENTS,
-                    self._heard,
-                    begin="new",
-                    ready=ready,
-                )
+                await react(self._bus, self._agents, "sessions", _WAKING_EVENTS, self._heard, ready=ready)
         finally:
             self._tasks = None
             self._keepers.clear()
 
-    async def _heard(self, events: Sequence[RecordedEvent]) -> None:
-        for recorded in events:
-            self._take_note(recorded, recorded_here=False)
-
-    def _recorded(self, recorded: RecordedEvent) -> None:
-        self._take_note(recorded, recorded_here=True)
-
-    def _take_note(self, recorded: RecordedEvent, *, recorded_here: bool) -> None:
+    def _heard(self, recorded: RecordedEvent, recorded_here: bool) -> None:
         event = recorded.event
-        if not isinstance(event, _WAKING_EVENTS) or self._tasks is None:
+        if self._tasks is None:
             return
         has_process = isinstance(event, AgentSpawned)
         if isinstance(event, AgentSpawned) and event.node_id != self._shared.node_id:

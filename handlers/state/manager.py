@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
 from l02.bus.background.cancelling import end
-from l02.bus.commands.follow import follow_events
+from l02.bus.commands.react import react
 from l02.bus.connection.bus import Bus
 from l02.bus.log.contained import contained
 from l02.bus.log.repository import Repository
@@ -68,7 +68,8 @@ class StateManager:
         self._tasks: asyncio.TaskGroup | None = None
         self._known: OrderedDict[str, asyncio.Task[None]] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        agents.on_recorded(self._recorded)
+        agents.on_recorded(self._watch.hear)
+        agents.on_recorded(self._newest.hear)
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Until cancelled; what is under way then is done when the node is there again."""
@@ -76,12 +77,12 @@ class StateManager:
             self._tasks = tasks
             watching = (tasks.create_task(self._watch.run()), tasks.create_task(self._newest.run()))
             try:
-                await follow_events(
+                await react(
                     self._bus,
-                    f"state-{self._node_id}",
+                    self._agents,
+                    "state",
                     _EVENTS,
-                    self._heard,
-                    begin="new",
+                    self._begin,
                     ready=ready,
                     again_after_seconds=_AGAIN_AFTER_SECONDS,
                 )
@@ -94,24 +95,13 @@ class StateManager:
         """The agent's newest state (see `Newest.read`)."""
         return await self._newest.read(agent_id)
 
-    def _recorded(self, recorded: RecordedEvent) -> None:
-        self._watch.hear(recorded)
-        self._newest.hear(recorded)
-        if self._tasks is not None and isinstance(recorded.event, _EVENTS):
-            self._begin(recorded, heard_late=False)
-
-    async def _heard(self, events: Sequence[RecordedEvent]) -> None:
-        begun = [task for recorded in events if (task := self._begin(recorded, heard_late=True)) is not None]
-        if begun:
-            await asyncio.wait(begun)
-
-    def _begin(self, recorded: RecordedEvent, *, heard_late: bool) -> asyncio.Task[None] | None:
-        """See to an event, unless this process has or does; `heard_late` if another process may have begun to."""
+    def _begin(self, recorded: RecordedEvent, recorded_here: bool) -> asyncio.Task[None] | None:
+        """See to an event, unless this process has or does. Of one not `recorded_here` another may have begun to."""
         if self._tasks is None:
             return None
         task = self._known.get(recorded.event_id)
         if task is None:
-            action = self._action(recorded, heard_late)
+            action = self._action(recorded, not recorded_here)
             if action is None:
                 return None
             task = self._known[recorded.event_id] = self._tasks.create_task(self._in_turn(recorded, action))

@@ -13,7 +13,7 @@ import pytest
 from l02.bus.embedded import DataDirectory, DataDirectoryError
 from tests.embedded.support import ROOT, mode
 
-_OPEN = "import sys, pathlib, bus.embedded as e; d = e.DataDirectory(pathlib.Path(sys.argv[1])); d.acquire()"
+_OPEN = "import sys, pathlib, l02.bus.embedded as e; d = e.DataDirectory(pathlib.Path(sys.argv[1])); d.acquire()"
 
 
 def test_creates_the_directory_for_this_user_only(tmp_path: Path) -> None:
