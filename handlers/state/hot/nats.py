@@ -37,6 +37,17 @@ class NatsHotState:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
+    async def open(self) -> None:
+        """Make the bucket. While the server is away that has it nobody can; then the first does that is put there."""
+        try:
+            await self._make()
+        except _AWAY as error:
+            _log.warning("hot state is away", error=repr(error))
+
+    async def _make(self) -> None:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            await ensure_hot_bucket(self._bus)
+
     async def put(self, agent_id: str, version: int, data: bytes) -> None:
         if len(data) > self._bus.client.max_payload - _ROOM_BYTES:
             _log.debug("state too large to be hot", agent_id=agent_id, bytes=len(data))
@@ -47,7 +58,7 @@ class NatsHotState:
                 await self._put(agent_id, version, data)
             except (NoRespondersError, NoStreamResponseError):
                 # The server has been restarted, and what it had in memory is gone.
-                await ensure_hot_bucket(self._bus)
+                await self._make()
                 await self._put(agent_id, version, data)
         except _AWAY as error:
             _log.warning("hot state not kept", agent_id=agent_id, version=version, error=repr(error))
@@ -95,6 +106,7 @@ class NatsHotState:
 
 @asynccontextmanager
 async def open_nats_hot_state(bus: Bus) -> AsyncIterator[NatsHotState]:
-    """The bucket, which is made if need be. Raises NATS' errors."""
-    await ensure_hot_bucket(bus)
-    yield NatsHotState(bus)
+    """The bucket, which is made if need be. Raises StreamError."""
+    hot = NatsHotState(bus)
+    await hot.open()
+    yield hot
