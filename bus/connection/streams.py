@@ -25,6 +25,7 @@ __all__ = [
     "VIEWS_BUCKET",
     "StreamError",
     "ensure_hot_bucket",
+    "ensure_object_bucket",
     "ensure_stream",
     "ensure_streams",
     "stream_config",
@@ -142,9 +143,12 @@ def stream_configs(replicas: int) -> list[dict[str, Any]]:
     ]
 
 
-def _bucket_configs(replicas: int) -> list[dict[str, Any]]:
-    """The buckets as nats-py makes them. Its own way to it gives up if a cluster chooses a leader just then."""
-    common = {
+def _bucket_config(replicas: int) -> dict[str, Any]:
+    """What key-value and object buckets have in common, as nats-py makes them.
+
+    Its own way to it gives up if a cluster chooses a leader just then.
+    """
+    return {
         "retention": "limits",
         "storage": "file",
         "num_replicas": replicas,
@@ -152,20 +156,6 @@ def _bucket_configs(replicas: int) -> list[dict[str, Any]]:
         "allow_rollup_hdrs": True,
         "allow_direct": True,
     }
-    key_values = [
-        common
-        | {
-            "name": f"KV_{bucket}",
-            "subjects": [f"$KV.{bucket}.>"],
-            "max_msgs_per_subject": 1,
-            "duplicate_window": 120 * _SECOND,
-            "allow_msg_ttl": True,
-            "deny_delete": True,
-        }
-        for bucket in (VIEWS_BUCKET, SNAPSHOTS_BUCKET, subjects.PARTITIONS_BUCKET)
-    ]
-    objects = {"name": f"OBJ_{OBJECTS_BUCKET}", "subjects": [f"$O.{OBJECTS_BUCKET}.{part}.>" for part in "CM"]}
-    return [*key_values, common | objects]
 
 
 def stream_config(name: str, replicas: int) -> dict[str, Any]:
@@ -179,10 +169,29 @@ async def ensure_streams(bus: Bus, replicas: int = 1, *, but: str = "") -> None:
     for config in stream_configs(replicas):
         if config["name"] != but:
             await ensure_stream(bus, config)
-    for config in _bucket_configs(replicas):
-        answer = await bus.api(f"STREAM.CREATE.{config['name']}", config)
-        if answer.get("error", {}).get("err_code") != _STREAM_EXISTS:
-            _check(answer, config)
+    for bucket in (VIEWS_BUCKET, SNAPSHOTS_BUCKET, subjects.PARTITIONS_BUCKET):
+        key_value = {
+            "name": f"KV_{bucket}",
+            "subjects": [f"$KV.{bucket}.>"],
+            "max_msgs_per_subject": 1,
+            "duplicate_window": 120 * _SECOND,
+            "allow_msg_ttl": True,
+            "deny_delete": True,
+        }
+        await _make_if_missing(bus, _bucket_config(replicas) | key_value)
+    await ensure_object_bucket(bus, OBJECTS_BUCKET, replicas)
+
+
+async def ensure_object_bucket(bus: Bus, bucket: str, replicas: int) -> None:
+    """Make the object store if it is not there. Raises StreamError."""
+    objects = {"name": f"OBJ_{bucket}", "subjects": [f"$O.{bucket}.C.>", f"$O.{bucket}.M.>"]}
+    await _make_if_missing(bus, _bucket_config(replicas) | objects)
+
+
+async def _make_if_missing(bus: Bus, config: dict[str, Any]) -> None:
+    answer = await bus.api(f"STREAM.CREATE.{config['name']}", config)
+    if answer.get("error", {}).get("err_code") != _STREAM_EXISTS:
+        _check(answer, config)
 
 
 async def ensure_hot_bucket(bus: Bus) -> None:

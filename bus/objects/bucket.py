@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 from nats.aio.msg import Msg
-from nats.js.api import ObjectStoreConfig, StorageType
-from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
+from nats.js.errors import APIError
 
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import message_from_leader
+from l02.bus.connection.streams import ensure_object_bucket
 from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
 from l02.bus.jetstream.history import read_stored, sequence_of
 
@@ -79,12 +79,8 @@ class ObjectBucket:
         self._stream = f"OBJ_{bucket}"
 
     async def ensure(self, replicas: int = 1) -> None:
-        """Make the bucket if it is not there."""
-        try:
-            await self._bus.jetstream.object_store(self._bucket)
-        except (BucketNotFoundError, NotFoundError):
-            config = ObjectStoreConfig(bucket=self._bucket, storage=StorageType.FILE, replicas=replicas)
-            await self._bus.jetstream.create_object_store(self._bucket, config)
+        """Make the bucket if it is not there. Raises StreamError."""
+        await ensure_object_bucket(self._bus, self._bucket, replicas)
 
     async def put(self, name: str, content: bytes) -> None:
         """Store an object, in the place of one with that name; when this returns it is on disk."""
