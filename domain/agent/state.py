@@ -41,6 +41,17 @@ class StateChange(Struct, frozen=True, kw_only=True):
         return {key: value for key, value in data.items() if key not in deleted} | self.set
 
 
+class NewestState(Struct, frozen=True, kw_only=True):
+    """An agent's durable state as of its `version`; `revision` counts what has changed of the agent, as in checkpoints.
+
+    Large values may be references to the object store.
+    """
+
+    version: int
+    revision: int
+    state: dict[str, Any]
+
+
 class JournalEntry(Struct, frozen=True, kw_only=True):
     """One recorded effect. Replayed to the agent, in the order of the journal, when the execution runs again."""
 

@@ -22,11 +22,11 @@ from l02.bus.wire.codec import RecordedEvent
 from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointExpired, CheckpointRequested
 from l02.domain.agent.restarts import AgentFailed
 from l02.domain.agent.restoring import RestoreRequested
-from l02.domain.agent.state import AgentState
+from l02.domain.agent.state import AgentState, NewestState
 from l02.domain.agent.termination import AgentTerminated
 from l02.handlers.state.checkpoint_store import CheckpointStore
 from l02.handlers.state.checkpoints import Checkpoints
-from l02.handlers.state.hot import HotState, NewestState
+from l02.handlers.state.hot import HotState
 from l02.handlers.state.newest import Newest
 from l02.handlers.state.retention import Retention
 from l02.handlers.state.settings import StateSettings

@@ -19,11 +19,11 @@ from l02.domain.agent.executions import ExecutionCompleted
 from l02.domain.agent.restarts import AgentFailed
 from l02.domain.agent.restoring import CheckpointRestored
 from l02.domain.agent.spawning import AgentSpawned
-from l02.domain.agent.state import AgentState, Status
+from l02.domain.agent.state import AgentState, NewestState, Status
 from l02.domain.agent.suspension import AgentSuspended
 from l02.domain.agent.termination import AgentTerminated
 from l02.domain.kernel.message import Event
-from l02.handlers.state.hot import HotState, NewestState
+from l02.handlers.state.hot import HotState
 
 __all__ = ["Newest"]
 

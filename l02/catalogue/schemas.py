@@ -13,11 +13,11 @@ from l02.bus.commands.dead_letters import DeadLetter
 from l02.bus.commands.outcomes import Outcome
 from l02.bus.commands.service import Answer
 from l02.bus.wire.codec import SOURCE, CloudEvent
+from l02.domain.agent.state import NewestState
 from l02.domain.aggregates import AGGREGATES, EVENT_TYPES
 from l02.domain.identifiers import MAX_ID_LENGTH
 from l02.domain.kernel.message import WireCommand
 from l02.domain.values import ObjectReference
-from l02.handlers.state.hot import NewestState
 from l02.node.queries import QUERY_FIELDS
 from l02.projections.folds.agents import AgentView
 from l02.projections.folds.budgets import BudgetView

@@ -32,11 +32,10 @@ from l02.client.event_log import read_log, readable
 from l02.client.live_views import watch_agents
 from l02.client.specification_file import Specification, as_specification, id_for
 from l02.client.token_stream import read_tokens
-from l02.domain.agent.state import Status
+from l02.domain.agent.state import NewestState, Status
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
-from l02.handlers.state.hot import NewestState
 from l02.logs import log_to_standard_error_by_default
 from l02.projections.folds.agents import AgentView
 from l02.projections.folds.checkpoints import CheckpointView

@@ -16,11 +16,10 @@ from l02.bus.wire.codec import SetAside, cloud_event
 from l02.bus.wire.subjects import AggregateId, aggregate_filter, event_subject, events_filter
 from l02.client.event_log import type_pattern
 from l02.client.stored_events import MAX_SEQUENCE, start_of
-from l02.domain.agent.state import Status
+from l02.domain.agent.state import NewestState, Status
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import is_id, require_id
-from l02.handlers.state.hot import NewestState
 from l02.projections.folds.checkpoints import CheckpointState
 from l02.projections.folds.executions import ExecutionState
 from l02.projections.projector.progress import ProjectionHalted

@@ -7,26 +7,13 @@ write. So a store of it that is away makes nobody wait and fails nothing; it say
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
-
-from msgspec import Struct
+from typing import Protocol
 
 from l02.bus.connection.bus import Bus
 from l02.handlers.state.hot.nats import open_nats_hot_state
 from l02.handlers.state.settings import StateSettings
 
-__all__ = ["HotState", "NewestState", "open_hot_state"]
-
-
-class NewestState(Struct, frozen=True, kw_only=True):
-    """An agent's durable state as of its `version`; `revision` counts what has changed of the agent, as in checkpoints.
-
-    Large values may be references to the object store.
-    """
-
-    version: int
-    revision: int
-    state: dict[str, Any]
+__all__ = ["HotState", "open_hot_state"]
 
 
 class HotState(Protocol):
