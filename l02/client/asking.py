@@ -16,6 +16,7 @@ from l02.bus.commands.ids import bound_id
 from l02.bus.commands.outcomes import ErrorBody, Outcome
 from l02.bus.commands.sender import send_command
 from l02.bus.connection.bus import Bus
+from l02.bus.wire.agent.values import to_json
 from l02.bus.wire.incoming import ACTOR_HEADER, MAX_COMMAND_BYTES
 from l02.bus.wire.subjects import API, AggregateId, CommandAddress
 from l02.client.discovery import NodeUnreachable, no_streams
@@ -114,10 +115,11 @@ def _too_large(size: int) -> Failure:
 
 
 def encode(fields: dict[str, Any]) -> bytes:
+    """A body. Raises Failure: E2115, or E2110 for what JSON would change on its way; NaN would become null."""
     try:
-        body = msgspec.json.encode(fields)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise Failure(ErrorCode.COMMAND_INVALID, f"this cannot be said in JSON: {error}") from error
+        body = bytes(to_json(fields, "what is sent"))
+    except TypeError as error:
+        raise Failure(ErrorCode.COMMAND_INVALID, str(error)) from error
     if len(body) > MAX_COMMAND_BYTES:
         raise _too_large(len(body))
     return body

@@ -207,3 +207,9 @@ async def test_what_no_server_can_be_asked_for(raw: Raw, query: str, fields: dic
 async def test_queries_with_unknown_fields(raw: Raw) -> None:
     answer = await raw.request("agent.list", {"colour": "red"})
     assert answer["error"]["code"] == "E2110"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), {1, object()}], ids=["nan", "infinity", "a set"])
+async def test_our_client_sends_nothing_that_json_would_change(client: Client, value: object) -> None:
+    with pytest.raises(Failure, match="E2110.*what is sent is not a JSON value"):
+        await client.execute("nobody", {"deep": [None, value]})

@@ -79,6 +79,9 @@ async def test_by_our_client(client: Client, node: Node, budget_id: str) -> None
     with pytest.raises(Failure, match="E2110.*'a b' is not an id") as refused:
         await client.configure_budget(budget_id, parent="a b")
     assert refused.value.path == "$.parent"
+    for cost in (float("nan"), float("inf")):
+        with pytest.raises(Failure, match="E2110"):  # in JSON it would be null: no limit
+            await client.configure_budget(budget_id, cost_total=cost)
     await node.parts.read_model.wait_for(VIEWS, second.sequence)
     live = await ViewBucket(node.parts.bus).load(f"budget.{budget_id}")
     assert live.value is not None and BUDGET_FOLD.decode(live.value) == second
@@ -117,6 +120,7 @@ async def test_on_the_command_line(node: Node, budget_id: str) -> None:
     assert "E2110" in errors and "must ascend" in errors
     code, _, errors = await l02(node, "budget", "configure", budget_id, "--warn-at", "often")
     assert code == 2
+    assert (await l02(node, "budget", "configure", budget_id, "--cost-per-day", "nan"))[0] == 1
     assert (await as_json(node, "budget", "configure", budget_id, "--warn-at", "none"))["ok"]
     assert (await as_json(node, "budget", "show", budget_id))["warn_at"] == []
     assert (await l02(node, "budget", "show", "nobody"))[0] == 1
