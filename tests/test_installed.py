@@ -41,12 +41,20 @@ async def handle(ctx, message):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built in a copy of the tree, as building leaves files in it."""
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tree, as building leaves files in it."""
     source = tmp_path_factory.mktemp("source") / "l02"
     unwanted = shutil.ignore_patterns(".*", "*.egg-info", "build", "__pycache__", "tests", "docs", "benchmarks")
     shutil.copytree(ROOT, source, symlinks=True, ignore=unwanted)
-    target = tmp_path_factory.mktemp("wheel")
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build(source, tmp_path_factory.mktemp("wheel"))
+
+
+def _build(source: Path, target: Path) -> Path:
     _run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", target, source)
     [built] = target.iterdir()
     return built
@@ -97,6 +105,14 @@ def test_only_l02_is_installed_and_all_of_it(wheel: Path) -> None:
         if path.suffix in (".py", ".sql", ".typed") and not any(parent.is_symlink() for parent in path.parents)
     }
     assert names == {str(path) if path.parts[0] == "l02" else f"l02/{path}" for path in here}
+
+
+def test_the_source_distribution_makes_the_same_wheel(source: Path, wheel: Path, tmp_path: Path) -> None:
+    make = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    _run(sys.executable, "-c", make, tmp_path / "sdist", cwd=source)
+    [packed] = (tmp_path / "sdist").iterdir()
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(_build(packed, tmp_path / "wheel")) as other:
+        assert one.namelist() == other.namelist()
 
 
 def test_a_client_program_has_packages_of_all_four_names(installed: Path, project: Path) -> None:

@@ -48,7 +48,12 @@ def check(
             typer.echo(safe(f"warning: {warning}"), err=True)
 
 
-def show(config: Config = None, as_json: AsJson = False) -> None:
+def show(
+    config: Config = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="As of `l02 up`.")] = None,
+    http_port: Annotated[int | None, typer.Option(min=0, max=65535, metavar="PORT", help="As of `l02 up`.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show the settings that `l02 up` would have here, and where each comes from. Secrets are hidden."""
     with reporting(as_json):
         import msgspec
@@ -56,7 +61,7 @@ def show(config: Config = None, as_json: AsJson = False) -> None:
         from l02.cli.output import safe
         from l02.node.settings import Settings, effective
 
-        found = effective(config=config)
+        found = effective(config=config, data_dir=data_dir, http_port=http_port)
         Settings.of(found)
         rows: list[dict[str, Any]] = [
             {

@@ -36,7 +36,7 @@ class Effective(NamedTuple):
 def settings_file(config: Path | None = None) -> Path | None:
     """The settings file: the one named by an option, else by L02_CONFIG."""
     named = os.environ.get(CONFIG_VARIABLE)
-    return config or (Path(named).expanduser() if named else None)
+    return config or (_at_home(named, CONFIG_VARIABLE) if named else None)
 
 
 def effective(
@@ -60,9 +60,22 @@ def effective(
             one = Effective(setting, setting.default, "default", setting.variable)
         found[setting.name] = one
     where = found["node.data_dir"]
+    if where.origin == "default":
+        path = default_data_dir()
+    else:
+        path = where.value if where.origin == "option" else _at_home(where.value, where.place)
     beside = file.absolute().parent if file and where.origin == "file" else Path.cwd()
-    path = beside / Path(where.value).expanduser() if where.value else default_data_dir().absolute()
-    return found | {"node.data_dir": where._replace(value=path)}
+    return found | {"node.data_dir": where._replace(value=beside / path)}
+
+
+def _at_home(text: str, place: str) -> Path:
+    """A path that may begin with `~`."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(
+            f"{place} is {text[:100]!r}, and nobody of this name has a home; write the path in full"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,9 +61,10 @@ class Setting:
         elif self.kind == "words":
             fits, value = True, tuple(word.strip() for word in text.split(",") if word.strip())
         else:
-            fits, value = not self.choices or text in self.choices, text
+            fits, value = "\0" not in text and (not self.choices or text in self.choices), text
         if not fits:
-            raise SettingsError(f"{place} is {text[:100]!r}; it takes {self.takes}")
+            shown = "no text without zero bytes" if self.secret else repr(text[:100])
+            raise SettingsError(f"{place} is {shown}; it takes {self.takes}")
         return value
 
 

@@ -118,6 +118,12 @@ def test_it_is_shown_with_its_origin_and_without_secrets(file: Path, monkeypatch
     assert rows["node.http_port"]["place"] == f"{file}:5: node.http_port"
     assert rows["state_manager.redis_url"]["value"] == "(hidden)"
     monkeypatch.delenv("L02_REPLICAS")
+    told = l02("config", "show", "--config", file, "--http-port", "1", "--data-dir", "x", "--json")
+    by_option = [row for row in json.loads(told.stdout) if row["origin"] == "option"]
+    assert [(row["place"], row["value"]) for row in by_option] == [
+        ("--data-dir", str(Path("x").absolute())),
+        ("--http-port", 1),
+    ]
     for_people = l02("config", "show", "--config", file)
     assert "node.replicas" in for_people.stdout
     assert "hunter2" not in shown.output + for_people.output
@@ -134,6 +140,8 @@ def test_it_is_shown_with_its_origin_and_without_secrets(file: Path, monkeypatch
         ("node:\n  replicas: 1\n  replicas: 2\n", ":3: node has 'replicas' twice"),
         ("node:\n  nats_url: [a]\n", ":2: node.nats_url has a value of another type; it takes text"),
         ("node: 3\n", ":1: node takes keys"),
+        ('node:\n  nats_url: "hunter2\\0"\n', ":2: node.nats_url is no text without zero bytes"),
+        ("node:\n  data_dir: ~nobody-of-this-name/x\n", ":2: node.data_dir is '~nobody-of-this-name/x', and nobody"),
         ("state_manager:\n  hot_storage: redis\n", ":2: state_manager.hot_storage is 'redis'; L02_REDIS_URL must say"),
         ("session_bridge:\n  environment: [NOBODY_SET]\n", ":2: session_bridge.environment names NOBODY_SET"),
         ("node:\n\t- [\n", ":2: this is no YAML"),

@@ -19,8 +19,11 @@ from l02.node.settings import Settings
 def up(data_dir: Path, nats_url: str, database: str, last: str, *options: str) -> list[str]:
     """The lines on standard error until the node has been stopped, which happens after the line that begins so."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("L02_")}
-    environment |= {"L02_NATS_URL": nats_url, "L02_POSTGRES_URL": database, "L02_SESSION_SERVER": "off"}
-    command = [sys.executable, "-m", "l02.cli", "up", "--data-dir", str(data_dir), *options]
+    file = data_dir.parent / "l02.yaml"
+    told = {"node": {"nats_url": nats_url, "postgres_url": database}, "session_bridge": {"server": "off"}}
+    file.write_text(json.dumps(told))
+    file.chmod(0o644)
+    command = [sys.executable, "-m", "l02.cli", "up", "--config", str(file), "--data-dir", str(data_dir), *options]
     said = []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr
@@ -48,9 +51,12 @@ def test_a_person_is_told_what_is_up_and_what_to_type_next(
 
 
 def test_a_machine_is_told_in_structured_lines_only(fresh_nats: EmbeddedNats, database: str, tmp_path: Path) -> None:
-    said = [json.loads(line) for line in up(tmp_path, fresh_nats.url, database, '"ready"', "--log-format", "json")]
+    said = [
+        json.loads(line) for line in up(tmp_path / "d", fresh_nats.url, database, '"ready"', "--log-format", "json")
+    ]
     [ready] = [line for line in said if line["event"] == "ready"]
-    assert ready["data_dir"] == str(tmp_path) and ready["seconds"] > 0
+    assert ready["data_dir"] == f"{tmp_path}/d" and ready["seconds"] > 0
+    assert said[0]["level"] == "warning" and f"chmod 600 {tmp_path}/l02.yaml" in said[0]["event"]
 
 
 def test_nothing_steers_a_terminal_and_a_node_at_home_needs_no_option(
