@@ -22,7 +22,7 @@ COMMANDS = [
     *(["up"], ["demo"], ["spawn"], ["exec"], ["ps"], ["show"], ["events"], ["suspend"], ["resume"], ["terminate"]),
     *(["signal"], ["dead", "list"], ["dead", "show"], ["dead", "retry"], ["rebuild"], ["errors"]),
     *(["replay"], ["verify"], ["checkpoint"], ["checkpoints"], ["restore"], ["fork"], ["executions"], ["state"]),
-    *(["budget", "configure"], ["budget", "show"], ["budget", "list"]),
+    *(["budget", "configure"], ["budget", "show"], ["budget", "list"], ["config", "check"], ["config", "show"]),
 ]
 NEED_A_NODE = [
     *(["exec", "a1", "hello"], ["exec", "a1", "{}", "--stream"], ["ps"], ["show", "a1"], ["events"]),
