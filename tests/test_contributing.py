@@ -24,6 +24,7 @@ FILES = {"An event with its command, in three files": 3, "An aggregate, in six f
 _BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<kind>python|diff) (?P<path>\S+)\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S
 )
+_SUBJECTS = re.compile(r"`(l02\.(?:api|cmd|evt|due)\b[^`]*)`")
 _RECIPE = (ROOT / "Makefile").read_text().partition("\ndocs: ")[2].partition("\n\n")[0]
 MAKE_DOCS = re.findall(r"\$\(BIN\)/python (.+)", _RECIPE)
 _SECONDS = 100
@@ -100,6 +101,13 @@ def test_there_are_ten_steps() -> None:
 @pytest.mark.parametrize(("section", "files"), FILES.items())
 def test_it_takes_as_many_files_as_it_says(section: str, files: int) -> None:
     assert len({block.path for block in blocks(section)}) == files
+
+
+def test_the_rooms_that_it_names_are_there() -> None:
+    named = set(re.findall(r"`((?:l02\.[\w.]+|[\w]+/[\w/.]*))`", PAGE)) - set(_SUBJECTS.findall(PAGE))
+    assert len(named) > 10
+    for name in named:
+        assert (ROOT / (f"{name.replace('.', '/')}.py" if name.startswith("l02.") else name)).exists(), name
 
 
 def test_what_it_touches_passes_the_checks(tree: Path) -> None:
