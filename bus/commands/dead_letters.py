@@ -15,12 +15,12 @@ import structlog
 from msgspec import Struct
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import message_from_leader
 from l02.bus.connection.streams import DEAD_STREAM, EVENTS_STREAM
-from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
+from l02.bus.jetstream.put import put
 from l02.bus.log.reader import last_sequence
 from l02.bus.wire.codec import UNDECODABLE, SetAside
 from l02.bus.wire.incoming import COMMAND_ID_HEADER
@@ -107,16 +107,7 @@ async def _park_entry(bus: Bus, entry: SetAside) -> None:
         time=datetime.now(UTC),
         origin=entry.sequence,
     )
-    try:
-        await bus.publish(
-            dead_subject(f"{_LOG}.{entry.sequence}"),
-            _encoded(bus, letter),
-            {"Nats-Expected-Last-Subject-Sequence": "0"},
-        )
-    except APIError as error:
-        if error.err_code not in UNEXPECTED_CODES:
-            raise
-    else:
+    if await put(bus, dead_subject(f"{_LOG}.{entry.sequence}"), _encoded(bus, letter), after=0) is not None:
         _log.error("an event is set aside", sequence=entry.sequence, subject=entry.subject, reason=entry.reason)
         bus.tally.parked[_LOG] += 1
 

@@ -21,7 +21,8 @@ from nats.js.errors import APIError
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import StoredMessage, last_on, message_from_leader
 from l02.bus.connection.streams import COMMANDS_STREAM, OUTCOMES_STREAM
-from l02.bus.jetstream.group_commit import UNEXPECTED_CODES, together
+from l02.bus.jetstream.group_commit import together
+from l02.bus.jetstream.put import UNEXPECTED_CODES, expecting
 from l02.bus.wire.codec import UNDECODABLE
 from l02.bus.wire.incoming import CommandIdReused, content_of
 from l02.bus.wire.subjects import CommandAddress, owner_subject
@@ -68,7 +69,7 @@ async def claim_id(bus: Bus, command_id: str, content: str, sequence: int) -> No
     subject = owner_subject(command_id)
     raw, expected = _encoder.encode(_Owner(content, sequence)), 0
     while True:
-        claim = (subject, raw, {"Nats-Expected-Last-Subject-Sequence": str(expected)})
+        claim = (subject, raw, expecting(expected))
         try:
             await together(bus, OUTCOMES_STREAM).store({subject}, [claim])
         except APIError as error:

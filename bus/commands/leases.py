@@ -23,7 +23,7 @@ from l02.bus.background.cancelling import end
 from l02.bus.connection.bus import API_SECONDS, Bus
 from l02.bus.connection.leader import message_from_leader
 from l02.bus.connection.streams import LEASES_STREAM
-from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
+from l02.bus.jetstream.put import put
 from l02.bus.wire.codec import UNDECODABLE
 from l02.bus.wire.subjects import lease_filter, lease_subject
 
@@ -135,20 +135,16 @@ class Leases:
         await self._bus.api(f"STREAM.PURGE.{LEASES_STREAM}", {"filter": lease_subject(self.node_id)})
 
     async def _renew(self) -> None:
-        try:
-            ack = await self._bus.publish(
-                lease_subject(self.node_id),
-                msgspec.json.encode(self._holder),
-                {"Nats-TTL": f"{LEASE_SECONDS}s", "Nats-Expected-Last-Subject-Sequence": str(self._revision)},
-            )
-        except APIError as error:
-            if error.err_code not in UNEXPECTED_CODES:
-                raise
+        holder, subject = msgspec.json.encode(self._holder), lease_subject(self.node_id)
+        revision = await put(
+            self._bus, subject, holder, after=self._revision, headers={"Nats-TTL": f"{LEASE_SECONDS}s"}
+        )
+        if revision is None:
             await self._after_conflict()
             return
         if not self.is_held:
             self._held_since = self._now()
-        self._revision, self._renewed_at = ack.seq, self._now()
+        self._revision, self._renewed_at = revision, self._now()
 
     async def _after_conflict(self) -> None:
         """The lease is not as this node left it: it has expired, or an answer was lost, or another process has it."""

@@ -20,7 +20,8 @@ from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import last_on
 from l02.bus.connection.listening import listen
 from l02.bus.connection.streams import OUTCOMES_STREAM
-from l02.bus.jetstream.group_commit import UNEXPECTED_CODES, together
+from l02.bus.jetstream.group_commit import together
+from l02.bus.jetstream.put import UNEXPECTED_CODES, expecting
 from l02.bus.objects.store import inline
 from l02.bus.wire.codec import UNDECODABLE, RecordedEvent
 from l02.bus.wire.subjects import outcome_subject, refusal_subject
@@ -44,7 +45,6 @@ __all__ = [
 
 _INLINE_OUTPUT_BYTES = 1024 * 1024
 COMMAND_SEQUENCE_HEADER = "L02-Command-Sequence"
-_EXPECTED_HEADER = "Nats-Expected-Last-Subject-Sequence"
 _SEQUENCE = re.compile("[0-9]{1,20}")
 # How long an outcome is listened for before the stream is asked; a repeated command's has long been said.
 _LISTEN_SECONDS = (0.25, 0.5, 1.0, 2.0)
@@ -156,7 +156,7 @@ async def publish_outcome(bus: Bus, outcome: Outcome, command_sequence: int = 0)
     subject, raw = outcome_subject(outcome.command_id), _encoder.encode(outcome)
     expected = 0
     while True:
-        headers = {_EXPECTED_HEADER: str(expected), COMMAND_SEQUENCE_HEADER: str(command_sequence)}
+        headers = expecting(expected) | {COMMAND_SEQUENCE_HEADER: str(command_sequence)}
         try:
             await together(bus, OUTCOMES_STREAM).store({subject}, [(subject, raw, headers)])
             bus.tally.outcomes["ok" if outcome.error is UNSET else outcome.error.code] += 1

@@ -18,14 +18,13 @@ import msgspec
 import structlog
 from msgspec import Struct
 from nats.errors import Error as NatsError
-from nats.js.errors import APIError
 
 from l02.bus.background.cancelling import end
 from l02.bus.commands.leases import Leases
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import message_from_leader
 from l02.bus.connection.streams import COMMANDS_STREAM, EVENTS_STREAM, PARTITIONS_STREAM, TIMERS_STREAM
-from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
+from l02.bus.jetstream.put import put
 from l02.bus.log.reader import last_sequence
 from l02.bus.wire.codec import UNDECODABLE
 from l02.bus.wire.subjects import AggregateId, partition_subject
@@ -241,18 +240,12 @@ class Partitions:
     async def _store(self, partition: Partition, *, owner: str) -> bool:
         """Write the record; False if another has written it meanwhile."""
         record = _Record(owner, partition.position)
-        try:
-            ack = await self._bus.publish(
-                partition_subject(partition.name),
-                msgspec.json.encode(record),
-                {"Nats-Expected-Last-Subject-Sequence": str(partition._stored.revision)},
-            )
-        except APIError as error:
-            if error.err_code not in UNEXPECTED_CODES:
-                raise
+        subject, raw = partition_subject(partition.name), msgspec.json.encode(record)
+        revision = await put(self._bus, subject, raw, after=partition._stored.revision)
+        if revision is None:
             _log.warning("a partition has changed hands", partition=partition.name)
             return False
-        partition._stored, partition._stored_at = _Stored(record, ack.seq), self._now()
+        partition._stored, partition._stored_at = _Stored(record, revision), self._now()
         return True
 
     def _tell(self) -> None:

@@ -22,11 +22,10 @@ from nats.js.errors import APIError
 
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.requests import Message, PubAck, Requests
+from l02.bus.jetstream.put import UNEXPECTED_CODES
 
-__all__ = ["UNEXPECTED_CODES", "GroupCommit", "GroupCommitClosed", "together"]
+__all__ = ["GroupCommit", "GroupCommitClosed", "together"]
 
-UNEXPECTED_CODES = (10071, 10164)
-"""JetStream's error codes for an expectation that does not hold."""
 _REPEATED_ID_CODES = (10158, 10201)
 """JetStream's for a message whose id is just being stored, and for a batch with a message whose id it has seen within
 the stream's window; alone it is acknowledged."""

@@ -21,7 +21,11 @@ _MAX_BYTES = 16 * 1024 * 1024
 
 
 class HistoryUnreadable(Exception):
-    """The server answered a read with an error."""
+    """The server answered a read with an error; 503 if nobody listens: it starts, or there is no such stream."""
+
+    def __init__(self, message: str, status: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class _Answer:
@@ -80,7 +84,7 @@ async def read_stored(
         case "204":
             return answer.messages, int(headers.get("Nats-Num-Pending", "0")) > 0
         case status:
-            raise HistoryUnreadable(f"{subject_filter}: {status} {headers.get('Description')}")
+            raise HistoryUnreadable(f"{subject_filter}: {status} {headers.get('Description')}", status)
 
 
 def sequence_of(message: Msg) -> int:

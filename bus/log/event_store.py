@@ -13,8 +13,9 @@ from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import message_from_leader, standing_of
 from l02.bus.connection.requests import Message
 from l02.bus.connection.streams import EVENTS_STREAM
-from l02.bus.jetstream.group_commit import UNEXPECTED_CODES, GroupCommit, GroupCommitClosed
+from l02.bus.jetstream.group_commit import GroupCommit, GroupCommitClosed
 from l02.bus.jetstream.history import HistoryUnreadable, subject_of
+from l02.bus.jetstream.put import UNEXPECTED_CODES, expecting
 from l02.bus.log.past import read_past
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_filter
@@ -74,10 +75,7 @@ class EventStore:
         """
         self._require_storable(messages)
         trail = trail or ((expected,) if expected else ())
-        expectation = {
-            "Nats-Expected-Last-Subject-Sequence": str(expected),
-            "Nats-Expected-Last-Subject-Sequence-Subject": aggregate_filter(aggregate),
-        }
+        expectation = expecting(expected, of=aggregate_filter(aggregate))
         with_headers: list[Message] = []
         for place, (subject, payload) in enumerate(messages):
             headers = {TRAIL_HEADER: trail_header(trail, place)}

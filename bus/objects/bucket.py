@@ -21,15 +21,14 @@ from nats.js.errors import APIError
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import message_from_leader
 from l02.bus.connection.streams import ensure_object_bucket
-from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
 from l02.bus.jetstream.history import read_stored, sequence_of
+from l02.bus.jetstream.put import put
 
 __all__ = ["ObjectBucket", "ObjectDamaged", "StoredObject"]
 
 _PIECE_BYTES = 128 * 1024
 _TIMEOUT_SECONDS = 10.0
 _ROLLUP = {"Nats-Rollup": "sub"}
-_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
 
 class ObjectDamaged(Exception):
@@ -143,14 +142,8 @@ class ObjectBucket:
 
     async def use(self, found: StoredObject) -> bool:
         """Note that an object is used now; False if it has been replaced, used by another or removed since."""
-        headers = _ROLLUP | {_EXPECTED: str(found.sequence)}
-        try:
-            await self._publish(self._name_of(found.name), msgspec.json.encode(found.info), headers)
-        except APIError as error:
-            if error.err_code in UNEXPECTED_CODES:
-                return False
-            raise
-        return True
+        subject, raw = self._name_of(found.name), msgspec.json.encode(found.info)
+        return await put(self._bus, subject, raw, after=found.sequence, headers=_ROLLUP) is not None
 
     async def remove(self, found: StoredObject) -> bool:
         """Remove an object as it was found; False if it has been replaced or used since, and stays."""

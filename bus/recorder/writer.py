@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from eventsourcing.persistence import (
@@ -19,7 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from l02.bus.connection.bus import Bus
-from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
+from l02.bus.jetstream.put import UNEXPECTED_CODES, expecting
 from l02.bus.recorder.layout import HIGHEST_HEADER, EventLayout, NewMessage
 from l02.bus.recorder.log import NOTHING, EventLog, Position
 
@@ -205,28 +206,9 @@ class EventWriter(EventLog):
 
     async def _publish(self, placed: Sequence[_Placed]) -> int:
         """Publish, as one atomic batch if there are several; the sequence of the last."""
-        if len(placed) == 1:
-            return await self._publish_last(placed[0], {})
-        batch_id = uuid.uuid4().hex
-        async with self._batches:
-            for number, message in enumerate(placed[:-1], start=1):
-                batch = {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
-                await self._bus.client.publish(
-                    message.message.subject, message.message.payload, headers=_all_headers(message, batch)
-                )
-            batch = {"Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(len(placed)), "Nats-Batch-Commit": "1"}
-            return await self._publish_last(placed[-1], batch)
-
-    async def _publish_last(self, message: _Placed, batch: dict[str, str]) -> int:
-        ack = await self._bus.requests.publish(
-            message.message.subject,
-            message.message.payload,
-            timeout=_ACK_SECONDS,
-            headers=_all_headers(message, batch),
-        )
-        return ack.seq
-
-
-def _all_headers(message: _Placed, batch: dict[str, str]) -> dict[str, str]:
-    expectation = {} if message.after is None else {"Nats-Expected-Last-Subject-Sequence": str(message.after)}
-    return message.headers | expectation | batch
+        messages = [
+            (new.subject, new.payload, headers if after is None else headers | expecting(after))
+            for new, after, headers, _ in placed
+        ]
+        async with self._batches if len(messages) > 1 else nullcontext():
+            return (await self._bus.requests.publish_together(messages, timeout=_ACK_SECONDS)).seq

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nats.js.errors import APIError
 
 from l02.bus.connection.bus import Bus
+from l02.bus.connection.leader import message_from_leader
 from l02.bus.connection.streams import VIEWS_BUCKET
-from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
+from l02.bus.jetstream.put import put
 
 __all__ = ["Overtaken", "StoredValue", "ViewBucket"]
 
 # Short: a leader that has gone never answers. What it has stored nevertheless shows at the next attempt as Overtaken.
 _ACK_SECONDS = 2.0
-_NO_MESSAGE = 10037
-_OPERATION = b"KV-Operation"
-_EXPECTED_REVISION = "Nats-Expected-Last-Subject-Sequence"
+_OPERATION = "KV-Operation"
 
 
 class Overtaken(Exception):
@@ -41,49 +39,37 @@ class ViewBucket:
 
     async def load(self, key: str) -> StoredValue:
         """The present value. Raises NATS' errors."""
-        answer = await self._api("STREAM.MSG.GET", {"last_by_subj": f"{self._prefix}{key}"})
-        if answer is None:
+        message = await message_from_leader(self._bus, self._stream, {"last_by_subj": f"{self._prefix}{key}"})
+        if message is None:
             return StoredValue(None, 0)
-        message = answer["message"]
-        deleted = _OPERATION in b64decode(message.get("hdrs", ""))
-        return StoredValue(None if deleted else b64decode(message.get("data", "")), message["seq"])
+        return StoredValue(None if _OPERATION in message.headers else message.data, message.sequence)
 
     async def store(self, key: str, value: bytes, revision: int) -> int:
         """Replace the value of `revision` (0: the key is new); the new revision. Raises Overtaken and NATS' errors."""
-        return await self._publish(key, value, {_EXPECTED_REVISION: str(revision)})
+        return await self._put(key, value, revision, {})
 
     async def delete(self, key: str, revision: int) -> None:
         """Take the key away as it was at `revision`. Raises Overtaken and NATS' errors."""
-        await self._publish(key, b"", {_EXPECTED_REVISION: str(revision), _OPERATION.decode(): "DEL"})
+        await self._put(key, b"", revision, {_OPERATION: "DEL"})
 
     async def keys(self, kind: str) -> list[str]:
         """All keys `<kind>.<id>` that have a message in the stream, deleted ones too. Raises NATS' errors."""
         found: list[str] = []
         while True:
             request = {"subjects_filter": f"{self._prefix}{kind}.>", "offset": len(found)}
-            info = await self._api("STREAM.INFO", request)
-            subjects = info["state"].get("subjects") if info is not None else None
-            if info is None or not subjects:
+            info = await self._bus.api(f"STREAM.INFO.{self._stream}", request)
+            if error := info.get("error"):
+                raise APIError.from_error(error)
+            subjects = info["state"].get("subjects")
+            if not subjects:
                 return found
             found += [subject.removeprefix(self._prefix) for subject in subjects]
             if len(found) >= info.get("total", 0):
                 return found
 
-    async def _publish(self, key: str, value: bytes, headers: dict[str, str]) -> int:
-        try:
-            ack = await self._bus.requests.publish(f"{self._prefix}{key}", value, timeout=_ACK_SECONDS, headers=headers)
-        except APIError as error:
-            if error.err_code in UNEXPECTED_CODES:
-                raise Overtaken(key) from error
-            raise
-        return ack.seq
-
-    async def _api(self, operation: str, request: dict[str, Any]) -> dict[str, Any] | None:
-        """JetStream's answer about the bucket's stream; None if what is asked for is not there."""
-        answer = await self._bus.api(f"{operation}.{self._stream}", request)
-        error = answer.get("error")
-        if error is None:
-            return answer
-        if error.get("err_code") == _NO_MESSAGE:
-            return None
-        raise APIError.from_error(error)
+    async def _put(self, key: str, value: bytes, revision: int, headers: dict[str, str]) -> int:
+        subject = f"{self._prefix}{key}"
+        stored = await put(self._bus, subject, value, after=revision, headers=headers, timeout=_ACK_SECONDS)
+        if stored is None:
+            raise Overtaken(key)
+        return stored

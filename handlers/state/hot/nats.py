@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 import structlog
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
-from nats.js.errors import APIError, NoStreamResponseError
+from nats.js.errors import NoStreamResponseError
 
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import HOT_STREAM, ensure_hot_bucket
-from l02.bus.jetstream.group_commit import UNEXPECTED_CODES
 from l02.bus.jetstream.history import sequence_of
+from l02.bus.jetstream.put import put
 from l02.bus.wire.subjects import hot_subject
 
 __all__ = ["NatsHotState", "open_nats_hot_state"]
@@ -23,7 +23,6 @@ __all__ = ["NatsHotState", "open_nats_hot_state"]
 _log = structlog.get_logger()
 # A server that is away is not waited for.
 _TIMEOUT_SECONDS = 1.0
-_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _VERSION = struct.Struct(">Q")
 _NO_STATE = -1
 # What a message has beside its payload: subject and headers.
@@ -85,14 +84,7 @@ class NatsHotState:
             sequence, newest = (0, _NO_STATE) if found is None else found[:2]
             if newest >= version:
                 return
-            try:
-                await self._bus.requests.publish(
-                    hot_subject(agent_id), payload, timeout=_TIMEOUT_SECONDS, headers={_EXPECTED: str(sequence)}
-                )
-            except APIError as error:
-                if error.err_code not in UNEXPECTED_CODES:
-                    raise
-            else:
+            if await put(self._bus, hot_subject(agent_id), payload, after=sequence, timeout=_TIMEOUT_SECONDS):
                 return
 
     async def _last(self, agent_id: str) -> tuple[int, int, bytes] | None:
