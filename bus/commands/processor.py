@@ -70,6 +70,7 @@ class CommandProcessor:
     def __init__(self, bus: Bus, repositories: dict[str, Repository[Any]], partitions: Partitions) -> None:
         self._bus = bus
         self._repositories = repositories
+        self._served = {kind: known for kind, known in bus.aggregates.items() if kind in repositories}
         self._partitions = partitions
         self._lanes: dict[str, deque[tuple[Partition, Msg]]] = {}
         self._in_flight = 0
@@ -205,7 +206,7 @@ class CommandProcessor:
             )
         headers = message.headers or {}
         try:
-            return read_command(self._bus.aggregates, address, message.data, headers, command_id=command_id)
+            return read_command(self._served, address, message.data, headers, command_id=command_id)
         except Failure as failure:
             return failure
 
