@@ -95,7 +95,7 @@ async def park_entries(bus: Bus, entries: Iterable[SetAside]) -> None:
 
 
 async def _park_entry(bus: Bus, entry: SetAside) -> None:
-    message = await message_from_leader(bus, EVENTS_STREAM, {"seq": entry.sequence})
+    message = await message_from_leader(bus, EVENTS_STREAM, sequence=entry.sequence)
     letter = DeadLetter(
         consumer=_LOG,
         subject=entry.subject,

@@ -99,7 +99,7 @@ async def owner_of(bus: Bus, command_id: str) -> int:
 
 async def has_content(bus: Bus, sequence: int, content: str) -> bool | None:
     """Whether the command stored with this stream sequence has the same content; None if it is no longer there."""
-    stored = await message_from_leader(bus, COMMANDS_STREAM, {"seq": sequence})
+    stored = await message_from_leader(bus, COMMANDS_STREAM, sequence=sequence)
     return None if stored is None else content_of(bus.aggregates, stored.subject, stored.data) == content
 
 

@@ -167,7 +167,7 @@ class Leases:
     async def _stored(self) -> tuple[_Holder, int] | None:
         """Who has this node's lease, and its revision."""
         message = await message_from_leader(
-            self._bus, LEASES_STREAM, {"last_by_subj": lease_subject(self.node_id)}, within=LEASE_SECONDS
+            self._bus, LEASES_STREAM, last_on=lease_subject(self.node_id), within=LEASE_SECONDS
         )
         if message is None:
             return None

@@ -162,7 +162,7 @@ async def _restore_commands(bus: Bus, replicas: int) -> None:
     if not _is_hidden(await _info(bus, COMMANDS_STREAM)):
         return
     positions = {name: await stored_position(bus, name) for name in COMMAND_PARTITIONS}
-    last = await message_from_leader(bus, COMMANDS_STREAM, {"last_by_subj": ">"})
+    last = await message_from_leader(bus, COMMANDS_STREAM, last_on=">")
     after = int(last.headers[_PROGRESS_HEADER]) if last is not None else 0
     async for message in _kept(bus, f"{COMMANDS}.>", after=min(positions.values())):
         sequence = delivery_of(message).stream_sequence
@@ -283,7 +283,7 @@ STEPS: tuple[Step, ...] = (
 
 async def _kept(bus: Bus, subjects: str, *, after: int = 0) -> AsyncIterator[Msg]:
     """What the copy holds on these subjects."""
-    last = await message_from_leader(bus, BEFORE_STREAM, {"last_by_subj": subjects})
+    last = await message_from_leader(bus, BEFORE_STREAM, last_on=subjects)
     if last is None or last.sequence <= after:
         return
     async with read_stream(bus, BEFORE_STREAM, after=after, filters=[subjects]) as reader:

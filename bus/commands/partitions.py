@@ -257,7 +257,7 @@ class Partitions:
 
 
 async def _load(bus: Bus, name: str) -> _Stored:
-    message = await message_from_leader(bus, PARTITIONS_STREAM, {"last_by_subj": partition_subject(name)})
+    message = await message_from_leader(bus, PARTITIONS_STREAM, last_on=partition_subject(name))
     if message is None:
         return _Stored(_Record(), 0)
     try:

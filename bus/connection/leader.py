@@ -43,13 +43,22 @@ class StreamStanding(NamedTuple):
 
 
 async def message_from_leader(
-    bus: Bus, stream: str, wanted: Mapping[str, Any], *, within: float | None = API_SECONDS
+    bus: Bus,
+    stream: str,
+    *,
+    last_on: str | None = None,
+    sequence: int = 0,
+    next_on: str | None = None,
+    within: float | None = API_SECONDS,
 ) -> StoredMessage | None:
-    """The message that `wanted` describes (`last_by_subj`, or `seq` with or without `next_by_subj`), if there is one.
+    """The last message on a subject, the one with a sequence, or the next from there on `next_on`; None if none is.
 
     A leader that does not know yet that there is another gives what it has: ask `standing_of` what there must be.
     Raises APIError, and as `Bus.api`.
     """
+    wanted: dict[str, Any] = {"last_by_subj": last_on} if last_on is not None else {"seq": sequence}
+    if next_on is not None:
+        wanted["next_by_subj"] = next_on
     answer = await bus.api(f"STREAM.MSG.GET.{stream}", wanted, within=within)
     if error := answer.get("error"):
         if error.get("err_code") == _NO_MESSAGE:
@@ -92,7 +101,7 @@ async def last_on(bus: Bus, stream: str, subject: str) -> StoredMessage | None:
     """
     if not (await standing_of(bus, stream, subject)).messages:
         return None
-    message = await message_from_leader(bus, stream, {"last_by_subj": subject})
+    message = await message_from_leader(bus, stream, last_on=subject)
     if message is None:
         raise JetStreamNotReady(f"what is on {subject} is stored; the leader changes")
     return message

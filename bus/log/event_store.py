@@ -111,7 +111,7 @@ class EventStore:
         if message is not None:
             return self._bus.events.decode(message.data, sequence, subject_of(message))
         # A copy of the stream that lags.
-        found = await message_from_leader(self._bus, EVENTS_STREAM, {"seq": sequence})
+        found = await message_from_leader(self._bus, EVENTS_STREAM, sequence=sequence)
         assert found is not None, "nothing is ever taken out of the event stream"
         return self._bus.events.decode(found.data, sequence, found.subject)
 
@@ -127,8 +127,10 @@ class EventStore:
         return standing.messages
 
     async def _next_from_leader(self, aggregate: AggregateId, after: int) -> RecordedEvent:
-        wanted = {"seq": after + 1, "next_by_subj": aggregate_filter(aggregate)}
-        message = await message_from_leader(self._bus, EVENTS_STREAM, wanted, within=_LEADER_SECONDS)
+        subjects = aggregate_filter(aggregate)
+        message = await message_from_leader(
+            self._bus, EVENTS_STREAM, sequence=after + 1, next_on=subjects, within=_LEADER_SECONDS
+        )
         if message is None:
             raise HistoryUnreadable(f"{aggregate}: there must be an event above sequence {after}; the leader changes")
         return self._bus.events.decode(message.data, message.sequence, message.subject)

@@ -118,8 +118,7 @@ class ObjectBucket:
             position = sequence_of(message)
         # A copy of the stream may lag; what is not at the leader either is gone.
         while len(content) < found.size:
-            wanted = {"seq": position + 1, "next_by_subj": subject}
-            missing = await message_from_leader(self._bus, self._stream, wanted)
+            missing = await message_from_leader(self._bus, self._stream, sequence=position + 1, next_on=subject)
             if missing is None:
                 break
             content += missing.data

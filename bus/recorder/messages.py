@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,11 +33,11 @@ class MessageReader:
 
     async def last(self, subject_filter: str) -> Message | None:
         """The newest message, from the stream's leader."""
-        return await self._from_leader({"last_by_subj": subject_filter})
+        return await self._from_leader(last_on=subject_filter)
 
     async def next_from(self, sequence: int, subject_filter: str) -> Message | None:
         """The first message at or above a sequence, from the stream's leader."""
-        return await self._from_leader({"seq": sequence, "next_by_subj": subject_filter})
+        return await self._from_leader(sequence=sequence, next_on=subject_filter)
 
     async def page(self, subject_filter: str, *, after: int, limit: int = PAGE_MESSAGES) -> tuple[list[Message], bool]:
         """Up to `limit` messages (16 MiB) with a sequence above `after`, and whether there are more.
@@ -60,9 +60,9 @@ class MessageReader:
                     raise
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _from_leader(self, wanted: Mapping[str, Any]) -> Message | None:
+    async def _from_leader(self, **wanted: Any) -> Message | None:
         try:
-            return await message_from_leader(self._bus, self._stream, wanted, within=None)
+            return await message_from_leader(self._bus, self._stream, **wanted, within=None)
         except APIError as error:
             raise OperationalError(f"stream {self._stream}: {error.description}") from error
 

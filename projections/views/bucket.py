@@ -39,7 +39,7 @@ class ViewBucket:
 
     async def load(self, key: str) -> StoredValue:
         """The present value. Raises NATS' errors."""
-        message = await message_from_leader(self._bus, self._stream, {"last_by_subj": f"{self._prefix}{key}"})
+        message = await message_from_leader(self._bus, self._stream, last_on=f"{self._prefix}{key}")
         if message is None:
             return StoredValue(None, 0)
         return StoredValue(None if _OPERATION in message.headers else message.data, message.sequence)

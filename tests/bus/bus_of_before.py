@@ -113,7 +113,7 @@ async def assert_migrated(bus: Bus, last: int, replicas: int = 1) -> None:
         ("l02.timer.agent.a3.restart-due", "l02.due.agent.a3.restart-due", "restart-a3-due"),
         ("l02.timer.agent.a4.terminate", "l02.due.agent.a4.terminate", "terminate-a4"),
     ):
-        timer = await message_from_leader(bus, TIMERS_STREAM, {"last_by_subj": subject})
+        timer = await message_from_leader(bus, TIMERS_STREAM, last_on=subject)
         assert timer is not None and timer.headers["Nats-Schedule-Target"] == target
         assert timer.headers["L02-Command-Id"] == command_id
     assert (await standing_of(bus, TIMERS_STREAM, "l02.timer.>")).messages == 3

@@ -116,7 +116,7 @@ class Cluster:
         for server in self.servers:
             await self.hand_over(bus, stream, server)
             found: list[StoredMessage] = []
-            while message := await message_from_leader(bus, stream, _next_after(found)):
+            while message := await message_from_leader(bus, stream, **_next_after(found)):
                 found.append(message)
             copies.append(found)
         return copies
@@ -127,7 +127,7 @@ class Cluster:
 
 
 def _next_after(found: Sequence[StoredMessage]) -> dict[str, Any]:
-    return {"seq": found[-1].sequence + 1 if found else 1, "next_by_subj": ">"}
+    return {"sequence": found[-1].sequence + 1 if found else 1, "next_on": ">"}
 
 
 async def _is_whole(bus: Bus, stream: str) -> bool:

@@ -128,7 +128,7 @@ async def _timers_have_fired_or_wait(bus: Bus, client: Client) -> None:
     assert Counter(type(event) for event in await history(client, "ended"))[CheckpointExpired] == 1
     # Its first process, that of the second node, and the one that the timer has begun: none was begun twice.
     assert Counter(type(event) for event in await history(client, "crashed"))[AgentSpawned] == 3
-    waits = await message_from_leader(bus, TIMERS_STREAM, {"last_by_subj": timer_subject(agent("gone"), "*")})
+    waits = await message_from_leader(bus, TIMERS_STREAM, last_on=timer_subject(agent("gone"), "*"))
     assert waits is not None and waits.headers["Nats-Schedule"] == "@at 2126-11-04T11:15:48Z"
     assert waits.headers["Nats-Schedule-Target"] == "l02.due.agent.gone.expire-checkpoints"
     assert (await standing_of(bus, TIMERS_STREAM, "l02.timer.>")).messages == 1
