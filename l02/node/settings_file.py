@@ -69,7 +69,7 @@ def secrets_seen_by_others(path: Path) -> str | None:
 def _entries(node: yaml.Node | None, path: Path, of: str, known: list[str]) -> Iterator[tuple[str, int, yaml.Node]]:
     if node is None or _is_null(node):
         return
-    if not isinstance(node, yaml.MappingNode):
+    if not isinstance(node, yaml.MappingNode) or not _has_tag(node, "map"):
         raise SettingsError(f"{path}:{node.start_mark.line + 1}: {of} takes keys with values, such as `{known[0]}:`")
     seen: set[str] = set()
     for key, value in node.value:
@@ -87,9 +87,8 @@ def _text(node: yaml.Node, setting: Setting, place: str) -> str:
     if _is_null(node):
         return ""
     if setting.kind == "words":
-        if isinstance(node, yaml.SequenceNode) and all(
-            _is(item, "str") and "," not in item.value for item in node.value
-        ):
+        is_list = isinstance(node, yaml.SequenceNode) and _has_tag(node, "seq")
+        if is_list and all(_is(item, "str") and "," not in item.value for item in node.value):
             return ",".join(item.value for item in node.value)
     elif _is(node, _TAGS[setting.kind]):
         return str(int(node.value.lower() in _TRUE)) if setting.kind == "truth" else str(node.value)
@@ -97,7 +96,11 @@ def _text(node: yaml.Node, setting: Setting, place: str) -> str:
 
 
 def _is(node: yaml.Node, tag: str) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == f"tag:yaml.org,2002:{tag}"
+    return isinstance(node, yaml.ScalarNode) and _has_tag(node, tag)
+
+
+def _has_tag(node: yaml.Node, tag: str) -> bool:
+    return bool(node.tag == f"tag:yaml.org,2002:{tag}")
 
 
 def _is_null(node: yaml.Node) -> bool:

@@ -140,6 +140,11 @@ def test_it_is_shown_with_its_origin_and_without_secrets(file: Path, monkeypatch
         ("node:\n  replicas: 1\n  replicas: 2\n", ":3: node has 'replicas' twice"),
         ("node:\n  nats_url: [a]\n", ":2: node.nats_url has a value of another type; it takes text"),
         ("node: 3\n", ":1: node takes keys"),
+        ("- node\n", ":1: the file takes keys"),
+        ("node: !x {http_port: 1}\n", ":1: node takes keys"),
+        ("!!python/object/apply:os.system [ls]\n", ":1: the file takes keys"),
+        ("node:\n  http_port: !!python/name:os.getpid 1\n", ":2: node.http_port has a value of another type"),
+        ("session_bridge:\n  environment: !!set [HOME]\n", ":2: session_bridge.environment has a value of another"),
         ('node:\n  nats_url: "hunter2\\0"\n', ":2: node.nats_url is no text without zero bytes"),
         ("node:\n  data_dir: ~nobody-of-this-name/x\n", ":2: node.data_dir is '~nobody-of-this-name/x', and nobody"),
         ("state_manager:\n  hot_storage: redis\n", ":2: state_manager.hot_storage is 'redis'; L02_REDIS_URL must say"),
@@ -190,7 +195,23 @@ def test_any_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, c
         assert str(path) in str(error)
 
 
-@pytest.mark.parametrize("content", [b"[" * 5000, b"a: &a [*a]", b"\x00", b"node: {http_port: " + b"9" * 9000 + b"}"])
+_BOMB = b"session_bridge: {environment: [&a0 [HOME], " + b", ".join(
+    b"&a%d [%s]" % (n, b", ".join([b"*a%d" % (n - 1)] * 10)) for n in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 5000,
+        b"a: &a [*a]",
+        b"\x00",
+        b"node: {http_port: " + b"9" * 9000 + b"}",
+        _BOMB + b"]}",
+        b"#" * (1 << 20) + b"\n",
+    ],
+    ids=["deep", "circle", "zero", "long number", "bomb", "huge"],
+)
 def test_hostile_files(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(SettingsError, match=str(file)):
