@@ -156,7 +156,7 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "See that the store of checkpoints (`L02_CHECKPOINT_STORAGE`) answers and its disk has room, then try again.",
     ),
     ErrorCode.CHECKPOINT_TOO_LARGE: Explanation(
-        "The agent's state is larger than `state.max_checkpoint_size_mb` (100 before compression).",
+        "The agent's state is larger than `state_manager.max_checkpoint_size_mb` (100 before compression).",
         "Let the agent keep large data in files, or raise `L02_MAX_CHECKPOINT_SIZE_MB`.",
     ),
     ErrorCode.RESTORE_FAILED: Explanation(
@@ -215,7 +215,9 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "A command or a specification cannot be read: an unknown verb or field, a wrong type, a value out of range.",
         "The message names the field. The same command will be refused again until it is corrected.",
     ),
-    ErrorCode.AGGREGATE_NOT_FOUND: Explanation("There is nothing with that id.", "`l02 ps` lists the agents."),
+    ErrorCode.AGGREGATE_NOT_FOUND: Explanation(
+        "There is nothing with that id.", "`l02 ps` lists the agents, `l02 budget list` the budgets."
+    ),
     ErrorCode.INVALID_STATE: Explanation(
         "The command makes no sense for the agent as it is now, such as work for one that has ended.",
         "`l02 show ID` says how it is; the message says what would help.",
@@ -229,15 +231,15 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "Connect with credentials that may, or ask whoever runs the server.",
     ),
     ErrorCode.PAYLOAD_TOO_LARGE: Explanation(
-        "A command has more than 1 MiB, or a specification more than 256 KiB.",
-        "Put large input in a file that the agent may read, and send its path.",
+        "A command has more than 1 MiB, a specification more than 256 KiB, or an agent's output or state is too large.",
+        "Put large input in a file that the agent may read, and send its path; the message says what is too large.",
     ),
     ErrorCode.NONDETERMINISTIC_AGENT: Explanation(
         "An execution that ran again after a crash asked for something else than what is recorded at that place.",
         "Let the agent take time, random numbers and all input from `ctx`, then give it the work again.",
     ),
     ErrorCode.HANDLER_FAILED: Explanation(
-        "The runtime itself failed on this message, several times; the message is kept.",
-        "`l02 dead list` has it and the node's log the cause. After a repair: `l02 dead retry NUMBER`.",
+        "The runtime itself failed: on a message, several times, and then keeps it; or on a query, which it does not.",
+        "`l02 dead list` has what is kept, and the node's log the cause. After a repair: `l02 dead retry NUMBER`.",
     ),
 }
