@@ -10,7 +10,7 @@ that handler once more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from l02.bus.commands.follow import follow_events
@@ -21,7 +21,7 @@ from l02.domain.kernel.message import Event
 
 __all__ = ["react"]
 
-Handle = Callable[[RecordedEvent, bool], Awaitable[object] | None]
+Handle = Callable[[RecordedEvent, bool], asyncio.Future[Any] | None]
 
 
 async def react(
@@ -36,9 +36,10 @@ async def react(
 ) -> None:
     """Tell `handle` of every event of these types, until cancelled; begin by looking at what there is.
 
-    It is given the event, and whether this process has recorded it just now. What it gives back, if it has more to do
-    than to wake somebody, is waited for before the event counts as handled; then what it raises is a failure. `name`
-    must never change. What this process had been given when it died comes again after `again_after_seconds`.
+    It is given the event, and whether this process has recorded it just now. If it has more to do than to wake
+    somebody, it begins a task and gives that back: it is waited for before the event counts as handled, and what it
+    raises is a failure. `name` must never change. What this process had been given when it died comes again after
+    `again_after_seconds`.
     """
 
     def at_once(recorded: RecordedEvent) -> None:

@@ -16,7 +16,7 @@ from l02.bus.commands.timers import set_timer
 from l02.bus.connection.bus import Bus
 from l02.bus.wire.subjects import AggregateId
 from l02.domain.agent.checkpoints import ExpireCheckpoints
-from l02.domain.agent.state import ENDED, AgentState
+from l02.domain.agent.state import AgentState
 from l02.handlers.state.settings import StateSettings
 
 __all__ = ["Retention", "next_expiry"]
@@ -40,7 +40,7 @@ def next_expiry(state: AgentState, settings: StateSettings) -> tuple[float, list
 
 def _kept(state: AgentState, settings: StateSettings) -> int:
     """How many of the newest do not expire; an agent that has ended is not brought back any more."""
-    return 0 if state.status in ENDED else settings.keep_last
+    return 0 if state.has_ended else settings.keep_last
 
 
 class Retention:
