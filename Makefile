@@ -26,7 +26,7 @@ up: $(VENV)/.installed  ## a node in the foreground, with its embedded servers
 test: $(VENV)/.installed  ## every test but the long and the foreign ones, on real servers; FAST=1: those that need none
 	$(BIN)/python -m pytest -m "$(SELECTED)" -n $(WORKERS) --dist worksteal $(if $(FAST),$(PURE_TESTS))
 
-conformance: $(VENV)/.installed  ## the suites that others have written, and programs of others as they are
+conformance: $(VENV)/.installed  ## what others have written, the package as it is installed, CONTRIBUTING followed to the letter
 	$(BIN)/python -m pytest -m conformance -n $(WORKERS) --dist worksteal --timeout 600
 
 check: $(VENV)/.installed  ## linter, formatter, types

@@ -18,6 +18,7 @@ from l02.bus.embedded import EmbeddedNats
 from l02.node.running import running_node
 from l02.node.settings import Settings
 
+pytestmark = pytest.mark.conformance
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 FILES = {"An event with its command, in three files": 3, "An aggregate, in six files": 6}

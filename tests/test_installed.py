@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.conformance
 ROOT = Path(__file__).parent.parent
 OUR_FOLDERS = ("domain", "bus", "handlers", "projections")
 _SECONDS = 100

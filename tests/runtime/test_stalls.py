@@ -143,11 +143,22 @@ def longest_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
         gc.unfreeze()
 
 
+@contextmanager
+def without_what_others_left() -> Iterator[None]:
+    """What earlier tests have left in this process is no part of a node, and is not searched for garbage."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 async def require_short_steps(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[None]]) -> None:
     """While `act` is under way, the loop is held for no longer than it may be."""
     took = []
     for _ in range(TRIES):  # what else runs on the machine only adds to it
-        with longest_step(monkeypatch) as longest:
+        with without_what_others_left(), longest_step(monkeypatch) as longest:
             await act()
         took += longest
         if took[-1] <= LONGEST_SECONDS:
