@@ -143,6 +143,7 @@ def _can_be_an_argument(first: str) -> bool:
 _story = st.tuples(st.lists(any_line(), min_size=1, max_size=4), st.none() | any_line())
 
 
+@pytest.mark.timeout(400)  # some hundred pieces of work, each synced to a disk that others use too
 @settings(
     max_examples=6,
     deadline=None,

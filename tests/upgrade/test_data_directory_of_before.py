@@ -32,6 +32,7 @@ from l02.node.settings import Settings
 from l02.verify import verify
 from l02.verify.difference import Difference
 from tests.bus.toy import agent, outcome, outcomes
+from tests.bus.toy import until as until_fact
 from tests.runtime.conftest import history, until
 
 LATE = (
@@ -131,7 +132,11 @@ async def _timers_have_fired_or_wait(bus: Bus, client: Client) -> None:
     waits = await message_from_leader(bus, TIMERS_STREAM, last_on=timer_subject(agent("gone"), "*"))
     assert waits is not None and waits.headers["Nats-Schedule"] == "@at 2126-11-04T11:15:48Z"
     assert waits.headers["Nats-Schedule-Target"] == "l02.due.agent.gone.expire-checkpoints"
-    assert (await standing_of(bus, TIMERS_STREAM, "l02.timer.>")).messages == 1
+
+    async def one_waits() -> bool:
+        return (await standing_of(bus, TIMERS_STREAM, "l02.timer.>")).messages == 1
+
+    await until_fact(one_waits)  # what has fired goes a moment later
 
 
 async def completed(client: Client, agent_id: str) -> dict[str, Any]:
