@@ -40,7 +40,6 @@ from l02.domain.agent.state import AgentState
 from l02.domain.agent.suspension import AgentResumed, AgentSuspended
 from l02.domain.agent.termination import AgentTerminated, TerminationRequested
 from l02.domain.errors import ErrorCode, Failure, PermanentFailure
-from l02.domain.kernel.message import Command, Report
 from l02.handlers.sandbox.log import remove_old_logs
 from l02.handlers.sandbox.processes import AgentProcess, Processes
 
@@ -167,7 +166,7 @@ class Lifecycle:
 
     async def _recover_from(self, agent_id: str, lost_node_id: str, cause: str, correlation_id: str) -> None:
         command = RecoverProcess(lost_node_id=lost_node_id, cause=cause)
-        await self._decide(agent_id, command, correlation_id)
+        await self._agents.record(agent_id, command, correlation_id)
         self._wake(agent_id, correlation_id)
 
     async def _keep(self, agent_id: str, keeper: _Keeper) -> None:
@@ -236,7 +235,7 @@ class Lifecycle:
             else:
                 _log.exception("an agent's process cannot be started", agent_id=agent_id)
                 failure = Failure(ErrorCode.SPAWN_FAILED, f"the node failed to start its process: {error!r}")
-            await self._decide(
+            await self._agents.record(
                 agent_id,
                 ReportSpawnFailed(
                     incarnation=incarnation,
@@ -249,7 +248,7 @@ class Lifecycle:
             return
         keeper.process = process
         await self._worker.attach(agent_id, process)
-        await self._decide(
+        await self._agents.record(
             agent_id,
             AgentSpawned(
                 agent_id=agent_id,
@@ -290,7 +289,7 @@ class Lifecycle:
         self._processes.note_usage(agent_id, await process.stop(0))
         keeper.process = None
         _log.info("an agent's process ended", agent_id=agent_id, cause=process.cause_of_end)
-        await self._decide(
+        await self._agents.record(
             agent_id,
             ReportExit(
                 incarnation=process.incarnation,
@@ -303,7 +302,7 @@ class Lifecycle:
 
     async def _report_terminated(self, agent_id: str, correlation_id: str, loaded: Loaded[AgentState]) -> None:
         created_at = loaded.created_at or datetime.now(UTC)
-        await self._decide(
+        await self._agents.record(
             agent_id,
             AgentTerminated(
                 session_id=loaded.state.session_id,
@@ -339,10 +338,7 @@ class Lifecycle:
         incarnation, attempt = timer
         await asyncio.sleep(delay)
         if (await self._agents.load(agent_id)).state.incarnation == incarnation:
-            await self._decide(agent_id, RestartDue(attempt=attempt), correlation_id)
-
-    async def _decide(self, agent_id: str, report: Command | Report, correlation_id: str) -> None:
-        await self._agents.record(agent_id, report, correlation_id)
+            await self._agents.record(agent_id, RestartDue(attempt=attempt), correlation_id)
 
     async def _stop_all(self) -> None:
         processes = [keeper.process for keeper in self._keepers.values()]

@@ -112,11 +112,8 @@ class Nodes:
 
     async def _join_again(self, join: NodeJoined) -> None:
         if (await self._nodes.load(join.node_id)).state.status is not NodeStatus.JOINED:
-            await self._record(join.node_id, join)
+            await self._nodes.record(join.node_id, join)
 
     async def _report(self, node_id: str, report: Command | Report) -> None:
         """Record it; a node of which the log has something that cannot be read is there, or gone, none the less."""
-        await contained(partial(self._record, node_id, report), "reporting a node", node_id, again=False)
-
-    async def _record(self, node_id: str, report: Command | Report) -> None:
-        await self._nodes.record(node_id, report)
+        await contained(partial(self._nodes.record, node_id, report), "reporting a node", node_id, again=False)

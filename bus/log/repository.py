@@ -103,7 +103,7 @@ class Repository(Generic[S]):
     @contextmanager
     def listening(self, listener: Callable[[RecordedEvent], None]) -> Iterator[None]:
         """The same, as long as the context lasts."""
-        self._listeners.append(listener)
+        self.on_recorded(listener)
         try:
             yield
         finally:

@@ -48,23 +48,27 @@ _MAX_HEADER_LENGTH = 256
 _MAX_DEPTH = 128
 # What commands had when their hashes were first stored, which is for ever, and a field that all of them had then.
 _FIRST_FIELDS = frozenset(
-    (
-        *(
-            "wait",
-            "expected_version",
-            "spec",
-            "fleet_id",
-            "input",
-            "name",
-            "payload",
-            "label",
-            "checkpoint_id",
-            "from_agent_id",
-            "at",
-            "version",
-        ),
-        *("reason", "assume", "execution_id", "result", "attempt", "checkpoint_ids", "keep"),
-    )
+    {
+        "wait",
+        "expected_version",
+        "spec",
+        "fleet_id",
+        "input",
+        "name",
+        "payload",
+        "label",
+        "checkpoint_id",
+        "from_agent_id",
+        "at",
+        "version",
+        "reason",
+        "assume",
+        "execution_id",
+        "result",
+        "attempt",
+        "checkpoint_ids",
+        "keep",
+    }
 )
 _FORMER_FIELD = b',"origin":{"agent_id":"","command_id":"","node_id":"","actor":"","past":null}'
 _PATH = re.compile(r"^(?P<message>.*) - at `(?:key in )?`?(?P<path>\$[^`]*)`$", re.DOTALL)

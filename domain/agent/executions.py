@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, AgentTimerCommand, refuse, require_node
-from l02.domain.agent.state import AgentState, Execution, StateChange, Status
+from l02.domain.agent.state import AgentState, Execution, StateChange, Status, known_deadline
 from l02.domain.agent.suspension import woken
 from l02.domain.errors import ErrorCode, Failure, OwnError
 from l02.domain.kernel.message import Completing, Context, Refused, command_ids
@@ -65,7 +65,7 @@ class ExecutionStarted(AgentEvent, frozen=True, kw_only=True):
                 execution_id=self.execution_id,
                 input=self.input,
                 awaited_by=self.awaited_by,
-                deadline=None if self.deadline is UNSET else self.deadline,
+                deadline=known_deadline(self.deadline),
             )
         )
 
@@ -91,9 +91,7 @@ class ExecutionCompleted(AgentReport, Completing, frozen=True, kw_only=True):
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """It ends once."""
-        require_node(agent, context.node_id)
-        execution = agent.executions.get(self.execution_id)
-        return [] if execution is None else [replace(self, completes=command_ids(execution.awaited_by))]
+        return _ended(self, agent, context)
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """What it has changed is the agent's, and the process has proved itself."""
@@ -126,9 +124,7 @@ class ExecutionFailed(AgentReport, Completing, frozen=True, kw_only=True):
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """It ends once."""
-        require_node(agent, context.node_id)
-        execution = agent.executions.get(self.execution_id)
-        return [] if execution is None else [replace(self, completes=command_ids(execution.awaited_by))]
+        return _ended(self, agent, context)
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """It is gone, or held."""
@@ -164,6 +160,12 @@ def overdue(agent: AgentState) -> Failure:
     seconds = agent.specification.resource_limits.execution_seconds
     limit = "in time" if seconds is UNSET else f"within {seconds:g} s"
     return Failure(ErrorCode.EXECUTION_TIMEOUT, f"not ended {limit} (resource_limits.execution_seconds)")
+
+
+def _ended(report: ExecutionCompleted | ExecutionFailed, agent: AgentState, context: Context) -> list[AgentEvent]:
+    require_node(agent, context.node_id)
+    execution = agent.executions.get(report.execution_id)
+    return [] if execution is None else [replace(report, completes=command_ids(execution.awaited_by))]
 
 
 def _with_held(agent: AgentState, execution_id: str) -> dict[str, Execution]:

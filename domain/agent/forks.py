@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from l02.domain.agent.messages import AgentCommand, AgentEvent, NodeCommand
 from l02.domain.agent.spawning import SpawnRequested, require_new
-from l02.domain.agent.state import AgentState, Execution, JournalEntry, PendingSignal, deadline_of
+from l02.domain.agent.state import AgentState, Execution, JournalEntry, PendingSignal, deadline_of, known_deadline
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
 from l02.domain.specification import AgentSpecification
@@ -166,6 +166,6 @@ class ExecutionInherited(AgentEvent, frozen=True, kw_only=True):
                 execution_id=self.execution_id,
                 input=self.input,
                 journal=self.journal,
-                deadline=None if self.deadline is UNSET else self.deadline,
+                deadline=known_deadline(self.deadline),
             )
         )

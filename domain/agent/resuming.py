@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from l02.domain.agent.messages import AgentCommand, AgentEvent, refuse
 from l02.domain.agent.restoring import brought_back, taken_over
-from l02.domain.agent.state import AgentState, JournalEntry, Status
+from l02.domain.agent.state import AgentState, JournalEntry, Status, known_deadline
 from l02.domain.agent.suspension import resumed
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
@@ -87,7 +87,7 @@ class ExecutionReopened(AgentEvent, frozen=True, kw_only=True):
             journal=journal,
             requested_tools={},
             awaited_by=self.awaited_by,
-            deadline=None if self.deadline is UNSET else self.deadline,
+            deadline=known_deadline(self.deadline),
         )
         held = {key: value for key, value in agent.held.items() if key != self.execution_id}
         return replace(agent.with_execution(again), held=held)

@@ -72,9 +72,7 @@ class SessionSnapshotSaved(AgentReport, frozen=True, kw_only=True):
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Also true of an entry that a newer one has taken the place of meanwhile."""
-        session = session_of(agent, self.session_id)
-        arrived = replace(self, task_id=session.task_id, unsent=session.left_after(self.number))
-        return [arrived] if session.expects(self.number) else []
+        return _arrived(self, agent)
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """It has arrived, and the other side's name for it is known."""
@@ -97,9 +95,7 @@ class SessionRolledBack(AgentReport, frozen=True, kw_only=True):
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """The other side is where the agent is."""
-        session = session_of(agent, self.session_id)
-        arrived = replace(self, task_id=session.task_id, unsent=session.left_after(self.number))
-        return [arrived] if session.expects(self.number) else []
+        return _arrived(self, agent)
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """It has arrived."""
@@ -198,6 +194,12 @@ class SessionRestored(AgentReport, frozen=True, kw_only=True):
     def evolve(self, agent: AgentState, /) -> AgentState:
         """Nothing fails."""
         return replace(agent, session=replace(_own(agent), failures={}, told={}))
+
+
+def _arrived(report: SessionSnapshotSaved | SessionRolledBack, agent: AgentState) -> list[AgentEvent]:
+    session = session_of(agent, report.session_id)
+    arrived = replace(report, task_id=session.task_id, unsent=session.left_after(report.number))
+    return [arrived] if session.expects(report.number) else []
 
 
 def told_of_checkpoint(

@@ -288,3 +288,8 @@ def deadline_of(specification: AgentSpecification, begins: float) -> float | Uns
     """When work of an agent with this specification must have ended; see `AgentState.deadline`."""
     seconds = specification.resource_limits.execution_seconds
     return UNSET if seconds is UNSET else begins + seconds
+
+
+def known_deadline(recorded: float | UnsetType) -> float | None:
+    """A deadline as the state has it, of an event that may have none."""
+    return None if recorded is UNSET else recorded

@@ -24,7 +24,6 @@ from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.agent.state import AgentState, Status
 from l02.domain.agent.suspension import AgentSuspended, SuspendIdle
 from l02.domain.agent.termination import AgentTerminated
-from l02.domain.kernel.message import Command, Report
 from l02.handlers.state.settings import StateSettings
 
 __all__ = ["Watch"]
@@ -109,17 +108,14 @@ class Watch:
             watched.idle_after = state.specification.lifecycle.suspend_idle_after_seconds or 0.0
         if watched.has_changed(now, self._settings.auto_checkpoint_interval_seconds):
             watched.changed_since = None
-            await self._decide(
+            await self._agents.record(
                 agent_id,
                 CheckpointRequested(checkpoint_id=uuid.uuid4().hex, checkpoint_type="auto", node_id=self._node_id),
             )
         if watched.is_idle(now):
             watched.last_heard = now
             if not state.executions:
-                await self._decide(
+                await self._agents.record(
                     agent_id,
                     SuspendIdle(revision=state.revision, checkpoint_id=uuid.uuid4().hex),
                 )
-
-    async def _decide(self, agent_id: str, report: Command | Report) -> None:
-        await self._agents.record(agent_id, report)
