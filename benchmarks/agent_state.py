@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import random
 
-__all__ = ["agent_states"]
-
 _LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
 
 

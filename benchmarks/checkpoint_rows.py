@@ -12,8 +12,6 @@ from benchmarks.contest import Servers, contest, ours, peer
 from benchmarks.measure import Row
 from benchmarks.rows import Sizes
 
-__all__ = ["checkpoints"]
-
 _BARE = "asyncpg, bare bytea"
 _LANGGRAPH = "LangGraph's saver"
 _ZSTD, _SAVER = "zstd", "saver"

@@ -17,8 +17,6 @@ from typing import Any
 from benchmarks.peer_venv import PeerVenv
 from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
 
-__all__ = ["Contender", "Servers", "contest", "ours", "peer", "servers"]
-
 _ROOT = Path(__file__).parent.parent
 
 

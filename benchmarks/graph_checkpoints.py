@@ -11,8 +11,6 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 
 from benchmarks.agent_state import agent_states
 
-__all__ = ["measure_saver"]
-
 Act = Callable[[], Awaitable[object]]
 
 

@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
-__all__ = ["Figure", "Row", "machine", "median_milliseconds"]
-
 
 @dataclass(frozen=True)
 class Figure:

@@ -22,8 +22,6 @@ from benchmarks.measure import Figure, median_milliseconds
 from l02.client.client import Client
 from l02.domain.agent.spawning import AgentSpawned
 
-__all__ = ["AGENT_FILE", "idle_figures", "measure_node", "node_process", "running_node"]
-
 _IDLE_SECONDS = 10.0
 AGENT_FILE = """
 from l02.agent import Agent

@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["PeerVenv", "install_peers"]
-
 _HERE = Path(__file__).resolve().parent
 _VENV = _HERE.parent / ".venv-bench"
 _RESTATE = "@restatedev/restate-server@^1.7"

@@ -33,8 +33,6 @@ from l02.domain.kernel.message import Event, Metadata
 from l02.domain.node.membership import NodeLost
 from l02.domain.specification import AgentSpecification, LifecycleLimits
 
-__all__ = ["measure_recovery"]
-
 _KILLS = 20
 _AGENTS_OF_A_NODE = 200
 _SUSPENDED = 10_000

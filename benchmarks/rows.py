@@ -9,8 +9,6 @@ from benchmarks.measure import Row
 from benchmarks.node import AGENT_FILE, running_node
 from benchmarks.peer_venv import PeerVenv
 
-__all__ = ["FULL", "QUICK", "Sizes", "appends", "commands", "growth", "loads", "projections"]
-
 # About what an event of an agent has in its envelope.
 _PAYLOAD_BYTES = 500
 

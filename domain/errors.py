@@ -10,16 +10,6 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-__all__ = [
-    "EXPLANATIONS",
-    "ErrorCode",
-    "Explanation",
-    "Failure",
-    "OwnError",
-    "PermanentFailure",
-    "error_code",
-]
-
 
 class ErrorCode(Enum):
     """An error code; its value is what stands on the wire, its member name is the wire's `name`."""

@@ -6,8 +6,6 @@ import re
 
 from l02.domain.errors import ErrorCode, Failure
 
-__all__ = ["MAX_ID_LENGTH", "is_id", "require_id"]
-
 MAX_ID_LENGTH = 128
 _ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_ID_LENGTH}}}")
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["escaped", "in_header", "in_log", "on_terminal"]
-
 _HEADER_CHARACTERS = 512
 _SHORT = {"\n": "\\n", "\t": "\\t"}
 # Controls but line breaks and tabs, marks of direction, line separators, half surrogate pairs. What joins letters and

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["HidesEnvironment"]
-
 
 class HidesEnvironment(Struct, frozen=True):
     """A base whose `repr` shows the names in a field `environment`, and no values."""

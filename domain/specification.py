@@ -13,21 +13,6 @@ from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
 from l02.domain.secrecy import HidesEnvironment
 
-__all__ = [
-    "AgentSpecification",
-    "ExecutorLimits",
-    "FileAccess",
-    "LifecycleLimits",
-    "ResourceLimits",
-    "RuntimeClass",
-    "SessionSettings",
-    "ToolServer",
-    "TrustLevel",
-    "cpu_millis",
-    "memory_bytes",
-    "validate_specification",
-]
-
 MAX_SPECIFICATION_BYTES = 256 * 1024
 _CPU = re.compile(r"(?:[1-9][0-9]{0,3}|[1-9][0-9]{0,6}m)")
 _MEMORY = re.compile(r"([1-9][0-9]{0,6})(Mi|Gi)")

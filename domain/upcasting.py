@@ -12,8 +12,6 @@ from typing import Any
 from l02.domain.kernel.aggregate import Step
 from l02.domain.kernel.message import Event
 
-__all__ = ["UPCASTERS", "Upcasters"]
-
 
 def _without_new_limits(data: dict[str, Any]) -> dict[str, Any]:
     """Agents of before were never suspended for idleness or killed for silence, and their owners do not expect it."""

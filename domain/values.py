@@ -12,17 +12,6 @@ from msgspec import Struct
 
 from l02.domain.errors import ErrorCode, Failure
 
-__all__ = [
-    "INLINE_LIMIT_BYTES",
-    "MAX_DEPTH",
-    "ObjectReference",
-    "as_reference",
-    "is_deeper",
-    "nests_deeper",
-    "require_shallow",
-    "require_state",
-]
-
 INLINE_LIMIT_BYTES = 256 * 1024
 MAX_DEPTH = 100
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["MAX_WEIGHT", "WEIGHT_IN_WORDS", "is_too_heavy", "steps_of_weighing"]
-
 MAX_WEIGHT = 500_000
 """Each value counts once, each key of an object four times more, each list and object ten, and each digit of a long
 number: about as long as they take to build. So much takes less than 0.1 s of a core (tests/runtime/test_stalls.py)."""

@@ -24,7 +24,8 @@ from l02.bus.commands.react import react
 from l02.bus.commands.timers import cancel_timer, set_timer
 from l02.bus.connection.bus import Bus
 from l02.bus.log.contained import contained
-from l02.bus.log.repository import Loaded, Repository
+from l02.bus.log.loaded import Loaded
+from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId
 from l02.domain.agent.restarts import (
@@ -42,8 +43,6 @@ from l02.domain.agent.termination import AgentTerminated, TerminationRequested
 from l02.domain.errors import ErrorCode, Failure, PermanentFailure
 from l02.handlers.sandbox.log import remove_old_logs
 from l02.handlers.sandbox.processes import AgentProcess, Processes
-
-__all__ = ["Lifecycle", "Worker"]
 
 _log = structlog.get_logger()
 _FILES_SECONDS = 3600.0

@@ -22,8 +22,6 @@ from l02.domain.kernel.message import Command, Report
 from l02.domain.node.membership import Leave, NodeJoined, ReportLost
 from l02.domain.node.state import NodeState, NodeStatus
 
-__all__ = ["Nodes", "Placements"]
-
 _LOOK_AGAIN_SECONDS = 5.0
 # Mostly it is a node's coming or going that makes it look; this is for what was not to be done then.
 _LOOK_SECONDS = 30.0

@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["DATA_DIR_VARIABLE", "default_data_dir"]
-
 DATA_DIR_VARIABLE = "L02_DATA_DIR"
 
 

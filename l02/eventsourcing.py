@@ -32,11 +32,11 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment, EnvType, get_topic
 
+from l02.bus.connection.leader import StoredMessage
 from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.recorder.connecting import open_worker, patience
 from l02.bus.recorder.layout import Layout
 from l02.bus.recorder.log import EventLog
-from l02.bus.recorder.messages import Message
 from l02.bus.recorder.recorders import JetStreamApplicationRecorder
 from l02.bus.wire.codec import EventDecoder, UnreadableEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_filter, events_filter
@@ -153,7 +153,7 @@ class _CloudEventLayout(Layout):
     def topics(self, topics: Sequence[str]) -> Sequence[str]:
         return [events_filter(event_type=topic) for topic in dict.fromkeys(topics)] or [self.events]
 
-    def read(self, message: Message) -> Notification:
+    def read(self, message: StoredMessage) -> Notification:
         envelope = _envelope(message)
         return Notification(
             originator_id=envelope.subject,
@@ -163,11 +163,11 @@ class _CloudEventLayout(Layout):
             id=message.sequence,
         )
 
-    def highest_version(self, message: Message) -> int:
+    def highest_version(self, message: StoredMessage) -> int:
         return _envelope(message).version
 
 
-def _envelope(message: Message) -> _Envelope:
+def _envelope(message: StoredMessage) -> _Envelope:
     try:
         return _decoder.decode(message.data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

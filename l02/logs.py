@@ -23,14 +23,6 @@ import structlog
 
 from l02.domain.printable import in_log
 
-__all__ = [
-    "LogFormat",
-    "configure_logging",
-    "log_events_to_standard_error",
-    "log_to_standard_error_by_default",
-    "say_on_standard_error",
-]
-
 LogFormat = Literal["text", "json"]
 
 _VALUE_CHARACTERS = 1_000

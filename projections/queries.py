@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     PgPool = Pool[Record]
 
-__all__ = ["ReadModel", "open_read_model"]
-
 _POOL_SIZE = 4
 _QUERY_SECONDS = 10.0
 _POLL_SECONDS = 0.05

@@ -23,8 +23,6 @@ from l02.projections.views.rebuild import rebuild_views
 if TYPE_CHECKING:
     from l02.projections.tables.database import PgConnection
 
-__all__ = ["PROJECTIONS", "ProgressCallback", "RebuildUnderWay", "rebuild"]
-
 PROJECTIONS = (*TABLES, VIEWS)
 
 # As many as fit: a row that many events change is written once for all of them.

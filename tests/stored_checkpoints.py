@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncpg
 
-__all__ = ["stored_checkpoints"]
-
 
 async def stored_checkpoints(postgres_url: str, agent_id: str) -> list[str]:
     """Their ids in the order they were stored, each version of each."""

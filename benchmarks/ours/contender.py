@@ -17,8 +17,6 @@ from l02.bus.connection.streams import ensure_streams
 from l02.bus.log.event_store import EventStore, open_event_store
 from l02.domain.aggregates import AGGREGATES
 
-__all__ = ["median_ms", "opened", "run"]
-
 Options = dict[str, Any]
 
 

@@ -9,8 +9,6 @@ from l02.bus.wire.subjects import AggregateId, aggregate_of
 from l02.bus.wire.trail import Trail, extended
 from tests.projections.history import History
 
-__all__ = ["fill", "fill_one"]
-
 _WRITERS = 500
 _APPEND_EVENTS = 500
 

@@ -6,8 +6,6 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 
-__all__ = ["median_ms"]
-
 
 async def median_ms(act: Callable[[], Awaitable[object]], runs: int) -> float:
     """The median time of the runs, one after another."""

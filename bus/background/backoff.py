@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-__all__ = ["Backoff", "Setbacks"]
-
 
 class Backoff:
     """Pauses that double from `first` up to `longest` seconds; `reset` when something has worked."""

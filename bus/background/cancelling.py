@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-__all__ = ["cancellable", "end"]
-
 T = TypeVar("T")
 _AGAIN_SECONDS = 0.1
 

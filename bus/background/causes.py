@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["first_cause"]
-
 
 def first_cause(error: BaseException) -> BaseException:
     """The error itself, or the first one in a group of errors."""

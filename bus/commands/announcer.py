@@ -28,8 +28,6 @@ from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import is_id
 from l02.domain.kernel.message import Completing
 
-__all__ = ["CONSUMER", "OutcomeAnnouncer"]
-
 CONSUMER = "outcomes"
 _REMEMBERED = 10_000
 _RETRY_SECONDS = 0.2

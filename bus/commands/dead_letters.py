@@ -27,8 +27,6 @@ from l02.bus.wire.incoming import COMMAND_ID_HEADER
 from l02.bus.wire.subjects import EVENTS, dead_subject, retry_subject
 from l02.domain.errors import ErrorCode, Failure
 
-__all__ = ["DeadLetter", "dead_letter_at", "dead_letters", "headers_to_send", "park", "park_entries", "resend"]
-
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
     """A parked message: where it was meant to go, its bytes (base64 in JSON), and why it is here.

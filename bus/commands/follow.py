@@ -32,8 +32,6 @@ from l02.bus.wire.subjects import events_filter
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
 
-__all__ = ["follow_events"]
-
 _GATHER_SECONDS = 0.05
 _BATCH = 500
 _RETRY_SECONDS = (0.2, 1.0, 5.0, 15.0)

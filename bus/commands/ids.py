@@ -27,8 +27,6 @@ from l02.bus.wire.codec import UNDECODABLE
 from l02.bus.wire.incoming import CommandIdReused, content_of
 from l02.bus.wire.subjects import CommandAddress, owner_subject
 
-__all__ = ["bound_id", "claim_id", "has_content", "is_bound", "is_bound_to", "owner_of", "remember"]
-
 _REMEMBERED = 10_000
 _BOUND = re.compile("l02-[0-9a-f]{16}-([0-9a-f]{32})")
 

@@ -27,8 +27,6 @@ from l02.bus.jetstream.put import put
 from l02.bus.wire.codec import UNDECODABLE
 from l02.bus.wire.subjects import lease_filter, lease_subject
 
-__all__ = ["LEASE_SECONDS", "LeaseTaken", "Leases", "hold_lease"]
-
 LEASE_SECONDS = 3
 """How long a lease lasts without being renewed. The server takes whole seconds and looks once a second."""
 _RENEW_SECONDS = 0.5

@@ -33,8 +33,6 @@ from l02.bus.wire.incoming import COMMAND_ID_HEADER, TIMER_COMMAND_ID_HEADER
 from l02.bus.wire.subjects import COMMANDS, RESTORED, TIMERS, due_subject, parse_command_subject
 from l02.domain.errors import ErrorCode, Failure
 
-__all__ = ["BEFORE_STREAM", "STEPS", "MigrationRefused", "migrate_streams"]
-
 BEFORE_STREAM = "L02_COMMANDS_BEFORE"
 _FROZEN_SUBJECT = BEFORE_STREAM.lower()
 _LAST_SEQUENCE = "l02_last_sequence"

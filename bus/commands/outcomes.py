@@ -29,20 +29,6 @@ from l02.domain.errors import ErrorCode, Failure, OwnError, error_code
 from l02.domain.kernel.message import Refused
 from l02.domain.values import as_reference
 
-__all__ = [
-    "COMMAND_SEQUENCE_HEADER",
-    "ErrorBody",
-    "Outcome",
-    "OutcomeWaiter",
-    "Said",
-    "completed",
-    "failed",
-    "outcome_waiter",
-    "publish_outcome",
-    "said_outcome",
-    "say_beside",
-]
-
 _INLINE_OUTPUT_BYTES = 1024 * 1024
 COMMAND_SEQUENCE_HEADER = "L02-Command-Sequence"
 _SEQUENCE = re.compile("[0-9]{1,20}")

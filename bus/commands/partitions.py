@@ -29,18 +29,6 @@ from l02.bus.log.reader import last_sequence
 from l02.bus.wire.codec import UNDECODABLE
 from l02.bus.wire.subjects import AggregateId, partition_subject
 
-__all__ = [
-    "COMMAND_PARTITIONS",
-    "DUE_PARTITIONS",
-    "OUTCOMES_PARTITION",
-    "Partition",
-    "Partitions",
-    "command_partition",
-    "due_partition",
-    "open_partitions",
-    "stored_position",
-]
-
 OUTCOMES_PARTITION = "outcomes"
 _COMMAND_PARTITIONS = 16
 COMMAND_PARTITIONS = tuple(f"commands-{number:02}" for number in range(_COMMAND_PARTITIONS))

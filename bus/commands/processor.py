@@ -39,8 +39,6 @@ from l02.bus.wire.subjects import COMMANDS, DUE, AggregateId, parse_command_subj
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Event, Refused
 
-__all__ = ["CONSUMER", "CommandProcessor", "id_of"]
-
 CONSUMER = "commands"
 _MAX_IN_FLIGHT = 1000
 _ATTEMPTS = 5

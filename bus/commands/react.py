@@ -19,8 +19,6 @@ from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.kernel.message import Event
 
-__all__ = ["react"]
-
 Handle = Callable[[RecordedEvent, bool], asyncio.Future[Any] | None]
 
 

@@ -19,8 +19,6 @@ from l02.bus.jetstream.history import subject_of
 from l02.bus.wire.codec import RecordedEvent, UnreadableEvent
 from l02.bus.wire.subjects import retry_subject
 
-__all__ = ["answer_retries"]
-
 _log = structlog.get_logger()
 
 

@@ -12,8 +12,6 @@ from l02.bus.connection.bus import Bus
 from l02.bus.wire.incoming import COMMAND_ID_HEADER, CommandIdReused, content_of
 from l02.bus.wire.subjects import CommandAddress, command_subject
 
-__all__ = ["send_command"]
-
 
 async def send_command(
     bus: Bus, address: CommandAddress, body: bytes, *, command_id: str, headers: Mapping[str, str]

@@ -38,8 +38,6 @@ from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
 from l02.domain.printable import in_header
 
-__all__ = ["SERVICE_NAME", "Answer", "Query", "run_service"]
-
 SERVICE_NAME = "l02"
 _HEADER_BYTES = 4096
 _HEADERS_PASSED_ON = (ACTOR_HEADER, "traceparent")

@@ -26,8 +26,6 @@ from l02.bus.wire.incoming import ACTOR_HEADER
 from l02.bus.wire.subjects import AggregateId, due_subject, timer_subject
 from l02.domain.kernel.message import TIMER_ACTOR
 
-__all__ = ["cancel_timer", "set_timer"]
-
 
 async def set_timer(
     bus: Bus, aggregate: AggregateId, name: str, *, due: datetime, verb: str, body: bytes, command_id: str

@@ -24,8 +24,6 @@ from l02.bus.wire.codec import EventDecoder
 from l02.bus.wire.headers import LazyHeaders, header_block, parse_header_lines
 from l02.bus.wire.incoming import Aggregates
 
-__all__ = ["API_SECONDS", "Bus", "BusUnreachable", "JetStreamNotReady", "connect"]
-
 _log = structlog.get_logger()
 _JETSTREAM_SECONDS = 10.0
 API_SECONDS = 20.0

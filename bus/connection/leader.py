@@ -17,8 +17,6 @@ from nats.js.errors import APIError
 
 from l02.bus.connection.bus import API_SECONDS, Bus, JetStreamNotReady
 
-__all__ = ["StoredMessage", "StreamStanding", "last_on", "message_from_leader", "standing_of"]
-
 _NO_MESSAGE = 10037
 _LEASE_NANOSECONDS = 3_500_000_000
 

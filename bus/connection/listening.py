@@ -13,8 +13,6 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-__all__ = ["listen"]
-
 _log = structlog.get_logger()
 
 

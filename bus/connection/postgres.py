@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     PgConnection = Connection[Record]
     PgPool = Pool[Record]
 
-__all__ = ["UNANSWERED", "NoPrimary", "connect_to_primary", "pool_of_primary"]
-
 UNANSWERED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What a statement raises that was not carried out, or whose answer was lost."""
 _CONNECT_SECONDS = 5.0

@@ -20,8 +20,6 @@ from nats.js.errors import APIError, NoStreamResponseError
 
 from l02.bus.connection.listening import listen
 
-__all__ = ["AnswerLost", "Message", "PubAck", "PubError", "Requests"]
-
 Message = tuple[str, bytes, Mapping[str, str]]
 """Subject, payload, headers."""
 

@@ -7,31 +7,6 @@ from typing import Any
 from l02.bus.connection.bus import Bus
 from l02.bus.wire import subjects
 
-__all__ = [
-    "CHECKPOINTS_BUCKET",
-    "COMMANDS_STREAM",
-    "DEAD_STREAM",
-    "EVENTS_STREAM",
-    "HOT_BUCKET",
-    "HOT_STREAM",
-    "LEASES_STREAM",
-    "OBJECTS_BUCKET",
-    "OUTCOMES_STREAM",
-    "PARTITIONS_STREAM",
-    "SNAPSHOTS_BUCKET",
-    "SNAPSHOTS_STREAM",
-    "TIMERS_STREAM",
-    "TOKENS_STREAM",
-    "VIEWS_BUCKET",
-    "StreamError",
-    "ensure_hot_bucket",
-    "ensure_object_bucket",
-    "ensure_stream",
-    "ensure_streams",
-    "stream_config",
-    "stream_configs",
-]
-
 EVENTS_STREAM = "L02_EVENTS"
 COMMANDS_STREAM = "L02_COMMANDS"
 TIMERS_STREAM = "L02_TIMERS"

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-__all__ = ["Tally"]
-
 
 class Tally:
     """Counts since the connection was made, and the durable consumers that are pulled from now."""

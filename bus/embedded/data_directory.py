@@ -22,8 +22,6 @@ import psutil
 from l02.bus.embedded.errors import DataDirectoryError
 from l02.bus.embedded.private_file import PRIVATE_DIRECTORY, PRIVATE_FILE, write_private
 
-__all__ = ["DataDirectory"]
-
 _LOCK = "l02.lock"
 _RUNTIME = "l02.json"
 _NODE_ID = "node_id"

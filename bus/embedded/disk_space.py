@@ -13,8 +13,6 @@ from pathlib import Path
 
 import structlog
 
-__all__ = ["watch_disk_space"]
-
 _LOOK_SECONDS = 1.0
 _FULL_BYTES = 4 * 1024 * 1024
 _ROOM_BYTES = 64 * 1024 * 1024

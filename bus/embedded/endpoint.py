@@ -15,8 +15,6 @@ import msgspec
 from l02.bus.embedded.errors import ServerError
 from l02.bus.embedded.private_file import write_private
 
-__all__ = ["HOST", "USER", "Endpoint", "port_is_free"]
-
 HOST = "127.0.0.1"
 USER = "l02"
 # Below what Linux (32768) and macOS (49152) give to outgoing connections: one of these could otherwise take the

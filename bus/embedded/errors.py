@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["DataDirectoryError", "ServerError"]
-
 
 class ServerError(Exception):
     """An embedded server cannot be started, or cannot be kept running."""

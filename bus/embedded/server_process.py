@@ -23,8 +23,6 @@ from l02.bus.embedded import launcher
 from l02.bus.embedded.errors import ServerError
 from l02.bus.embedded.private_file import open_private_log
 
-__all__ = ["ServerCommand", "ServerProcess", "run_to_end", "stop_leftover"]
-
 _POLL_SECONDS = 0.01
 _LOG_LINES_IN_ERROR = 3
 # What a server is given of the node's environment: nothing that could be a secret.

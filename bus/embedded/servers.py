@@ -14,8 +14,6 @@ from l02.bus.embedded.errors import ServerError
 from l02.bus.embedded.nats_server import EmbeddedNats
 from l02.bus.embedded.postgres_server import EmbeddedPostgres
 
-__all__ = ["EmbeddedServers"]
-
 
 class EmbeddedServers:
     """The wanted servers, running inside `async with`; entering raises ServerError and leaves none behind.

@@ -22,8 +22,6 @@ from l02.bus.embedded.errors import ServerError
 from l02.bus.embedded.private_file import make_private_directory
 from l02.bus.embedded.server_process import ServerCommand, ServerProcess, stop_leftover
 
-__all__ = ["SupervisedServer"]
-
 _log = structlog.get_logger()
 _HEALTHY_SECONDS = 60.0
 # Seconds after each failed try of the first start. Another program can take a port that was free a moment ago, and

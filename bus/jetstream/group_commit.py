@@ -24,8 +24,6 @@ from l02.bus.connection.bus import Bus
 from l02.bus.connection.requests import Message, PubAck, Requests
 from l02.bus.jetstream.put import UNEXPECTED_CODES
 
-__all__ = ["GroupCommit", "GroupCommitClosed", "together"]
-
 _REPEATED_ID_CODES = (10158, 10201)
 """JetStream's for a message whose id is just being stored, and for a batch with a message whose id it has seen within
 the stream's window; alone it is acknowledged."""

@@ -14,8 +14,6 @@ from l02.bus.connection.bus import Bus
 from l02.bus.connection.listening import listen
 from l02.bus.connection.requests import AnswerLost
 
-__all__ = ["HistoryUnreadable", "read_stored", "sequence_of", "subject_of"]
-
 _SILENCE_SECONDS = 5.0
 _MAX_BYTES = 16 * 1024 * 1024
 

@@ -24,19 +24,6 @@ from nats.errors import Error as NatsError
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.listening import listen
 
-__all__ = [
-    "ConsumerError",
-    "Delivery",
-    "Pull",
-    "consumer_info",
-    "create_consumer",
-    "delivery_of",
-    "forward_reading",
-    "pull",
-    "stored_at",
-    "times_delivered",
-]
-
 _log = structlog.get_logger()
 _HEARTBEAT_SECONDS = 2.0
 _EXPIRES_SECONDS = 30.0

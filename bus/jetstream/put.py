@@ -8,8 +8,6 @@ from nats.js.errors import APIError
 
 from l02.bus.connection.bus import Bus
 
-__all__ = ["UNEXPECTED_CODES", "expecting", "put"]
-
 UNEXPECTED_CODES = (10071, 10164)
 """JetStream's error codes for an expectation that does not hold."""
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"

@@ -14,8 +14,6 @@ from l02.bus.background.backoff import Setbacks
 from l02.bus.log.passing import is_passing
 from l02.bus.wire.codec import UnreadableEvent
 
-__all__ = ["contained"]
-
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
 _log = structlog.get_logger()

@@ -22,8 +22,6 @@ from l02.bus.wire.subjects import AggregateId, aggregate_filter
 from l02.bus.wire.trail import TRAIL_HEADER, trail_header
 from l02.domain.errors import ErrorCode, Failure
 
-__all__ = ["AppendFailed", "Conflict", "EventStore", "EventStoreSilent", "open_event_store"]
-
 # The server's limit for one atomic batch.
 MAX_APPEND_EVENTS = 1000
 _HEADER_BYTES = 4096

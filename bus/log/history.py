@@ -9,8 +9,6 @@ from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.jetstream.history import read_stored, sequence_of, subject_of
 from l02.bus.wire.codec import LogEntry, RecordedEvent
 
-__all__ = ["read_history", "read_log_entries"]
-
 
 async def read_history(bus: Bus, subject_filter: str, *, after: int = 0) -> tuple[list[RecordedEvent], bool]:
     """The next events of the subjects with a stream sequence above `after`; and whether there are more.

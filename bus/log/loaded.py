@@ -18,8 +18,6 @@ from l02.bus.wire.traces import Traces
 from l02.bus.wire.trail import Trail, extended
 from l02.domain.kernel.message import Completing, Event
 
-__all__ = ["Handled", "HandledCommands", "Loaded"]
-
 S = TypeVar("S")
 
 _DIGEST_BYTES = 16

@@ -8,8 +8,6 @@ from nats.js.errors import APIError
 
 from l02.bus.log.event_store import EventStoreSilent
 
-__all__ = ["is_passing"]
-
 _LATER_CODES = (409, 429)  # an id is just being stored; too much is under way
 
 

@@ -18,8 +18,6 @@ from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_filter
 from l02.bus.wire.trail import Trail, read_trail
 
-__all__ = ["read_past"]
-
 # Measured: to fetch an event by its sequence costs 0.06 ms, and to look through a hundred events of others as much.
 _NEAR_SEQUENCES = 100
 _log = structlog.get_logger()

@@ -14,8 +14,6 @@ from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.jetstream.pull import Pull, delivery_of, forward_reading, pull
 from l02.bus.wire.codec import EventDecoder, LogEntry
 
-__all__ = ["EventReader", "StreamReader", "last_sequence", "read_events", "read_stream"]
-
 
 class StreamReader:
     """A position in a stream that moves forward; messages as they are."""

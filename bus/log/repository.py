@@ -32,8 +32,6 @@ from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.aggregate import Aggregate
 from l02.domain.kernel.message import Command, Context, Event, Metadata, Report
 
-__all__ = ["Decision", "Loaded", "Repository"]
-
 S = TypeVar("S")
 C = TypeVar("C", bound=Command)
 

@@ -26,8 +26,6 @@ from l02.bus.wire.subjects import AggregateId, snapshot_subject
 from l02.bus.wire.traces import Traces
 from l02.domain.kernel.aggregate import Aggregate
 
-__all__ = ["MAX_SNAPSHOT_BYTES", "SnapshotOutdated", "SnapshotUnusable", "Snapshots", "open_snapshots"]
-
 S = TypeVar("S")
 
 MAX_SNAPSHOT_BYTES = 4 * 1024 * 1024

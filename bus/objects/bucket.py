@@ -24,8 +24,6 @@ from l02.bus.connection.streams import ensure_object_bucket
 from l02.bus.jetstream.history import read_stored, sequence_of
 from l02.bus.jetstream.put import put
 
-__all__ = ["ObjectBucket", "ObjectDamaged", "StoredObject"]
-
 _PIECE_BYTES = 128 * 1024
 _TIMEOUT_SECONDS = 10.0
 _ROLLUP = {"Nats-Rollup": "sub"}

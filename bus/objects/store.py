@@ -15,8 +15,6 @@ from l02.bus.objects.bucket import ObjectBucket, ObjectDamaged
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.values import INLINE_LIMIT_BYTES, ObjectReference, as_reference
 
-__all__ = ["inline", "outline", "outline_changes"]
-
 _REFERENCE_BYTES = 256
 """Less than that is not worth a reference."""
 _KEYS_A_TURN = 1000

@@ -6,8 +6,6 @@ from eventsourcing.utils import Environment
 
 from l02.bus.recorder.worker import Worker
 
-__all__ = ["open_worker", "patience", "positive_int"]
-
 NATS_URL = "NATS_URL"
 NATS_TIMEOUT = "NATS_TIMEOUT"
 

@@ -23,8 +23,6 @@ from l02.bus.recorder.recorders import (
 )
 from l02.bus.recorder.writer import EventWriter
 
-__all__ = ["Factory", "JetStreamFactory"]
-
 _R = TypeVar("_R", bound=JetStreamRecorder)
 
 

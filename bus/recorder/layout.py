@@ -11,9 +11,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import DataError, Notification, StoredEvent, Tracking
 
-from l02.bus.recorder.messages import Message
-
-__all__ = ["EventLayout", "Layout", "NewMessage", "token"]
+from l02.bus.connection.leader import StoredMessage
 
 TOPIC_HEADER = "Eventsourcing-Topic"
 VERSION_HEADER = "Eventsourcing-Version"
@@ -48,11 +46,11 @@ class Layout(ABC):
         return [self.events]
 
     @abstractmethod
-    def read(self, message: Message) -> Notification:
+    def read(self, message: StoredMessage) -> Notification:
         """The event that a message is."""
 
     @abstractmethod
-    def highest_version(self, message: Message) -> int:
+    def highest_version(self, message: StoredMessage) -> int:
         """The highest version on the message's subject up to the message."""
 
 
@@ -98,7 +96,7 @@ class EventLayout(Layout):
         headers = {VERSION_HEADER: str(position)}
         return NewMessage(self.tracked(tracking.application_name), position, headers, must_rise=True)
 
-    def read(self, message: Message) -> Notification:
+    def read(self, message: StoredMessage) -> Notification:
         originator = message.subject.rpartition(".")[2]
         try:
             return Notification(
@@ -111,19 +109,19 @@ class EventLayout(Layout):
         except (KeyError, ValueError) as error:
             raise _not_ours(message) from error
 
-    def version(self, message: Message) -> int:
+    def version(self, message: StoredMessage) -> int:
         """The version of an event, or the notification id of a tracking record."""
         try:
             return int(message.headers[VERSION_HEADER])
         except (KeyError, ValueError) as error:
             raise _not_ours(message) from error
 
-    def highest_version(self, message: Message) -> int:
+    def highest_version(self, message: StoredMessage) -> int:
         highest = message.headers.get(HIGHEST_HEADER)
         return self.version(message) if highest is None else int(highest)
 
 
-def _not_ours(message: Message) -> DataError:
+def _not_ours(message: StoredMessage) -> DataError:
     return DataError(f"message {message.sequence} on {message.subject} was not written by this persistence module")
 
 

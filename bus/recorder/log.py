@@ -20,11 +20,10 @@ from eventsourcing.persistence import (
 from nats.errors import Error as NatsError
 
 from l02.bus.connection.bus import Bus
+from l02.bus.connection.leader import StoredMessage
 from l02.bus.jetstream.pull import ConsumerError
 from l02.bus.recorder.layout import Layout
-from l02.bus.recorder.messages import PAGE_MESSAGES, Message, MessageReader, follow
-
-__all__ = ["EventLog", "Position"]
+from l02.bus.recorder.messages import PAGE_MESSAGES, MessageReader, follow
 
 _MAX_KNOWN = 10_000
 _LAGGING_REPLICA_SECONDS = 0.02
@@ -137,9 +136,9 @@ class EventLog:
         except NatsError as error:
             raise InterfaceError(f"{doing}: {error!r}") from error
 
-    async def _history(self, subject: str, *, after: int) -> list[Message]:
+    async def _history(self, subject: str, *, after: int) -> list[StoredMessage]:
         """All messages on a subject above a sequence, at least up to the last that is known of."""
-        messages: list[Message] = []
+        messages: list[StoredMessage] = []
         more = True
         while more or after < self._known.get(subject, NOTHING).sequence:
             page, more = await self._page(subject, after=after, reaching=self._known.get(subject, NOTHING).sequence)
@@ -151,7 +150,7 @@ class EventLog:
 
     async def _page(
         self, subject_filter: str, *, after: int, limit: int = PAGE_MESSAGES, reaching: int = 0
-    ) -> tuple[list[Message], bool]:
+    ) -> tuple[list[StoredMessage], bool]:
         """A page, and whether there are more. A replica that has not got as far as `reaching` is asked again."""
         async with self.patience("reading events"):
             while True:
@@ -188,7 +187,7 @@ class EventLog:
                 end = middle
         return start
 
-    def _position(self, message: Message) -> Position:
+    def _position(self, message: StoredMessage) -> Position:
         return Position(message.sequence, self._layout.highest_version(message))
 
     def _learn(self, subject: str, position: Position) -> None:

@@ -12,12 +12,9 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from l02.bus.connection.bus import Bus
-from l02.bus.connection.leader import StoredMessage as Message
-from l02.bus.connection.leader import message_from_leader
+from l02.bus.connection.leader import StoredMessage, message_from_leader
 from l02.bus.jetstream.history import HistoryUnreadable, read_stored, sequence_of, subject_of
 from l02.bus.log.reader import StreamReader, read_stream
-
-__all__ = ["Follower", "Message", "MessageReader", "follow"]
 
 PAGE_MESSAGES = 1000
 _RETRY_SECONDS = 0.1
@@ -31,15 +28,17 @@ class MessageReader:
         self._bus = bus
         self._stream = stream
 
-    async def last(self, subject_filter: str) -> Message | None:
+    async def last(self, subject_filter: str) -> StoredMessage | None:
         """The newest message, from the stream's leader."""
         return await self._from_leader(last_on=subject_filter)
 
-    async def next_from(self, sequence: int, subject_filter: str) -> Message | None:
+    async def next_from(self, sequence: int, subject_filter: str) -> StoredMessage | None:
         """The first message at or above a sequence, from the stream's leader."""
         return await self._from_leader(sequence=sequence, next_on=subject_filter)
 
-    async def page(self, subject_filter: str, *, after: int, limit: int = PAGE_MESSAGES) -> tuple[list[Message], bool]:
+    async def page(
+        self, subject_filter: str, *, after: int, limit: int = PAGE_MESSAGES
+    ) -> tuple[list[StoredMessage], bool]:
         """Up to `limit` messages (16 MiB) with a sequence above `after`, and whether there are more.
 
         It is read until it is answered: the caller sets the time limit.
@@ -49,7 +48,7 @@ class MessageReader:
             try:
                 found, more = await read_stored(self._bus, self._stream, subject_filter, after=after, limit=limit)
                 return [
-                    Message(subject_of(message), sequence_of(message), message.headers or {}, message.data)
+                    StoredMessage(subject_of(message), sequence_of(message), message.headers or {}, message.data)
                     for message in found
                 ], more
             except HistoryUnreadable as error:
@@ -60,7 +59,7 @@ class MessageReader:
                     raise
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _from_leader(self, **wanted: Any) -> Message | None:
+    async def _from_leader(self, **wanted: Any) -> StoredMessage | None:
         try:
             return await message_from_leader(self._bus, self._stream, **wanted, within=None)
         except APIError as error:
@@ -73,10 +72,10 @@ class Follower:
     def __init__(self, reader: StreamReader) -> None:
         self._reader = reader
 
-    async def next_batch(self) -> list[Message]:
+    async def next_batch(self) -> list[StoredMessage]:
         """The next messages, at least one; waits for it."""
         return [
-            Message(message.subject, message.metadata.sequence.stream, message.headers or {}, message.data)
+            StoredMessage(message.subject, message.metadata.sequence.stream, message.headers or {}, message.data)
             for message in await self._reader.next_batch(PAGE_MESSAGES)
         ]
 

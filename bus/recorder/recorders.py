@@ -22,13 +22,6 @@ from l02.bus.recorder.log import EventLog
 from l02.bus.recorder.subscription import JetStreamSubscription
 from l02.bus.recorder.worker import Worker
 
-__all__ = [
-    "JetStreamAggregateRecorder",
-    "JetStreamApplicationRecorder",
-    "JetStreamProcessRecorder",
-    "JetStreamTrackingRecorder",
-]
-
 
 class JetStreamRecorder(Recorder):
     """A recorder of one stream. A subclass of your own that is a view takes the same two arguments."""

@@ -14,8 +14,6 @@ from eventsourcing.persistence import ApplicationRecorder, InterfaceError, Notif
 from l02.bus.recorder.log import EventLog
 from l02.bus.recorder.worker import Worker
 
-__all__ = ["JetStreamSubscription"]
-
 _BATCHES_AHEAD = 4
 
 

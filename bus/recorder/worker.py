@@ -16,8 +16,6 @@ from nats.errors import Error as NatsError
 
 from l02.bus.connection.bus import Bus, BusUnreachable, connect
 
-__all__ = ["Worker"]
-
 _log = structlog.get_logger()
 _T = TypeVar("_T")
 _CLOSED = "the factory of this recorder is closed"

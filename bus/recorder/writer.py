@@ -24,8 +24,6 @@ from l02.bus.jetstream.put import UNEXPECTED_CODES, expecting
 from l02.bus.recorder.layout import HIGHEST_HEADER, EventLayout, NewMessage
 from l02.bus.recorder.log import NOTHING, EventLog, Position
 
-__all__ = ["EventWriter"]
-
 # The server's limit for one atomic batch.
 MAX_BATCH_MESSAGES = 1000
 # The server holds fifty unfinished batches of a stream, of all its writers together.

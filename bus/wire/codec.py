@@ -22,19 +22,6 @@ from l02.domain.kernel.message import Event, Metadata
 from l02.domain.upcasting import Upcasters
 from l02.domain.values import nests_deeper
 
-__all__ = [
-    "SOURCE",
-    "UNDECODABLE",
-    "CloudEvent",
-    "EventDecoder",
-    "LogEntry",
-    "RecordedEvent",
-    "SetAside",
-    "UnreadableEvent",
-    "cloud_event",
-    "encode_event",
-]
-
 SOURCE = "l02-agent-runtime"
 
 

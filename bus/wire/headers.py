@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-__all__ = ["LazyHeaders", "header_block", "parse_header_lines"]
-
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 
 

@@ -23,21 +23,6 @@ from l02.domain.kernel.message import Metadata, WireCommand
 from l02.domain.values import is_deeper
 from l02.domain.weight import WEIGHT_IN_WORDS, is_too_heavy
 
-__all__ = [
-    "ACTOR_HEADER",
-    "COMMAND_ID_HEADER",
-    "MAX_COMMAND_BYTES",
-    "TIMER_COMMAND_ID_HEADER",
-    "TRACE_HEADER",
-    "Aggregates",
-    "CommandIdReused",
-    "Incoming",
-    "content_of",
-    "read_command",
-    "require_bounded",
-    "wire_failure",
-]
-
 MAX_COMMAND_BYTES = 1024 * 1024
 COMMAND_ID_HEADER = "Nats-Msg-Id"
 ACTOR_HEADER = "L02-Actor"

@@ -10,44 +10,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = [
-    "API",
-    "COMMANDS",
-    "DEAD",
-    "DUE",
-    "EVENTS",
-    "HOT_BUCKET",
-    "LEASES_BUCKET",
-    "OUTCOMES",
-    "PARTITIONS_BUCKET",
-    "RESTORED",
-    "RETRY",
-    "SNAPSHOTS_BUCKET",
-    "STREAM",
-    "TIMERS",
-    "AggregateId",
-    "CommandAddress",
-    "aggregate_filter",
-    "aggregate_of",
-    "command_subject",
-    "dead_subject",
-    "due_subject",
-    "event_subject",
-    "events_filter",
-    "hot_subject",
-    "lease_filter",
-    "lease_subject",
-    "outcome_subject",
-    "owner_subject",
-    "parse_command_subject",
-    "partition_subject",
-    "refusal_subject",
-    "retry_subject",
-    "snapshot_subject",
-    "stream_subject",
-    "timer_subject",
-]
-
 EVENTS = "l02.evt"
 COMMANDS = "l02.cmd"
 TIMERS = "l02.timer"

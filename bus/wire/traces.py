@@ -11,8 +11,6 @@ import re
 
 from l02.bus.wire.codec import RecordedEvent
 
-__all__ = ["Traces", "valid_traceparent"]
-
 _W3C = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _NEWEST = 64
 

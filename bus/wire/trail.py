@@ -11,8 +11,6 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-__all__ = ["TRAIL_EVENTS", "TRAIL_HEADER", "Trail", "extended", "read_trail", "trail_header"]
-
 TRAIL_HEADER = "L02-Trail"
 TRAIL_EVENTS = 16
 """How many sequences are named: a dozen events between two snapshots, for some 120 bytes of each event."""

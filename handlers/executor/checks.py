@@ -15,8 +15,6 @@ from l02.bus.wire.agent.protocol import MAX_SCHEMA_BYTES
 from l02.domain.errors import ErrorCode, Failure
 from l02.handlers.executor.schemas import CHECK_SECONDS, Misfit, Question, is_plain, misfit
 
-__all__ = ["SchemaChecks"]
-
 _AT_ONCE = 4
 _KEPT = 1
 _CHEAP = 16 * 1024

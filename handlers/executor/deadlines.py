@@ -23,8 +23,6 @@ from l02.domain.agent.forks import ExecutionInherited
 from l02.domain.agent.resuming import ExecutionReopened
 from l02.domain.kernel.message import Event
 
-__all__ = ["cancel_deadline", "set_deadlines"]
-
 
 async def set_deadlines(bus: Bus, agent_id: str, events: Sequence[Event]) -> None:
     """Set the timers of what these events begin. Raises as `set_timer`."""

@@ -27,8 +27,6 @@ from l02.handlers.executor.inbox import Pulse
 from l02.handlers.executor.meter import ContextMeter
 from l02.handlers.executor.tools import RunLocal, ToolBox, ToolOutcome
 
-__all__ = ["Effects", "Result", "is_counted", "request_of"]
-
 _random = random.SystemRandom()
 
 

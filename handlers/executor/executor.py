@@ -27,8 +27,6 @@ from l02.handlers.executor.runner import AgentRunner
 from l02.handlers.sandbox.processes import AgentProcess
 from l02.handlers.tool_servers import ToolServers
 
-__all__ = ["Executor"]
-
 _WAKING_EVENTS = (
     ExecutionStarted,
     ExecutionReopened,

@@ -14,8 +14,6 @@ from l02.handlers.executor.inbox import Inbox
 from l02.handlers.sandbox.channel import ChannelClosed
 from l02.handlers.sandbox.processes import AgentProcess
 
-__all__ = ["watch_heartbeat"]
-
 _LONGEST_INTERVAL_SECONDS = 10.0
 _ASKED_PER_LIMIT = 3
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from l02.bus.wire.agent.protocol import AgentMessage, Pong, TooHeavy
-from l02.handlers.sandbox.channel import AgentChannel, ChannelClosed, ProtocolError
-
-__all__ = ["Inbox", "Pulse"]
+from l02.bus.wire.agent.protocol import AgentMessage, Pong, ProtocolError, TooHeavy
+from l02.handlers.sandbox.channel import AgentChannel, ChannelClosed
 
 _MESSAGES_AHEAD = 100
 

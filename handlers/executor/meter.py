@@ -10,8 +10,6 @@ from l02.domain.errors import ErrorCode, Failure
 from l02.domain.values import as_reference
 from l02.handlers.tool_servers.results import without_binary
 
-__all__ = ["ContextMeter"]
-
 _BYTES_PER_TOKEN = 4
 _MAX_VALUE_BYTES = 8 * 1024 * 1024
 

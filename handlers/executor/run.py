@@ -22,6 +22,7 @@ from l02.bus.wire.agent.protocol import (
     Emit,
     Execute,
     Fail,
+    ProtocolError,
     RunTool,
     TooHeavy,
     ToolResult,
@@ -36,11 +37,9 @@ from l02.handlers.executor.effects import Effects, Result, request_of
 from l02.handlers.executor.inbox import Inbox
 from l02.handlers.executor.streaming import TokenStream
 from l02.handlers.executor.tools import LocalToolLost, ToolBox
-from l02.handlers.sandbox.channel import ChannelClosed, ProtocolError
+from l02.handlers.sandbox.channel import ChannelClosed
 from l02.handlers.sandbox.processes import AgentProcess
 from l02.handlers.tool_servers import ToolFailed
-
-__all__ = ["LiveCalls", "Run"]
 
 _REPLAY_STALL_SECONDS = 60.0
 _SHOWN_BYTES = 1024

@@ -15,7 +15,7 @@ from l02.bus.background.cancelling import end
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.objects.store import inline, outline, outline_changes
-from l02.bus.wire.agent.protocol import Complete, Fail, TooHeavy
+from l02.bus.wire.agent.protocol import Complete, Fail, ProtocolError, TooHeavy
 from l02.bus.wire.agent.texts import cut
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, overdue
 from l02.domain.agent.state import AgentState, Execution, StateChange
@@ -32,11 +32,9 @@ from l02.handlers.executor.run import LiveCalls, Run
 from l02.handlers.executor.state_size import require_passable
 from l02.handlers.executor.streaming import TokenStream
 from l02.handlers.executor.tools import ToolBox
-from l02.handlers.sandbox.channel import ChannelClosed, ProtocolError
+from l02.handlers.sandbox.channel import ChannelClosed
 from l02.handlers.sandbox.processes import AgentProcess
 from l02.handlers.tool_servers import ToolServers
-
-__all__ = ["AgentRunner"]
 
 _T = TypeVar("_T")
 

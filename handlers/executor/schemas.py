@@ -24,8 +24,6 @@ from jsonschema.validators import extend, validator_for
 from msgspec import Struct
 from referencing import Registry
 
-__all__ = ["CHECK_SECONDS", "Misfit", "Question", "is_plain", "misfit"]
-
 CHECK_SECONDS = 1.0
 """Of processor time, so that a busy machine does not make a good schema a bad one."""
 _MEMORY_BYTES = 1 << 30

@@ -12,8 +12,6 @@ from l02.domain.agent.state import StateChange
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.weight import WEIGHT_IN_WORDS, steps_of_weighing
 
-__all__ = ["MAX_STATE_BYTES", "require_passable"]
-
 MAX_STATE_BYTES = 12 * 1024 * 1024
 """As JSON: three quarters of `protocol.MAX_LINE`, the rest is for the execution's input."""
 

@@ -11,8 +11,6 @@ from l02.bus.wire.agent.texts import split
 from l02.bus.wire.subjects import stream_subject
 from l02.domain.errors import ErrorCode, Failure
 
-__all__ = ["TokenStream"]
-
 
 class _Piece(msgspec.Struct):
     n: int

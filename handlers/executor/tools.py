@@ -16,8 +16,6 @@ from l02.domain.specification import AgentSpecification, ToolServer
 from l02.handlers.executor.checks import SchemaChecks
 from l02.handlers.tool_servers import ToolFailed, ToolInfo, ToolNotRun, ToolRefused, ToolServers
 
-__all__ = ["LocalToolLost", "Tool", "ToolBox", "ToolOutcome"]
-
 _FIRST_RETRY_SECONDS = 0.2
 _LONGEST_RETRY_SECONDS = 30.0
 _OTHERS_SECONDS = 5.0

@@ -10,15 +10,12 @@ from l02.bus.wire.agent.protocol import (
     AgentMessage,
     LineBuffer,
     NodeMessage,
-    ProtocolError,
     TooHeavy,
     decode_agent_message,
     decode_envelope,
     encode,
 )
 from l02.domain.weight import steps_of_weighing
-
-__all__ = ["AgentChannel", "ChannelClosed", "ProtocolError"]
 
 _CHUNK_BYTES = 256 * 1024
 _LINES_A_TURN = 100

@@ -31,8 +31,6 @@ from l02.handlers.sandbox.wire import (
     encode_frame,
 )
 
-__all__ = ["ZygoteLink"]
-
 START_SECONDS = 30.0
 """How long the zygote may take to import its modules, and a child to confine itself."""
 

@@ -10,8 +10,6 @@ from typing import BinaryIO, cast
 
 import structlog
 
-__all__ = ["CHUNK_BYTES", "LOG_BYTES", "ProcessLog", "begin_log", "keep_log", "remove_old_logs"]
-
 CHUNK_BYTES = 32 * 1024
 """Read at once. What a server writes is parsed on the event loop: this much takes at most some milliseconds."""
 LOG_BYTES = 16 * 1024 * 1024

@@ -6,8 +6,6 @@ import resource
 
 from l02.handlers.sandbox.confinement.linux import IS_LINUX, children, read_small
 
-__all__ = ["tree_memory"]
-
 
 def tree_memory(root: int, *, with_root: bool = True) -> int:
     """Return the bytes resident in a process and its descendants; 0 once it is gone.

@@ -15,8 +15,6 @@ from l02.handlers.sandbox.confinement.policy import ProgramEntry, SpawnRequest, 
 from l02.handlers.sandbox.memory import tree_memory
 from l02.handlers.sandbox.wire import Died, Operation
 
-__all__ = ["Exit", "SandboxedProcess"]
-
 
 class Exit(msgspec.Struct, frozen=True):
     """How a process ended: exactly one of `exit_code` and `signal` is set, and `cause` says it in words.

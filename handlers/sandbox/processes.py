@@ -11,20 +11,18 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from l02.bus.wire.agent.protocol import PROTOCOL, Hello, LoadFailed, Shutdown
+from l02.bus.wire.agent.protocol import PROTOCOL, Hello, LoadFailed, ProtocolError, Shutdown
 from l02.bus.wire.agent.texts import cut
 from l02.domain.agent.state import ResourceUsage
 from l02.domain.errors import ErrorCode, Failure, PermanentFailure
 from l02.domain.identifiers import is_id
 from l02.domain.specification import AgentSpecification, RuntimeClass, cpu_millis, memory_bytes
-from l02.handlers.sandbox.channel import AgentChannel, ChannelClosed, ProtocolError
+from l02.handlers.sandbox.channel import AgentChannel, ChannelClosed
 from l02.handlers.sandbox.confinement.policy import Entry, ProgramEntry, PythonEntry, SandboxPolicy
 from l02.handlers.sandbox.log import ProcessLog
 from l02.handlers.sandbox.process import Exit, SandboxedProcess
 from l02.handlers.sandbox.removal import remove_tree
 from l02.handlers.sandbox.sandboxes import Sandboxes
-
-__all__ = ["AgentProcess", "Processes"]
 
 _END_SECONDS = 1.0
 _PYTHON_ENTRY = "l02.agent.runtime:main"

@@ -38,8 +38,6 @@ from l02.handlers.sandbox.wire import Started, send_frame
 if TYPE_CHECKING:
     import sandlock
 
-__all__ = ["program_argv", "program_environment", "run_on_socket"]
-
 SOCKET_VARIABLE = "L02_FD"
 VARIABLE_PREFIX = "L02_ENV_"
 MEMORY_INTERVAL = 0.25

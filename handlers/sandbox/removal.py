@@ -8,8 +8,6 @@ from pathlib import Path
 
 import structlog
 
-__all__ = ["remove_tree"]
-
 _log = structlog.get_logger()
 
 

@@ -14,8 +14,6 @@ from l02.handlers.sandbox.confinement.policy import Entry, SandboxPolicy, SpawnR
 from l02.handlers.sandbox.link import ZygoteLink
 from l02.handlers.sandbox.process import SandboxedProcess
 
-__all__ = ["Sandboxes"]
-
 MEMORY_INTERVAL = 0.5
 """Seconds between two looks at each process's memory: some ten microseconds each."""
 

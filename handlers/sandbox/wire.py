@@ -13,20 +13,6 @@ from typing import TypeVar
 
 import msgspec
 
-__all__ = [
-    "COMMAND",
-    "LENGTH",
-    "Died",
-    "Operation",
-    "Ready",
-    "Refused",
-    "Report",
-    "Started",
-    "encode_frame",
-    "receive_frame",
-    "send_frame",
-]
-
 COMMAND = struct.Struct("!II")
 """Operation, and the node's number for the agent."""
 LENGTH = struct.Struct("!I")

@@ -37,8 +37,6 @@ from l02.handlers.sandbox.wire import (
     send_frame,
 )
 
-__all__ = ["main"]
-
 
 class Zygote:
     """Children by the number that the node gave them, and the loop that serves the node."""

@@ -30,8 +30,6 @@ from l02.handlers.sessions.recovery import Recovery
 from l02.handlers.sessions.settings import BridgeSettings
 from l02.handlers.tool_servers import ToolServers
 
-__all__ = ["SessionBridge"]
-
 _log = structlog.get_logger()
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0

@@ -21,8 +21,6 @@ from l02.handlers.tool_servers import ToolFailed, ToolNotRun, ToolRefused, ToolS
 from l02.handlers.tool_servers.messages import read
 from l02.handlers.tool_servers.results import main_part
 
-__all__ = ["CallFailed", "Calls", "Refused", "Unreachable"]
-
 A = TypeVar("A", bound=Struct)
 
 SILENT_AFTER = 3

@@ -29,8 +29,6 @@ from l02.handlers.sessions.orchestrator import Orchestrator, TaskUnknown
 from l02.handlers.sessions.recovery import Recovery
 from l02.handlers.sessions.settings import BridgeSettings
 
-__all__ = ["SessionKeeper", "Shared"]
-
 _CODES = {
     "start": ErrorCode.SESSION_START_FAILED,
     "heartbeat": ErrorCode.HEARTBEAT_FAILED,

@@ -9,8 +9,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from l02.domain.agent.session import SavedSnapshot
 from l02.handlers.sessions.calls import CallFailed, Calls, Refused
 
-__all__ = ["LostSession", "Orchestrator", "TaskUnknown"]
-
 Name = Annotated[str, Meta(max_length=256, pattern=r"^[^\x00]*$")]
 """What the other side calls something: it goes into events, so it is short, and text that PostgreSQL takes."""
 Version = Annotated[int, Meta(ge=-(2**53), le=2**53)] | Name

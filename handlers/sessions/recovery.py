@@ -7,8 +7,6 @@ import math
 
 from l02.handlers.sessions.orchestrator import LostSession, Orchestrator
 
-__all__ = ["Recovery"]
-
 
 class Recovery:
     """The newest answer to `check_recovery`; it serves all who began to wonder before it was asked for."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["BridgeSettings"]
-
 
 class BridgeSettings(Struct, frozen=True, kw_only=True):
     """Seconds and counts. A call that fails is made again after `first_retry_seconds`, then after twice as long.

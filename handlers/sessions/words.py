@@ -9,8 +9,6 @@ from msgspec.structs import replace
 from l02.domain.agent.session import SessionContext, Unsent
 from l02.domain.agent.state import AgentState, Status
 
-__all__ = ["at_checkpoint", "at_end", "at_start"]
-
 _STATUS_AT_END = {
     "completed": "completed",
     "error": "blocked",

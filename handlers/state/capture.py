@@ -19,8 +19,6 @@ from l02.domain.agent.state import AgentState, PendingCheckpoint
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.values import as_reference
 
-__all__ = ["SMALL_BYTES", "fitting", "outline_all", "parts_of", "state_of"]
-
 SMALL_BYTES = 1024
 """A value of no more than that stays in the event even if many others are there too."""
 

@@ -8,8 +8,6 @@ from typing import Protocol
 
 import msgspec
 
-__all__ = ["CheckpointStore", "Saved"]
-
 
 class Saved(msgspec.Struct, frozen=True):
     """Where a checkpoint is, and how to know it again.

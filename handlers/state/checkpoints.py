@@ -24,8 +24,6 @@ from l02.domain.kernel.message import Report
 from l02.handlers.state.capture import outline_all, parts_of, state_of
 from l02.handlers.state.checkpoint_store import CheckpointStore, Saved
 
-__all__ = ["Checkpoints"]
-
 _T = TypeVar("_T")
 _PATIENCE_SECONDS = 15.0
 _RETRY_SECONDS = 0.5

@@ -22,8 +22,6 @@ from l02.domain.identifiers import require_id
 from l02.domain.kernel.message import Context
 from l02.handlers.state.capture import fitting
 
-__all__ = ["Forking"]
-
 
 class Forking:
     """Gives `fork` commands the past they name."""

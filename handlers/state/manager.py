@@ -32,8 +32,6 @@ from l02.handlers.state.retention import Retention
 from l02.handlers.state.settings import StateSettings
 from l02.handlers.state.watch import Watch
 
-__all__ = ["StateManager"]
-
 _EVENTS = (
     CheckpointRequested,
     CheckpointCreated,

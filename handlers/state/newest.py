@@ -25,8 +25,6 @@ from l02.domain.agent.termination import AgentTerminated
 from l02.domain.kernel.message import Event
 from l02.handlers.state.hot import HotState
 
-__all__ = ["Newest"]
-
 _log = structlog.get_logger()
 _encoder = msgspec.json.Encoder()
 

@@ -19,8 +19,6 @@ from l02.domain.agent.checkpoints import ExpireCheckpoints
 from l02.domain.agent.state import AgentState
 from l02.handlers.state.settings import StateSettings
 
-__all__ = ["Retention", "next_expiry"]
-
 _REMEMBERED = 10_000
 _DAY_SECONDS = 86_400.0
 _AT_ONCE = 1000

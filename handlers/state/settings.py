@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Compression", "HotStorage", "StateSettings", "Storage"]
-
 Compression = Literal["gzip", "zstd"]
 Storage = Literal["postgres", "objects"]
 HotStorage = Literal["nats", "redis"]

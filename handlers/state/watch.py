@@ -26,8 +26,6 @@ from l02.domain.agent.suspension import AgentSuspended, SuspendIdle
 from l02.domain.agent.termination import AgentTerminated
 from l02.handlers.state.settings import StateSettings
 
-__all__ = ["Watch"]
-
 _LOOK_SECONDS = 0.5
 _GONE = (AgentSuspended, AgentTerminated, AgentFailed)
 _WORK = (

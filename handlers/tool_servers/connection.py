@@ -21,8 +21,6 @@ from l02.handlers.tool_servers.model import Request, ToolFailed, ToolInfo, ToolN
 from l02.handlers.tool_servers.results import read_result
 from l02.handlers.tool_servers.rpc import METHOD_NOT_FOUND, RequestRefused, Rpc
 
-__all__ = ["START_SECONDS", "Connection", "serve"]
-
 START_SECONDS = 30.0
 """From the process's start to the list of its tools."""
 LIST_SECONDS = 5.0

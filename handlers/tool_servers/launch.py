@@ -24,8 +24,6 @@ from l02.handlers.sandbox.log import CHUNK_BYTES
 from l02.handlers.sandbox.program import program_argv, program_environment
 from l02.handlers.tool_servers.model import ToolNotRun
 
-__all__ = ["name_of", "specification_key", "start", "stop", "why_not_fetched"]
-
 MEMORY_BYTES = 1024**3
 CPU_MILLIS = 2000
 MAX_PROCESSES = 64

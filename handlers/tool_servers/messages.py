@@ -17,8 +17,6 @@ from msgspec import Raw, Struct
 
 from l02.domain.weight import WEIGHT_IN_WORDS, is_too_heavy
 
-__all__ = ["LINE_BYTES", "Lines", "Message", "TooLong", "Unreadable", "read"]
-
 LINE_BYTES = 8 * 1024 * 1024
 """The longest message of a server: half of what an agent's socket takes, as JSON may grow when it is written again."""
 MAX_SKIPPED_BYTES = 8 * LINE_BYTES

@@ -6,8 +6,6 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-__all__ = ["Request", "ToolFailed", "ToolInfo", "ToolNotRun", "ToolRefused"]
-
 
 class ToolInfo(Struct, frozen=True):
     """A tool as its server describes it; `schema` is the JSON schema of its arguments."""

@@ -11,8 +11,6 @@ from msgspec import UNSET, Raw, Struct
 from l02.handlers.tool_servers.messages import read
 from l02.handlers.tool_servers.model import ToolRefused
 
-__all__ = ["MESSAGE_CHARACTERS", "main_part", "read_error", "read_result", "without_binary"]
-
 MESSAGE_CHARACTERS = 8192
 """The longest message of a failed tool; what is more stands in its content."""
 _MAX_BLOCKS = 10_000

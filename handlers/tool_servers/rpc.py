@@ -22,8 +22,6 @@ from l02.handlers.tool_servers.messages import LINE_BYTES, Lines, Message, TooLo
 from l02.handlers.tool_servers.model import Request, ToolFailed, ToolNotRun
 from l02.handlers.tool_servers.results import read_error
 
-__all__ = ["METHOD_NOT_FOUND", "RequestRefused", "Rpc"]
-
 METHOD_NOT_FOUND = -32601
 UNREAD_BYTES = 1024 * 1024
 """Answers and cancellations that a server leaves unread in its pipe beyond this are dropped; requests wait instead."""

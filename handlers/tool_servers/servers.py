@@ -18,8 +18,6 @@ from l02.handlers.tool_servers.connection import Connection, serve
 from l02.handlers.tool_servers.launch import name_of, specification_key
 from l02.handlers.tool_servers.model import Request, ToolInfo, ToolNotRun
 
-__all__ = ["ToolServers"]
-
 IDLE_SECONDS = 60.0
 FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0

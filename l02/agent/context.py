@@ -9,8 +9,6 @@ from typing import Any, Protocol
 from l02.bus.wire.agent.protocol import CallKind
 from l02.bus.wire.agent.values import State
 
-__all__ = ["Context", "ToolError"]
-
 _MAX_LABEL = 200
 
 

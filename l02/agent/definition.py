@@ -13,8 +13,6 @@ import msgspec
 from l02.agent.context import Context
 from l02.bus.wire.agent.protocol import ToolDescription
 
-__all__ = ["Agent", "Handler", "Tool"]
-
 Handler = Callable[[Context, Any], Awaitable[Any] | AsyncGenerator[str, None]]
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 _HandlerT = TypeVar("_HandlerT", bound=Handler)

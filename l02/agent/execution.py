@@ -35,8 +35,6 @@ from l02.bus.wire.agent.protocol import (
 )
 from l02.bus.wire.agent.values import State, to_json
 
-__all__ = ["Execution", "describe_error", "numbered_tasks"]
-
 LEFTOVER_GRACE = 1.0
 """Seconds that tasks which a handler left behind get for their `finally` blocks."""
 

@@ -12,8 +12,6 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import WRITES_IDX_MAP, BaseCheckpointSaver
 
-__all__ = ["VersioningSaver", "config_of", "numbered", "place_of"]
-
 
 class VersioningSaver(BaseCheckpointSaver[str]):
     """Versions of channels are texts that sort as they were made."""

@@ -12,8 +12,6 @@ from types import CodeType, ModuleType
 
 from l02.agent.definition import Agent
 
-__all__ = ["MODULE", "LoadError", "load"]
-
 MODULE = "l02_agent_main"
 """The module name of an agent's file: no other module has it, so that a file called json.py hides none."""
 

@@ -40,8 +40,6 @@ from l02.bus.wire.agent.protocol import (
     encode,
 )
 
-__all__ = ["main"]
-
 GRACE = 1.5
 """Seconds that a running handler gets for its `finally` blocks once the process is to end."""
 

@@ -34,8 +34,6 @@ from l02.bus.wire.agent.protocol import (
 )
 from l02.bus.wire.agent.values import State, from_bytes, to_json
 
-__all__ = ["START", "Outcome", "run"]
-
 START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 """What `ctx.now()` says first; it goes on only by sleeps and timeouts, which do not wait."""
 

@@ -18,8 +18,6 @@ from l02.agent.execution import describe_error
 from l02.bus.wire.agent.protocol import ProtocolError, RunTool, ToolFailure, ToolResult, encode
 from l02.bus.wire.agent.values import to_json
 
-__all__ = ["run_tool"]
-
 
 async def run_tool(agent: Agent, message: RunTool) -> ToolResult:
     """The outcome of one of the agent's tools. Never raises but for its own cancellation."""

@@ -33,8 +33,6 @@ from l02.domain.kernel.message import Event
 from l02.node.queries import QUERY_FIELDS
 from l02.projections.views.projector import LIVE_VIEWS
 
-__all__ = ["asyncapi_document"]
-
 _DESCRIPTION = (
     "Commands go in, events come out, both on NATS JetStream. The same for people: docs/events.md; codes of failures: "
     "docs/errors.md."

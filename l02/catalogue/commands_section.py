@@ -34,8 +34,6 @@ from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.message import Event, WireCommand
 from l02.node.queries import QUERY_FIELDS
 
-__all__ = ["COMMANDS_AND_QUERIES", "COMPLETED_BY", "commands_and_queries"]
-
 COMMANDS_AND_QUERIES: tuple[type[Struct], ...] = (Outcome, Answer)
 COMPLETED_BY: dict[type[WireCommand], tuple[type[Event], ...]] = {
     Spawn: (AgentSpawned, SpawnFailed, AgentFailed),

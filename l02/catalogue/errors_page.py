@@ -5,8 +5,6 @@ from __future__ import annotations
 from l02.catalogue.markdown import GENERATED, table
 from l02.domain.errors import EXPLANATIONS, ErrorCode
 
-__all__ = ["errors_page"]
-
 _INTRODUCTION = """\
 Every failure that leaves the runtime carries one of these codes: a refused command's outcome, an event that says
 that something failed, a message of the command line. Codes are stable: new ones are added, none is renumbered or

@@ -16,8 +16,6 @@ from l02.catalogue.words import default_words, fields_words, is_required, type_w
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.values import INLINE_LIMIT_BYTES, ObjectReference
 
-__all__ = ["events_page"]
-
 _INTRODUCTION = """\
 Commands go in, events come out, all as JSON on NATS subjects. This page is the contract; the same for programs is in
 [asyncapi.yaml](asyncapi.yaml), the codes of failures are in [errors.md](errors.md). Durations are seconds, sizes bytes,

@@ -16,8 +16,6 @@ from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.errors import Failure
 from l02.domain.kernel.message import Context, Metadata
 
-__all__ = ["completed_outcome", "event", "refused_outcome", "unreadable_outcome"]
-
 _AGENT = AggregateId("agent", "a1")
 _COMMAND_ID = "count-42"
 _COMPLETED = ExecutionCompleted(

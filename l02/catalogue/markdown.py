@@ -7,8 +7,6 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["GENERATED", "code_block", "table"]
-
 GENERATED = "<!-- Written by `python -m l02.catalogue docs/`. Change the types, not this page. -->"
 
 

@@ -26,18 +26,6 @@ from l02.projections.folds.executions import ExecutionView
 from l02.projections.folds.nodes import NodeView
 from l02.projections.tables.definitions import TABLES
 
-__all__ = [
-    "REFERENCE",
-    "RESULTS",
-    "SCHEMAS",
-    "VIEWS",
-    "Schema",
-    "name_of",
-    "reference_to",
-    "referenced",
-    "request_schema",
-]
-
 Schema = dict[str, Any]
 VIEWS: tuple[type[Struct], ...] = (*(table.fold.view for table in TABLES.values()), NewestState)
 REFERENCE = "#/components/schemas/"

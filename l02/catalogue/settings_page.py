@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from l02.node.settings_table import SETTINGS, Setting
 
-__all__ = ["settings_page"]
-
 _HEAD = """<!-- Written by `python -m l02.catalogue docs/`. -->
 # Settings of a node
 

@@ -38,8 +38,6 @@ from l02.domain.agent.executions import ExecutionDue
 from l02.domain.agent.restarts import RestartDue
 from l02.projections.views.projector import LIVE_VIEWS
 
-__all__ = ["storage"]
-
 _HOUR = 3600 * 1_000_000_000
 _PURPOSES = {
     EVENTS_STREAM: "every event, for ever; nothing can be deleted or purged",

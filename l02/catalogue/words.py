@@ -8,8 +8,6 @@ import msgspec
 
 from l02.catalogue.schemas import REFERENCE, Schema
 
-__all__ = ["default_words", "fields_words", "is_required", "type_words"]
-
 
 def fields_words(schema: Schema) -> str:
     """All fields of an object: `name` type, `name`? type = default."""

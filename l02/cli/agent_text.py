@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from l02.projections.folds.agents import AgentView
 
-__all__ = ["AGENT_HEADINGS", "agent_pairs", "agent_row"]
-
 AGENT_HEADINGS = ("ID", "NAME", "STATE", "WORK", "DONE", "FAILED", "TOOLS", "TOKENS", "RESTARTS", "NODE", "SANDBOX")
 
 

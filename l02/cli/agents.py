@@ -15,9 +15,8 @@ from l02.cli.paging import all_pages
 from l02.cli.running import reporting, run_with_client
 
 if TYPE_CHECKING:
-    from l02.client.client import Client, Outcome, Wait
-
-__all__ = ["add_to"]
+    from l02.client.client import Client, Wait
+from l02.bus.commands.outcomes import Outcome
 
 _WAIT_HELP = "Do not wait for the effect, only until the command is accepted."
 

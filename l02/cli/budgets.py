@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from l02.client.client import Client
     from l02.projections.folds.budgets import BudgetView
 
-__all__ = ["add_to"]
-
 _HEADINGS = ("BUDGET", "PARENT", "TOKENS/HOUR", "TOKENS/DAY", "USD/DAY", "USD IN ALL", "ACTION")
 BudgetId = Annotated[str, typer.Argument(metavar="ID", help="The budget's id.", show_default=False)]
 

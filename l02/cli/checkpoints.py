@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from l02.client.client import Client
     from l02.projections.folds.checkpoints import CheckpointView
 
-__all__ = ["add_to"]
-
 _HEADINGS = ("CHECKPOINT", "TYPE", "STATE", "AT VERSION", "BYTES", "STORED", "TAKEN", "LABEL")
 CheckpointId = Annotated[
     str, typer.Argument(metavar="CHECKPOINT", help="Its id; see l02 checkpoints.", show_default=False)

@@ -10,8 +10,6 @@ import typer
 from l02.cli.options import AsJson
 from l02.cli.running import reporting
 
-__all__ = ["Config", "add_to"]
-
 Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="The settings file. Default: $L02_CONFIG.", show_default=False),

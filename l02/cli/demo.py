@@ -37,8 +37,6 @@ from l02.node.running import running_node
 from l02.node.settings import NodeFailed, Settings
 from l02.projections.folds.agents import AgentView
 
-__all__ = ["run_demo"]
-
 _ROOT = Path(__file__).parent.parent.parent
 _EXAMPLES = _ROOT / "examples"
 _COMMITS = 8

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from l02.client.client import Client
     from l02.projections.folds.executions import ExecutionView
 
-__all__ = ["add_to"]
-
 _HEADINGS = ("EXECUTION", "AGENT", "STATE", "CALLS", "TOKENS", "SECONDS", "STARTED", "ERROR")
 
 

@@ -14,8 +14,6 @@ from l02.cli.running import CommandFailed, run
 if TYPE_CHECKING:
     from l02.context.tasks import Project
 
-__all__ = ["add_to"]
-
 _URL_VARIABLE = "L02_POSTGRES_URL"
 
 

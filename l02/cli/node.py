@@ -12,8 +12,6 @@ from l02.cli.config import Config
 from l02.cli.options import AsJson
 from l02.cli.running import reporting
 
-__all__ = ["add_to"]
-
 LogFormat = Literal["text", "json"]
 
 

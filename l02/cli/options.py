@@ -10,8 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["AgentId", "AsJson", "DataDir", "json_or_text", "point_in_log"]
-
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="The data directory of the node to talk to.", show_default=False),

@@ -12,18 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = [
-    "counting",
-    "print_json",
-    "print_line",
-    "print_pairs",
-    "print_table",
-    "print_value",
-    "progress",
-    "safe",
-    "write",
-]
-
 # Wide enough for any row: where no one looks at it, a table is for programs and nothing in it is cut off.
 _UNBOUNDED = 100_000
 _GAP = 2

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-__all__ = ["all_pages"]
-
 T = TypeVar("T")
 _PAGE = 500
 

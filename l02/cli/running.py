@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from l02.client.client import Client
     from l02.domain.errors import Failure
 
-__all__ = ["CommandFailed", "reporting", "run", "run_with_client", "until_told_to_end"]
-
 _FAILED = 1
 _UNREACHABLE = 3
 _INTERRUPTED = 128 + signal.SIGINT
@@ -103,7 +101,8 @@ def _tell(error: Exception, as_json: bool) -> int | None:
         return _FAILED
     from l02.bus.embedded.errors import DataDirectoryError, ServerError
     from l02.client.discovery import NodeUnreachable
-    from l02.node.settings import NodeFailed, SettingsError
+    from l02.node.settings import NodeFailed
+    from l02.node.settings_table import SettingsError
 
     if isinstance(error, NodeUnreachable):
         _print_error({"name": "NODE_UNREACHABLE", "message": str(error)}, str(error), as_json)

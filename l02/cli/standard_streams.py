@@ -16,8 +16,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
-__all__ = ["OutputLost", "with_standard_streams"]
-
 _STDIN, _STDOUT, _STDERR = range(3)
 _ESCAPES = "l02-escapes"
 _FAILED = 1

@@ -23,8 +23,6 @@ from l02.client.discovery import NodeUnreachable, no_streams
 from l02.domain.errors import ErrorCode, Failure, error_code
 from l02.domain.identifiers import require_id
 
-__all__ = ["Asking", "encode"]
-
 T = TypeVar("T")
 
 _QUERY_SECONDS = 10.0

@@ -10,8 +10,6 @@ from l02.domain.budget.state import DEFAULT_THRESHOLDS, LimitAction
 from l02.domain.identifiers import require_id
 from l02.projections.folds.budgets import BudgetView
 
-__all__ = ["BudgetVerbs"]
-
 _PAGE = 500
 
 

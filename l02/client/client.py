@@ -42,8 +42,6 @@ from l02.projections.folds.checkpoints import CheckpointView
 from l02.projections.folds.executions import ExecutionState, ExecutionView
 from l02.projections.folds.nodes import NodeView
 
-__all__ = ["Client", "ExecutionResult", "NodeUnreachable", "Outcome", "SpawnResult", "Wait"]
-
 Wait = Literal["complete", "accepted"]
 Agents = list[AgentView]
 Checkpoints = list[CheckpointView]

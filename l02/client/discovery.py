@@ -16,8 +16,6 @@ from l02.bus.jetstream.history import HistoryUnreadable
 from l02.bus.jetstream.pull import ConsumerError
 from l02.data_dir import default_data_dir
 
-__all__ = ["NodeUnreachable", "find_nats_url", "find_postgres_url", "no_streams", "reaching"]
-
 NATS_URL_VARIABLE = "L02_NATS_URL"
 POSTGRES_URL_VARIABLE = "L02_POSTGRES_URL"
 _STREAM_NOT_FOUND = 10059

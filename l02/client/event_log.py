@@ -17,8 +17,6 @@ from l02.domain.aggregates import EVENT_TYPES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
 
-__all__ = ["read_log", "readable", "type_pattern"]
-
 _KIND = "agent"
 
 

@@ -14,8 +14,6 @@ from l02.client.discovery import reaching
 from l02.domain.identifiers import require_id
 from l02.projections.folds.agents import AgentView
 
-__all__ = ["watch_agents"]
-
 _STREAM = f"KV_{VIEWS_BUCKET}"
 _SUBJECT = f"$KV.{VIEWS_BUCKET}"
 _BATCH = 500

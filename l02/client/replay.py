@@ -16,8 +16,6 @@ from l02.client.stored_events import sequence_at, stored_events
 from l02.domain.errors import ErrorCode, Failure
 from l02.projections.folds.agents import AGENT_FOLD, AgentView
 
-__all__ = ["replay_agent", "replay_agents"]
-
 _REPORT_EVENTS = 500
 
 ProgressCallback = Callable[[int, int], None]

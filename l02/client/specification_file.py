@@ -23,8 +23,6 @@ from l02.bus.wire.incoming import MAX_COMMAND_BYTES, wire_failure
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.specification import AgentSpecification, ToolServer, validate_specification
 
-__all__ = ["Specification", "as_specification", "id_for", "load_specification"]
-
 Specification = str | Path | AgentSpecification | Mapping[str, Any]
 """A file's path, or what would stand in it."""
 

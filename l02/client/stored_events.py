@@ -17,8 +17,6 @@ from l02.bus.jetstream.history import read_stored, sequence_of
 from l02.bus.log.reader import last_sequence
 from l02.domain.errors import ErrorCode, Failure
 
-__all__ = ["ALL_EVENTS", "MAX_SEQUENCE", "read_page", "sequence_at", "start_of", "stored_events"]
-
 ALL_EVENTS = ">"
 MAX_SEQUENCE = 2**63 - 1
 """The largest number that all who handle sequences can hold."""

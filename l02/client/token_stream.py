@@ -23,8 +23,6 @@ from l02.bus.wire.codec import UNDECODABLE
 from l02.bus.wire.subjects import stream_subject
 from l02.domain.errors import ErrorCode, Failure
 
-__all__ = ["read_tokens"]
-
 _BATCH = 500
 _ASK_AGAIN_SECONDS = 1.0
 _RETRY_SECONDS = 0.2

@@ -9,22 +9,6 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-__all__ = [
-    "TOOLS",
-    "Arguments",
-    "CheckRecovery",
-    "CreateCheckpoint",
-    "GetUnifiedContext",
-    "ImmediateUpdates",
-    "RollbackTo",
-    "SaveContextSnapshot",
-    "Status",
-    "SwitchTask",
-    "ToCheckpoint",
-    "ToVersion",
-    "Updates",
-]
-
 Id = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
 Text = Annotated[str, Meta(max_length=100_000, pattern=r"^[^\x00]*$")]
 Status = Literal["pending", "in_progress", "completed", "blocked", "archived"]

@@ -13,8 +13,6 @@ from l02.context.store import Store, unknown_task
 if TYPE_CHECKING:
     from l02.context.store import PgConnection
 
-__all__ = ["create_checkpoint", "rollback_to"]
-
 
 async def create_checkpoint(store: Store, arguments: CreateCheckpoint) -> dict[str, Any]:
     """Name the present version of the tasks."""

@@ -10,8 +10,6 @@ from msgspec.structs import replace
 
 from l02.context.arguments import ImmediateUpdates, Status, Updates
 
-__all__ = ["ImmediateContext", "TaskContext", "ToolRefused"]
-
 
 class ToolRefused(Exception):
     """The call makes no sense: it names something that is not known. The client is told so as an MCP error."""

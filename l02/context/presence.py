@@ -17,8 +17,6 @@ from l02.bus.connection.postgres import UNANSWERED, connect_to_primary
 if TYPE_CHECKING:
     from l02.bus.connection.postgres import PgConnection
 
-__all__ = ["SCHEMA", "present"]
-
 SCHEMA = "l02_context"
 
 _FIRST_RETRY_SECONDS = 0.1

@@ -18,8 +18,6 @@ from l02.context.store import Store
 if TYPE_CHECKING:
     from l02.context.store import PgConnection
 
-__all__ = ["check_recovery"]
-
 _HISTORY = 20
 _LOST = """
     SELECT sessions.session_id, sessions.task_id, sessions.last_activity, versions.context

@@ -22,8 +22,6 @@ from l02.context.recovery import check_recovery
 from l02.context.store import Store, open_store
 from l02.context.tasks import Project, get_unified_context, save_context_snapshot, switch_task
 
-__all__ = ["serve"]
-
 Tool = Callable[[Store, Any], Awaitable[dict[str, Any]]]
 _REFERENCE = "#/$defs/{name}"
 

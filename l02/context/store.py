@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     PgPool = Pool[Record]
     PgConnection = PoolConnectionProxy[Record]
 
-__all__ = ["KEPT_VERSIONS", "SCHEMA", "Store", "StoreUnusable", "open_store", "unknown_task"]
-
 SCHEMA_VERSION = 1
 KEPT_VERSIONS = 1000
 """Of each task; older ones go when a new one comes, but for those that a checkpoint holds."""

@@ -14,8 +14,6 @@ from l02.context.store import Store, unknown_task
 if TYPE_CHECKING:
     from l02.context.store import PgConnection
 
-__all__ = ["Project", "get_unified_context", "save_context_snapshot", "switch_task"]
-
 
 class Project(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What holds for all tasks; whoever runs the server says it (`--project FILE`)."""

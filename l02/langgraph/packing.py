@@ -13,8 +13,6 @@ from l02.handlers.state.settings import Compression
 from l02.handlers.state.stores.compression import Damaged, pack, unpack
 from l02.handlers.state.stores.hashed import in_thread
 
-__all__ = ["Packing"]
-
 _Typed = tuple[str, bytes]
 _decoder = msgspec.msgpack.Decoder(_Typed)
 

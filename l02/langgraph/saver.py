@@ -36,8 +36,6 @@ from l02.langgraph.packing import Packing
 if TYPE_CHECKING:
     from asyncpg import Record
 
-__all__ = ["L02Saver"]
-
 T = TypeVar("T")
 _ROWS_AT_ONCE = 20
 

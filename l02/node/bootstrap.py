@@ -42,8 +42,6 @@ from l02.projections.tables.definitions import TABLES
 from l02.projections.tables.projector import TableProjector
 from l02.projections.views.projector import VIEWS, ViewProjector
 
-__all__ = ["Parts", "wire"]
-
 _PRELOADED = ("l02.agent.runtime",)
 
 

@@ -8,8 +8,6 @@ from l02.data_dir import default_data_dir
 from l02.domain.printable import in_log
 from l02.node.settings import Settings
 
-__all__ = ["greeting"]
-
 _OWN = "its own, in the data directory"
 
 

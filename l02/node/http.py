@@ -15,8 +15,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-__all__ = ["HttpPortTaken", "serve_http"]
-
 _HOST = "127.0.0.1"
 
 

@@ -11,8 +11,6 @@ from l02.domain.node.state import NodeStatus
 from l02.projections.projector.progress import Progress
 from l02.projections.queries import ReadModel
 
-__all__ = ["Placements"]
-
 
 class Placements:
     """Each answer is as of all that had happened when it was asked, or later."""

@@ -25,9 +25,6 @@ from l02.projections.folds.executions import ExecutionState
 from l02.projections.projector.progress import ProjectionHalted
 from l02.projections.queries import ReadModel
 
-__all__ = ["QUERY_FIELDS", "query_table"]
-
-
 Sequence = Annotated[int, Meta(ge=0, le=MAX_SEQUENCE)]
 Text = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
 

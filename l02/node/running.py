@@ -38,8 +38,6 @@ from l02.node.settings import NodeFailed, Settings
 from l02.projections.projector.progress import ProjectionHalted
 from l02.projections.tables.database import DatabaseUnreachable, SchemaMismatch
 
-__all__ = ["Node", "run_node", "running_node"]
-
 _RETRY_SECONDS = 0.2
 _LEAVE_SECONDS = 2.0
 _log = structlog.get_logger()

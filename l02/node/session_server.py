@@ -28,8 +28,6 @@ from l02.handlers.sandbox.confinement.linux import IS_LINUX
 from l02.handlers.sessions import BridgeSettings, SessionBridge
 from l02.handlers.tool_servers import ToolServers
 
-__all__ = ["OFF", "SessionSettings", "open_session_bridge", "own_server"]
-
 OFF = "off"
 _POSTGRES_PORT = 5432
 # Where PostgreSQL listens if its URL names no host.

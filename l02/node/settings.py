@@ -15,8 +15,6 @@ from l02.node.session_server import SessionSettings
 from l02.node.settings_file import read_settings_file
 from l02.node.settings_table import SETTINGS, Setting, SettingsError
 
-__all__ = ["CONFIG_VARIABLE", "Effective", "NodeFailed", "Settings", "SettingsError", "effective", "settings_file"]
-
 CONFIG_VARIABLE = "L02_CONFIG"
 
 

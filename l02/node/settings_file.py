@@ -12,8 +12,6 @@ import yaml
 
 from l02.node.settings_table import SETTINGS, Setting, SettingsError
 
-__all__ = ["InFile", "read_settings_file", "secrets_seen_by_others"]
-
 _MOST_BYTES = 1 << 20
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 _KEYS = {

@@ -8,8 +8,6 @@ from typing import Any, Literal, get_args
 from l02.handlers.sessions import BridgeSettings
 from l02.handlers.state.settings import Compression, HotStorage, StateSettings, Storage
 
-__all__ = ["SETTINGS", "Kind", "Setting", "SettingsError"]
-
 Kind = Literal["text", "number", "truth", "words"]
 _MOST_DIGITS = 9
 _STATE, _BRIDGE = StateSettings(), BridgeSettings()

@@ -8,8 +8,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-__all__ = ["Difference", "Report", "ahead", "behind", "compare_json", "show"]
-
 _SHOWN_CHARACTERS = 200
 
 

@@ -13,8 +13,6 @@ from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.aggregate import Aggregate
 from l02.verify.difference import Difference, show
 
-__all__ = ["Invariants"]
-
 _HASH = re.compile(r"[0-9a-f]{32}")
 _METADATA = {"causationid": "causation_id", "correlationid": "correlation_id", "actor": "actor"}
 

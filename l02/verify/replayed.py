@@ -24,8 +24,6 @@ from l02.projections.views.projector import LIVE_VIEWS
 from l02.verify.difference import Difference, Report
 from l02.verify.invariants import Invariants
 
-__all__ = ["Replayed", "Sealed"]
-
 _FOLDS = tuple(dict.fromkeys([*(table.fold for table in TABLES.values()), *LIVE_VIEWS.values()]))
 _POLL_SECONDS = 0.05
 

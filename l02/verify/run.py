@@ -14,8 +14,6 @@ from l02.verify.snapshots import compare_snapshots
 from l02.verify.tables import open_tables
 from l02.verify.views import compare_views
 
-__all__ = ["Summary", "verify"]
-
 _PATIENCE_SECONDS = 10.0
 _REPORT_EVENTS = 2000
 

@@ -24,8 +24,6 @@ from l02.projections.views.bucket import ViewBucket
 from l02.verify.difference import Difference, Report, compare_json, show
 from l02.verify.replayed import Replayed
 
-__all__ = ["SNAPSHOTS", "compare_snapshots"]
-
 SNAPSHOTS = "snapshots"
 _POLL_SECONDS = 0.05
 _FIELDS = ("sequence", "version", "event_id", "created_at")

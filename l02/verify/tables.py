@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from l02.projections.tables.database import PgConnection
 
-__all__ = ["Tables", "open_tables"]
-
 _POLL_SECONDS = 0.05
 _ROWS_AHEAD = 500
 

@@ -17,8 +17,6 @@ from l02.projections.views.projector import LIVE_VIEWS, VIEWS, stored_position
 from l02.verify.difference import Difference, Report, ahead, behind, compare_json, show
 from l02.verify.replayed import Replayed
 
-__all__ = ["compare_views"]
-
 _POLL_SECONDS = 0.05
 _KEYS_IN_FLIGHT = 64
 

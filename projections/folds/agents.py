@@ -33,8 +33,6 @@ from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification, ResourceLimits
 from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
 
-__all__ = ["AGENT_FOLD", "AgentView", "SessionView", "project_agent"]
-
 # A live view travels in one message, which has to fit beside a large specification.
 _MAX_MESSAGE_CHARACTERS = 2000
 

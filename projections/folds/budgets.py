@@ -11,8 +11,6 @@ from l02.domain.budget.configuring import BudgetConfigured
 from l02.domain.budget.state import BudgetLimits, LimitAction
 from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
 
-__all__ = ["BUDGET_FOLD", "BudgetView", "project_budget"]
-
 
 class BudgetView(Struct, frozen=True, kw_only=True):
     """A budget as of stream sequence `sequence`. `version` counts its events, and `created_at` is the first one's time.

@@ -21,8 +21,6 @@ from l02.domain.agent.restoring import CheckpointRestored
 from l02.domain.agent.state import CheckpointType, ErrorDetail
 from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
 
-__all__ = ["CHECKPOINT_FOLD", "CheckpointState", "CheckpointView", "project_checkpoint"]
-
 
 class CheckpointState(StrEnum):
     """Where a checkpoint is. An agent can be brought back to one that is stored."""

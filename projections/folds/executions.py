@@ -19,8 +19,6 @@ from l02.domain.agent.state import ErrorDetail
 from l02.domain.kernel.message import Event
 from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
 
-__all__ = ["EXECUTION_FOLD", "ExecutionState", "ExecutionView", "project_execution"]
-
 
 class ExecutionState(StrEnum):
     """Where an execution is. One that waits in its agent's queue counts as running."""

@@ -20,8 +20,6 @@ from l02.bus.wire.codec import LogEntry, RecordedEvent, SetAside
 from l02.bus.wire.subjects import event_subject
 from l02.domain.identifiers import is_id
 
-__all__ = ["Fold", "Key", "View", "ViewOutOfStep", "encode_view", "utc"]
-
 Key = tuple[str, ...]
 
 _encoder = msgspec.json.Encoder()

@@ -12,8 +12,6 @@ from l02.domain.node.membership import NodeJoined, NodeLeft, NodeLost
 from l02.domain.node.state import Capacity, NodeStatus
 from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
 
-__all__ = ["NODE_FOLD", "NodeView", "project_node"]
-
 
 class NodeView(Struct, frozen=True, kw_only=True):
     """A node as of stream sequence `sequence`. `pid`, `host` and `http_url` are those of its last start.

@@ -18,8 +18,6 @@ from l02.bus.background.cancelling import end
 from l02.bus.background.causes import first_cause
 from l02.projections.projector.progress import Progress
 
-__all__ = ["keep_projecting"]
-
 _AGAIN_SECONDS = 5.0
 _log = structlog.get_logger()
 

@@ -6,8 +6,6 @@ commands. Whoever waits for a projection does not wait for this (`l02.projection
 
 from __future__ import annotations
 
-__all__ = ["gathering_seconds"]
-
 _TIMES = 5.0
 _LONGEST_SECONDS = 0.25
 # So many at a time are of a node at work: each of its agents has several in the time below.

@@ -13,8 +13,6 @@ from l02.bus.connection.bus import JetStreamNotReady
 if TYPE_CHECKING:
     from l02.bus.connection.postgres import PgConnection
 
-__all__ = ["is_passing"]
-
 _PASSING = (
     OSError,
     TimeoutError,

@@ -12,8 +12,6 @@ from l02.bus.background.backoff import Backoff
 from l02.bus.background.cancelling import cancellable
 from l02.projections.projector.passing import is_passing
 
-__all__ = ["until_it_works"]
-
 _log = structlog.get_logger()
 T = TypeVar("T")
 

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Iterable
 from typing import Protocol
 
-__all__ = ["Observer", "Progress", "ProjectionHalted"]
-
 
 class ProjectionHalted(Exception):
     """A projection cannot go on; the message says why, and what to do."""

@@ -11,8 +11,6 @@ from l02.bus.connection.bus import Bus
 from l02.bus.log.reader import EventReader, read_events
 from l02.bus.wire.codec import LogEntry
 
-__all__ = ["ReadAhead", "read_ahead"]
-
 _BATCH_EVENTS = 500
 _BATCHES_AHEAD = 24
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     PgConnection = Connection[Record]
 
-__all__ = ["SCHEMA", "DatabaseUnreachable", "SchemaMismatch", "connect", "create_tables", "migrate"]
-
 SCHEMA = "l02"
 SCHEMA_VERSION = 3
 

@@ -24,8 +24,6 @@ from l02.projections.folds.executions import EXECUTION_FOLD
 from l02.projections.folds.nodes import NODE_FOLD
 from l02.projections.tables.table import Column, Table, fit_text
 
-__all__ = ["TABLES", "sql"]
-
 
 @cache
 def sql(name: str) -> str:

@@ -34,8 +34,6 @@ from l02.projections.tables.writer import TableWriter
 if TYPE_CHECKING:
     from l02.projections.tables.database import PgConnection
 
-__all__ = ["ProjectionAhead", "TableProjector"]
-
 _TRANSACTION_EVENTS = 4_000
 _TRICKLE_EVENTS = 1_000
 _GATHER_SECONDS = 0.05

@@ -11,8 +11,6 @@ from typing import Any, Generic, Literal, TypeVar
 
 from l02.projections.folds.fold import Fold, Key, View
 
-__all__ = ["Column", "Row", "Table", "fit_text"]
-
 # More than any name of the runtime has, and less than what an index entry takes (2,704 bytes) in any script.
 _MAX_COLUMN_CHARACTERS = 256
 _MAX_INTEGER = 2**63 - 1

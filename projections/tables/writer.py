@@ -19,8 +19,6 @@ from l02.projections.tables.table import Row, Table
 if TYPE_CHECKING:
     from l02.projections.tables.database import PgConnection
 
-__all__ = ["TableWriter"]
-
 _STATEMENT_BYTES = 16 * 1024 * 1024
 _CACHE_BYTES = 4 * 1024 * 1024
 

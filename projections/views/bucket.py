@@ -11,8 +11,6 @@ from l02.bus.connection.leader import message_from_leader
 from l02.bus.connection.streams import VIEWS_BUCKET
 from l02.bus.jetstream.put import put
 
-__all__ = ["Overtaken", "StoredValue", "ViewBucket"]
-
 # Short: a leader that has gone never answers. What it has stored nevertheless shows at the next attempt as Overtaken.
 _ACK_SECONDS = 2.0
 _OPERATION = "KV-Operation"

@@ -32,8 +32,6 @@ from l02.projections.tables.definitions import TABLES
 from l02.projections.tables.projector import ProjectionAhead
 from l02.projections.views.bucket import Overtaken, ViewBucket
 
-__all__ = ["LIVE_VIEWS", "POSITION_KEY", "VIEWS", "ViewProjector", "stored_position", "view_key"]
-
 VIEWS = "views"
 POSITION_KEY = "_position"
 _POSITION = re.compile(rb"[0-9]{1,20}")

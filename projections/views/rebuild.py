@@ -20,8 +20,6 @@ from l02.projections.projector.patience import until_it_works
 from l02.projections.views.bucket import Overtaken, StoredValue, ViewBucket
 from l02.projections.views.projector import LIVE_VIEWS, POSITION_KEY, stored_position, view_key
 
-__all__ = ["rebuild_views"]
-
 _KEYS_IN_FLIGHT = 64
 
 

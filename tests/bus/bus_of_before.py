@@ -21,8 +21,6 @@ from l02.bus.wire.subjects import PARTITIONS_BUCKET, partition_subject
 from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import TOY, agent, outcome, payloads, processing, send, send_raw, until
 
-__all__ = ["OLD", "assert_migrated", "leave_bus_of_before", "nobody", "somebody"]
-
 OLD: dict[str, Any] = {
     "name": COMMANDS_STREAM,
     "subjects": ["l02.cmd.>", "l02.timer.>"],

@@ -11,8 +11,6 @@ from l02.bus.connection.bus import connect
 from l02.domain.aggregates import AGGREGATES
 from tests.bus.bus_of_before import nobody
 
-__all__ = ["start_migrating"]
-
 _processes = multiprocessing.get_context("forkserver")
 
 

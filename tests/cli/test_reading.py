@@ -18,7 +18,8 @@ from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import EVENTS_STREAM, VIEWS_BUCKET, ensure_streams
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.wire.subjects import dead_subject, outcome_subject, stream_subject
-from l02.client.client import Client, ExecutionResult, NodeUnreachable
+from l02.client.client import Client, ExecutionResult
+from l02.client.discovery import NodeUnreachable
 from l02.domain.agent.signals import SignalReceived
 from l02.domain.agent.state import Status
 from l02.domain.errors import ErrorCode, Failure

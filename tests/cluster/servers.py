@@ -22,8 +22,6 @@ from l02.bus.embedded.endpoint import HOST, Endpoint
 from l02.bus.embedded.private_file import write_private
 from tests.bus.toy import until
 
-__all__ = ["Cluster", "ClusterServer", "run_cluster"]
-
 
 class ClusterServer(EmbeddedNats):
     """One of several."""

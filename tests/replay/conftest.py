@@ -17,9 +17,6 @@ from l02.projections.tables.projector import TableProjector
 from l02.projections.views.projector import ViewProjector
 from l02.verify import Difference, Summary, verify
 from tests.projections import history as h
-from tests.projections.conftest import bus, tables
-
-__all__ = ["bus", "found", "program", "project", "store", "tables"]
 
 
 async def project(bus: Bus, postgres_url: str, until: int) -> None:

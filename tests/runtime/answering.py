@@ -9,8 +9,6 @@ from pathlib import Path
 
 from l02.client.client import Client
 
-__all__ = ["ANSWER_SECONDS", "require_answers"]
-
 ANSWER_SECONDS = 1.0
 _TRIES = 3
 _GIVEN_UP_SECONDS = 60.0

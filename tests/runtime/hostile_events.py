@@ -12,8 +12,6 @@ from msgspec import inspect
 
 from l02.domain.kernel.message import Event
 
-__all__ = ["HOSTILE_MESSAGES", "examples", "hostile_data", "hostile_value"]
-
 T = TypeVar("T")
 
 _TEXTS = (

@@ -13,8 +13,6 @@ from msgspec import inspect
 from l02.bus.wire.agent.protocol import AgentMessage
 from tests.runtime.hostile_events import hostile_value
 
-__all__ = ["BIG", "KINDS", "NOISE", "TYPES", "any_line", "line", "places", "spoiled"]
-
 BIG = "$BIG"
 """A text that the talker makes 5 MiB of."""
 _HEAVY: list[list[int]] = [[]] * 46_000

@@ -14,8 +14,6 @@ from msgspec import inspect
 from l02.domain.errors import ErrorCode
 from tests.runtime.hostile_lines import BIG, TYPES
 
-__all__ = ["BROKEN", "DONE", "OWN", "WAIT", "End", "end_of_spawn", "end_of_work"]
-
 DONE = "done"
 OWN, WAIT = "own", "$WAIT"
 BROKEN = ErrorCode.RESTART_LIMIT_EXCEEDED.value

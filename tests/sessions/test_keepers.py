@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from l02.bus.log.repository import Loaded
+from l02.bus.log.loaded import Loaded
 from l02.bus.wire.codec import encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.domain.agent.sessions import SessionEnded, SessionStarted

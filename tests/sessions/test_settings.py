@@ -17,7 +17,8 @@ from l02.handlers.sandbox.confinement.policy import SandboxPolicy
 from l02.handlers.sandbox.program import program_argv, program_environment
 from l02.handlers.sessions import BridgeSettings
 from l02.node.session_server import SessionSettings, own_server
-from l02.node.settings import Settings, SettingsError
+from l02.node.settings import Settings
+from l02.node.settings_table import SettingsError
 from tests.sandbox import reach
 from tests.sandbox.listeners import Listeners
 from tests.tools.conftest import landlock_only

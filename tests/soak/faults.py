@@ -15,8 +15,6 @@ import psutil
 from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
 from tests.nodes.conftest import Cluster, RunningNode
 
-__all__ = ["Faults"]
-
 _PAUSE_SECONDS = (0.2, 3.0)
 # A lease lasts 3 s: some stops are shorter than that, some longer.
 _STOP_SECONDS = (0.5, 8.0)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 
-__all__ = ["conversation", "noise"]
-
 _LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
 
 

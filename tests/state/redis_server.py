@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-__all__ = ["RedisServer", "program"]
-
 _READY_SECONDS = 20
 
 

@@ -9,7 +9,8 @@ from l02.bus.embedded import EmbeddedNats
 from l02.domain.aggregates import AGGREGATES
 from l02.handlers.state.settings import StateSettings
 from l02.handlers.state.stores import open_checkpoints
-from l02.node.settings import Settings, SettingsError
+from l02.node.settings import Settings
+from l02.node.settings_table import SettingsError
 
 
 def from_environment(monkeypatch: pytest.MonkeyPatch, **environment: str) -> StateSettings:

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from l02.domain.specification import ToolServer
 
-__all__ = ["VALUES", "encoded", "handshakes", "hostile_server", "lists", "messages", "spoiled_fields"]
-
 SERVER = Path(__file__).with_name("servers") / "hostile.py"
 
 VALUES: tuple[bytes, ...] = (

@@ -15,40 +15,6 @@ from msgspec import UNSET, UnsetType
 
 from l02.bus.wire.agent.texts import MESSAGE_BYTES, cut
 
-__all__ = [
-    "MAX_LINE",
-    "MAX_SCHEMA_BYTES",
-    "MAX_TOOLS",
-    "PROTOCOL",
-    "AgentMessage",
-    "Answer",
-    "Call",
-    "CallError",
-    "CallKind",
-    "Complete",
-    "Emit",
-    "Execute",
-    "Fail",
-    "Hello",
-    "LineBuffer",
-    "LoadFailed",
-    "NodeMessage",
-    "Ping",
-    "Pong",
-    "ProtocolError",
-    "RunTool",
-    "Shutdown",
-    "StateChanges",
-    "TooHeavy",
-    "ToolDescription",
-    "ToolFailure",
-    "ToolResult",
-    "decode_agent_message",
-    "decode_envelope",
-    "decode_node_message",
-    "encode",
-]
-
 PROTOCOL = 1
 """The version that `hello` announces."""
 

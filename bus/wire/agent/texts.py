@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["MESSAGE_BYTES", "PIECE_CHARACTERS", "cut", "split"]
-
 MESSAGE_BYTES = 8 * 1024
 """Bytes of a text for a person; a longer one is cut, and says so."""
 

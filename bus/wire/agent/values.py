@@ -16,8 +16,6 @@ import msgspec
 
 from l02.bus.wire.agent.protocol import StateChanges
 
-__all__ = ["BYTES", "State", "as_bytes", "from_bytes", "to_json"]
-
 BYTES = "$bytes"
 """The one key of the object that stands in JSON for bytes in an agent's state."""
 

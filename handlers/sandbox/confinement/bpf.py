@@ -9,21 +9,6 @@ from collections.abc import Iterable
 
 from l02.handlers.sandbox.confinement.linux import prctl
 
-__all__ = [
-    "Instruction",
-    "allow",
-    "allow_if_only",
-    "allow_unless_set",
-    "deny",
-    "install",
-    "on",
-    "one_of",
-    "start",
-    "unless_null",
-    "when",
-    "when_any",
-]
-
 Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
 _LOAD, _EQUAL, _GREATER_EQUAL, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06

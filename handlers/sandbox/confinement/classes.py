@@ -10,8 +10,6 @@ from l02.domain.specification import RuntimeClass
 from l02.handlers.sandbox.confinement import seccomp
 from l02.handlers.sandbox.confinement.linux import IS_LINUX, landlock_abi
 
-__all__ = ["available"]
-
 LANDLOCK_ABI = 6
 """The first with signal and abstract-socket scopes (Linux 6.12); sandlock demands it too."""
 

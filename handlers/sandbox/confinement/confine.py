@@ -17,20 +17,6 @@ from l02.handlers.sandbox.confinement import bpf, seccomp
 from l02.handlers.sandbox.confinement.linux import IS_LINUX, drop_privileges
 from l02.handlers.sandbox.confinement.policy import SandboxPolicy
 
-__all__ = [
-    "MARK",
-    "SOCKET_FD",
-    "environment",
-    "holds_socket",
-    "interpreter_paths",
-    "keep_only",
-    "lock_agent",
-    "package_paths",
-    "prepare",
-    "program_paths",
-    "reset_signals",
-]
-
 SOCKET_FD = 3
 MARK = "L02_SANDBOX"
 """A variable that every process of one node's sandboxes carries, so that the node can find them all."""

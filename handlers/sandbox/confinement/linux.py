@@ -13,19 +13,6 @@ import struct
 import sys
 from collections.abc import Callable
 
-__all__ = [
-    "IS_LINUX",
-    "adopt_orphans",
-    "children",
-    "die_with_parent",
-    "drop_privileges",
-    "forbid_tcp",
-    "in_forked_children",
-    "landlock_abi",
-    "prctl",
-    "read_small",
-]
-
 IS_LINUX = sys.platform == "linux"
 
 _LIBC = ctypes.CDLL(None, use_errno=True)

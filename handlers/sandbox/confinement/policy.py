@@ -10,15 +10,6 @@ import msgspec
 from l02.domain.secrecy import HidesEnvironment
 from l02.domain.specification import RuntimeClass
 
-__all__ = [
-    "Entry",
-    "ProgramEntry",
-    "PythonEntry",
-    "SandboxPolicy",
-    "SpawnRequest",
-    "format_bytes",
-]
-
 MINIMUM_MEMORY = 4 * 1024 * 1024
 
 

@@ -16,8 +16,6 @@ from l02.handlers.sandbox.confinement import bpf
 from l02.handlers.sandbox.confinement.bpf import Instruction
 from l02.handlers.sandbox.confinement.syscalls import AUDIT_ARCHITECTURES, SYSCALLS
 
-__all__ = ["UNTIL_CONFINED", "for_agent", "for_program", "for_supervisor", "supported"]
-
 Kind = tuple[int, int | None, tuple[int, ...]]
 """A socket's family, type (None: any) and protocols."""
 

@@ -5,8 +5,6 @@ A call that is not here is one that no filter allows.
 
 from __future__ import annotations
 
-__all__ = ["AUDIT_ARCHITECTURES", "SYSCALLS"]
-
 AUDIT_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """AUDIT_ARCH_* of linux/audit.h."""
 

@@ -18,8 +18,6 @@ from l02.bus.jetstream.history import sequence_of
 from l02.bus.jetstream.put import put
 from l02.bus.wire.subjects import hot_subject
 
-__all__ = ["NatsHotState", "open_nats_hot_state"]
-
 _log = structlog.get_logger()
 # A server that is away is not waited for.
 _TIMEOUT_SECONDS = 1.0

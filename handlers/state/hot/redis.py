@@ -12,8 +12,6 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-__all__ = ["RedisHotState", "open_redis_hot_state"]
-
 _log = structlog.get_logger()
 _TIMEOUT_SECONDS = 1.0
 _KEPT_SECONDS = 86_400

@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterable, Iterator
 from zlib import crc32
 
-__all__ = ["MAX_BYTES", "MIN_BYTES", "chunks_of"]
-
 MIN_BYTES = 32 * 1024
 MAX_BYTES = 256 * 1024
 

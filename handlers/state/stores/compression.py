@@ -16,8 +16,6 @@ from isal.igzip_lib import IsalError
 
 from l02.handlers.state.settings import Compression
 
-__all__ = ["Damaged", "pack", "unpack"]
-
 _HEAD = struct.Struct(">II")  # checksum of what follows it, number of segments
 _SEGMENT = struct.Struct(">BII")  # how it is compressed, bytes before that, bytes after it
 _CHECKSUM_BYTES = 4

@@ -12,8 +12,6 @@ from io import BytesIO
 
 from l02.domain.errors import ErrorCode, Failure
 
-__all__ = ["PartsReader", "pieces_of", "size_of"]
-
 _LENGTHS = struct.Struct(">IQ")
 
 

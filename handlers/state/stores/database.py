@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     PgConnection = Connection[Record]
 
-__all__ = ["Database", "open_database", "sql"]
-
 SCHEMA = "l02"
 
 _MIGRATION_LOCK = 0x6C3032  # "l02" in ASCII; whoever makes tables in the schema takes it

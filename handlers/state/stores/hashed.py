@@ -18,8 +18,6 @@ from l02.handlers.state.stores.chunks import chunks_of
 from l02.handlers.state.stores.compression import Damaged, pack, unpack
 from l02.handlers.state.stores.content import PartsReader, pieces_of, size_of
 
-__all__ = ["CHUNKS_AT_ONCE", "Chunk", "ContentReader", "HashedContent", "in_thread", "pack_all"]
-
 CHUNKS_AT_ONCE = 16
 # Up to here a content is one chunk: it is stored with one statement, and searching for cuts would take longer.
 _ONE_CHUNK_BYTES = 1280 * 1024

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from l02.domain.errors import ErrorCode, Failure
 
-__all__ = ["Location"]
-
 
 class Location(NamedTuple):
     """A location, taken apart; `sha256` is the hash that `Saved` has, hexadecimal."""

@@ -6,8 +6,6 @@ soon as it is free; to get 1 MiB of it again costs 256 page faults, 0.5 ms, near
 
 from __future__ import annotations
 
-__all__ = ["keep_freed_memory"]
-
 _LARGEST_BYTES = 8 * 1024 * 1024
 
 

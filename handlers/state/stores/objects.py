@@ -28,8 +28,6 @@ from l02.handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReade
 from l02.handlers.state.stores.location import Location
 from l02.handlers.state.stores.memory import keep_freed_memory
 
-__all__ = ["ObjectCheckpoints", "open_object_checkpoints"]
-
 _STORE = "objects"
 _CHUNK, _CHECKPOINT = "chunk", "checkpoint"
 # A chunk used within that time is as good as new to a save; it is less than half of what a sweep waits for.

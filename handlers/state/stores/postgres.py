@@ -20,8 +20,6 @@ from l02.handlers.state.stores.database import Database, open_database, sql
 from l02.handlers.state.stores.hashed import CHUNKS_AT_ONCE, Chunk, ContentReader, HashedContent, pack_all
 from l02.handlers.state.stores.location import Location
 
-__all__ = ["PostgresCheckpoints", "open_postgres_checkpoints"]
-
 _STORE = "postgres"
 _ATTEMPTS = 3
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from l02.bus.commands.dead_letters import DeadLetter
     from l02.client.client import Client
 
-__all__ = ["add_to"]
-
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="As `l02 dead list` has it.", show_default=False)]
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from l02.bus.wire.codec import RecordedEvent, SetAside
     from l02.client.client import Client
 
-__all__ = ["add_to"]
-
 
 def add_to(app: typer.Typer) -> None:
     """Add the command of this file."""

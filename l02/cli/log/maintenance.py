@@ -11,8 +11,6 @@ from l02.cli.options import AsJson, DataDir
 from l02.cli.output import counting, print_json, print_line, print_table
 from l02.cli.running import CommandFailed, run
 
-__all__ = ["add_to"]
-
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from l02.verify import Difference, Summary
 
-__all__ = ["add_to"]
-
 _DIFFERENT = 1
 
 

@@ -20,8 +20,6 @@ from l02.bus.jetstream.pull import ConsumerError, consumer_info
 from l02.bus.log.reader import last_sequence
 from l02.node.bootstrap import Parts
 
-__all__ = ["Asked"]
-
 _SECONDS = 2.0
 _AWAY = (NatsError, ConsumerError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _log = structlog.get_logger()

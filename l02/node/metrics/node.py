@@ -18,8 +18,6 @@ from l02.node.bootstrap import Parts
 from l02.node.metrics.asked import Asked
 from l02.node.metrics.recorded import Recorded
 
-__all__ = ["NodeMetrics"]
-
 
 class NodeMetrics:
     """Counts from now on what the node records; the rest is asked for when somebody looks."""

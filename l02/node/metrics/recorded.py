@@ -16,8 +16,6 @@ from l02.domain.agent.state import AgentState
 from l02.domain.agent.termination import AgentTerminated
 from l02.domain.specification import RuntimeClass
 
-__all__ = ["Recorded"]
-
 _SPAWN_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _CHECKPOINT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0)
 _CHECKPOINT_BYTES = tuple(2.0**n for n in range(10, 28, 2))  # 1 KiB to 64 MiB
