@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from l02.bus.wire.agent.protocol import PROTOCOL, Hello, LoadFailed, ProtocolError, Shutdown
-from l02.bus.wire.agent.texts import cut
+from l02.bus.wire.agent.texts import CAUSE_BYTES, cut
 from l02.domain.agent.state import ResourceUsage
 from l02.domain.errors import ErrorCode, Failure, PermanentFailure
 from l02.domain.identifiers import is_id
@@ -78,7 +78,7 @@ class AgentProcess:
     def condemn(self, cause: str, *, ended_with: str | None = None) -> None:
         """Kill it because of what it did, or with an execution that has failed; what was first is the cause."""
         if self._condemned is None:
-            self._condemned, self.ended_with = cut(cause), ended_with
+            self._condemned, self.ended_with = cut(cause, CAUSE_BYTES), ended_with
         self._sandboxed.kill()
 
     def kill(self) -> None:
@@ -188,7 +188,7 @@ async def _hello(sandboxed: SandboxedProcess, channel: AgentChannel, timeout: fl
     except ChannelClosed as error:
         ending = await _end_of(sandboxed)
         await log.close()
-        tail = cut(await asyncio.to_thread(log.tail))
+        tail = cut(await asyncio.to_thread(log.tail), CAUSE_BYTES)
         raise Failure(
             ErrorCode.SPAWN_FAILED, f"the process ended before it said hello: {ending.cause}{tail}"
         ) from error

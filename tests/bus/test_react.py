@@ -34,10 +34,10 @@ async def test_at_once_and_behind(bus: Bus, repository: Repository[State], store
     task = asyncio.create_task(react(bus, repository, "waking", (SignalReceived,), wake, ready=ready.set))
     await ready.wait()
     await repository.record("a1", signal("here"))
-    assert heard == [("here", True)], "before anybody else has had a turn"
+    assert ("here", True) in heard, "by the time that it is known to be stored"
     await Repository(TOY, store, "n2").record("a2", signal("elsewhere"))
     await until(lambda: len(heard) == 3)
-    assert sorted(heard[1:]) == [("elsewhere", False), ("here", False)]
+    assert sorted(heard) == [("elsewhere", False), ("here", False), ("here", True)]
     await end(task)
     await repository.record("a1", signal("later"))
     assert len(heard) == 3, "nobody listens any more"

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 MESSAGE_BYTES = 8 * 1024
 """Bytes of a text for a person; a longer one is cut, and says so."""
 
+CAUSE_BYTES = 4 * 1024
+"""Bytes of why a process ended; the text of what comes of that holds it, and more."""
+
 PIECE_CHARACTERS = 64 * 1024
 """Of a piece of streamed text: 384 KiB at most as JSON, and a stock NATS server takes messages of 1 MiB."""
 
