@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from l02.bus.wire.agent.protocol import AgentMessage, Pong, ProtocolError, TooHeavy
+from l02.bus.wire.agent.lines import ProtocolError
+from l02.bus.wire.agent.protocol import AgentMessage, Pong, TooHeavy
 from l02.handlers.sandbox.channel import AgentChannel, ChannelClosed
 
 _MESSAGES_AHEAD = 100

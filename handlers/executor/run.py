@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.protocol import (
     AgentMessage,
     Call,
@@ -22,7 +23,6 @@ from l02.bus.wire.agent.protocol import (
     Emit,
     Execute,
     Fail,
-    ProtocolError,
     RunTool,
     TooHeavy,
     ToolResult,

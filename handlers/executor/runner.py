@@ -15,7 +15,8 @@ from l02.bus.background.cancelling import end
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.objects.store import inline, outline, outline_changes
-from l02.bus.wire.agent.protocol import Complete, Fail, ProtocolError, TooHeavy
+from l02.bus.wire.agent.lines import ProtocolError
+from l02.bus.wire.agent.protocol import Complete, Fail, TooHeavy
 from l02.bus.wire.agent.texts import cut
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, overdue
 from l02.domain.agent.state import AgentState, Execution, StateChange

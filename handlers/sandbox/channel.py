@@ -6,15 +6,8 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 
-from l02.bus.wire.agent.protocol import (
-    AgentMessage,
-    LineBuffer,
-    NodeMessage,
-    TooHeavy,
-    decode_agent_message,
-    decode_envelope,
-    encode,
-)
+from l02.bus.wire.agent.lines import LineBuffer, decode_agent_message, decode_envelope, encode
+from l02.bus.wire.agent.protocol import AgentMessage, NodeMessage, TooHeavy
 from l02.domain.weight import steps_of_weighing
 
 _CHUNK_BYTES = 256 * 1024

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from l02.bus.wire.agent.protocol import PROTOCOL, Hello, LoadFailed, ProtocolError, Shutdown
+from l02.bus.wire.agent.lines import ProtocolError
+from l02.bus.wire.agent.protocol import PROTOCOL, Hello, LoadFailed, Shutdown
 from l02.bus.wire.agent.texts import CAUSE_BYTES, cut
 from l02.domain.agent.state import ResourceUsage
 from l02.domain.errors import ErrorCode, Failure, PermanentFailure

@@ -20,19 +20,8 @@ from msgspec import UNSET
 
 from l02.agent.context import Context, ToolError
 from l02.agent.definition import Agent, Handler
-from l02.bus.wire.agent.protocol import (
-    AgentMessage,
-    Answer,
-    Call,
-    CallError,
-    CallKind,
-    Complete,
-    Emit,
-    Execute,
-    Fail,
-    ProtocolError,
-    encode,
-)
+from l02.bus.wire.agent.lines import ProtocolError, encode
+from l02.bus.wire.agent.protocol import AgentMessage, Answer, Call, CallError, CallKind, Complete, Emit, Execute, Fail
 from l02.bus.wire.agent.values import State, to_json
 
 LEFTOVER_GRACE = 1.0

@@ -22,22 +22,19 @@ from l02.agent.definition import Agent
 from l02.agent.execution import Execution, numbered_tasks
 from l02.agent.loader import LoadError, load
 from l02.agent.tools import run_tool
+from l02.bus.wire.agent.lines import LineBuffer, ProtocolError, decode_node_message, encode
 from l02.bus.wire.agent.protocol import (
     PROTOCOL,
     AgentMessage,
     Answer,
     Execute,
     Hello,
-    LineBuffer,
     LoadFailed,
     Ping,
     Pong,
-    ProtocolError,
     RunTool,
     Shutdown,
     ToolResult,
-    decode_node_message,
-    encode,
 )
 
 GRACE = 1.5

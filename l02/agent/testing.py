@@ -20,18 +20,8 @@ from l02.agent.context import ToolError
 from l02.agent.definition import Agent
 from l02.agent.execution import Execution
 from l02.agent.tools import run_tool
-from l02.bus.wire.agent.protocol import (
-    AgentMessage,
-    Answer,
-    Call,
-    CallError,
-    Emit,
-    Execute,
-    RunTool,
-    ToolFailure,
-    decode_agent_message,
-    encode,
-)
+from l02.bus.wire.agent.lines import decode_agent_message, encode
+from l02.bus.wire.agent.protocol import AgentMessage, Answer, Call, CallError, Emit, Execute, RunTool, ToolFailure
 from l02.bus.wire.agent.values import State, from_bytes, to_json
 
 START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()

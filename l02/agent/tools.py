@@ -15,7 +15,8 @@ from typing import Any
 
 from l02.agent.definition import Agent
 from l02.agent.execution import describe_error
-from l02.bus.wire.agent.protocol import ProtocolError, RunTool, ToolFailure, ToolResult, encode
+from l02.bus.wire.agent.lines import ProtocolError, encode
+from l02.bus.wire.agent.protocol import RunTool, ToolFailure, ToolResult
 from l02.bus.wire.agent.values import to_json
 
 

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from l02.bus.wire.agent.lines import MAX_LINE, decode_agent_message, encode
 from l02.bus.wire.agent.protocol import (
-    MAX_LINE,
     AgentMessage,
     Answer,
     Call,
@@ -25,8 +25,6 @@ from l02.bus.wire.agent.protocol import (
     Hello,
     NodeMessage,
     Shutdown,
-    decode_agent_message,
-    encode,
 )
 
 MAIN = """

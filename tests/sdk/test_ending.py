@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from l02.bus.wire.agent.protocol import MAX_LINE, Answer, Call, Complete, Shutdown
+from l02.bus.wire.agent.lines import MAX_LINE
+from l02.bus.wire.agent.protocol import Answer, Call, Complete, Shutdown
 from tests.sdk.harness import AgentProcess, agent
 
 SOURCE = """

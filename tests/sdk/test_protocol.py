@@ -7,40 +7,63 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l02.bus.wire.agent.protocol import (
+from l02.bus.wire.agent.lines import (
     MAX_LINE,
-    AgentMessage,
-    Answer,
-    Call,
-    CallError,
-    Complete,
-    Emit,
-    Execute,
-    Fail,
-    Hello,
     LineBuffer,
-    LoadFailed,
-    NodeMessage,
-    Ping,
-    Pong,
     ProtocolError,
-    RunTool,
-    Shutdown,
-    StateChanges,
-    ToolDescription,
-    ToolFailure,
-    ToolResult,
     decode_agent_message,
     decode_node_message,
     encode,
 )
+from l02.bus.wire.agent.protocol import (
+    AgentMessage,
+    Answer,
+    Begin,
+    Call,
+    CallError,
+    Complete,
+    Diverged,
+    Emit,
+    Execute,
+    Fail,
+    Hello,
+    LoadFailed,
+    NodeMessage,
+    OwnSteps,
+    Ping,
+    Pong,
+    Recorded,
+    RunTool,
+    Shutdown,
+    StateChanges,
+    Step,
+    Steps,
+    ToolDescription,
+    ToolFailure,
+    ToolResult,
+)
 
+STEPS = [
+    Step(1, "now", 0, result=1.5),
+    Step(2, "tool", 0, tool="t", arguments={"a": 1}, result=2),
+    Step(3, "tool", 1, tool="t", arguments={}, ok=False, result={"code": "E2001", "message": "why"}),
+    Step(1, "thread", 1),
+]
+STEPS_AS_JSON = (
+    b'[{"call":1,"kind":"now","after":0,"result":1.5},'
+    b'{"call":2,"kind":"tool","after":0,"tool":"t","arguments":{"a":1},"result":2},'
+    b'{"call":3,"kind":"tool","after":1,"tool":"t","arguments":{},"ok":false,"result":{"code":"E2001","message":"why"}},'
+    b'{"call":1,"kind":"thread","after":1}]'
+)
 FROM_AGENT: list[tuple[AgentMessage, bytes]] = [
     (
         Hello(1, "a", [ToolDescription("t", "does", {"type": "object"}, idempotent=True)], answers_pings=True),
         b'{"type":"hello","protocol":1,"name":"a","tools":[{"name":"t","description":"does",'
-        b'"schema":{"type":"object"},"idempotent":true}],"answers_pings":true}',
+        b'"schema":{"type":"object"},"idempotent":true}],"answers_pings":true,"records_steps":false}',
     ),
+    (Begin("x", 1, "t"), b'{"type":"begin","execution_id":"x","call":1,"tool":"t"}'),
+    (Diverged("x", "why"), b'{"type":"diverged","execution_id":"x","message":"why"}'),
+    (Steps("x", STEPS), b'{"type":"steps","execution_id":"x","steps":' + STEPS_AS_JSON + b"}"),
     (LoadFailed("why"), b'{"type":"load_failed","message":"why"}'),
     (
         Call("x", 1, "tool", tool="t", arguments={"a": 1}),
@@ -90,6 +113,12 @@ FROM_NODE: list[tuple[NodeMessage, bytes]] = [
         Execute("x", {"a": None}, {"k": 1}),
         b'{"type":"execute","execution_id":"x","input":{"a":null},"state":{"k":1}}',
     ),
+    (
+        Execute("x", 1, {}, OwnSteps(4, 60.0, 2, 3, 5, 1000)),
+        b'{"type":"execute","execution_id":"x","input":1,"state":{},"own":{"recorded":4,"tool_timeout_seconds":60.0,'
+        b'"max_concurrent_tools":2,"max_tool_retries":3,"tokens":5,"window_tokens":1000}}',
+    ),
+    (Recorded("x", STEPS), b'{"type":"recorded","execution_id":"x","steps":' + STEPS_AS_JSON + b"}"),
     (
         Answer("x", 1, True, result="r"),
         b'{"type":"answer","execution_id":"x","call":1,"ok":true,"result":"r"}',

@@ -6,9 +6,8 @@ languages. Standard library and msgspec only: it is loaded inside the sandbox.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -17,9 +16,6 @@ from l02.bus.wire.agent.texts import MESSAGE_BYTES, cut
 
 PROTOCOL = 1
 """The version that `hello` announces."""
-
-MAX_LINE = 16 * 1024 * 1024
-"""Bytes of one message, without the newline that ends it."""
 
 MAX_TOOLS = 500
 """Tools that one `hello` may announce."""
@@ -55,12 +51,9 @@ def _limits(kind: type) -> tuple[tuple[str, int], ...]:
 
 
 CallKind = Literal["tool", "now", "random", "sleep", "signal", "checkpoint"]
+StepKind = Literal["tool", "now", "random", "thread"]
 _Number = Annotated[int, msgspec.Meta(ge=1)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
-
-
-class ProtocolError(Exception):
-    """What came over the socket is no message of this protocol, or what should go is too large for it."""
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -95,12 +88,16 @@ class ToolDescription(_Part, frozen=True):
 
 
 class Hello(_Message, frozen=True, tag="hello"):
-    """The agent's code is loaded and it waits for work."""
+    """The agent's code is loaded and it waits for work.
+
+    One that `records_steps` runs its idempotent tools, the clock and chance itself, and says so with `Steps`.
+    """
 
     protocol: int
     name: Name
     tools: list[ToolDescription] = []
     answers_pings: bool = False
+    records_steps: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,6 +108,56 @@ class Hello(_Message, frozen=True, tag="hello"):
 class LoadFailed(_Message, frozen=True, tag="load_failed"):
     """The agent's code cannot be loaded, and trying again will not help."""
 
+    message: Message
+
+
+class Step(_Part, frozen=True, omit_defaults=True):
+    """What the agent did itself: took the time, a random number, ran an idempotent tool of its own, or had a thread.
+
+    `after` is how many answers of the node's it had taken in before it took in this. `call` is its number among the
+    calls; of a thread, which has no result on record, its number among the threads. `result` of one that is not `ok` is
+    `{code, message}`.
+    """
+
+    call: _Number
+    kind: StepKind
+    after: Annotated[int, msgspec.Meta(ge=0)]
+    tool: Name | UnsetType = UNSET
+    arguments: dict[str, Any] | UnsetType = UNSET
+    ok: bool = True
+    result: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.kind == "tool") != (self.tool is not UNSET) or (self.tool is UNSET) != (self.arguments is UNSET):
+            raise ValueError("a step of kind `tool`, and no other, has the fields `tool` and `arguments`")
+        if not self.ok and not (self.kind == "tool" and _is_failure(self.result)):
+            raise ValueError("the result of a tool that failed is an object with the texts `code` and `message`")
+
+
+def _is_failure(result: Any) -> bool:
+    return isinstance(result, dict) and all(isinstance(result.get(key), str) for key in ("code", "message"))
+
+
+class Begin(_Message, frozen=True, tag="begin"):
+    """The agent begins to run an idempotent tool of its own. Nobody answers: the node only sees what takes so long."""
+
+    execution_id: Name
+    call: _Number
+    tool: Name
+
+
+class Steps(_Message, frozen=True, tag="steps"):
+    """What the agent did itself, in the order in which it took in the results. Said before what rests on it."""
+
+    execution_id: Name
+    steps: list[Step]
+
+
+class Diverged(_Message, frozen=True, tag="diverged"):
+    """The agent does not do what its recorded steps say it did; the execution fails (E2116)."""
+
+    execution_id: Name
     message: Message
 
 
@@ -199,12 +246,36 @@ class Fail(_Message, frozen=True, tag="fail"):
     name: Name | UnsetType = UNSET
 
 
-class Execute(_Message, frozen=True, tag="execute"):
-    """Run this; the next comes only after `Complete` or `Fail`."""
+class OwnSteps(msgspec.Struct, frozen=True):
+    """What an agent that records its steps has to know for that.
+
+    `recorded` steps follow in `Recorded` messages before anything else; the agent begins once it has them. Its own
+    tools are given `tool_timeout_seconds`, `max_concurrent_tools` run at a time, and one that fails is tried again
+    `max_tool_retries` times. `tokens` of `window_tokens` are used before the execution's first call.
+    """
+
+    recorded: int
+    tool_timeout_seconds: float
+    max_concurrent_tools: int
+    max_tool_retries: int
+    tokens: int
+    window_tokens: int
+
+
+class Execute(_Message, frozen=True, tag="execute", omit_defaults=True):
+    """Run this; the next comes only after `Complete` or `Fail`. `own` is there for who records steps."""
 
     execution_id: Name
     input: Any
     state: dict[str, Any]
+    own: OwnSteps | UnsetType = UNSET
+
+
+class Recorded(_Message, frozen=True, tag="recorded"):
+    """Steps of an earlier run, in their order: they are not done again, and taken in where they were."""
+
+    execution_id: Name
+    steps: list[Step]
 
 
 class CallError(_Part, frozen=True):
@@ -254,7 +325,7 @@ class Pong(_Message, frozen=True, tag="pong"):
     """The answer to `Ping`."""
 
 
-AgentMessage = Hello | LoadFailed | Call | ToolResult | Emit | Complete | Fail | Pong
+AgentMessage = Hello | LoadFailed | Call | ToolResult | Begin | Steps | Diverged | Emit | Complete | Fail | Pong
 """What an agent sends."""
 
 
@@ -266,7 +337,7 @@ class TooHeavy(_Part, frozen=True):
     call: int = 0
 
 
-NodeMessage = Execute | Answer | RunTool | Shutdown | Ping
+NodeMessage = Execute | Recorded | Answer | RunTool | Shutdown | Ping
 """What a node sends."""
 
 
@@ -275,75 +346,3 @@ def _check_outcome(ok: bool, result: object, error: object) -> None:
         raise ValueError("with `ok` true there must be a `result` and no `error`")
     if not ok and (error is UNSET or result is not UNSET):
         raise ValueError("with `ok` false there must be an `error` and no `result`")
-
-
-_from_agent: msgspec.json.Decoder[AgentMessage] = msgspec.json.Decoder(AgentMessage)
-_envelope: msgspec.json.Decoder[TooHeavy] = msgspec.json.Decoder(TooHeavy)
-_from_node: msgspec.json.Decoder[NodeMessage] = msgspec.json.Decoder(NodeMessage)
-
-
-def encode(message: AgentMessage | NodeMessage) -> bytes:
-    """The line of a message, newline included.
-
-    Raises `ProtocolError` when it is over `MAX_LINE`, and what msgspec raises for a value that JSON cannot hold.
-    """
-    line = _encoder.encode(message)
-    if len(line) > MAX_LINE:
-        raise ProtocolError(f"the message has {len(line):,} bytes, and {MAX_LINE:,} (16 MiB) are allowed")
-    return line + b"\n"
-
-
-def decode_agent_message(line: bytes) -> AgentMessage:
-    """The message an agent sent. Raises `ProtocolError` for anything else."""
-    return _decode(_from_agent, line)
-
-
-def decode_envelope(line: bytes) -> TooHeavy:
-    """What is known of a message that is not built. Raises `ProtocolError` for what is none."""
-    return _decode(_envelope, line)
-
-
-def decode_node_message(line: bytes) -> NodeMessage:
-    """The message a node sent. Raises `ProtocolError` for anything else."""
-    return _decode(_from_node, line)
-
-
-_MessageT = TypeVar("_MessageT")
-
-
-def _decode(decoder: msgspec.json.Decoder[_MessageT], line: bytes) -> _MessageT:
-    if len(line) > MAX_LINE:
-        raise ProtocolError(f"a line is longer than {MAX_LINE:,} bytes (16 MiB)")
-    try:
-        return decoder.decode(line)
-    except (ValueError, RecursionError) as error:  # msgspec's own errors and UnicodeDecodeError are ValueErrors
-        raise ProtocolError(cut(f"not a message: {error}")) from error
-
-
-class LineBuffer:
-    """Cuts the bytes of a stream into lines, and holds no more than one line of `MAX_LINE`."""
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The lines which these bytes end, without their newlines.
-
-        Raises `ProtocolError` once a line is over `MAX_LINE`.
-        """
-        start = 0
-        while (end := data.find(b"\n", start)) >= 0:
-            yield self._take(data[start:end])
-            start = end + 1
-        self._extend(data[start:])
-
-    def _take(self, rest: bytes) -> bytes:
-        self._extend(rest)
-        line = bytes(self._bytes)
-        self._bytes.clear()
-        return line
-
-    def _extend(self, data: bytes) -> None:
-        if len(self._bytes) + len(data) > MAX_LINE:
-            raise ProtocolError(f"a line is longer than {MAX_LINE:,} bytes (16 MiB)")
-        self._bytes += data
