@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.objects.store import inline, outline, outline_changes
+from l02.bus.wire.agent.meter import ContextMeter, is_counted
 from l02.bus.wire.agent.protocol import Answer, Call, CallError
 from l02.bus.wire.agent.texts import cut
 from l02.domain.agent.checkpoints import CheckpointRequested
@@ -24,7 +25,6 @@ from l02.domain.errors import ErrorCode, Failure, error_code
 from l02.domain.kernel.message import Report
 from l02.domain.values import require_shallow
 from l02.handlers.executor.inbox import Pulse
-from l02.handlers.executor.meter import ContextMeter
 from l02.handlers.executor.tools import RunLocal, ToolBox, ToolOutcome
 
 _random = random.SystemRandom()
@@ -45,11 +45,6 @@ class Result(Struct, frozen=True):
         message, content = str(said.get("message", "")), said.get("content", UNSET)
         error = CallError(code=code.value, name=code.name, message=message, content=content)
         return Answer(execution_id=execution_id, call=call, ok=False, error=error)
-
-
-def is_counted(ok: bool, result: Any) -> bool:
-    """Whether a recorded result counts towards the agent's context: the message of a failure alone does not."""
-    return ok or (isinstance(result, dict) and "content" in result)
 
 
 def request_of(call: Call) -> Any:

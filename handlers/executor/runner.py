@@ -16,6 +16,7 @@ from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.objects.store import inline, outline, outline_changes
 from l02.bus.wire.agent.lines import ProtocolError
+from l02.bus.wire.agent.meter import ContextMeter, is_counted
 from l02.bus.wire.agent.protocol import Complete, Fail, TooHeavy
 from l02.bus.wire.agent.texts import cut
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, overdue
@@ -25,10 +26,9 @@ from l02.domain.values import require_shallow
 from l02.domain.weight import WEIGHT_IN_WORDS
 from l02.handlers.executor.checks import SchemaChecks
 from l02.handlers.executor.deadlines import cancel_deadline
-from l02.handlers.executor.effects import Effects, is_counted
+from l02.handlers.executor.effects import Effects
 from l02.handlers.executor.heartbeat import watch_heartbeat
 from l02.handlers.executor.inbox import Inbox, Pulse
-from l02.handlers.executor.meter import ContextMeter
 from l02.handlers.executor.run import LiveCalls, Run
 from l02.handlers.executor.state_size import require_passable
 from l02.handlers.executor.streaming import TokenStream

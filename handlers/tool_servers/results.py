@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import is_
 from typing import Any
 
 import msgspec
@@ -13,7 +12,6 @@ from l02.handlers.tool_servers.model import ToolRefused
 
 MESSAGE_CHARACTERS = 8192
 """The longest message of a failed tool; what is more stands in its content."""
-_MAX_BLOCKS = 10_000
 _NO_MESSAGE = "the tool failed without a message"
 
 
@@ -61,28 +59,6 @@ def main_part(value: Any) -> Any:
         case {"type": "text", "text": str() as text}:
             return text
     return value
-
-
-def without_binary(value: Any) -> Any:
-    """A tool's value without the bytes of images, sound and other blobs in its content; itself if there are none."""
-    if isinstance(value, list):
-        if len(value) > _MAX_BLOCKS:
-            return value
-        blocks = [_without_binary(block) for block in value]
-        return value if all(map(is_, blocks, value)) else blocks
-    if isinstance(value, dict) and isinstance(value.get("content"), list):
-        content = without_binary(value["content"])
-        return value if content is value["content"] else value | {"content": content}
-    return _without_binary(value)
-
-
-def _without_binary(block: Any) -> Any:
-    match block:
-        case {"type": "image" | "audio", "data": str()}:
-            return block | {"data": ""}
-        case {"type": "resource", "resource": {"blob": str()} as resource}:
-            return block | {"resource": resource | {"blob": ""}}
-    return block
 
 
 def _block(block: dict[str, Any]) -> Any:

@@ -114,8 +114,8 @@ FROM_NODE: list[tuple[NodeMessage, bytes]] = [
         b'{"type":"execute","execution_id":"x","input":{"a":null},"state":{"k":1}}',
     ),
     (
-        Execute("x", 1, {}, OwnSteps(4, 60.0, 2, 3, 5, 1000)),
-        b'{"type":"execute","execution_id":"x","input":1,"state":{},"own":{"recorded":4,"tool_timeout_seconds":60.0,'
+        Execute("x", 1, {}, OwnSteps(4, 2, 60.0, 2, 3, 5, 1000)),
+        b'{"type":"execute","execution_id":"x","input":1,"state":{},"own":{"recorded":4,"answers":2,"tool_timeout_seconds":60.0,'
         b'"max_concurrent_tools":2,"max_tool_retries":3,"tokens":5,"window_tokens":1000}}',
     ),
     (Recorded("x", STEPS), b'{"type":"recorded","execution_id":"x","steps":' + STEPS_AS_JSON + b"}"),

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
+from l02.bus.wire.agent.meter import ContextMeter
 from l02.domain.errors import Failure
-from l02.handlers.executor.meter import ContextMeter
 from l02.handlers.tool_servers import ToolRefused
 from l02.handlers.tool_servers.messages import LINE_BYTES, MAX_SKIPPED_BYTES, Lines, Message, TooLong, Unreadable, read
 from l02.handlers.tool_servers.results import MESSAGE_CHARACTERS, read_error, read_result

@@ -140,7 +140,10 @@ def _is_failure(result: Any) -> bool:
 
 
 class Begin(_Message, frozen=True, tag="begin"):
-    """The agent begins to run an idempotent tool of its own. Nobody answers: the node only sees what takes so long."""
+    """The agent begins to run an idempotent tool of its own, or tries it again.
+
+    Nobody answers: the node only sees what takes so long. It ends with its step, or the execution.
+    """
 
     execution_id: Name
     call: _Number
@@ -249,12 +252,15 @@ class Fail(_Message, frozen=True, tag="fail"):
 class OwnSteps(msgspec.Struct, frozen=True):
     """What an agent that records its steps has to know for that.
 
-    `recorded` steps follow in `Recorded` messages before anything else; the agent begins once it has them. Its own
-    tools are given `tool_timeout_seconds`, `max_concurrent_tools` run at a time, and one that fails is tried again
-    `max_tool_retries` times. `tokens` of `window_tokens` are used before the execution's first call.
+    `recorded` steps follow in `Recorded` messages before anything else; the agent begins once it has them. `answers`
+    are on record too: what the agent does itself, and is not on record, is taken in after all of those, as a call whose
+    answer is on record never rested on it. The agent's own tools are given `tool_timeout_seconds`,
+    `max_concurrent_tools` run at a time, and one that fails is tried again `max_tool_retries` times. `tokens` of
+    `window_tokens` are used before the execution's first call.
     """
 
     recorded: int
+    answers: int
     tool_timeout_seconds: float
     max_concurrent_tools: int
     max_tool_retries: int
