@@ -17,6 +17,8 @@ from l02.projections.tables.projector import TableProjector
 from l02.projections.views.projector import ViewProjector
 from l02.verify import Difference, Summary, verify
 from tests.projections import history as h
+from tests.projections.conftest import bus as bus
+from tests.projections.conftest import tables as tables
 
 
 async def project(bus: Bus, postgres_url: str, until: int) -> None:
