@@ -25,6 +25,7 @@ from l02.bus.log.loaded import HandledCommands, Loaded
 from l02.bus.wire.subjects import AggregateId, snapshot_subject
 from l02.bus.wire.traces import Traces
 from l02.domain.kernel.aggregate import Aggregate
+from l02.domain.kernel.states import encode_state, state_decoder
 
 S = TypeVar("S")
 
@@ -84,7 +85,7 @@ class Snapshots(Generic[S]):
     def __init__(self, bus: Bus, aggregate: Aggregate[S]) -> None:
         self._bus = bus
         self._kind = aggregate.name
-        self._decoder: msgspec.json.Decoder[S] = msgspec.json.Decoder(type(aggregate.initial_state()))
+        self._decoder: msgspec.json.Decoder[S] = state_decoder(type(aggregate.initial_state()))
         self.made_by = f"{_LAYOUT}.{aggregate.fold_version} {type(aggregate.initial_state()).__qualname__}"
         self._writes: set[asyncio.Task[None]] = set()
         self._too_large: set[str] = set()
@@ -165,7 +166,7 @@ class Snapshots(Generic[S]):
                 sequence=still.sequence,
                 event_id=still.event_id,
                 created_at=still.created_at,
-                state=memoryview(msgspec.json.encode(still.state)),
+                state=memoryview(encode_state(still.state)),
                 command_keys=memoryview(commands[0]),
                 command_facts=memoryview(commands[1]),
                 own_trace=still.traces.own,

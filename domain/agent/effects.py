@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from l02.domain.agent.messages import AgentEvent, AgentReport, require_node
-from l02.domain.agent.state import AgentState, Execution, JournalEntry, PendingSignal, RequestedTool, Waiting
+from l02.domain.agent.state import (
+    THREAD,
+    TOOL,
+    AgentState,
+    Execution,
+    JournalEntry,
+    PendingSignal,
+    RequestedTool,
+    Waiting,
+)
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
 
@@ -57,13 +67,65 @@ class ToolCalled(AgentReport, frozen=True, kw_only=True):
         execution = agent.executions[self.execution_id]
         entry = JournalEntry(
             call=self.call,
-            kind="tool",
+            kind=TOOL,
             request={"tool": self.tool, "arguments": self.arguments},
             ok=self.ok,
             result=self.result,
         )
-        requested = {call: tool for call, tool in execution.requested_tools.items() if call != self.call}
-        return agent.with_execution(replace(execution, journal=(*execution.journal, entry), requested_tools=requested))
+        return agent.with_execution(execution.answered(entry))
+
+
+class RecordedStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the agent did itself: `kind` is tool, now, random or thread.
+
+    `after` is how many answers of the node's it had taken in before it took in this. `call` is its number among the
+    calls; of a thread, which has no result on record, its number among the threads. `result` of a tool that failed (not
+    `ok`) is an object with `code` and `message`. Large arguments and results may be references to the object store.
+    """
+
+    call: int
+    kind: str
+    after: int
+    tool: str | UnsetType = UNSET
+    arguments: Any | UnsetType = UNSET
+    ok: bool = True
+    result: Any = None
+
+    @property
+    def entry(self) -> JournalEntry:
+        """As it stands in the journal."""
+        request: dict[str, Any] = {}
+        if self.tool is not UNSET:
+            request = {"tool": self.tool, "arguments": None if self.arguments is UNSET else self.arguments}
+        return JournalEntry(
+            call=self.call, kind=self.kind, request=request, ok=self.ok, result=self.result, after=self.after
+        )
+
+
+class StepsRecorded(AgentReport, frozen=True, kw_only=True):
+    """What the agent did itself in an execution, in the order in which it took in the results."""
+
+    type: ClassVar[str] = "agent.steps.recorded"
+    execution_id: str
+    steps: tuple[RecordedStep, ...]
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """Those that are not on record yet."""
+        execution = _at_work(agent, self.execution_id, context)
+        news: dict[tuple[bool, int], RecordedStep] = {}
+        for step in self.steps:
+            entry = step.entry
+            known = news[entry.place].entry if entry.place in news else execution.journal.at(entry.place)
+            if known is None:
+                news[entry.place] = step
+            else:
+                _require_same(entry, known)
+        return [replace(self, steps=tuple(news.values()))] if news else []
+
+    def evolve(self, agent: AgentState, /) -> AgentState:
+        """They stand in the journal."""
+        execution = agent.executions[self.execution_id]
+        return agent.with_execution(execution.answered(*(step.entry for step in self.steps)))
 
 
 class EffectRecorded(AgentReport, frozen=True, kw_only=True):
@@ -99,8 +161,7 @@ class EffectRecorded(AgentReport, frozen=True, kw_only=True):
             waiting = Waiting(kind=self.kind, request=self.request, deadline=self.deadline)
             return agent.with_execution(replace(execution, waiting={**execution.waiting, self.call: waiting}))
         entry = JournalEntry(call=self.call, kind=self.kind, request=self.request, ok=True, result=self.result)
-        still_waiting = {call: wait for call, wait in execution.waiting.items() if call != self.call}
-        after = agent.with_execution(replace(execution, journal=(*execution.journal, entry), waiting=still_waiting))
+        after = agent.with_execution(execution.answered(entry))
         if self.kind == "checkpoint" and self.call not in execution.waiting:  # nothing to take another one for
             return replace(after, revision=agent.revision)
         if self.kind == "signal" and self.result is not None:
@@ -114,6 +175,15 @@ def _at_work(agent: AgentState, execution_id: str, context: Context) -> Executio
     if execution is None or agent.has_ended:
         raise Failure(ErrorCode.INVALID_STATE, f"execution {execution_id} is not under way any more")
     return execution
+
+
+def _require_same(entry: JournalEntry, known: JournalEntry) -> None:
+    if not entry.is_same(known):
+        raise Failure(
+            ErrorCode.NONDETERMINISTIC_AGENT,
+            f"{'thread' if entry.kind == THREAD else 'call'} {entry.call} ({known.kind}) is on record, and not as this "
+            "says it is; an agent must make the same calls when it gets the same answers (docs/agent-protocol.md)",
+        )
 
 
 def _names_a_signal(request: Any) -> bool:

@@ -9,7 +9,15 @@ from msgspec.structs import replace
 
 from l02.domain.agent.messages import AgentCommand, AgentEvent, NodeCommand
 from l02.domain.agent.spawning import SpawnRequested, require_new
-from l02.domain.agent.state import AgentState, Execution, JournalEntry, PendingSignal, deadline_of, known_deadline
+from l02.domain.agent.state import (
+    AgentState,
+    Execution,
+    Journal,
+    JournalEntry,
+    PendingSignal,
+    deadline_of,
+    known_deadline,
+)
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
 from l02.domain.specification import AgentSpecification
@@ -43,7 +51,7 @@ def past_of(agent: AgentState, version: int, sequence: int) -> Past:
         data=agent.data,
         signals=agent.signals,
         executions=tuple(
-            InheritedExecution(execution_id=item.execution_id, input=item.input, journal=item.journal)
+            InheritedExecution(execution_id=item.execution_id, input=item.input, journal=item.journal.as_tuple())
             for item in agent.executions.values()
         ),
     )
@@ -165,7 +173,7 @@ class ExecutionInherited(AgentEvent, frozen=True, kw_only=True):
             Execution(
                 execution_id=self.execution_id,
                 input=self.input,
-                journal=self.journal,
+                journal=Journal(self.journal),
                 deadline=known_deadline(self.deadline),
             )
         )

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from l02.domain.agent.messages import AgentCommand, AgentEvent, refuse
 from l02.domain.agent.restoring import brought_back, taken_over
-from l02.domain.agent.state import AgentState, JournalEntry, Status, known_deadline
+from l02.domain.agent.state import TOOL, AgentState, JournalEntry, Status, known_deadline
 from l02.domain.agent.suspension import resumed
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
@@ -76,15 +76,12 @@ class ExecutionReopened(AgentEvent, frozen=True, kw_only=True):
     def evolve(self, agent: AgentState, /) -> AgentState:
         """It is in the queue again, with the answers that were assumed."""
         execution = agent.held[self.execution_id]
-        journal = execution.journal
-        if self.assumed == "done":
-            journal += tuple(
-                JournalEntry(call=call, kind="tool", request=requested.request, ok=True, result=self.result)
-                for call, requested in execution.requested_tools.items()
-            )
+        assumed = (
+            JournalEntry(call=call, kind=TOOL, request=requested.request, ok=True, result=self.result)
+            for call, requested in execution.requested_tools.items()
+        )
         again = replace(
-            execution,
-            journal=journal,
+            execution.answered(*assumed) if self.assumed == "done" else execution,
             requested_tools={},
             awaited_by=self.awaited_by,
             deadline=known_deadline(self.deadline),

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from l02.domain.agent.messages import AgentEvent, AgentReport, refuse
 from l02.domain.agent.session import SavedSnapshot, Session, SessionContext
-from l02.domain.agent.state import AgentState, ErrorDetail, Execution
+from l02.domain.agent.state import TOOL, AgentState, ErrorDetail, Execution
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
 
@@ -236,4 +236,4 @@ def _last_action(execution: Execution) -> str | None:
     if not execution.journal:
         return None
     entry = execution.journal[-1]
-    return f"tool {entry.request['tool']}" if entry.kind == "tool" else entry.kind
+    return f"tool {entry.request['tool']}" if entry.kind == TOOL else entry.kind

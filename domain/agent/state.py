@@ -5,13 +5,20 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from msgspec import UNSET, Struct, UnsetType
+import msgspec
+from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import replace
 
 from l02.domain.agent.session import Session
+from l02.domain.kernel.states import Growing
 from l02.domain.specification import AgentSpecification
 
 CheckpointType = Literal["auto", "manual", "pre_suspend", "pre_drain"]
+
+TOOL = "tool"
+"""The kind of a tool's answer in a journal."""
+THREAD = "thread"
+"""The kind of what a thread of the agent's came to: it is no call, and numbered apart from those."""
 
 
 class ErrorDetail(Struct, frozen=True, kw_only=True):
@@ -53,13 +60,49 @@ class NewestState(Struct, frozen=True, kw_only=True):
 
 
 class JournalEntry(Struct, frozen=True, kw_only=True):
-    """One recorded effect. Replayed to the agent, in the order of the journal, when the execution runs again."""
+    """One recorded effect. Replayed to the agent, in the order of the journal, when the execution runs again.
+
+    What the agent did itself says `after` how many answers of the node's it was taken in. A `thread` has a number
+    among the threads for `call`.
+    """
 
     call: int
     kind: str
     request: Any
     ok: bool
     result: Any
+    after: int | UnsetType = UNSET
+
+    @property
+    def place(self) -> tuple[bool, int]:
+        """Which one it is: a thread (True) or a call, and its number."""
+        return self.kind == THREAD, self.call
+
+    def is_same(self, other: JournalEntry) -> bool:
+        """Whether the other says the same in JSON, where 1 is neither 1.0 nor true; also when, if both say that."""
+        if self.after != other.after and UNSET not in (self.after, other.after):
+            return False
+        said, known = ((one.kind, one.request, one.ok, one.result) for one in (self, other))
+        return _encoder.encode(said) == _encoder.encode(known)
+
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+class Journal(Growing[JournalEntry]):
+    """What an execution has taken from the world, in the order in which the agent took it in."""
+
+    __slots__ = ()
+    entry_type = JournalEntry
+
+    @staticmethod
+    def place_of(entry: JournalEntry) -> tuple[bool, int]:
+        """A call and a thread may have the same number."""
+        return entry.place
+
+    def answer(self, call: int | None) -> JournalEntry | None:
+        """What is on record of a call."""
+        return self.at((False, call))
 
 
 class PendingSignal(Struct, frozen=True, kw_only=True):
@@ -114,18 +157,29 @@ class Execution(Struct, frozen=True, kw_only=True):
     input: Any
     awaited_by: str | None = None
     deadline: float | None = None
-    journal: tuple[JournalEntry, ...] = ()
+    journal: Journal = field(default_factory=Journal)
     waiting: dict[int, Waiting] = {}
     requested_tools: dict[int, RequestedTool] = {}
 
     def has_recorded(self, call: int | None) -> bool:
         """Whether the answer of a call is on record."""
-        return any(entry.call == call for entry in self.journal)
+        return self.journal.answer(call) is not None
 
     @property
     def has_run(self) -> bool:
         """Whether a process has got so far with it as to ask for an effect."""
         return bool(self.journal or self.waiting or self.requested_tools)
+
+    def answered(self, *entries: JournalEntry) -> Self:
+        """With these in the journal: their calls are under way no more."""
+        tools = {entry.call for entry in entries if entry.kind == TOOL}
+        others = {entry.call for entry in entries if entry.kind not in (TOOL, THREAD)}
+        return replace(
+            self,
+            journal=self.journal.plus(*entries),
+            waiting={call: wait for call, wait in self.waiting.items() if call not in others},
+            requested_tools={call: tool for call, tool in self.requested_tools.items() if call not in tools},
+        )
 
 
 class KeptCheckpoint(Struct, frozen=True, kw_only=True):

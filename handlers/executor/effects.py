@@ -220,7 +220,7 @@ class Effects:
         while True:
             answered = self._signalled.next()
             journal = (await self._state()).executions[self._execution_id].journal
-            entry = next((entry for entry in journal if entry.call == call.call), None)
+            entry = journal.answer(call.call)
             if entry is not None:
                 return await self.recorded(entry)
             await answered.wait()

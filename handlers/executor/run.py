@@ -29,7 +29,7 @@ from l02.bus.wire.agent.protocol import (
 )
 from l02.bus.wire.agent.protocol import ToolFailure as ProtocolToolFailure
 from l02.bus.wire.agent.texts import cut
-from l02.domain.agent.state import JournalEntry
+from l02.domain.agent.state import Journal, JournalEntry
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.values import require_shallow
 from l02.domain.weight import WEIGHT_IN_WORDS
@@ -101,7 +101,7 @@ class Run:
     def __init__(
         self,
         execution_id: str,
-        journal: tuple[JournalEntry, ...],
+        journal: Journal,
         process: AgentProcess,
         tools: ToolBox,
         effects: Effects,

@@ -36,7 +36,7 @@ async def parts_of(bus: Bus, state: AgentState, version: int, pending: PendingCh
         "position": _encoder.encode({"version": version, "revision": state.revision}),
         "executions": _encoder.encode(
             [
-                {"execution_id": item.execution_id, "input": item.input, "journal": item.journal}
+                {"execution_id": item.execution_id, "input": item.input, "journal": item.journal.as_tuple()}
                 for item in state.executions.values()
             ]
         ),

@@ -9,8 +9,6 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import SNAPSHOTS_BUCKET
 from l02.bus.log.history import read_history
@@ -20,6 +18,7 @@ from l02.bus.wire.codec import UnreadableEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_filter
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.aggregate import Aggregate
+from l02.domain.kernel.states import encode_state
 from l02.projections.views.bucket import ViewBucket
 from l02.verify.difference import Difference, Report, compare_json, show
 from l02.verify.replayed import Replayed
@@ -103,7 +102,7 @@ def _differing(folded: Loaded[Any], snapshot: Loaded[Any]) -> Iterator[tuple[str
         expected, found = getattr(folded, name), getattr(snapshot, name)
         if expected != found:
             yield name, expected, found
-    for path, expected, found in compare_json(msgspec.json.encode(folded.state), msgspec.json.encode(snapshot.state)):
+    for path, expected, found in compare_json(encode_state(folded.state), encode_state(snapshot.state)):
         yield f"state.{path}" if path else "state", expected, found
     if folded.handled.packed() != snapshot.handled.packed():
         yield "commands", len(folded.handled), len(snapshot.handled)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
@@ -30,6 +29,7 @@ from l02.domain.agent.state import AgentState
 from l02.domain.aggregates import AGENT
 from l02.domain.kernel.aggregate import Aggregate
 from l02.domain.kernel.message import Event
+from l02.domain.kernel.states import encode_state
 from tests.bus.toy import TOY, State, agent, another_process, append_many, message, metadata, payloads, signal
 from tests.golden.agent_life import agent_life
 
@@ -72,7 +72,7 @@ async def stored(bus: Bus, name: str = "a1") -> bytes | None:
 def seen(loaded: Loaded[Any]) -> tuple[Any, ...]:
     """All of an aggregate that others can see or that is stored."""
     return (
-        msgspec.json.encode(loaded.state),
+        encode_state(loaded.state),
         type(loaded.state),
         loaded.version,
         loaded.sequence,

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l02.domain.agent.effects import EffectRecorded, ToolCalled
+from l02.domain.agent.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionStarted
 from l02.domain.agent.signals import SignalReceived
 from l02.domain.agent.state import StateChange
@@ -43,6 +43,23 @@ events: st.SearchStrategy[Event] = st.one_of(
         result=json_values,
         done=st.booleans(),
         deadline=st.none() | st.floats(0, 1e12),
+    ),
+    st.builds(
+        StepsRecorded,
+        execution_id=ids,
+        steps=st.lists(
+            st.builds(
+                RecordedStep,
+                call=st.integers(1),
+                kind=texts,
+                after=st.integers(0),
+                tool=texts | st.just(msgspec.UNSET),
+                arguments=json_values | st.just(msgspec.UNSET),
+                ok=st.booleans(),
+                result=json_values,
+            ),
+            max_size=3,
+        ).map(tuple),
     ),
     st.builds(
         ExecutionCompleted,

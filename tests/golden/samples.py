@@ -20,7 +20,7 @@ from l02.domain.agent.checkpoints import (
     CheckpointRequested,
     ExpireCheckpoints,
 )
-from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
 from l02.domain.agent.executions import Execute, ExecutionCompleted, ExecutionDue, ExecutionFailed, ExecutionStarted
 from l02.domain.agent.forks import AgentForked, ExecutionInherited, Fork
 from l02.domain.agent.restarts import AgentFailed, AgentRestarted, RestartDue
@@ -163,6 +163,23 @@ _EVENTS: tuple[Event, ...] = (
         result={"payload": True},
         done=False,
         deadline=1_767_225_660.5,
+    ),
+    StepsRecorded(
+        execution_id="x1",
+        steps=(
+            RecordedStep(call=3, kind="tool", after=2, tool="count_words", arguments=_OBJECT, result=_JSON),
+            RecordedStep(
+                call=4,
+                kind="tool",
+                after=2,
+                tool="count_words",
+                arguments={"text": "x"},
+                ok=False,
+                result={"code": "E2002", "message": "no answer within 1 s"},
+            ),
+            RecordedStep(call=5, kind="now", after=2, result=1_767_225_661.25),
+            RecordedStep(call=1, kind="thread", after=3),
+        ),
     ),
     ExecutionCompleted(
         execution_id="x1",

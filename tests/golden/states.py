@@ -12,6 +12,7 @@ import msgspec
 from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.kernel.aggregate import Aggregate
 from l02.domain.kernel.message import Event
+from l02.domain.kernel.states import encode_state, state_decoder
 from tests.golden.agent_life import agent_life
 from tests.golden.samples import SAMPLES
 
@@ -38,9 +39,9 @@ def folded(name: str, types: Collection[str] | None = None) -> list[tuple[str, A
 def kept(name: str) -> list[tuple[str, Any]]:
     """The same as it was kept: the states are read as this version reads those that another has kept."""
     lines = state_file(name).read_bytes().splitlines()
-    kind = type(LIVES[name][0].initial_state())
+    read = state_decoder(type(LIVES[name][0].initial_state()))
     pairs = (msgspec.json.decode(line, type=tuple[str, msgspec.Raw]) for line in lines)
-    return [(event_type, msgspec.json.decode(state, type=kind)) for event_type, state in pairs]
+    return [(event_type, read.decode(state)) for event_type, state in pairs]
 
 
 def still_holds(name: str) -> bool:
@@ -51,4 +52,4 @@ def still_holds(name: str) -> bool:
 
 def as_lines(states: Iterable[tuple[str, Any]]) -> bytes:
     """What is kept of them, one a line."""
-    return b"".join(msgspec.json.encode(pair) + b"\n" for pair in states)
+    return b"".join(encode_state(pair) + b"\n" for pair in states)

@@ -15,7 +15,7 @@ from l02.domain.agent.checkpoints import Checkpoint, CheckpointRequested, Expire
 from l02.domain.agent.forks import Fork
 from l02.domain.agent.restoring import CheckpointRestored, Restore, RestoreFailed
 from l02.domain.agent.resuming import Resume
-from l02.domain.agent.state import AgentState, StateChange
+from l02.domain.agent.state import AgentState, Journal, StateChange
 from l02.domain.agent.suspension import SuspendIdle
 from l02.domain.aggregates import AGENT
 from l02.domain.errors import ErrorCode, Failure
@@ -45,7 +45,9 @@ changes = st.builds(
 def content(state: AgentState) -> Any:
     """What a checkpoint holds, but for the record that one was taken."""
     executions = [
-        replace(execution, awaited_by=None, journal=tuple(one for one in execution.journal if one.kind != "checkpoint"))
+        replace(
+            execution, awaited_by=None, journal=Journal(one for one in execution.journal if one.kind != "checkpoint")
+        )
         for execution in state.executions.values()
     ]
     return state.data, executions, state.signals

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointExpired, CheckpointFailed, CheckpointRequested
-from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.agent.forks import Past, past_of
 from l02.domain.agent.restarts import AgentFailed, AgentRestarted, ReportExit, ReportSpawnFailed
@@ -115,6 +115,14 @@ def tool_called(call: int = 1, execution_id: str = "x1") -> ToolCalled:
         attempts=1,
         duration_seconds=0.2,
     )
+
+
+def words_counted(call: int = 1, result: Any = 3, *, after: int = 0) -> RecordedStep:
+    return RecordedStep(call=call, kind="tool", after=after, tool="count_words", arguments={"text": "x"}, result=result)
+
+
+def steps_recorded(*steps: RecordedStep, execution_id: str = "x1") -> StepsRecorded:
+    return StepsRecorded(execution_id=execution_id, steps=steps)
 
 
 def completed(

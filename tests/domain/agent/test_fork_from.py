@@ -3,7 +3,7 @@ from msgspec.structs import replace
 from l02.domain.agent.effects import EffectRecorded
 from l02.domain.agent.forks import AgentForked, ExecutionInherited, ForkFrom, Past
 from l02.domain.agent.restarts import AgentFailed
-from l02.domain.agent.state import Execution, JournalEntry, PendingSignal, Status
+from l02.domain.agent.state import Execution, Journal, JournalEntry, PendingSignal, Status
 from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import (
     EXECUTING,
@@ -57,7 +57,7 @@ def test_work_under_way_goes_on_with_what_is_recorded() -> None:
     inherited = ExecutionInherited(execution_id="x1", input="how many commits?", journal=(entry,))
     after = given().when(fork(past)).then(spawn_requested(awaited_by="c1"), forked, inherited)
     assert after.state.executions == {
-        "x1": Execution(execution_id="x1", input="how many commits?", journal=(entry,))
+        "x1": Execution(execution_id="x1", input="how many commits?", journal=Journal([entry]))
     }, "what had no answer there is begun anew here, and nobody waits for it"
 
 
