@@ -19,7 +19,7 @@ from l02.bus.log.reader import last_sequence
 from l02.bus.log.repository import Repository
 from l02.bus.wire.subjects import PARTITIONS_BUCKET, partition_subject
 from l02.domain.errors import ErrorCode, Failure
-from tests.bus.toy import TOY, agent, outcome, payloads, processing, send, send_raw, until
+from tests.bus.toy import TOY, outcome, payloads, processing, send, send_raw, toy_id, until
 
 OLD: dict[str, Any] = {
     "name": COMMANDS_STREAM,
@@ -48,7 +48,7 @@ async def somebody() -> list[str]:
 
 async def leave_bus_of_before(bus: Bus, replicas: int = 1) -> int:
     """Three commands that are handled, and what is not: one without an id, one answered just before the end, one to an
-    address that is none, a timer that has fired, two that wait, and one that somebody has aimed at another's agent.
+    address that is none, a timer that has fired, two that wait, and one that somebody has aimed at another's toy.
 
     Gives the last sequence.
     """
@@ -67,31 +67,31 @@ async def leave_bus_of_before(bus: Bus, replicas: int = 1) -> int:
     await send(bus, "a1", "c3", 3)
     answered = await send(bus, "a1", "said", "never")
     await publish_outcome(bus, failed("said", Failure(ErrorCode.INVALID_STATE, "no")), answered)
-    await send_raw(bus, "l02.cmd.agent.a1.signal", b'{"name":"add","payload":4}')
+    await send_raw(bus, "l02.cmd.toy.a1.note", b'{"name":"add","payload":4}')
     await send_raw(bus, "l02.cmd.nobody", b"{}", {"Nats-Msg-Id": "lost"})
     past, far = datetime.now(UTC) - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1)
-    await _timer(bus, "expire-checkpoints", "a1", past, b'{"checkpoint_ids":["fired"]}')
+    await _timer(bus, "toy.a1.remind", past, b'{"payload":"fired"}')
 
     async def has_fired() -> bool:
         return (await standing_of(bus, COMMANDS_STREAM, "l02.timer.>")).messages == 0
 
     await until(has_fired)
-    await _timer(bus, "expire-checkpoints", "a2", far, b'{"checkpoint_ids":["waits"]}')
-    await _timer(bus, "restart", "a3", far, b'{"attempt":1}')
-    await _timer(bus, "terminate", "a4", far, b"{}")
+    await _timer(bus, "toy.a2.remind", far, b'{"payload":"waits"}')
+    await _timer(bus, "agent.a3.restart", far, b'{"attempt":1}')
+    await _timer(bus, "agent.a4.terminate", far, b"{}")
     await send(bus, "a1", "c5", 5)
     return await last_sequence(bus, COMMANDS_STREAM)
 
 
-async def _timer(bus: Bus, verb: str, agent_id: str, due: datetime, body: bytes) -> None:
+async def _timer(bus: Bus, address: str, due: datetime, body: bytes) -> None:
     headers = {
         "Nats-Schedule": f"@at {due:%Y-%m-%dT%H:%M:%SZ}",
-        "Nats-Schedule-Target": f"l02.cmd.agent.{agent_id}.{verb}",
+        "Nats-Schedule-Target": f"l02.cmd.{address}",
         "Nats-TTL": "never",
-        "L02-Command-Id": f"{verb}-{agent_id}",
+        "L02-Command-Id": address.replace(".", "-"),
         "L02-Actor": "timer",
     }
-    await bus.publish(f"l02.timer.agent.{agent_id}.{verb}", body, headers)
+    await bus.publish(f"l02.timer.{address}", body, headers)
 
 
 async def assert_migrated(bus: Bus, last: int, replicas: int = 1) -> None:
@@ -107,9 +107,9 @@ async def assert_migrated(bus: Bus, last: int, replicas: int = 1) -> None:
     kept = await bus.api(f"STREAM.INFO.{BEFORE_STREAM}", {})
     assert (kept["state"]["first_seq"], kept["state"]["last_seq"]) == (1, last) and "mirror" not in kept["config"]
     for subject, target, command_id in (
-        ("l02.timer.agent.a2.expire-checkpoints", "l02.due.agent.a2.expire-checkpoints", "expire-checkpoints-a2"),
-        ("l02.timer.agent.a3.restart-due", "l02.due.agent.a3.restart-due", "restart-a3-due"),
-        ("l02.timer.agent.a4.terminate", "l02.due.agent.a4.terminate", "terminate-a4"),
+        ("l02.timer.toy.a2.remind", "l02.due.toy.a2.remind", "toy-a2-remind"),
+        ("l02.timer.agent.a3.restart-due", "l02.due.agent.a3.restart-due", "agent-a3-restart-due"),
+        ("l02.timer.agent.a4.terminate", "l02.due.agent.a4.terminate", "agent-a4-terminate"),
     ):
         timer = await message_from_leader(bus, TIMERS_STREAM, last_on=subject)
         assert timer is not None and timer.headers["Nats-Schedule-Target"] == target
@@ -117,7 +117,7 @@ async def assert_migrated(bus: Bus, last: int, replicas: int = 1) -> None:
     assert (await standing_of(bus, TIMERS_STREAM, "l02.timer.>")).messages == 3
     async with open_event_store(bus) as store:
         async with processing(bus, Repository(TOY, store, "n1")):
-            assert (await outcome(bus, "c5")).ok and (await outcome(bus, "expire-checkpoints-a1")).ok
+            assert (await outcome(bus, "c5")).ok and (await outcome(bus, "toy-a1-remind")).ok
             assert not (await outcome(bus, "lost")).ok
-        found = payloads(await store.load(agent("a1")))
+        found = payloads(await store.load(toy_id("a1")))
         assert [one for one in found if one != "fired"] == [3, 4, 5] and found.count("fired") == 1

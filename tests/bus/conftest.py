@@ -12,13 +12,12 @@ from l02.bus.connection.streams import ensure_streams
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.log.event_store import EventStore, open_event_store
 from l02.bus.log.repository import Repository
-from l02.domain.aggregates import AGGREGATES
-from tests.bus.toy import TOY, State
+from tests.bus.toy import TABLE, TOY, State
 
 
 @pytest_asyncio.fixture
 async def bus(fresh_nats: EmbeddedNats) -> AsyncIterator[Bus]:
-    async with connect(fresh_nats.url, name="test", aggregates=AGGREGATES) as connected:
+    async with connect(fresh_nats.url, name="test", aggregates=TABLE) as connected:
         await ensure_streams(connected)
         yield connected
 

@@ -42,7 +42,7 @@ async def write_for_ever(repository: Repository[State], name: str, acknowledged:
     while True:
         number += 1
         command = "two" if number % 5 == 0 else "add"
-        decision = await repository.record(name, toy.signal(number, command))
+        decision = await repository.record(name, toy.note(number, command))
         assert decision.events, "every command has led to events of its own"
         acknowledged.setdefault(name, []).extend(item.event_id for item in decision.events)
 

@@ -8,8 +8,8 @@ from multiprocessing.process import BaseProcess
 
 from l02.bus.commands.migration import migrate_streams
 from l02.bus.connection.bus import connect
-from l02.domain.aggregates import AGGREGATES
 from tests.bus.bus_of_before import nobody
+from tests.bus.toy import TABLE
 
 _processes = multiprocessing.get_context("forkserver")
 
@@ -27,5 +27,5 @@ def _main(url: str, replicas: int) -> None:
 
 
 async def _migrate(url: str, replicas: int) -> None:
-    async with connect(url, name="to kill", aggregates=AGGREGATES) as bus:
+    async with connect(url, name="to kill", aggregates=TABLE) as bus:
         await migrate_streams(bus, replicas, nobody)

@@ -9,13 +9,12 @@ from l02.bus.commands.processor import CommandProcessor
 from l02.bus.connection.bus import connect
 from l02.bus.log.event_store import open_event_store
 from l02.bus.log.repository import Repository
-from l02.domain.aggregates import AGGREGATES
-from tests.bus.toy import TOY, partitions_of
+from tests.bus.toy import TABLE, TOY, partitions_of
 
 
 async def main(url: str, node_id: str) -> None:
     async with (
-        connect(url, name="to kill", aggregates=AGGREGATES) as bus,
+        connect(url, name="to kill", aggregates=TABLE) as bus,
         open_event_store(bus) as store,
         partitions_of(bus, node_id) as partitions,
     ):

@@ -15,12 +15,11 @@ from l02.bus.jetstream.group_commit import _SINGLES_IN_FLIGHT
 from l02.bus.log.event_store import Conflict, EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.wire.subjects import CommandAddress, event_subject, outcome_subject
-from l02.domain.agent.signals import SignalReceived
-from tests.bus.toy import State, agent, message, outcomes, payloads, processing, signal
+from tests.bus.toy import Noted, State, message, note, outcomes, payloads, processing, toy_id
 
 MANY = 4 * _SINGLES_IN_FLIGHT
 A_BATCH_IS_LEFT = 2.0  # seconds, after which the server gives it up
-EVENTS = event_subject(agent("left"), SignalReceived.type)
+EVENTS = event_subject(toy_id("left"), Noted.type)
 
 
 async def leave_batches(bus: Bus, subject: str) -> int:
@@ -43,15 +42,15 @@ async def test_outcomes_go_alone_then(bus: Bus) -> None:
 
 
 async def test_events_go_alone_then_each_with_its_expectation(bus: Bus, store: EventStore) -> None:
-    first = await store.append(agent("a0"), [message("a0", 1)], 0)
+    first = await store.append(toy_id("a0"), [message("a0", 1)], 0)
     assert await leave_batches(bus, EVENTS) > 1
     async with asyncio.timeout(A_BATCH_IS_LEFT):
-        appends = [store.append(agent(f"a{number}"), [message(f"a{number}", 1)], 0) for number in range(MANY)]
+        appends = [store.append(toy_id(f"a{number}"), [message(f"a{number}", 1)], 0) for number in range(MANY)]
         answers = await asyncio.gather(*appends, return_exceptions=True)
     assert isinstance(answers[0], Conflict)
     assert sorted(answers[1:]) == list(range(first + 1, first + MANY))  # type: ignore[type-var]
     for number in range(MANY):
-        assert payloads(await store.load(agent(f"a{number}"))) == [1]
+        assert payloads(await store.load(toy_id(f"a{number}"))) == [1]
 
 
 async def test_decisions_keep_their_order_and_those_of_several_events_wait_for_room(
@@ -62,12 +61,12 @@ async def test_decisions_keep_their_order_and_those_of_several_events_wait_for_r
 
     async def decide(aggregate_id: str) -> None:
         for number, name in enumerate(names):
-            await repository.record(aggregate_id, signal(number, name))
+            await repository.record(aggregate_id, note(number, name))
 
     assert await leave_batches(bus, EVENTS) > 1
     await asyncio.gather(*(decide(f"a{number}") for number in range(MANY)))
     for number in range(MANY):
-        assert payloads(await store.load(agent(f"a{number}"))) == [0, 1, [2, 1], [2, 2], 3, [4, 1], [4, 2]]
+        assert payloads(await store.load(toy_id(f"a{number}"))) == [0, 1, [2, 1], [2, 2], 3, [4, 1], [4, 2]]
 
 
 @pytest.mark.parametrize("subject", [EVENTS, outcome_subject("left")])
@@ -79,7 +78,7 @@ async def test_commands_are_decided_and_answered_then(bus: Bus, repository: Repo
                 *(
                     send_command(
                         bus,
-                        CommandAddress(agent(f"a{number}"), "signal"),
+                        CommandAddress(toy_id(f"a{number}"), "note"),
                         b'{"name": "add"}',
                         command_id=f"c{number}",
                         headers={},

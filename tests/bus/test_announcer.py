@@ -20,23 +20,14 @@ from l02.bus.connection.streams import OBJECTS_BUCKET
 from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.objects.store import outline
-from l02.bus.wire.subjects import CommandAddress
+from l02.bus.wire.subjects import AggregateId, CommandAddress
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
 from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.agent.state import AgentState, StateChange
 from l02.domain.aggregates import AGENT
 from l02.domain.errors import OwnError
 from l02.domain.specification import ResourceLimits
-from tests.bus.toy import (
-    agent,
-    append,
-    outcome,
-    outcomes,
-    partitions_of,
-    processing,
-    send_raw,
-    until,
-)
+from tests.bus.toy import append, outcome, outcomes, partitions_of, processing, send_raw, until
 
 SPAWN = msgspec.json.encode({"spec": {"name": "a", "command": ["a"]}})
 
@@ -172,7 +163,7 @@ async def test_an_answer_that_comes_late_is_that_of_the_decision(
 
 
 async def test_a_repeated_command_gets_the_outcome_of_the_first(bus: Bus, agents: Repository[AgentState]) -> None:
-    address = CommandAddress(agent("a1"), "execute")
+    address = CommandAddress(AggregateId("agent", "a1"), "execute")
 
     async def execute() -> Outcome:
         return await send_command(bus, address, b'{"input":1}', command_id="c1", headers={})
@@ -244,12 +235,13 @@ async def test_an_agents_own_code_stands_beside_ours(bus: Bus, agents: Repositor
 
 async def test_what_a_hostile_event_completes_silences_nobody(bus: Bus, agents: Repository[AgentState]) -> None:
     """Ids that no command can have are nobody's; an outcome that no server takes is parked."""
-    nobodys = ("", "a b", "a.b", "*", ">", "\0", "\r\nPUB l02.evt.agent.a2.spawned 2", "x" * 100_000)
+    ids = ("", "a b", "a.b", "*", ">", "\0", "\r\nPUB l02.evt.agent.a2.spawned 2", "x" * 100_000)
+    nobodys = ExecutionFailed(execution_id="x", code="?", message="", completes=ids)
     huge = ExecutionFailed(execution_id="x", code="x" * 5_000_000, message="no", completes=("huge",))
     async with processing(bus, agents) as node, announcing(bus, None, node):
         await send_to(bus, "spawn", SPAWN, "spawn")
-        await append(bus, "h1", huge)
-        await append(bus, "h2", ExecutionFailed(execution_id="x", code="?", message="", completes=nobodys))
+        await append(bus, AggregateId("agent", "h1"), huge)
+        await append(bus, AggregateId("agent", "h2"), nobodys)
         await until(lambda: agents._loaded.get("a1"))
         await agents.record("a1", reported())
         assert (await outcome(bus, "spawn")).ok
@@ -266,5 +258,7 @@ async def test_what_others_put_in_the_place_of_an_outcome_gives_way(
 ) -> None:
     await bus.publish("l02.out.c1", put, {"L02-Command-Sequence": "many"})
     async with processing(bus, agents) as node, announcing(bus, agents, node), asyncio.timeout(20):
-        said = await send_command(bus, CommandAddress(agent("a1"), "signal"), b"{}", command_id="c1", headers={})
+        said = await send_command(
+            bus, CommandAddress(AggregateId("agent", "a1"), "signal"), b"{}", command_id="c1", headers={}
+        )
     assert said.error and said.error.code == "E2110"

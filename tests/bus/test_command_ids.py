@@ -26,9 +26,8 @@ from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.wire.incoming import content_of
 from l02.bus.wire.subjects import CommandAddress, command_subject, outcome_subject, owner_subject
-from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
-from tests.bus.toy import State, agent, outcomes, payloads, processing, send_raw, until
+from tests.bus.toy import TABLE, State, outcomes, payloads, processing, send_raw, toy_id, until
 
 REFUSED = Failure(ErrorCode.INVALID_STATE, "no")
 
@@ -41,8 +40,8 @@ def body(payload: Any, name: str = "add") -> bytes:
     return msgspec.json.encode({"name": name, "payload": payload})
 
 
-async def ask(bus: Bus, agent_id: str, payload: Any, command_id: str, name: str = "add") -> Outcome:
-    address = CommandAddress(agent(agent_id), "signal")
+async def ask(bus: Bus, toy_name: str, payload: Any, command_id: str, name: str = "add") -> Outcome:
+    address = CommandAddress(toy_id(toy_name), "note")
     return await send_command(bus, address, body(payload, name), command_id=command_id, headers={})
 
 
@@ -64,12 +63,12 @@ async def heard(bus: Bus, command_id: str) -> AsyncIterator[asyncio.Queue[Msg]]:
 
 
 OTHERS = {
-    "another agent": ("l02.cmd.agent.b.signal", body(1)),
-    "another body": ("l02.cmd.agent.a.signal", body(2)),
-    "another verb": ("l02.cmd.agent.a.resume", b"{}"),
+    "another toy": ("l02.cmd.toy.b.note", body(1)),
+    "another body": ("l02.cmd.toy.a.note", body(2)),
+    "another verb": ("l02.cmd.toy.a.clear", b"{}"),
     "another aggregate": ("l02.cmd.node.a.drain", b"{}"),
-    "unreadable": ("l02.cmd.agent.a.signal", b"{"),
-    "no address": ("l02.cmd.agent.a.b.c", body(1)),
+    "unreadable": ("l02.cmd.toy.a.note", b"{"),
+    "no address": ("l02.cmd.toy.a.b.c", body(1)),
 }
 
 
@@ -87,7 +86,7 @@ async def test_another_command_under_an_id_is_refused_to_its_sender_and_to_nobod
             assert told.headers and told.headers["L02-Command-Sequence"] == str(sequence), name
         assert await outcomes(bus, "c1") == [first]
     assert [letter.body async for letter in dead_letters(bus)] == [raw for _, raw in OTHERS.values()]
-    assert payloads(await store.load(agent("a"))) == [1] and await store.load(agent("b")) == []
+    assert payloads(await store.load(toy_id("a"))) == [1] and await store.load(toy_id("b")) == []
 
 
 async def test_within_the_window_in_which_the_server_drops_it_the_second_is_told_as_well(
@@ -97,19 +96,19 @@ async def test_within_the_window_in_which_the_server_drops_it_the_second_is_told
     asked = {
         "first": ("a", 1, "add"),
         "again": ("a", 1, "add"),
-        "another agent": ("b", 1, "add"),
+        "another toy": ("b", 1, "add"),
         "another body": ("a", 2, "add"),
-        "another signal": ("a", 1, "two"),
+        "another note": ("a", 1, "two"),
     }
     waiting = {}
-    for name, (agent_id, payload, signal) in asked.items():
-        waiting[name] = asyncio.create_task(ask(bus, agent_id, payload, "c1", signal))
+    for name, (toy_name, payload, how) in asked.items():
+        waiting[name] = asyncio.create_task(ask(bus, toy_name, payload, "c1", how))
         await until(lambda: _commands(bus))
     async with processing(bus, repository):
         answers = {name: await task for name, task in waiting.items()}
     assert answers["first"].ok and answers["again"] == answers["first"]
     assert [code(said) for said in answers.values()] == [None, None, "E2110", "E2110", "E2110"]
-    assert payloads(await store.load(agent("a"))) == [1] and await store.load(agent("b")) == []
+    assert payloads(await store.load(toy_id("a"))) == [1] and await store.load(toy_id("b")) == []
 
 
 async def _commands(bus: Bus) -> int:
@@ -125,7 +124,7 @@ async def test_while_the_first_is_under_way_the_second_is_told_and_the_first_get
             await until(lambda: owner_of(bus, "c1"))
             assert code(await ask(bus, "quick", 1, "c1")) == "E2110"
             assert not first.done() and await outcomes(bus, "c1") == []
-        assert (await first).subject == "agent/slow"
+        assert (await first).subject == "toy/slow"
 
 
 async def test_another_node_knows_whose_an_id_is(bus: Bus, repository: Repository[State], store: EventStore) -> None:
@@ -144,7 +143,7 @@ async def test_who_has_not_heard_the_refusal_finds_it_kept(bus: Bus, repository:
 
     async with processing(bus, repository), heard(bus, "c1") as queue:
         await ask(bus, "a", 1, "c1")
-        sequence = await send_late(bus, "l02.cmd.agent.b.signal", body(1), "c1")
+        sequence = await send_late(bus, "l02.cmd.toy.b.note", body(1), "c1")
         for _ in range(2):
             await queue.get()
         async with outcome_waiter(bus, "c1") as late:
@@ -155,16 +154,16 @@ async def test_what_is_said_for_another_is_not_taken(bus: Bus) -> None:
     """Nobody decides: what is said is what another version of a node may have said."""
     waiting = asyncio.create_task(ask(bus, "a", 1, "c1"))
     await until(lambda: _commands(bus))
-    another = await send_late(bus, "l02.cmd.agent.a.signal", body(2), "c1")
-    in_other_words = await send_late(bus, "l02.cmd.agent.a.signal", b'{"payload": 1, "name": "add"}', "c1")
-    of_b = Outcome(command_id="c1", ok=True, subject="agent/b", version=7)
+    another = await send_late(bus, "l02.cmd.toy.a.note", body(2), "c1")
+    in_other_words = await send_late(bus, "l02.cmd.toy.a.note", b'{"payload": 1, "name": "add"}', "c1")
+    of_b = Outcome(command_id="c1", ok=True, subject="toy/b", version=7)
     async with heard(bus, "c1") as queue:
-        await publish_outcome(bus, failed("c1", REFUSED, "agent/a"), another)
+        await publish_outcome(bus, failed("c1", REFUSED, "toy/a"), another)
         await publish_outcome(bus, of_b, 0)
         for _ in range(2):
             await queue.get()
         assert not waiting.done()
-        mine = Outcome(command_id="c1", ok=True, subject="agent/a", version=3)
+        mine = Outcome(command_id="c1", ok=True, subject="toy/a", version=3)
         await publish_outcome(bus, mine, in_other_words)
         assert await waiting == mine
 
@@ -199,29 +198,29 @@ async def test_of_all_that_is_sent_under_an_id_one_content_is_carried_out(
     number = uuid.uuid4().hex
 
     async def one(name: str, lane: str, payload: int, refused: bool) -> Outcome:
-        signal = "unless-opened" if refused else "add"
-        return await ask(bus, f"{lane}-{number}", payload, f"{name}-{number}", signal)
+        how = "unless-opened" if refused else "add"
+        return await ask(bus, f"{lane}-{number}", payload, f"{name}-{number}", how)
 
     answers = await asyncio.gather(*(one(*item) for item in asked))
     done: dict[str, set[tuple[str, int, bool]]] = {}
     for (name, lane, payload, refused), said in zip(asked, answers, strict=True):
-        assert said.subject == f"agent/{lane}-{number}"
+        assert said.subject == f"toy/{lane}-{number}"
         if code(said) != "E2110":
             assert said.ok is not refused
             done.setdefault(name, set()).add((lane, payload, refused))
     assert done.keys() == {name for name, *_ in asked} and all(len(contents) == 1 for contents in done.values())
     for lane in "abc":
         expected = sorted(p for contents in done.values() for at, p, refused in contents if at == lane and not refused)
-        assert sorted(payloads(await store.load(agent(f"{lane}-{number}")))) == expected
+        assert sorted(payloads(await store.load(toy_id(f"{lane}-{number}")))) == expected
 
 
-SIGNAL = CommandAddress(agent("a"), "signal")
+NOTE = CommandAddress(toy_id("a"), "note")
 
 
 async def test_an_id_that_was_made_for_a_command_belongs_to_it_though_nobody_has_noted_that(
     bus: Bus, repository: Repository[State], store: EventStore
 ) -> None:
-    command_id = bound_id(SIGNAL, body(1))
+    command_id = bound_id(NOTE, body(1))
     # The first that comes is none of those it was made for: nothing says so but the id.
     async with processing(bus, repository), heard(bus, command_id) as queue:
         for name, (subject, raw) in OTHERS.items():
@@ -232,13 +231,13 @@ async def test_an_id_that_was_made_for_a_command_belongs_to_it_though_nobody_has
                 str(sequence),
             ), name
         first = await ask(bus, "a", 1, command_id)
-        assert first.ok and first.subject == "agent/a" and decode_outcome((await queue.get()).data) == first
+        assert first.ok and first.subject == "toy/a" and decode_outcome((await queue.get()).data) == first
         assert await ask(bus, "a", 1, command_id) == first
-        await send_late(bus, "l02.cmd.agent.a.signal", b'{"payload": 1, "name": "add"}', command_id)
+        await send_late(bus, "l02.cmd.toy.a.note", b'{"payload": 1, "name": "add"}', command_id)
         assert code(await ask(bus, "a", 2, command_id)) == "E2110"
         assert code(await ask(bus, "b", 1, command_id)) == "E2110"
     assert await outcomes(bus, command_id) == [first]
-    assert payloads(await store.load(agent("a"))) == [1] and await store.load(agent("b")) == []
+    assert payloads(await store.load(toy_id("a"))) == [1] and await store.load(toy_id("b")) == []
     parked = [letter.body async for letter in dead_letters(bus)]
     assert parked[: len(OTHERS)] == [raw for _, raw in OTHERS.values()]
 
@@ -247,7 +246,7 @@ async def test_when_all_that_was_said_is_lost_who_asks_again_is_told_the_same_an
     bus: Bus, repository: Repository[State], store: EventStore
 ) -> None:
     """Outcomes and claims are gone, and the nodes' memory; the log is left, and what the ids say themselves."""
-    bound, plain = bound_id(SIGNAL, body(1)), "c1"
+    bound, plain = bound_id(NOTE, body(1)), "c1"
     async with processing(bus, repository, "n1"):
         first = {command_id: await ask(bus, "a", 1, command_id) for command_id in (bound, plain)}
     await bus.api(f"STREAM.DELETE.{OUTCOMES_STREAM}", {})
@@ -263,17 +262,17 @@ async def test_when_all_that_was_said_is_lost_who_asks_again_is_told_the_same_an
     await ensure_streams(bus)
     async with processing(bus, Repository(repository.aggregate, store, "n1"), "n3"):
         assert {command_id: await ask(bus, "a", 1, command_id) for command_id in first} == first
-    assert payloads(await store.load(agent("a"))) == [1, 1] and await store.load(agent("b")) == []
+    assert payloads(await store.load(toy_id("a"))) == [1, 1] and await store.load(toy_id("b")) == []
 
 
 async def test_such_an_id_costs_no_write_of_its_own_and_what_was_refused_under_it_is_tried_again(
     bus: Bus, repository: Repository[State]
 ) -> None:
-    refused = bound_id(SIGNAL, body(1, "unless-opened"))
+    refused = bound_id(NOTE, body(1, "unless-opened"))
     async with processing(bus, repository):
         for _ in range(2):
             assert code(await ask(bus, "a", 1, refused, "unless-opened")) == "E2112"
-        made = [bound_id(SIGNAL, body(7)) for _ in range(3)]
+        made = [bound_id(NOTE, body(7)) for _ in range(3)]
         assert all([(await ask(bus, "a", 7, command_id)).ok for command_id in made])
     bus.claimed.clear()
     async with processing(bus, repository, "n2"):
@@ -283,13 +282,13 @@ async def test_such_an_id_costs_no_write_of_its_own_and_what_was_refused_under_i
 
 
 @given(
-    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["signal", "execute"]), st.binary(max_size=8)),
-    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["signal", "execute"]), st.binary(max_size=8)),
+    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["note", "clear"]), st.binary(max_size=8)),
+    st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["note", "clear"]), st.binary(max_size=8)),
 )
 def test_an_id_is_bound_to_its_command_and_to_no_other(
     one: tuple[str, str, bytes], two: tuple[str, str, bytes]
 ) -> None:
-    addresses = [CommandAddress(agent(name), verb) for name, verb, _ in (one, two)]
+    addresses = [CommandAddress(toy_id(name), verb) for name, verb, _ in (one, two)]
     command_id = bound_id(addresses[0], one[2])
     assert is_bound(command_id) and not is_bound(command_id + "0") and not is_bound(uuid.uuid4().hex)
     assert bound_id(addresses[0], one[2]) != command_id
@@ -299,6 +298,6 @@ def test_an_id_is_bound_to_its_command_and_to_no_other(
 
 @given(raw=st.binary(max_size=64), other=st.binary(max_size=64))
 def test_unreadable_bytes_are_the_same_only_as_themselves(raw: bytes, other: bytes) -> None:
-    subject = command_subject(agent("a"), "dance")
-    assert (content_of(AGGREGATES, subject, raw) == content_of(AGGREGATES, subject, other)) is (raw == other)
-    assert content_of(AGGREGATES, subject, raw) != content_of(AGGREGATES, command_subject(agent("b"), "dance"), raw)
+    subject = command_subject(toy_id("a"), "dance")
+    assert (content_of(TABLE, subject, raw) == content_of(TABLE, subject, other)) is (raw == other)
+    assert content_of(TABLE, subject, raw) != content_of(TABLE, command_subject(toy_id("b"), "dance"), raw)

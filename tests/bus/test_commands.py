@@ -21,18 +21,7 @@ from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.wire.subjects import CommandAddress
 from tests.bus.faults import kill
-from tests.bus.toy import (
-    State,
-    agent,
-    are_done,
-    outcome,
-    outcomes,
-    payloads,
-    processing,
-    send,
-    send_raw,
-    until,
-)
+from tests.bus.toy import State, are_done, outcome, outcomes, payloads, processing, send, send_raw, toy_id, until
 
 
 def code(said: Outcome) -> str | None:
@@ -51,9 +40,7 @@ async def test_a_command_is_decided_and_answered(bus: Bus, repository: Repositor
     async with processing(bus, repository) as processor:
         await send(bus, "a1", "c1", "hello")
         said = await outcome(bus, "c1")
-        assert said == Outcome(
-            command_id="c1", ok=True, subject="agent/a1", version=1, events=["agent.signal.received"], result={}
-        )
+        assert said == Outcome(command_id="c1", ok=True, subject="toy/a1", version=1, events=["toy.noted"], result={})
         await until(lambda: are_done(bus, processor))
 
 
@@ -66,7 +53,7 @@ async def test_commands_that_were_stored_while_nobody_was_there_keep_their_order
         await outcome(bus, "c299")
         await until(lambda: are_done(bus, processor))
     for lane in range(3):
-        assert payloads(await store.load(agent(f"a{lane}"))) == list(range(lane, 300, 3))
+        assert payloads(await store.load(toy_id(f"a{lane}"))) == list(range(lane, 300, 3))
 
 
 async def test_a_slow_aggregate_holds_up_no_other(bus: Bus, repository: Repository[State]) -> None:
@@ -86,9 +73,9 @@ async def test_refusals_are_answered_with_their_code(bus: Bus, repository: Repos
     async with processing(bus, repository):
         await send(bus, "a1", "c1", name="unless-opened")
         said = await outcome(bus, "c1")
-        assert not said.ok and code(said) == "E2112" and said.subject == "agent/a1"
+        assert not said.ok and code(said) == "E2112" and said.subject == "toy/a1"
         body = msgspec.json.encode({"name": "add", "expected_version": 7})
-        await send_raw(bus, "l02.cmd.agent.a1.signal", body, {"Nats-Msg-Id": "c2"})
+        await send_raw(bus, "l02.cmd.toy.a1.note", body, {"Nats-Msg-Id": "c2"})
         assert code(await outcome(bus, "c2")) == "E2113"
     assert await letters(bus) == []
 
@@ -97,18 +84,18 @@ async def test_unreadable_commands_are_parked_and_answered_and_the_lane_goes_on(
     bus: Bus, repository: Repository[State], store: EventStore
 ) -> None:
     bad = {
-        "c1": ("l02.cmd.agent.a1.signal", b"not json", "E2110"),
-        "c2": ("l02.cmd.agent.a1.dance", b"{}", "E2110"),
-        "c3": ("l02.cmd.agent.a1.signal", b'{"name":"add","pay":1}', "E2110"),
-        "c4": ("l02.cmd.agent.a1.too.many", b"{}", "E2110"),
+        "c1": ("l02.cmd.toy.a1.note", b"not json", "E2110"),
+        "c2": ("l02.cmd.toy.a1.dance", b"{}", "E2110"),
+        "c3": ("l02.cmd.toy.a1.note", b'{"name":"add","pay":1}', "E2110"),
+        "c4": ("l02.cmd.toy.a1.too.many", b"{}", "E2110"),
         "c5": ("l02.cmd.ghost.a1.signal", b"{}", "E2110"),
-        "c6": ("l02.cmd.agent.a1.signal", b"x" * (2 * 1024 * 1024), "E2115"),
-        "c7": ("l02.cmd.agent.a1.signal", b"[" * 100_000, "E2110"),
+        "c6": ("l02.cmd.toy.a1.note", b"x" * (2 * 1024 * 1024), "E2115"),
+        "c7": ("l02.cmd.toy.a1.note", b"[" * 100_000, "E2110"),
     }
     async with processing(bus, repository) as processor:
         for command_id, (subject, body, _) in bad.items():
             await send_raw(bus, subject, body, {"Nats-Msg-Id": command_id})
-        await send_raw(bus, "l02.cmd.agent.a1.signal", b"{}", {"Nats-Msg-Id": "no id.of ours"})
+        await send_raw(bus, "l02.cmd.toy.a1.note", b"{}", {"Nats-Msg-Id": "no id.of ours"})
         await send(bus, "a1", "good", 1)
         assert (await outcome(bus, "good")).ok
         for command_id, (_, _, expected) in bad.items():
@@ -120,13 +107,13 @@ async def test_unreadable_commands_are_parked_and_answered_and_the_lane_goes_on(
     for command_id, (subject, body, expected) in bad.items():
         letter = parked[command_id]
         assert (letter.subject, letter.body, letter.code, letter.consumer) == (subject, body, expected, "commands")
-    assert payloads(await store.load(agent("a1"))) == [1]
+    assert payloads(await store.load(toy_id("a1"))) == [1]
 
 
 async def test_a_message_as_large_as_the_server_takes_blocks_no_lane(bus: Bus, repository: Repository[State]) -> None:
     async with processing(bus, repository):
         size = bus.client.max_payload - 200
-        await send_raw(bus, "l02.cmd.agent.a1.signal", b"x" * size, {"Nats-Msg-Id": "big"})
+        await send_raw(bus, "l02.cmd.toy.a1.note", b"x" * size, {"Nats-Msg-Id": "big"})
         assert code(await outcome(bus, "big")) == "E2115"
         [letter] = await letters(bus)
         assert letter.truncated and letter.body == b"x" * (64 * 1024)
@@ -141,14 +128,14 @@ async def test_bytes_that_no_client_would_send_stop_nobody(
     with socket.create_connection((url.hostname, url.port)) as raw:
         connect = {"verbose": False, "headers": True, "user": url.username, "pass": url.password}
         raw.sendall(b"CONNECT " + msgspec.json.encode(connect) + b"\r\n")
-        raw.sendall(b"PUB l02.cmd.agent.\xff\xfe.signal 2\r\n{}\r\n")
+        raw.sendall(b"PUB l02.cmd.toy.\xff\xfe.note 2\r\n{}\r\n")
         for header in (
             b"ab\r\n",
             b"NATS/1.0\r\n\xff\xfe: \xff\r\nL02-Actor: \xff\r\n\r\n",
             b"NATS/1.0 \xff\xff \xff\r\n\r\n",
         ):
             sizes = b"%d %d" % (len(header), len(header) + 2)
-            raw.sendall(b"HPUB l02.cmd.agent.a1.dance " + sizes + b"\r\n" + header + b"{}\r\n")
+            raw.sendall(b"HPUB l02.cmd.toy.a1.dance " + sizes + b"\r\n" + header + b"{}\r\n")
         raw.sendall(b"PING\r\n")
         received = b""
         while b"PONG" not in received:
@@ -190,7 +177,7 @@ async def test_a_command_that_keeps_failing_is_parked_after_five_attempts_and_th
 async def test_a_repeated_command_is_answered_again_and_not_decided_again(
     bus: Bus, repository: Repository[State], store: EventStore
 ) -> None:
-    address = CommandAddress(agent("a1"), "signal")
+    address = CommandAddress(toy_id("a1"), "note")
     body = msgspec.json.encode({"name": "add", "payload": 1})
     async with processing(bus, repository) as processor:
         first = await send_command(bus, address, body, command_id="c1", headers={})
@@ -200,13 +187,13 @@ async def test_a_repeated_command_is_answered_again_and_not_decided_again(
         assert first == second and first.ok
         await until(lambda: are_done(bus, processor))
     assert await outcomes(bus, "c1") == [first]
-    assert payloads(await store.load(agent("a1"))) == [1]
+    assert payloads(await store.load(toy_id("a1"))) == [1]
 
 
 async def test_a_refused_command_may_be_tried_again_and_gets_the_new_answer(
     bus: Bus, repository: Repository[State]
 ) -> None:
-    address = CommandAddress(agent("a1"), "signal")
+    address = CommandAddress(toy_id("a1"), "note")
     body = msgspec.json.encode({"name": "unless-opened", "payload": 1})
     async with processing(bus, repository):
         assert code(await send_command(bus, address, body, command_id="c1", headers={})) == "E2112"
@@ -232,7 +219,7 @@ async def test_another_command_with_the_same_id_is_parked_and_the_outcome_stays(
     assert await outcomes(bus, "c1") == [first]
     [letter] = await letters(bus)
     assert letter.code == "E2110" and "used before" in letter.reason
-    assert payloads(await store.load(agent("a1"))) == [1]
+    assert payloads(await store.load(toy_id("a1"))) == [1]
 
 
 @pytest.mark.usefixtures("patient_keeper")
@@ -259,6 +246,6 @@ async def test_a_server_that_dies_time_and_again_costs_no_command_and_no_order(
             await outcome(bus, f"c{lane}-59")
         await until(lambda: are_done(bus, processor), seconds=30)
     for lane in range(4):
-        assert payloads(await store.load(agent(f"a{lane}"))) == list(range(60))
+        assert payloads(await store.load(toy_id(f"a{lane}"))) == list(range(60))
         for number in range(60):
             assert len(await outcomes(bus, f"c{lane}-{number}")) == 1

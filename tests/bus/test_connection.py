@@ -16,9 +16,8 @@ from nats.errors import Error as NatsError
 from l02.bus.connection.bus import Bus, BusUnreachable, connect
 from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.embedded import EmbeddedNats
-from l02.domain.aggregates import AGGREGATES
 from tests.bus.faults import kill_for_good
-from tests.bus.toy import until
+from tests.bus.toy import TABLE, until
 
 
 async def test_it_is_asked_again_until_the_server_is_back(fresh_nats: EmbeddedNats, bus: Bus) -> None:
@@ -43,14 +42,14 @@ async def test_an_error_is_an_answer(bus: Bus) -> None:
 
 
 async def test_a_client_goes_to_another_server_when_one_is_away(fresh_nats: EmbeddedNats) -> None:
-    async with connect(f"nats://u:p@127.0.0.1:1,{fresh_nats.url}", name="test", aggregates=AGGREGATES) as bus:
+    async with connect(f"nats://u:p@127.0.0.1:1,{fresh_nats.url}", name="test", aggregates=TABLE) as bus:
         assert bus.client.is_connected
 
 
 async def test_no_password_is_in_what_is_said(fresh_nats: EmbeddedNats) -> None:
     with pytest.raises(BusUnreachable) as unreachable:
         async with connect(
-            "nats://u:secret@127.0.0.1:1,nats://u:secret@127.0.0.1:2", name="test", aggregates=AGGREGATES, timeout=0.5
+            "nats://u:secret@127.0.0.1:1,nats://u:secret@127.0.0.1:2", name="test", aggregates=TABLE, timeout=0.5
         ):
             pass
     assert "nats://127.0.0.1:1,nats://127.0.0.1:2;" in str(unreachable.value)
@@ -59,7 +58,7 @@ async def test_no_password_is_in_what_is_said(fresh_nats: EmbeddedNats) -> None:
 
 @pytest.mark.parametrize("rounds", range(5))
 async def test_closing_while_it_reconnects_cancels_nobody(fresh_nats: EmbeddedNats, rounds: int) -> None:
-    async with connect(fresh_nats.url, name="test", aggregates=AGGREGATES) as bus:
+    async with connect(fresh_nats.url, name="test", aggregates=TABLE) as bus:
         await bus.client.flush()
         await bus.client.force_reconnect()
         for _ in range(rounds):
@@ -91,7 +90,7 @@ async def test_from_a_server_that_hangs_it_goes_to_another(
     monkeypatch.setattr("l02.bus.connection.bus._CLOSE_SECONDS", 0.2)
     servers = [fresh_nats, EmbeddedNats(tmp_path / "other")]
     await servers[1].start()
-    async with connect(f"{fresh_nats.url},{servers[1].url}", name="test", aggregates=AGGREGATES) as bus:
+    async with connect(f"{fresh_nats.url},{servers[1].url}", name="test", aggregates=TABLE) as bus:
 
         def is_at(server: EmbeddedNats) -> bool:
             address = bus.client.connected_url
@@ -108,7 +107,7 @@ async def test_a_server_that_hangs_does_not_hold_up_its_end(
     fresh_nats: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("l02.bus.connection.bus._CLOSE_SECONDS", 0.2)
-    connection = connect(fresh_nats.url, name="test", aggregates=AGGREGATES)
+    connection = connect(fresh_nats.url, name="test", aggregates=TABLE)
     bus = await connection.__aenter__()
     async with hanging(fresh_nats, bus):
         closing = asyncio.create_task(connection.__aexit__(None, None, None))

@@ -18,9 +18,8 @@ from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.jetstream.pull import consumer_info
 from l02.bus.log.event_store import EventStore
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.signals import SignalReceived
 from l02.domain.errors import ErrorCode, Failure
-from tests.bus.toy import agent, message, payloads, until
+from tests.bus.toy import Noted, message, payloads, toy_id, until
 
 NAME = "listener"
 
@@ -50,7 +49,7 @@ class Listener:
 @asynccontextmanager
 async def listening(bus: Bus, listener: Listener, begin: Literal["all", "new"] = "all") -> AsyncIterator[None]:
     ready = asyncio.Event()
-    types = [SignalReceived]
+    types = [Noted]
     task = asyncio.create_task(follow_events(bus, NAME, types, listener.handle, begin=begin, ready=ready.set))
     try:
         await ready.wait()
@@ -61,10 +60,10 @@ async def listening(bus: Bus, listener: Listener, begin: Literal["all", "new"] =
         await asyncio.wait([task])
 
 
-async def add(store: EventStore, *agents: str) -> None:
-    """One event of each agent; its payload is the agent's id."""
-    for name in agents:
-        await store.append(agent(name), [message(name, 1, name)], 0)
+async def add(store: EventStore, *names: str) -> None:
+    """One event of each toy; its payload is the toy's id."""
+    for name in names:
+        await store.append(toy_id(name), [message(name, 1, name)], 0)
 
 
 async def letters(bus: Bus) -> list[DeadLetter]:
@@ -104,7 +103,7 @@ async def test_an_event_that_cannot_be_read_is_parked(bus: Bus, store: EventStor
         [letter] = await until(lambda: letters(bus))
         await until(lambda: settled(bus))
     assert (letter.consumer, letter.origin, letter.code) == (NAME, sequence, "E2117")
-    assert f"sequence {sequence}: agent.signal.received has schema version 9" in letter.reason
+    assert f"sequence {sequence}: toy.noted has schema version 9" in letter.reason
     assert "upgrade" in letter.reason
     assert bus.tally.parked[NAME] == 1
 
@@ -122,7 +121,7 @@ async def test_an_event_whose_handling_keeps_failing(bus: Bus, store: EventStore
     assert "a2" in listener.tried[listener.tried.index("a3") :], "others do not wait for what is tried again"
     together = listener.tried.count("a2") - module._ATTEMPTS
     assert together in (0, 1), "once more where it came together with others"
-    assert "agent.signal.received of agent/a2, event 2 failed 5 times: RuntimeError('a fault')" in letter.reason
+    assert "toy.noted of toy/a2, event 2 failed 5 times: RuntimeError('a fault')" in letter.reason
     assert letter.deliveries == module._ATTEMPTS
     assert bus.tally.redeliveries[NAME] == module._ATTEMPTS - 1
 

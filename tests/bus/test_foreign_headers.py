@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from nats.js.errors import APIError
@@ -10,17 +11,21 @@ from nats.js.errors import APIError
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import standing_of
 from l02.bus.connection.streams import COMMANDS_STREAM, TIMERS_STREAM
+from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
-from tests.bus.toy import State, agent, outcome, payloads, processing, send, send_raw
+from l02.bus.wire.subjects import AggregateId
+from l02.domain.aggregates import AGENT
+from l02.domain.kernel.aggregate import Aggregate
+from tests.bus.toy import TOY, State, outcome, processing, send, send_raw
 
-SIGNAL = "l02.cmd.agent.a2.signal"
+NOTE = "l02.cmd.toy.a2.note"
 REFUSED = [
     {"Nats-Rollup": "all"},
     {"Nats-Rollup": "sub"},
     {"Nats-TTL": "1s"},
-    {"Nats-Schedule": "@at 2020-01-01T00:00:00Z", "Nats-Schedule-Target": "l02.cmd.agent.a1.terminate"},
-    {"Nats-Schedule": "@every 1s", "Nats-Schedule-Target": "l02.due.agent.a1.restart-due", "Nats-TTL": "never"},
-    {"Nats-Scheduler": "l02.cmd.agent.a1.signal", "Nats-Schedule-Next": "purge"},
+    {"Nats-Schedule": "@at 2020-01-01T00:00:00Z", "Nats-Schedule-Target": "l02.cmd.toy.a1.clear"},
+    {"Nats-Schedule": "@every 1s", "Nats-Schedule-Target": "l02.due.toy.a1.remind", "Nats-TTL": "never"},
+    {"Nats-Scheduler": "l02.cmd.toy.a1.note", "Nats-Schedule-Next": "purge"},
     {"Nats-Batch-Id": "b", "Nats-Batch-Sequence": "1"},
 ]
 
@@ -30,8 +35,8 @@ async def test_it_is_refused_and_the_others_stay(bus: Bus, headers: dict[str, st
     for number in range(5):
         await send(bus, "a1", f"c{number}", number)
     with pytest.raises(APIError):
-        await send_raw(bus, SIGNAL, b'{"name":"add"}', headers)
-    for request in ({}, {"filter": "l02.cmd.agent.a1.>"}):
+        await send_raw(bus, NOTE, b'{"name":"add"}', headers)
+    for request in ({}, {"filter": "l02.cmd.toy.a1.>"}):
         assert (await bus.api(f"STREAM.PURGE.{COMMANDS_STREAM}", request))["error"]
     assert (await bus.api(f"STREAM.MSG.DELETE.{COMMANDS_STREAM}", {"seq": 1}))["error"]
     assert (await standing_of(bus, COMMANDS_STREAM, "l02.cmd.>")).messages == 5
@@ -40,7 +45,7 @@ async def test_it_is_refused_and_the_others_stay(bus: Bus, headers: dict[str, st
 
 async def test_batches_left_open_hold_up_no_command(bus: Bus, repository: Repository[State]) -> None:
     for number in range(50):
-        await bus.client.publish(SIGNAL, b"{}", headers={"Nats-Batch-Id": f"b{number}", "Nats-Batch-Sequence": "1"})
+        await bus.client.publish(NOTE, b"{}", headers={"Nats-Batch-Id": f"b{number}", "Nats-Batch-Sequence": "1"})
     async with processing(bus, repository):
         await asyncio.gather(*(send(bus, "a1", f"c{number}", number) for number in range(100)))
         for number in range(100):
@@ -48,15 +53,21 @@ async def test_batches_left_open_hold_up_no_command(bus: Bus, repository: Reposi
 
 
 @pytest.mark.parametrize(
-    "verb, body", [("restart-due", b'{"attempt":1}'), ("expire-checkpoints", b'{"checkpoint_ids":["k"]}')]
+    "aggregate, due, body, other",
+    [
+        (TOY, "remind", b'{"payload":"k"}', "note"),
+        (AGENT, "restart-due", b'{"attempt":1}', "signal"),
+        (AGENT, "expire-checkpoints", b'{"checkpoint_ids":["k"]}', "signal"),
+    ],
 )
 async def test_what_only_timers_send_is_refused_from_others(
-    bus: Bus, repository: Repository[State], verb: str, body: bytes
+    bus: Bus, store: EventStore, aggregate: Aggregate[Any], due: str, body: bytes, other: str
 ) -> None:
-    async with processing(bus, repository):
-        await send_raw(bus, f"l02.cmd.agent.a1.{verb}", body, {"Nats-Msg-Id": "c1"})
+    address = f"{aggregate.name}.a1"
+    async with processing(bus, Repository(aggregate, store, "n1")):
+        await send_raw(bus, f"l02.cmd.{address}.{due}", body, {"Nats-Msg-Id": "c1"})
         said = await outcome(bus, "c1")
         assert said.error and said.error.code == "E2110" and "timers only" in said.error.message
-        await send_raw(bus, "l02.due.agent.a1.signal", b'{"name":"add","payload":1}', {"Nats-Msg-Id": "c2"})
+        await send_raw(bus, f"l02.due.{address}.{other}", b'{"name":"add","payload":1}', {"Nats-Msg-Id": "c2"})
         assert not (await outcome(bus, "c2")).ok
-    assert payloads(await repository.store.load(agent("a1"))) == []
+    assert await store.load(AggregateId(aggregate.name, "a1")) == []

@@ -11,10 +11,10 @@ import pytest
 
 from l02.bus.log.loaded import HandledCommands
 from l02.bus.wire.codec import RecordedEvent
+from l02.bus.wire.subjects import AggregateId
 from l02.domain.agent.executions import ExecutionStarted
 from l02.domain.agent.spawning import SpawnFailed
 from l02.domain.kernel.message import Event, Metadata
-from tests.bus.toy import agent
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -22,7 +22,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def recorded(version: int, event: Event, cause: str, command_hash: str | None, second: int) -> RecordedEvent:
     return RecordedEvent(
         event=event,
-        aggregate=agent("a1"),
+        aggregate=AggregateId("agent", "a1"),
         event_id=f"e{version}",
         version=version,
         sequence=version * 10,

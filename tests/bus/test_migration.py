@@ -14,8 +14,8 @@ from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import COMMANDS_STREAM, ensure_stream, ensure_streams
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.log.reader import last_sequence
-from l02.domain.aggregates import AGGREGATES
 from tests.bus.bus_of_before import OLD, assert_migrated, leave_bus_of_before, nobody, somebody
+from tests.bus.toy import TABLE
 
 
 async def of_each(directory: Path, cases: Iterable[int], check: Callable[[Bus, int, int], Awaitable[None]]) -> None:
@@ -25,7 +25,7 @@ async def of_each(directory: Path, cases: Iterable[int], check: Callable[[Bus, i
         server = EmbeddedNats(directory / str(case), synced=False)
         await server.start()
         try:
-            async with connect(server.url, name="old", aggregates=AGGREGATES) as old:
+            async with connect(server.url, name="old", aggregates=TABLE) as old:
                 await check(old, case, await leave_bus_of_before(old))
         except BaseException as error:
             error.add_note(f"case {case}")
@@ -70,7 +70,7 @@ async def test_ended_while_it_stores_again_nothing_is_lost_or_doubled(tmp_path: 
 
 
 async def test_it_is_refused_while_another_node_lives(fresh_nats: EmbeddedNats) -> None:
-    async with connect(fresh_nats.url, name="old", aggregates=AGGREGATES) as old:
+    async with connect(fresh_nats.url, name="old", aggregates=TABLE) as old:
         await ensure_stream(old, OLD)
         with pytest.raises(MigrationRefused, match="n7 runs on them; stop all nodes"):
             await migrate_streams(old, 1, somebody)
@@ -78,7 +78,7 @@ async def test_it_is_refused_while_another_node_lives(fresh_nats: EmbeddedNats) 
 
 
 async def test_a_server_without_streams_needs_none(fresh_nats: EmbeddedNats) -> None:
-    async with connect(fresh_nats.url, name="new", aggregates=AGGREGATES) as bus, asyncio.timeout(10):
+    async with connect(fresh_nats.url, name="new", aggregates=TABLE) as bus, asyncio.timeout(10):
         await migrate_streams(bus, 1, somebody)
         await ensure_streams(bus)
         await migrate_streams(bus, 1, somebody)

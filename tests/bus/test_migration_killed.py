@@ -11,10 +11,10 @@ import pytest
 
 from l02.bus.connection.bus import connect
 from l02.bus.embedded import EmbeddedNats
-from l02.domain.aggregates import AGGREGATES
 from tests.bus.bus_of_before import assert_migrated, leave_bus_of_before
 from tests.bus.faults import kill
 from tests.bus.migration_to_kill import start_migrating
+from tests.bus.toy import TABLE
 
 SERVER_KILLED_AT_EACH = 5
 _WRITE = re.compile(
@@ -87,7 +87,7 @@ async def killed_at_a_new_write(url: str, wire: Wire) -> bool:
 
 @pytest.mark.usefixtures("patient_keeper")
 async def test_killed_at_all_it_writes_it_comes_to_the_same_end(fresh_nats: EmbeddedNats) -> None:
-    async with connect(fresh_nats.url, name="test", aggregates=AGGREGATES) as bus:
+    async with connect(fresh_nats.url, name="test", aggregates=TABLE) as bus:
         last = await leave_bus_of_before(bus)
         wire = Wire(fresh_nats)
         listener = await asyncio.start_server(wire.connect, "127.0.0.1", 0)
@@ -101,9 +101,9 @@ async def test_killed_at_all_it_writes_it_comes_to_the_same_end(fresh_nats: Embe
                     await bus.api("INFO", {})
         assert {
             b"$JS.API.STREAM.DELETE.L02_COMMANDS",
-            b"l02.restored.agent.a1.signal",
-            b"l02.timer.agent.a2.expire-checkpoints",
-            b"l02.due.agent.a1.expire-checkpoints",
+            b"l02.restored.toy.a1.note",
+            b"l02.timer.toy.a2.remind",
+            b"l02.due.toy.a1.remind",
         } <= {subject for subject, _ in wire.seen}
         print(f"{len(wire.seen)} kills", end=" ")
         await assert_migrated(bus, last)

@@ -31,9 +31,8 @@ from l02.bus.embedded import EmbeddedNats
 from l02.bus.log.event_store import EventStore
 from l02.bus.log.reader import last_sequence
 from l02.bus.log.repository import Repository
-from l02.bus.wire.subjects import lease_subject, partition_subject
-from l02.domain.aggregates import AGGREGATES
-from tests.bus.toy import TOY, State, agent, outcomes, partitions_of, payloads, processing, send, until
+from l02.bus.wire.subjects import AggregateId, lease_subject, partition_subject
+from tests.bus.toy import TABLE, TOY, State, outcomes, partitions_of, payloads, processing, send, toy_id, until
 
 ROOT = Path(__file__).parents[2]
 LANES, LENGTH = 24, 60
@@ -69,7 +68,7 @@ async def assert_all_once_and_in_order(bus: Bus, store: EventStore, length: int)
 
     await until(are_answered)
     for lane in range(LANES):
-        assert payloads(await store.load(agent(f"a{lane}"))) == list(range(length))
+        assert payloads(await store.load(toy_id(f"a{lane}"))) == list(range(length))
         for number in range(length):
             said = await outcomes(bus, f"c{lane}-{number}")
             assert [one.version for one in said] == [number + 1]
@@ -80,7 +79,7 @@ async def test_nodes_come_and_go_while_commands_are_handled(
 ) -> None:
     async with processing(bus, repository) as first:
         sending = asyncio.create_task(send_all(bus, 0, LENGTH // 2))
-        async with connect(fresh_nats.url, name="second", aggregates=AGGREGATES) as other:
+        async with connect(fresh_nats.url, name="second", aggregates=TABLE) as other:
             second = Repository(TOY, EventStore(other), "n2")
             async with processing(other, second, "n2") as joined:
                 await until(lambda: len(joined._partitions._held) > 0)
@@ -155,7 +154,7 @@ def test_who_leaves_changes_nothing_for_the_others(live: set[str]) -> None:
 
 def test_an_aggregate_stays_in_its_partition() -> None:
     """Were this to change, commands of one aggregate could be handled by two nodes during an upgrade."""
-    assert [command_partition(agent(f"a{number}")) for number in range(4)] == [
+    assert [command_partition(AggregateId("agent", f"a{number}")) for number in range(4)] == [
         "commands-00",
         "commands-12",
         "commands-14",

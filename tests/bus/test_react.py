@@ -15,8 +15,7 @@ from l02.bus.connection.bus import Bus
 from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.signals import SignalReceived
-from tests.bus.toy import TOY, State, payloads, signal, until
+from tests.bus.toy import TOY, Noted, State, note, payloads, until
 
 
 @pytest.fixture(autouse=True)
@@ -31,15 +30,15 @@ async def test_at_once_and_behind(bus: Bus, repository: Repository[State], store
         heard.append((payloads([recorded])[0], recorded_here))
 
     ready = asyncio.Event()
-    task = asyncio.create_task(react(bus, repository, "waking", (SignalReceived,), wake, ready=ready.set))
+    task = asyncio.create_task(react(bus, repository, "waking", (Noted,), wake, ready=ready.set))
     await ready.wait()
-    await repository.record("a1", signal("here"))
+    await repository.record("a1", note("here"))
     assert ("here", True) in heard, "by the time that it is known to be stored"
-    await Repository(TOY, store, "n2").record("a2", signal("elsewhere"))
+    await Repository(TOY, store, "n2").record("a2", note("elsewhere"))
     await until(lambda: len(heard) == 3)
     assert sorted(heard) == [("elsewhere", False), ("here", False), ("here", True)]
     await end(task)
-    await repository.record("a1", signal("later"))
+    await repository.record("a1", note("later"))
     assert len(heard) == 3, "nobody listens any more"
 
 
@@ -54,9 +53,9 @@ async def test_what_it_begins_is_waited_for_and_may_fail(bus: Bus, repository: R
         return None if recorded_here else asyncio.create_task(work(recorded_here))
 
     ready = asyncio.Event()
-    task = asyncio.create_task(react(bus, repository, "working", (SignalReceived,), start, ready=ready.set))
+    task = asyncio.create_task(react(bus, repository, "working", (Noted,), start, ready=ready.set))
     await ready.wait()
-    await repository.record("a1", signal(1))
+    await repository.record("a1", note(1))
 
     async def parked() -> list[str]:
         return [letter.consumer async for letter in dead_letters(bus)]

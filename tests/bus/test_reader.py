@@ -20,7 +20,7 @@ from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import LogEntry, RecordedEvent, SetAside
 from l02.bus.wire.subjects import events_filter
 from tests.bus.faults import kill
-from tests.bus.toy import TOY, agent, append_many, message, payloads, signal, until
+from tests.bus.toy import TOY, append_many, message, note, payloads, toy_id, until
 
 
 def of_events(entries: list[LogEntry]) -> list[RecordedEvent]:
@@ -56,7 +56,7 @@ async def writing(store: EventStore) -> AsyncIterator[list[int]]:
 
     async def write() -> None:
         while True:
-            await repository.record("a1", signal(len(written) + 1))
+            await repository.record("a1", note(len(written) + 1))
             written.append(len(written) + 1)
 
     task = asyncio.create_task(write())
@@ -76,16 +76,16 @@ async def test_reading_from_any_position(store: EventStore, bus: Bus, after: int
         events = await read(reader, 3_000 - after, limit)
         assert payloads(events) == [item.sequence for item in events] == list(range(after + 1, 3_001))
         assert reader.position == 3_000
-        await store.append(agent("a2"), [message("a2", 1, "new")], 0)
+        await store.append(toy_id("a2"), [message("a2", 1, "new")], 0)
         assert payloads(await reader.next_batch()) == ["new"]
 
 
 async def test_reading_only_what_a_filter_names(store: EventStore, bus: Bus) -> None:
     await append_many(store, "a1", 10)
-    await store.append(agent("a2"), [message("a2", 1, "wanted")], 0)
-    async with read_events(bus, filters=["l02.evt.agent.a2.>"]) as reader:
+    await store.append(toy_id("a2"), [message("a2", 1, "wanted")], 0)
+    async with read_events(bus, filters=["l02.evt.toy.a2.>"]) as reader:
         assert payloads(await reader.next_batch()) == ["wanted"]
-    async with read_events(bus, filters=[events_filter(event_type="agent.signal.received")]) as reader:
+    async with read_events(bus, filters=[events_filter(event_type="toy.noted")]) as reader:
         assert len(await read(reader, 11)) == 11
 
 
@@ -131,15 +131,15 @@ async def test_deliveries_that_were_lost_on_the_way_are_fetched_again(store: Eve
 
 async def test_what_is_no_event_is_set_aside_in_its_place(store: EventStore, bus: Bus) -> None:
     await append_many(store, "a1", 10)
-    await bus.publish("l02.evt.agent.a2.vanished", b'{"specversion":"1.0"}')
-    await store.append(agent("a3"), [message("a3", 1)], 0)
+    await bus.publish("l02.evt.toy.a2.vanished", b'{"specversion":"1.0"}')
+    await store.append(toy_id("a3"), [message("a3", 1)], 0)
     entries: list[LogEntry] = []
     async with read_events(bus) as reader:
         while reader.position < 12:
             entries += await reader.next_batch()
     assert [entry.sequence for entry in entries] == [*range(1, 13)]
     [aside] = [entry for entry in entries if isinstance(entry, SetAside)]
-    assert (aside.sequence, aside.subject, aside.aggregate) == (11, "l02.evt.agent.a2.vanished", agent("a2"))
+    assert (aside.sequence, aside.subject, aside.aggregate) == (11, "l02.evt.toy.a2.vanished", toy_id("a2"))
     assert "sequence 11 is not a CloudEvent" in aside.reason
 
 

@@ -20,18 +20,7 @@ from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.wire.subjects import partition_subject
 from l02.domain.errors import ErrorCode, Failure
-from tests.bus.toy import (
-    TOY,
-    State,
-    agent,
-    outcome,
-    outcomes,
-    payloads,
-    processing,
-    send,
-    signal,
-    until,
-)
+from tests.bus.toy import TOY, State, note, outcome, outcomes, payloads, processing, send, toy_id, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +70,7 @@ async def test_killed_again_and_again_a_processor_loses_no_command_and_keeps_the
         kills += 1
     assert kills >= 3
     for lane in range(lanes):
-        assert payloads(await store.load(agent(f"a{lane}"))) == list(range(length))
+        assert payloads(await store.load(toy_id(f"a{lane}"))) == list(range(length))
         for number in range(length):
             said = await outcomes(bus, f"c{lane}-{number}")
             assert len(said) == 1 and said[0].ok and said[0].version == number + 1
@@ -104,8 +93,8 @@ async def test_a_crash_between_decision_and_outcome_is_made_good(
     assert await outcomes(bus, "c1") == []
     async with processing(bus, Repository(TOY, store, "n1")):
         said = await outcome(bus, "c1")
-        assert said.ok and said.version == 2 and said.events == ["agent.signal.received"] * 2
-    assert len(await store.load(agent("a1"))) == 2
+        assert said.ok and said.version == 2 and said.events == ["toy.noted"] * 2
+    assert len(await store.load(toy_id("a1"))) == 2
 
 
 async def test_what_was_answered_and_comes_again_is_not_decided_again(
@@ -117,12 +106,12 @@ async def test_what_was_answered_and_comes_again_is_not_decided_again(
         refused = await outcome(bus, "c1")
         await until(lambda: not repository._locks)
     assert not refused.ok
-    await repository.record("a1", signal("open"))
+    await repository.record("a1", note("open"))
     async with processing(bus, Repository(TOY, store, "n1")):
         await send(bus, "a1", "c2", 2)
         assert (await outcome(bus, "c2")).ok
     assert await outcomes(bus, "c1") == [refused]
-    assert payloads(await store.load(agent("a1"))) == ["open", 2]
+    assert payloads(await store.load(toy_id("a1"))) == ["open", 2]
 
 
 async def test_outcomes_are_not_said_twice_when_all_comes_again(
@@ -137,14 +126,14 @@ async def test_outcomes_are_not_said_twice_when_all_comes_again(
         await outcome(bus, "last")
     for number in range(20):
         assert len(await outcomes(bus, f"c{number}")) == 1
-    assert payloads(await store.load(agent("a1"))) == list(range(21))
+    assert payloads(await store.load(toy_id("a1"))) == list(range(21))
 
 
 async def test_each_start_goes_on_behind_what_is_done(
     bus: Bus, repository: Repository[State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Commands that were refused in their time must not be decided again from the beginning of the stream."""
-    name = command_partition(agent("a1"))
+    name = command_partition(toy_id("a1"))
 
     async def position() -> int:
         message = await bus.stored(PARTITIONS_STREAM, last_on=partition_subject(name))
@@ -175,8 +164,8 @@ async def test_each_start_goes_on_behind_what_is_done(
 
 
 async def test_a_refusal_gives_way_to_an_effect_and_to_nothing_else(bus: Bus) -> None:
-    refusal = failed("c1", Failure(ErrorCode.INVALID_STATE, "no"), "agent/a1")
-    effect = Outcome(command_id="c1", ok=True, subject="agent/a1", version=1, events=[], result={})
+    refusal = failed("c1", Failure(ErrorCode.INVALID_STATE, "no"), "toy/a1")
+    effect = Outcome(command_id="c1", ok=True, subject="toy/a1", version=1, events=[], result={})
     for said, sequence in ((refusal, 5), (refusal, 5), (effect, 7), (effect, 8), (refusal, 9), (effect, 0)):
         await publish_outcome(bus, said, sequence)
     found = await outcomes(bus, "c1")

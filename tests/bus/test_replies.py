@@ -37,9 +37,9 @@ STRANGE = [
     "x",
 ]
 REQUESTS = [
-    ("l02.api.agent.get", b'{"id": "a1"}'),
-    ("l02.api.agent.get", b"{"),
-    ("l02.api.agent.signal", b'{"id": "a1"}'),
+    ("l02.api.toy.get", b'{"id": "a1"}'),
+    ("l02.api.toy.get", b"{"),
+    ("l02.api.toy.note", b'{"id": "a1"}'),
     ("$SRV.PING", b""),
     ("$SRV.INFO.l02", b""),
     ("$SRV.STATS.l02", b""),
@@ -59,7 +59,7 @@ async def served(bus: Bus, repository: Repository[State]) -> AsyncIterator[None]
     async with (
         processing(bus, repository),
         answer_retries(bus, "toy", handle),
-        run_service(bus, {TOY.name: repository}, {"agent.get": get}, version="1.2.3", node_id="n1"),
+        run_service(bus, {TOY.name: repository}, {"toy.get": get}, version="1.2.3", node_id="n1"),
     ):
         yield
 
@@ -103,9 +103,9 @@ async def test_an_inbox_is_answered(bus: Bus) -> None:
 @pytest.mark.usefixtures("served")
 async def test_a_command_without_a_reply_subject_is_carried_out_and_leaves_one_line(bus: Bus) -> None:
     with structlog.testing.capture_logs() as lines:
-        await bus.client.publish("l02.api.agent.signal", b'{"id": "a1", "name": "add", "command_id": "c1"}')
+        await bus.client.publish("l02.api.toy.note", b'{"id": "a1", "name": "add", "command_id": "c1"}')
         assert (await outcome(bus, "c1")).ok
-        await bus.client.publish("l02.api.agent.get", b"{}")
+        await bus.client.publish("l02.api.toy.get", b"{}")
         await until(lambda: len(lines) == 2)
     assert {line["event"] for line in lines} == {"a request is not answered: its reply subject is no inbox"}
     assert all("exception" not in line and "exc_info" not in line for line in lines)
@@ -114,16 +114,16 @@ async def test_a_command_without_a_reply_subject_is_carried_out_and_leaves_one_l
 @pytest.mark.usefixtures("served")
 async def test_failures_stand_in_the_headers_of_micro_services(bus: Bus) -> None:
     for subject, body in (
-        ("l02.api.agent.get", b"{"),
-        ("l02.api.agent.signal", b'{"id": "a1", "nam\\ne\\u0000": "x"}'),
-        ("l02.api.agent.signal", b'{"id": "a\\r\\nX-Mine: 1", "name": "add"}'),
+        ("l02.api.toy.get", b"{"),
+        ("l02.api.toy.note", b'{"id": "a1", "nam\\ne\\u0000": "x"}'),
+        ("l02.api.toy.note", b'{"id": "a\\r\\nX-Mine: 1", "name": "add"}'),
     ):
         reply = await bus.client.request(subject, body, timeout=10)
         error = msgspec.json.decode(reply.data)["error"]
         assert reply.headers and reply.headers["Nats-Service-Error-Code"] == error["code"] == "E2110"
         assert reply.headers["Nats-Service-Error"] == in_header(f"COMMAND_INVALID: {error['message']}")
         assert "X-Mine" not in reply.headers
-    good = await bus.client.request("l02.api.agent.get", b"{}", timeout=10)
+    good = await bus.client.request("l02.api.toy.get", b"{}", timeout=10)
     assert "Nats-Service-Error" not in (good.headers or {})
 
 

@@ -32,7 +32,7 @@ async def get(query: dict[str, Any]) -> Any:
 async def served(bus: Bus, repository: Repository[State]) -> AsyncIterator[Repository[State]]:
     async with (
         processing(bus, repository),
-        run_service(bus, {TOY.name: repository}, {"agent.get": get}, version="1.2.3", node_id="n1"),
+        run_service(bus, {TOY.name: repository}, {"toy.get": get}, version="1.2.3", node_id="n1"),
     ):
         yield repository
 
@@ -49,41 +49,36 @@ async def test_it_is_found_and_describes_itself(bus: Bus) -> None:
     assert (ping["name"], ping["version"]) == ("l02", "1.2.3")
     info = await ask(bus, "$SRV.INFO.l02")
     subjects = {endpoint["subject"] for endpoint in info["endpoints"]}
-    assert {"l02.api.agent.spawn", "l02.api.agent.signal", "l02.api.agent.get"} <= subjects
-    assert "l02.api.agent.restart" not in subjects
-    await ask(bus, "l02.api.agent.get", {"id": "a1"})
+    assert subjects == {f"l02.api.toy.{verb}" for verb in ("note", "clear", "remind", "get")}
+    await ask(bus, "l02.api.toy.get", {"id": "a1"})
     stats = await ask(bus, "$SRV.STATS.l02")
-    assert {one["name"]: one["num_requests"] for one in stats["endpoints"]}["agent-get"] == 1
+    assert {one["name"]: one["num_requests"] for one in stats["endpoints"]}["toy-get"] == 1
 
 
 @pytest.mark.usefixtures("served")
 async def test_a_command_by_request_is_stored_and_answered_with_its_outcome(bus: Bus) -> None:
-    answer = await ask(
-        bus, "l02.api.agent.signal", {"id": "a1", "name": "add"}, {"Nats-Msg-Id": "c1", "L02-Actor": "ann"}
-    )
+    answer = await ask(bus, "l02.api.toy.note", {"id": "a1", "name": "add"}, {"Nats-Msg-Id": "c1", "L02-Actor": "ann"})
     assert answer["ok"] and answer["version"] == 1 and answer["command_id"] == "c1"
     assert len(await outcomes(bus, "c1")) == 1
-    answer = await ask(bus, "l02.api.agent.signal", {"id": "a1", "name": "add", "command_id": "c2"})
+    answer = await ask(bus, "l02.api.toy.note", {"id": "a1", "name": "add", "command_id": "c2"})
     assert answer["command_id"] == "c2" and answer["version"] == 2
 
 
 @pytest.mark.usefixtures("served")
 async def test_the_same_id_with_another_body_is_refused_and_with_the_same_is_answered_alike(bus: Bus) -> None:
-    first = await ask(bus, "l02.api.agent.signal", {"id": "a1", "name": "add", "command_id": "c1"})
+    first = await ask(bus, "l02.api.toy.note", {"id": "a1", "name": "add", "command_id": "c1"})
     await asyncio.sleep(0.2)  # the server's own window
-    assert await ask(bus, "l02.api.agent.signal", {"id": "a1", "name": "add", "command_id": "c1"}) == first
-    other = await ask(bus, "l02.api.agent.signal", {"id": "a1", "name": "sub", "command_id": "c1"})
+    assert await ask(bus, "l02.api.toy.note", {"id": "a1", "name": "add", "command_id": "c1"}) == first
+    other = await ask(bus, "l02.api.toy.note", {"id": "a1", "name": "sub", "command_id": "c1"})
     assert (other["error"]["code"], other["error"]["path"]) == ("E2110", "$.command_id")
 
 
 async def test_slow_requests_hold_up_no_others(bus: Bus, served: Repository[State]) -> None:
     async with asyncio.TaskGroup() as tasks:
         async with served._exclusive("slow"):
-            slow = [
-                tasks.create_task(ask(bus, "l02.api.agent.signal", {"id": "slow", "name": "add"})) for _ in range(20)
-            ]
+            slow = [tasks.create_task(ask(bus, "l02.api.toy.note", {"id": "slow", "name": "add"})) for _ in range(20)]
             answers = await asyncio.gather(
-                *(ask(bus, "l02.api.agent.signal", {"id": f"a{n}", "name": "add"}) for n in range(20))
+                *(ask(bus, "l02.api.toy.note", {"id": f"a{n}", "name": "add"}) for n in range(20))
             )
             assert all(answer["ok"] for answer in answers)
             assert not any(task.done() for task in slow)
@@ -111,26 +106,26 @@ async def test_slow_requests_hold_up_no_others(bus: Bus, served: Repository[Stat
     ids=lambda value: repr(value)[:30],
 )
 async def test_a_bad_request_is_answered_with_a_code(bus: Bus, body: Any, code: str, path: str | None) -> None:
-    answer = await ask(bus, "l02.api.agent.signal", body)
+    answer = await ask(bus, "l02.api.toy.note", body)
     assert not answer["ok"] and answer["error"]["code"] == code
     assert answer["error"].get("path") == path and answer["error"]["message"]
 
 
 @pytest.mark.usefixtures("served")
 async def test_a_bad_id_in_the_header_is_refused(bus: Bus) -> None:
-    answer = await ask(bus, "l02.api.agent.signal", {"id": "a1", "name": "add"}, {"Nats-Msg-Id": "a b"})
+    answer = await ask(bus, "l02.api.toy.note", {"id": "a1", "name": "add"}, {"Nats-Msg-Id": "a b"})
     assert answer["error"]["code"] == "E2110"
 
 
 @pytest.mark.usefixtures("served")
 async def test_queries_are_answered_refused_or_said_to_have_failed(bus: Bus) -> None:
-    assert (await ask(bus, "l02.api.agent.get"))["result"] == {"asked": {}}
-    assert (await ask(bus, "l02.api.agent.get", {"id": "a1"}))["result"] == {"asked": {"id": "a1"}}
-    missing = await ask(bus, "l02.api.agent.get", {"id": "missing"})
+    assert (await ask(bus, "l02.api.toy.get"))["result"] == {"asked": {}}
+    assert (await ask(bus, "l02.api.toy.get", {"id": "a1"}))["result"] == {"asked": {"id": "a1"}}
+    missing = await ask(bus, "l02.api.toy.get", {"id": "missing"})
     assert missing["error"]["code"] == "E2111" and missing["error"]["path"] == "$.id"
-    broken = await ask(bus, "l02.api.agent.get", {"id": "broken"})
+    broken = await ask(bus, "l02.api.toy.get", {"id": "broken"})
     assert broken["error"]["code"] == "E2117"
-    assert (await ask(bus, "l02.api.agent.get", b"\xff"))["error"]["code"] == "E2110"
+    assert (await ask(bus, "l02.api.toy.get", b"\xff"))["error"]["code"] == "E2110"
 
 
 async def test_a_command_whose_handling_crashes_is_answered(
@@ -140,18 +135,18 @@ async def test_a_command_whose_handling_crashes_is_answered(
         raise RuntimeError("the repository has a fault")
 
     monkeypatch.setattr(served, "load", crash)
-    answer = await ask(bus, "l02.api.agent.signal", {"id": "a1", "name": "add"})
+    answer = await ask(bus, "l02.api.toy.note", {"id": "a1", "name": "add"})
     assert not answer["ok"] and answer["error"]["code"] == "E2117"
 
 
 async def test_it_ends_with_its_context_and_leaves_nothing_behind(bus: Bus, repository: Repository[State]) -> None:
     before = len(bus.client._subs), len(asyncio.all_tasks())
-    async with run_service(bus, {TOY.name: repository}, {"agent.get": get}, version="1.2.3", node_id="n1"):
+    async with run_service(bus, {TOY.name: repository}, {"toy.get": get}, version="1.2.3", node_id="n1"):
         # Nobody handles commands here, so this one waits until the service ends.
-        waiting = asyncio.create_task(ask(bus, "l02.api.agent.signal", {"id": "a1", "name": "add"}))
-        await ask(bus, "l02.api.agent.get")
+        waiting = asyncio.create_task(ask(bus, "l02.api.toy.note", {"id": "a1", "name": "add"}))
+        await ask(bus, "l02.api.toy.get")
     waiting.cancel()
     await asyncio.wait([waiting])
     with pytest.raises(NoRespondersError):
-        await ask(bus, "l02.api.agent.get")
+        await ask(bus, "l02.api.toy.get")
     assert (len(bus.client._subs), len(asyncio.all_tasks())) <= (before[0] + 1, before[1] + 1)

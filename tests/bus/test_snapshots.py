@@ -30,7 +30,7 @@ from l02.domain.aggregates import AGENT
 from l02.domain.kernel.aggregate import Aggregate
 from l02.domain.kernel.message import Event
 from l02.domain.kernel.states import encode_state
-from tests.bus.toy import TOY, State, agent, another_process, append_many, message, metadata, payloads, signal
+from tests.bus.toy import TOY, State, another_process, append_many, message, metadata, note, payloads, toy_id
 from tests.golden.agent_life import agent_life
 
 EVERY = module.EVENTS_PER_SNAPSHOT
@@ -65,7 +65,7 @@ def read(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 async def stored(bus: Bus, name: str = "a1") -> bytes | None:
-    found = await bus.stored(SNAPSHOTS_STREAM, last_on=snapshot_subject(agent(name)))
+    found = await bus.stored(SNAPSHOTS_STREAM, last_on=snapshot_subject(toy_id(name)))
     return None if found is None else found.data
 
 
@@ -100,7 +100,7 @@ async def test_the_cost_of_loading_does_not_grow_with_the_past(
     version = sequence = 0
     for _ in range(3 * EVERY + 7):
         version += 1
-        sequence = await store.append(agent("a1"), [message("a1", version)], sequence)
+        sequence = await store.append(toy_id("a1"), [message("a1", version)], sequence)
         if version % 50 == 0:
             await loading.load("a1")
             await snapshots.settled()
@@ -124,10 +124,10 @@ async def test_decisions_write_one_every_so_many_events(
 ) -> None:
     repository = Repository(TOY, store, "n1", snapshots)
     for number in range(EVERY // 2 - 1):
-        await repository.decide("a1", signal(number, "two"), metadata())
+        await repository.decide("a1", note(number, "two"), metadata())
     await snapshots.settled()
     assert await stored(bus) is None
-    await repository.decide("a1", signal("last", "two"), metadata())
+    await repository.decide("a1", note("last", "two"), metadata())
     await snapshots.settled()
     restored = await snapshots.read("a1")
     assert restored is not None and seen(restored) == seen(await folded(store))
@@ -142,7 +142,7 @@ async def test_a_few_events_far_apart_get_one_too(
         await append_many(store, f"other{number}", 200)
         await snapshots.settled()
         assert await stored(bus) is None
-        await repository.decide("a1", signal(number), metadata())
+        await repository.decide("a1", note(number), metadata())
     await snapshots.settled()
     restored = await snapshots.read("a1")
     assert restored is not None and seen(restored) == seen(await folded(store))
@@ -151,16 +151,16 @@ async def test_a_few_events_far_apart_get_one_too(
 async def test_commands_are_known_for_ever(
     store: EventStore, snapshots: Snapshots[State], other: Repository[State]
 ) -> None:
-    first = await Repository(TOY, store, "n1").decide("a1", signal(7, "two"), metadata("c1", "hash"))
+    first = await Repository(TOY, store, "n1").decide("a1", note(7, "two"), metadata("c1", "hash"))
     repository = Repository(TOY, store, "n1", snapshots)
     for number in range(EVERY):
-        await repository.decide("a1", signal(number), metadata(f"d{number}", f"hash{number}"))
+        await repository.decide("a1", note(number), metadata(f"d{number}", f"hash{number}"))
     await snapshots.settled()
-    again = await other.decide("a1", signal(7, "two"), metadata("c1", "hash"))
+    again = await other.decide("a1", note(7, "two"), metadata("c1", "hash"))
     assert again.repeated is not None and again.events == () and again.version == 2
     assert list(again.repeated.sequences) == [item.sequence for item in first.events]
     with pytest.raises(CommandIdReused):
-        await other.decide("a1", signal(8), metadata("c1", "another"))
+        await other.decide("a1", note(8), metadata("c1", "another"))
 
 
 def _flipped(raw: bytes, position: int) -> bytes:
@@ -184,7 +184,7 @@ async def test_a_damaged_one_is_passed_over(
     await with_snapshot(store, snapshots)
     raw = await stored(bus)
     assert raw is not None
-    await bus.publish(snapshot_subject(agent("a1")), damage(raw))
+    await bus.publish(snapshot_subject(toy_id("a1")), damage(raw))
     read.clear()
     with capture_logs() as lines:
         loaded = await Repository(TOY, store, "n1", snapshots).load("a1")
@@ -198,7 +198,8 @@ async def test_a_damaged_one_is_passed_over(
 async def test_one_of_other_code_is_passed_over(store: EventStore, snapshots: Snapshots[State], bus: Bus) -> None:
     await with_snapshot(store, snapshots)
     toy: Aggregate[Any] = TOY
-    others = [replace(toy, initial_state=list), replace(toy, fold_version=2), AGENT]
+    agent: Aggregate[Any] = AGENT
+    others = [replace(toy, initial_state=list), replace(toy, fold_version=2), replace(agent, name=TOY.name)]
     assert len({snapshots.made_by, *(Snapshots(bus, kind).made_by for kind in others)}) == 4
     for kind in others:
         with capture_logs() as lines:
@@ -219,7 +220,7 @@ async def test_one_that_does_not_meet_the_events_is_passed_over(
         await bus.jetstream.delete_stream("L02_EVENTS")
         await bus.jetstream.add_stream(stream)
     await append_many(store, name, 3 if name == "b1" else EVERY)
-    await bus.publish(snapshot_subject(agent(name)), raw)
+    await bus.publish(snapshot_subject(toy_id(name)), raw)
     with capture_logs() as lines:
         loaded = await Repository(TOY, store, "n1", snapshots).load(name)
     assert [line["event"] for line in lines] == ["snapshot passed over: no such event"]
@@ -231,7 +232,7 @@ async def test_without_its_bucket_all_goes_on(store: EventStore, snapshots: Snap
     with capture_logs() as lines:
         await with_snapshot(store, snapshots)
         repository = Repository(TOY, store, "n1", snapshots)
-        assert (await repository.decide("a1", signal(1), metadata())).version == EVERY + 1
+        assert (await repository.decide("a1", note(1), metadata())).version == EVERY + 1
         await snapshots.settled()
     assert {line["event"] for line in lines} == {"snapshot passed over", "snapshot not written"}
 
@@ -258,7 +259,7 @@ async def test_processes_that_race_leave_one_that_fits(
 
     async def add(repository: Repository[State], first: int) -> None:
         for number in range(first, first + 60):
-            await repository.decide("a1", signal(number), metadata(f"c{number}", "hash"))
+            await repository.decide("a1", note(number), metadata(f"c{number}", "hash"))
             if chance.random() < 0.1:
                 repository._loaded.clear()
                 await repository.load("a1")
@@ -280,16 +281,16 @@ async def test_an_event_of_its_own_is_found_behind_anothers_snapshot(
     async def unacknowledged(*arguments: Any) -> int:
         monkeypatch.setattr(store, "append", append)
         await append(*arguments)
-        await other.record("a1", signal("later"))
+        await other.record("a1", note("later"))
         assert other._snapshots is not None
         await other._snapshots.settled()
         assert await snapshots.read("a1") is not None
         raise AppendFailed("the answer was lost")
 
     monkeypatch.setattr(store, "append", unacknowledged)
-    decision = await Repository(TOY, store, "n1", snapshots).record("a1", signal("mine"))
+    decision = await Repository(TOY, store, "n1", snapshots).record("a1", note("mine"))
     assert payloads(decision.events) == ["mine"] and decision.version == 1
-    assert payloads(await store.load(agent("a1"))) == ["mine", "later"]
+    assert payloads(await store.load(toy_id("a1"))) == ["mine", "later"]
 
 
 async def test_killed_between_append_and_snapshot_nothing_is_lost(
@@ -306,7 +307,7 @@ async def test_killed_between_append_and_snapshot_nothing_is_lost(
         process.kill()
         await process.wait()
         # What it sent last may still be on its way to the stream; after an event from here it comes too late.
-        await Repository(TOY, store, "n1").record("a1", signal("fence"))
+        await Repository(TOY, store, "n1").record("a1", note("fence"))
         loaded = await Repository(TOY, store, "n1", snapshots).load("a1")
         assert seen(loaded) == seen(await folded(store)) and loaded.version > acknowledged
     assert await snapshots.read("a1") is not None
@@ -321,7 +322,7 @@ async def test_an_agent_is_the_same_at_every_point_of_its_life(
         sequence = 0
         for version, event in enumerate(agent_life(), start=1):
             payload = message_of(event, version)
-            sequence = await store.append(agent("a1"), [payload], sequence)
+            sequence = await store.append(AggregateId(AGENT.name, "a1"), [payload], sequence)
             await writing.load("a1")
             await snapshots.settled()
             restored = await snapshots.read("a1")
@@ -333,10 +334,10 @@ async def test_an_agent_is_the_same_at_every_point_of_its_life(
 def message_of(event: Event, version: int) -> tuple[str, bytes]:
     raw = encode_event(
         event,
-        aggregate=agent("a1"),
+        aggregate=AggregateId(AGENT.name, "a1"),
         event_id=f"e{version}",
         version=version,
         time=datetime.now(UTC),
         metadata=metadata(f"c{version}", "hash"),
     )
-    return event_subject(agent("a1"), event.type), raw
+    return event_subject(AggregateId(AGENT.name, "a1"), event.type), raw

@@ -19,7 +19,7 @@ from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from tests.bus import toy
 from tests.bus.faults import Acknowledged, all_events, kill, write_for_ever
-from tests.bus.toy import TOY, agent, message, payloads, until
+from tests.bus.toy import TOY, message, payloads, toy_id, until
 
 pytestmark = pytest.mark.usefixtures("patient_keeper")
 
@@ -72,16 +72,16 @@ async def test_a_decision_whose_acknowledgement_was_lost_is_not_made_twice(
     """The server is paused for longer than an append waits, so the append is stored after it was given up."""
     monkeypatch.setattr(group_commit, "_ACK_SECONDS", 1.0)
     repository = Repository(TOY, store, "n1")
-    await repository.record("a1", toy.signal(0))
+    await repository.record("a1", toy.note(0))
     os.kill(fresh_nats.pid, signal.SIGSTOP)
     await until(lambda: psutil.Process(fresh_nats.pid).status() == psutil.STATUS_STOPPED)
-    decisions = [asyncio.create_task(repository.record(f"a{number}", toy.signal(number))) for number in range(30)]
+    decisions = [asyncio.create_task(repository.record(f"a{number}", toy.note(number))) for number in range(30)]
     await asyncio.sleep(1.5)
     assert not any(task.done() for task in decisions)
     os.kill(fresh_nats.pid, signal.SIGCONT)
     for number, decision in enumerate(await asyncio.gather(*decisions)):
         assert len(decision.events) == 1 and decision.version == (2 if number == 1 else 1)
-    assert payloads(await store.load(agent("a1"))) == [0, 1]
+    assert payloads(await store.load(toy_id("a1"))) == [0, 1]
     assert (await bus.jetstream.stream_info(EVENTS_STREAM)).state.messages == 31
 
 
@@ -91,12 +91,12 @@ async def test_an_append_given_up_and_stored_later_is_not_decided_again(
     """Killed just after it has stored what it could not acknowledge: the event is found and is the decision."""
     for number in range(1, 8):
         repository = Repository(TOY, store, "n1")
-        task = asyncio.create_task(repository.record("a1", toy.signal(number)))
+        task = asyncio.create_task(repository.record("a1", toy.note(number)))
         await asyncio.sleep(0.0005 * number)
         await kill(fresh_nats)
         decision = await task
         assert decision.version == number and len(decision.events) == 1
-        assert payloads(await store.load(agent("a1"))) == list(range(1, number + 1))
+        assert payloads(await store.load(toy_id("a1"))) == list(range(1, number + 1))
 
 
 async def test_recording_waits_for_a_server_that_is_down(
@@ -104,22 +104,22 @@ async def test_recording_waits_for_a_server_that_is_down(
 ) -> None:
     monkeypatch.setattr("l02.bus.log.repository._UNREACHABLE_SECONDS", 0.5)
     repository = Repository(TOY, store, "n1")
-    await repository.record("a1", toy.signal(1))
+    await repository.record("a1", toy.note(1))
     await fresh_nats.stop()
-    cached = asyncio.create_task(repository.record("a1", toy.signal(2)))
-    unknown = asyncio.create_task(repository.record("a2", toy.signal(1)))
+    cached = asyncio.create_task(repository.record("a1", toy.note(2)))
+    unknown = asyncio.create_task(repository.record("a2", toy.note(1)))
     await asyncio.sleep(1.5)
     assert not cached.done() and not unknown.done()
     await fresh_nats.start()
     assert (await cached).version == 2 and (await unknown).version == 1
-    assert payloads(await store.load(agent("a1"))) == [1, 2]
+    assert payloads(await store.load(toy_id("a1"))) == [1, 2]
 
 
 async def test_a_restart_costs_writers_no_timeout(fresh_nats: EmbeddedNats, bus: Bus, store: EventStore) -> None:
-    await store.append(agent("a1"), [message("a1", 1)], 0)
+    await store.append(toy_id("a1"), [message("a1", 1)], 0)
     repository = Repository(TOY, store, "n1")
     for number in range(3):
-        task = asyncio.create_task(repository.record("a1", toy.signal(number)))
+        task = asyncio.create_task(repository.record("a1", toy.note(number)))
         await asyncio.sleep(0)
         await kill(fresh_nats)
         async with asyncio.timeout(3):

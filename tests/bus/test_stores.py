@@ -18,7 +18,7 @@ from l02.bus.objects.store import inline, outline
 from l02.bus.wire.subjects import DUE
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.values import INLINE_LIMIT_BYTES
-from tests.bus.toy import State, agent, outcome, processing, send_raw, until
+from tests.bus.toy import State, outcome, processing, send_raw, toy_id, until
 
 
 async def letters(bus: Bus) -> list[DeadLetter]:
@@ -26,7 +26,7 @@ async def letters(bus: Bus) -> list[DeadLetter]:
 
 
 async def park_one(bus: Bus, body: bytes, headers: dict[str, str], times: int = 1) -> None:
-    await park_stored(bus, COMMANDS_STREAM, await send_raw(bus, "l02.cmd.agent.a1.signal", body, headers), times)
+    await park_stored(bus, COMMANDS_STREAM, await send_raw(bus, "l02.cmd.toy.a1.note", body, headers), times)
 
 
 async def park_stored(bus: Bus, stream: str, sequence: int, times: int = 1) -> None:
@@ -47,7 +47,7 @@ async def test_letters_are_listed_shown_and_sent_again(bus: Bus, repository: Rep
     assert [letter.headers["Nats-Msg-Id"] for letter in listed] == ["c0", "c1", "c2"]
     shown = await dead_letter_at(bus, listed[1].sequence)
     assert shown == listed[1]
-    assert (shown.subject, shown.body, shown.code) == ("l02.cmd.agent.a1.signal", b'{"name":"add"}', "E2110")
+    assert (shown.subject, shown.body, shown.code) == ("l02.cmd.toy.a1.note", b'{"name":"add"}', "E2110")
     assert (shown.reason, shown.consumer, shown.headers["L02-Actor"]) == ("because", "test", "änn")
     assert await dead_letter_at(bus, 99) is None
     await resend(bus, listed[1])
@@ -59,7 +59,7 @@ async def test_letters_are_listed_shown_and_sent_again(bus: Bus, repository: Rep
 
 async def test_a_letter_is_sent_again_without_what_was_meant_for_its_first_way(bus: Bus) -> None:
     await park_one(bus, b"{}", {"Nats-Expected-Last-Subject-Sequence": "0"})
-    await set_timer(bus, agent("a1"), "t", due=datetime.now(UTC), verb="go", body=b"{}", command_id="t1")
+    await set_timer(bus, toy_id("a1"), "t", due=datetime.now(UTC), verb="go", body=b"{}", command_id="t1")
     await until(lambda: _has_fired(bus))
     await park_stored(bus, TIMERS_STREAM, await last_sequence(bus, TIMERS_STREAM))
     sent, fired = await letters(bus)

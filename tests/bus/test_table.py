@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from dataclasses import replace
 
 import msgspec
 from msgspec import UNSET
@@ -20,33 +20,9 @@ from l02.bus.log.event_store import open_event_store
 from l02.bus.log.repository import Repository
 from l02.bus.wire.subjects import AggregateId, command_subject
 from l02.domain.kernel.aggregate import Aggregate
-from l02.domain.kernel.message import Context, Event, WireCommand
-from tests.bus.toy import outcome, partitions_of, send_raw
+from tests.bus.toy import TOY, Note, State, outcome, partitions_of, send_raw
 
-
-class Counted(Event, frozen=True, kw_only=True):
-    type: ClassVar[str] = "counter.counted"
-    by: int
-
-    def evolve(self, state: int, /) -> int:
-        return state + self.by
-
-
-class Count(WireCommand, frozen=True, kw_only=True):
-    verb: ClassVar[str] = "count"
-    begins: ClassVar[bool] = True
-    by: int
-
-    def decide(self, state: int, context: Context, /) -> list[Counted]:
-        return [Counted(by=self.by)] if self.by else []
-
-
-COUNTER = Aggregate(
-    name="counter", initial_state=int, exists=bool, messages=(Count, Counted), fold_version=1, absent="there is none"
-)
-UNKEPT = Aggregate(
-    name="unkept", initial_state=int, exists=bool, messages=(Count,), fold_version=1, absent="there is none"
-)
+UNKEPT: Aggregate[State] = replace(TOY, name="unkept", messages=(Note,))
 
 
 @asynccontextmanager
@@ -62,20 +38,20 @@ async def running(processor: CommandProcessor) -> AsyncIterator[None]:
 async def test_an_aggregate_of_its_own_kind_is_served_and_one_without_repository_stops_nobody(
     fresh_nats: EmbeddedNats,
 ) -> None:
-    table = {COUNTER.name: COUNTER, UNKEPT.name: UNKEPT}
+    table = {TOY.name: TOY, UNKEPT.name: UNKEPT}
     async with connect(fresh_nats.url, name="test", aggregates=table) as bus, open_event_store(bus) as store:
         await ensure_streams(bus)
-        repositories = {COUNTER.name: Repository(COUNTER, store, "n1")}
+        repositories = {TOY.name: Repository(TOY, store, "n1")}
         async with (
             partitions_of(bus) as partitions,
             running(CommandProcessor(bus, repositories, partitions)),
             run_service(bus, repositories, {}, version="1.2.3", node_id="n1"),
         ):
-            subject = command_subject(AggregateId("unkept", "a"), "count")
-            await send_raw(bus, subject, b'{"by":1}', {"Nats-Msg-Id": "c1"})
+            subject = command_subject(AggregateId("unkept", "a"), Note.verb)
+            await send_raw(bus, subject, b'{"name":"add","payload":1}', {"Nats-Msg-Id": "c1"})
             refused = await outcome(bus, "c1")
             assert refused.error is not UNSET and refused.error.code == "E2110"
-            assert "there are: counter" in refused.error.message
-            reply = await bus.client.request("l02.api.counter.count", b'{"id":"a","by":3}', timeout=10)
-            assert msgspec.json.decode(reply.data)["events"] == ["counter.counted"]
-        assert (await Repository(COUNTER, store, "n2").load("a")).state == 3
+            assert "there are: toy" in refused.error.message
+            reply = await bus.client.request("l02.api.toy.note", b'{"id":"a","name":"add","payload":3}', timeout=10)
+            assert msgspec.json.decode(reply.data)["events"] == ["toy.noted"]
+        assert (await Repository(TOY, store, "n2").load("a")).state == (3,)

@@ -22,16 +22,16 @@ from l02.bus.log.reader import read_stream
 from l02.bus.log.repository import Repository
 from l02.bus.wire.subjects import DUE, TIMERS
 from tests.bus.faults import kill, kill_for_good
-from tests.bus.toy import State, agent, outcome, payloads, processing, until
+from tests.bus.toy import Remind, State, outcome, payloads, processing, toy_id, until
 
-VERB = "expire-checkpoints"
+VERB = Remind.verb
 SOON = timedelta(seconds=2)
 FAR = timedelta(hours=1)
 
 
 async def set_one(bus: Bus, name: str, payload: str, due: datetime, aggregate_id: str = "a1") -> None:
-    body = msgspec.json.encode({"checkpoint_ids": [payload]})
-    await set_timer(bus, agent(aggregate_id), name, due=due, verb=VERB, body=body, command_id=f"{name}-{payload}")
+    body = msgspec.json.encode({"payload": payload})
+    await set_timer(bus, toy_id(aggregate_id), name, due=due, verb=VERB, body=body, command_id=f"{name}-{payload}")
 
 
 async def pending(bus: Bus) -> int:
@@ -66,7 +66,7 @@ async def test_a_timer_fires_once_also_after_a_restart_of_the_server(
         assert datetime.now(UTC) >= due
         said = await outcome(bus, "replaced-new")
         assert said.version == 2
-    events = await store.load(agent("a1"))
+    events = await store.load(toy_id("a1"))
     assert payloads(events) == ["kept", "new"]
     assert {item.metadata.actor for item in events} == {"timer"}
     assert await pending(bus) == 0
@@ -76,8 +76,8 @@ async def test_a_cancelled_timer_does_not_fire(bus: Bus) -> None:
     due = datetime.now(UTC) + SOON
     for name in ("kept", "cancelled", "set-again"):
         await set_one(bus, name, "1", due)
-    assert await cancel_timer(bus, agent("a1"), "cancelled")
-    assert await cancel_timer(bus, agent("a1"), "set-again")
+    assert await cancel_timer(bus, toy_id("a1"), "cancelled")
+    assert await cancel_timer(bus, toy_id("a1"), "set-again")
     await set_one(bus, "set-again", "2", due)
     await until(lambda: is_empty(bus))
     assert await fired(bus) == {"kept-1": 1, "set-again-2": 1}
@@ -87,16 +87,16 @@ async def test_cancelling_takes_no_other_timer_with_it(bus: Bus) -> None:
     due = datetime.now(UTC) + FAR
     for aggregate_id, name in (("a1", "restart"), ("a1", "restart2"), ("a11", "restart"), ("a2", "restart")):
         await set_one(bus, name, "1", due, aggregate_id)
-    assert await cancel_timer(bus, agent("a1"), "restart")
+    assert await cancel_timer(bus, toy_id("a1"), "restart")
     assert await pending(bus) == 3
 
 
 async def test_cancelling_what_is_not_there_does_nothing(bus: Bus) -> None:
-    assert not await cancel_timer(bus, agent("a1"), "never-set")
+    assert not await cancel_timer(bus, toy_id("a1"), "never-set")
     due = datetime.now(UTC)
     await set_one(bus, "fired", "1", due)
     await until(lambda: is_empty(bus))
-    assert not await cancel_timer(bus, agent("a1"), "fired")
+    assert not await cancel_timer(bus, toy_id("a1"), "fired")
     assert await fired(bus) == {"fired-1": 1}
 
 
@@ -124,7 +124,7 @@ async def test_killed_while_timers_fire_each_has_its_effect_once(
         await until(lambda: is_empty(bus), seconds=60)
         for number in range(500):
             assert (await outcome(bus, f"t{number}-1")).ok
-    stored = [payload for number in range(10) for payload in payloads(await store.load(agent(f"a{number}")))]
+    stored = [payload for number in range(10) for payload in payloads(await store.load(toy_id(f"a{number}")))]
     assert len(stored) == 500
     doubles = sum(count - 1 for count in (await fired(bus)).values())
     print(f"{doubles} of 500 were published twice", end=" ")
@@ -169,7 +169,7 @@ async def test_many_wait_at_little_cost_and_fire_once_though_the_server_is_down_
 
 
 async def _cancel(bus: Bus, name: str) -> None:
-    assert await cancel_timer(bus, agent("a1"), name)
+    assert await cancel_timer(bus, toy_id("a1"), name)
 
 
 async def _rate(numbers: Iterable[int], act: Callable[[int], Awaitable[None]]) -> float:

@@ -12,7 +12,7 @@ from l02.bus.log.repository import Repository
 from l02.bus.log.snapshots import open_snapshots
 from l02.bus.wire.traces import _NEWEST, valid_traceparent
 from l02.domain.kernel.message import Metadata
-from tests.bus.toy import TOY, State, agent, signal
+from tests.bus.toy import TOY, State, note, toy_id
 
 ID, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -41,7 +41,7 @@ TIMER = Metadata(causation_id="t", correlation_id="t", actor="timer", command_ha
 async def record(repository: Repository[State], *all_metadata: Metadata) -> list[str | None]:
     traces = []
     for number, metadata in enumerate(all_metadata):
-        decision = await repository.decide("a1", signal(number, "two"), metadata)
+        decision = await repository.decide("a1", note(number, "two"), metadata)
         assert len({item.metadata.traceparent for item in decision.events}) == 1
         traces.append(decision.events[0].metadata.traceparent)
     return traces
@@ -57,7 +57,7 @@ async def test_what_goes_back_to_a_command_has_its_trace_and_all_else_that_of_th
     assert await record(repository, *follow_ups) == expected
     # Another process, which reads the aggregate from its events.
     assert await record(Repository(TOY, store, "n1"), *follow_ups[:-1]) == expected[:-1]
-    events = await store.load(agent("a1"))
+    events = await store.load(toy_id("a1"))
     assert [item.metadata.traceparent for item in events if item.metadata.correlation_id == "work"] == [trace(2)] * 6
 
 

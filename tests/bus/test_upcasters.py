@@ -13,19 +13,18 @@ from l02.bus.log.event_store import EventStore, open_event_store
 from l02.bus.log.repository import Repository
 from l02.bus.log.snapshots import open_snapshots
 from l02.bus.wire.codec import EventDecoder, UnreadableEvent
-from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.aggregate import Aggregate, Step
 from l02.domain.kernel.message import Event
 from l02.domain.upcasting import Upcasters
-from tests.bus.toy import TOY, append_many, message
+from tests.bus.toy import TABLE, TOY, append_many, message
 
-SIGNAL = "agent.signal.received"
+NOTED = "toy.noted"
 
 
-class SignalOfThree(Event, frozen=True, kw_only=True):
-    """A shape to come of the signal: `payload` became `body` in 2, which `urgent` was added to in 3."""
+class NotedOfThree(Event, frozen=True, kw_only=True):
+    """A shape to come of a note: `payload` became `body` in 2, which `urgent` was added to in 3."""
 
-    type: ClassVar[str] = SIGNAL
+    type: ClassVar[str] = NOTED
     schema_version: ClassVar[int] = 3
     name: str
     body: Any
@@ -36,15 +35,15 @@ class SignalOfThree(Event, frozen=True, kw_only=True):
 
 
 STEPS: dict[tuple[str, int], Step] = {
-    (SIGNAL, 1): lambda data: {"name": data["name"], "body": data["payload"]},
-    (SIGNAL, 2): lambda data: {**data, "urgent": data["name"] == "stop"},
+    (NOTED, 1): lambda data: {"name": data["name"], "body": data["payload"]},
+    (NOTED, 2): lambda data: {**data, "urgent": data["name"] == "stop"},
 }
-TYPES: dict[str, type[Event]] = {SIGNAL: SignalOfThree}
+TYPES: dict[str, type[Event]] = {NOTED: NotedOfThree}
 UPGRADED: Aggregate[tuple[Any, ...]] = Aggregate(
-    name="agent",
+    name=TOY.name,
     initial_state=tuple,
     exists=bool,
-    messages=(SignalOfThree,),
+    messages=(NotedOfThree,),
     fold_version=2,
     absent="there is no such toy",
     upcasters=STEPS,
@@ -66,7 +65,7 @@ def stored(schema_version: int, data: Any) -> bytes:
 )
 def test_every_version_is_read_in_the_newest_shape(schema_version: int, data: dict[str, Any]) -> None:
     recorded = EventDecoder([UPGRADED]).decode(stored(schema_version, data), 7)
-    assert recorded.event == SignalOfThree(name="stop", body=[1], urgent=True)
+    assert recorded.event == NotedOfThree(name="stop", body=[1], urgent=True)
     assert (recorded.version, recorded.sequence) == (1, 7)
 
 
@@ -90,16 +89,16 @@ def test_what_cannot_be_read_is_refused(schema_version: int, data: Any, saying: 
 
 def test_the_runtimes_own_decoder_refuses_the_shape_to_come() -> None:
     with pytest.raises(UnreadableEvent, match="upgrade this node"):
-        EventDecoder(AGGREGATES.values()).decode(stored(3, {"name": "x", "body": 1, "urgent": True}), 7)
+        EventDecoder(TABLE.values()).decode(stored(3, {"name": "x", "body": 1, "urgent": True}), 7)
 
 
 @pytest.mark.parametrize(
     "steps",
     [
         {},
-        {(SIGNAL, 1): STEPS[SIGNAL, 1]},
-        {**STEPS, (SIGNAL, 3): STEPS[SIGNAL, 2]},
-        {**STEPS, ("agent.unknown", 1): STEPS[SIGNAL, 2]},
+        {(NOTED, 1): STEPS[NOTED, 1]},
+        {**STEPS, (NOTED, 3): STEPS[NOTED, 2]},
+        {**STEPS, ("toy.unknown", 1): STEPS[NOTED, 2]},
     ],
 )
 def test_a_chain_with_a_gap_or_a_step_to_nowhere_is_no_chain(steps: dict[tuple[str, int], Step]) -> None:

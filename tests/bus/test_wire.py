@@ -15,7 +15,6 @@ from l02.bus.wire.subjects import AggregateId, CommandAddress, parse_command_sub
 from l02.domain.agent.executions import Execute
 from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
-from tests.bus.toy import agent
 
 VERBS = sorted(AGENT.wire_commands)
 SPAWN = {"spec": {"name": "a", "entrypoint": "a.py"}}
@@ -23,7 +22,7 @@ SPAWN = {"spec": {"name": "a", "entrypoint": "a.py"}}
 
 def read(body: bytes | dict[str, Any], verb: str = "signal", **headers: str) -> Incoming:
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    return read_command(AGGREGATES, CommandAddress(agent("a1"), verb), raw, headers, command_id="c1")
+    return read_command(AGGREGATES, CommandAddress(AggregateId("agent", "a1"), verb), raw, headers, command_id="c1")
 
 
 def refused(body: bytes | dict[str, Any], verb: str = "signal") -> Failure:
@@ -93,7 +92,9 @@ def test_ids_that_would_not_be_one_token_are_refused(value: str) -> None:
     for refuse in (
         lambda: command_id_of({"Nats-Msg-Id": value}, "made-up"),
         lambda: command_id_of({"L02-Command-Id": value}, "made-up"),
-        lambda: read_command(AGGREGATES, CommandAddress(agent(value), "signal"), b"{}", {}, command_id="c1"),
+        lambda: read_command(
+            AGGREGATES, CommandAddress(AggregateId("agent", value), "signal"), b"{}", {}, command_id="c1"
+        ),
     ):
         with pytest.raises(Failure) as failure:
             refuse()

@@ -1,4 +1,4 @@
-"""A small aggregate over the agent's own signals, so that the bus is tested with decisions simple enough to count."""
+"""A small aggregate of its own kind, so that the bus is tested with decisions simple enough to count."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -23,59 +23,87 @@ from l02.bus.log.reader import last_sequence
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import LogEntry, RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId, command_subject, event_subject, outcome_subject
-from l02.domain.agent.checkpoints import ExpireCheckpoints
-from l02.domain.agent.signals import Signal, SignalReceived
-from l02.domain.aggregates import AGENT, AGGREGATES
+from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.aggregate import Aggregate
-from l02.domain.kernel.message import Command, Context, Event, Metadata, Report
+from l02.domain.kernel.message import Context, Event, Metadata, TimerCommand, WireCommand
 
 State = tuple[Any, ...]
+"""All that was noted, in order."""
 
 
-class _Toy(Aggregate[State]):
-    """What a signal's name asks for."""
+class Noted(Event, frozen=True, kw_only=True):
+    type: ClassVar[str] = "toy.noted"
+    name: str
+    payload: Any
 
-    def decide(self, state: State, command: Command | Report, context: Context) -> list[Event]:
-        if isinstance(command, ExpireCheckpoints):  # what timers may send
-            return [SignalReceived(name="due", payload=command.checkpoint_ids[0])]
-        assert isinstance(command, Signal)
-        match command.name:
+    def evolve(self, state: State, /) -> State:
+        return (*state, self.payload)
+
+
+class Note(WireCommand, frozen=True, kw_only=True):
+    """Its name says how it is decided: `add` or any other name always, `boom` never."""
+
+    verb: ClassVar[str] = "note"
+    begins: ClassVar[bool] = True
+    name: str
+    payload: Any = None
+
+    def decide(self, state: State, context: Context, /) -> list[Noted]:
+        match self.name:
             case "boom":
                 raise RuntimeError("the decider has a fault")
-            case "unless-opened":
-                if "open" in state:
-                    return [SignalReceived(name=command.name, payload=command.payload)]
+            case "unless-opened" if "open" not in state:
                 raise Failure(ErrorCode.INVALID_STATE, "not opened")
-            case "once":
-                known = command.payload in state
-                return [] if known else [SignalReceived(name=command.name, payload=command.payload)]
+            case "once" if self.payload in state:
+                return []
             case "two":
-                return [SignalReceived(name=command.name, payload=[command.payload, part]) for part in (1, 2)]
+                return [Noted(name=self.name, payload=[self.payload, part]) for part in (1, 2)]
             case _:
-                return [SignalReceived(name=command.name, payload=command.payload)]
-
-    def evolve(self, state: State, event: Event) -> State:
-        assert isinstance(event, SignalReceived)
-        return (*state, event.payload)
+                return [Noted(name=self.name, payload=self.payload)]
 
 
-TOY: Aggregate[State] = _Toy(
-    name="agent",
+class Remind(TimerCommand, frozen=True, kw_only=True):
+    verb: ClassVar[str] = "remind"
+    begins: ClassVar[bool] = True
+    payload: str
+
+    def decide(self, state: State, context: Context, /) -> list[Noted]:
+        return [Noted(name="due", payload=self.payload)]
+
+
+class Clear(WireCommand, frozen=True, kw_only=True):
+    verb: ClassVar[str] = "clear"
+
+    def decide(self, state: State, context: Context, /) -> list[Cleared]:
+        return [Cleared()] if state else []
+
+
+class Cleared(Event, frozen=True, kw_only=True):
+    type: ClassVar[str] = "toy.cleared"
+
+    def evolve(self, state: State, /) -> State:
+        return ()
+
+
+TOY: Aggregate[State] = Aggregate(
+    name="toy",
     initial_state=tuple,
     exists=bool,
-    messages=(SignalReceived, Signal, ExpireCheckpoints),
+    messages=(Note, Noted, Remind, Clear, Cleared),
     fold_version=1,
     absent="there is no such toy",
 )
+TABLE: dict[str, Aggregate[Any]] = {**AGGREGATES, TOY.name: TOY}
+"""The toy beside those that there are."""
 
 
-def agent(aggregate_id: str) -> AggregateId:
-    return AggregateId(AGENT.name, aggregate_id)
+def toy_id(aggregate_id: str) -> AggregateId:
+    return AggregateId(TOY.name, aggregate_id)
 
 
-def signal(payload: Any, name: str = "add") -> Signal:
-    return Signal(name=name, payload=payload)
+def note(payload: Any, name: str = "add") -> Note:
+    return Note(name=name, payload=payload)
 
 
 def metadata(command_id: str | None = None, command_hash: str | None = None) -> Metadata:
@@ -85,34 +113,34 @@ def metadata(command_id: str | None = None, command_hash: str | None = None) -> 
 
 def message(aggregate_id: str, version: int, payload: Any = None) -> tuple[str, bytes]:
     """A message as the event store takes it."""
-    event = SignalReceived(name="add", payload=payload if payload is not None else version)
+    event = Noted(name="add", payload=payload if payload is not None else version)
     raw = encode_event(
         event,
-        aggregate=agent(aggregate_id),
+        aggregate=toy_id(aggregate_id),
         event_id=uuid.uuid4().hex,
         version=version,
         time=datetime.now(UTC),
         metadata=metadata(),
     )
-    return event_subject(agent(aggregate_id), event.type), raw
+    return event_subject(toy_id(aggregate_id), event.type), raw
 
 
-async def append(bus: Bus, aggregate_id: str, event: Event, version: int = 1, subject: str | None = None) -> int:
+async def append(bus: Bus, aggregate: AggregateId, event: Event, version: int = 1, subject: str | None = None) -> int:
     """Store an event as one who may publish below `l02.evt` can, whatever was before it; its sequence."""
     raw = encode_event(
         event,
-        aggregate=agent(aggregate_id),
+        aggregate=aggregate,
         event_id=uuid.uuid4().hex,
         version=version,
         time=datetime.now(UTC),
         metadata=metadata(),
     )
-    return (await bus.publish(subject or event_subject(agent(aggregate_id), event.type), raw)).seq
+    return (await bus.publish(subject or event_subject(aggregate, event.type), raw)).seq
 
 
 def payloads(entries: Sequence[LogEntry]) -> list[Any]:
     events = [item.event for item in entries if isinstance(item, RecordedEvent)]
-    return [event.payload for event in events if isinstance(event, SignalReceived)]
+    return [event.payload for event in events if isinstance(event, Noted)]
 
 
 async def append_many(store: EventStore, aggregate_id: str, count: int) -> None:
@@ -121,14 +149,14 @@ async def append_many(store: EventStore, aggregate_id: str, count: int) -> None:
     while version < count:
         size = min(500, count - version)
         batch = [message(aggregate_id, version + offset) for offset in range(1, size + 1)]
-        sequence = await store.append(agent(aggregate_id), batch, sequence)
+        sequence = await store.append(toy_id(aggregate_id), batch, sequence)
         version += size
 
 
 @asynccontextmanager
 async def another_process(url: str) -> AsyncIterator[tuple[Bus, EventStore]]:
     """A connection and a store of their own, which share nothing with others but the server."""
-    async with connect(url, name="another", aggregates=AGGREGATES) as bus, open_event_store(bus) as store:
+    async with connect(url, name="another", aggregates=TABLE) as bus, open_event_store(bus) as store:
         yield bus, store
 
 
@@ -151,7 +179,7 @@ async def partitions_of(bus: Bus, node_id: str = "n1") -> AsyncIterator[Partitio
 @asynccontextmanager
 async def processing(bus: Bus, repository: Repository[Any], node_id: str = "n1") -> AsyncIterator[CommandProcessor]:
     async with partitions_of(bus, node_id) as partitions:
-        processor = CommandProcessor(bus, {AGENT.name: repository}, partitions)
+        processor = CommandProcessor(bus, {repository.aggregate.name: repository}, partitions)
         task = asyncio.create_task(processor.run())
         try:
             yield processor
@@ -168,9 +196,9 @@ async def are_done(bus: Bus, processor: CommandProcessor) -> bool:
 
 
 async def send(bus: Bus, aggregate_id: str, command_id: str, payload: Any = None, name: str = "add") -> int:
-    """Store a signal; its stream sequence."""
+    """Store a note; its stream sequence."""
     body = msgspec.json.encode({"name": name, "payload": payload})
-    return await send_raw(bus, command_subject(agent(aggregate_id), "signal"), body, {"Nats-Msg-Id": command_id})
+    return await send_raw(bus, command_subject(toy_id(aggregate_id), "note"), body, {"Nats-Msg-Id": command_id})
 
 
 async def send_raw(bus: Bus, subject: str, body: bytes, headers: dict[str, str] | None = None) -> int:

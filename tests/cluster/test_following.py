@@ -19,10 +19,8 @@ from l02.bus.log.reader import last_sequence, read_events
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import aggregate_filter
-from l02.domain.agent.signals import SignalReceived
-from l02.domain.aggregates import AGGREGATES
 from tests.bus.faults import kill_for_good
-from tests.bus.toy import TOY, State, agent, payloads, processing, send, signal, until
+from tests.bus.toy import TABLE, TOY, Noted, State, note, payloads, processing, send, toy_id, until
 from tests.cluster.servers import Cluster, ClusterServer
 
 
@@ -35,7 +33,7 @@ class Follower:
         self.followed: list[int] = []
 
     async def read_on(self, bus: Bus, after: int) -> None:
-        async with read_events(bus, after=after, filters=[aggregate_filter(agent(self.name))]) as reader:
+        async with read_events(bus, after=after, filters=[aggregate_filter(toy_id(self.name))]) as reader:
             while True:
                 self.read += payloads(await reader.next_batch())
 
@@ -52,11 +50,11 @@ class Follower:
 @asynccontextmanager
 async def following(cluster: Cluster, name: str) -> AsyncIterator[Follower]:
     follower = Follower(name)
-    async with connect(cluster.url, name="follower", aggregates=AGGREGATES) as bus:
+    async with connect(cluster.url, name="follower", aggregates=TABLE) as bus:
         tasks = [
             asyncio.create_task(follower.read_on(bus, await last_sequence(bus))),
             asyncio.create_task(
-                follow_events(bus, f"test-{name}", [SignalReceived], follower.hear, begin="all"),
+                follow_events(bus, f"test-{name}", [Noted], follower.hear, begin="all"),
             ),
         ]
         try:
@@ -77,7 +75,7 @@ async def consumer_servers(cluster: Cluster, bus: Bus, stream: str) -> list[Clus
 
 async def write_until(repository: Repository[State], name: str, first: int, last: int) -> None:
     for number in range(first, last + 1):
-        await repository.record(name, signal(number))
+        await repository.record(name, note(number))
 
 
 async def test_subscriptions_go_on_with_another_leader(cluster: Cluster, bus: Bus, store: EventStore) -> None:
@@ -132,9 +130,9 @@ async def is_said(bus: Bus, number: int) -> bool:
 async def test_commands_are_decided_once_when_the_leader_is_killed(cluster: Cluster) -> None:
     """A client sends, a node decides; each command has led to one event, in the order they were sent."""
     async with (
-        connect(cluster.url, name="node", aggregates=AGGREGATES) as node,
+        connect(cluster.url, name="node", aggregates=TABLE) as node,
         open_event_store(node) as store,
-        connect(cluster.url, name="client", aggregates=AGGREGATES) as client,
+        connect(cluster.url, name="client", aggregates=TABLE) as client,
         processing(node, Repository(TOY, store, "n1")),
     ):
 
@@ -154,4 +152,4 @@ async def test_commands_are_decided_once_when_the_leader_is_killed(cluster: Clus
         await victim.start()
         await send_up_to(52, 100)
         await until(partial(is_said, client, 100), seconds=40)
-        assert payloads(await store.load(agent("commands"))) == list(range(1, 101))
+        assert payloads(await store.load(toy_id("commands"))) == list(range(1, 101))

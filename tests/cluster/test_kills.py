@@ -14,9 +14,8 @@ from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.log.event_store import open_event_store
 from l02.bus.log.repository import Repository
-from l02.domain.aggregates import AGGREGATES
 from tests.bus.faults import Acknowledged, all_events, kill_for_good, write_for_ever
-from tests.bus.toy import TOY, State, signal, until
+from tests.bus.toy import TABLE, TOY, State, note, until
 from tests.cluster.servers import Cluster, ClusterServer
 
 PROCESSES = 3
@@ -43,9 +42,7 @@ class Load:
         async with AsyncExitStack() as stack:
             tasks = []
             for process in range(PROCESSES):
-                bus = await stack.enter_async_context(
-                    connect(cluster.url, name=f"writer {process}", aggregates=AGGREGATES)
-                )
+                bus = await stack.enter_async_context(connect(cluster.url, name=f"writer {process}", aggregates=TABLE))
                 repository = Repository(TOY, await stack.enter_async_context(open_event_store(bus)), "n1")
                 names = [f"{self._label}-{process}-{number}" for number in range(OWN_WRITERS)]
                 tasks += [asyncio.create_task(write_for_ever(repository, name, self.own)) for name in names]
@@ -64,7 +61,7 @@ class Load:
         while True:
             number += 1
             name = f"{self._label}-shared-{number % SHARED}"
-            decision = await repository.record(name, signal([process, number]))
+            decision = await repository.record(name, note([process, number]))
             self.shared[process] += [item.event_id for item in decision.events]
 
     async def hold(self, bus: Bus) -> None:

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from l02.bus.log.event_store import Conflict, EventStore
 from l02.bus.log.repository import Repository
-from tests.bus.toy import TOY, State, agent, another_process, message, metadata, payloads, signal
+from tests.bus.toy import TOY, State, another_process, message, metadata, note, payloads, toy_id
 from tests.cluster.servers import Cluster
 
 Append = list[tuple[str, bytes]]
@@ -44,7 +44,7 @@ async def race(stores: Sequence[EventStore], name: str, kinds: Sequence[str], af
         count = 3 if kind == "batch" else 1
         mine = [message(name, version + offset, [place, offset]) for offset in range(1, count + 1)]
         besides = [f"{name}-{place}-{version}-{number}" for number in range(BESIDES if kind == "group" else 0)]
-        appends = [store.append(agent(name), mine, after), *(_alone(store, besides_id) for besides_id in besides)]
+        appends = [store.append(toy_id(name), mine, after), *(_alone(store, besides_id) for besides_id in besides)]
         won, *others = await asyncio.gather(*appends, return_exceptions=True)
         assert all(isinstance(other, int) for other in others), "a conflict has failed others of its batch"
         assert isinstance(won, int | Conflict), won
@@ -56,7 +56,7 @@ async def race(stores: Sequence[EventStore], name: str, kinds: Sequence[str], af
 
 
 def _alone(store: EventStore, name: str) -> asyncio.Future[int]:
-    return asyncio.ensure_future(store.append(agent(name), [message(name, 1)], 0))
+    return asyncio.ensure_future(store.append(toy_id(name), [message(name, 1)], 0))
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ async def test_two_writers_never_both_win(stores: list[EventStore], kinds: tuple
         winners = [place for place, sequence in enumerate(told) if sequence]
         assert len(winners) <= 1, f"both have won after sequence {after}"
         won[winners[0] if winners else None] += 1
-        events = await stores[0].load(agent(name))
+        events = await stores[0].load(toy_id(name))
         assert [item.version for item in events] == list(range(1, len(events) + 1))
-        assert [item.sequence for item in events] == [item.sequence for item in await stores[1].load(agent(name))]
+        assert [item.sequence for item in events] == [item.sequence for item in await stores[1].load(toy_id(name))]
         new = payloads(events)[version:]
         assert {place for place, _ in new} == set(winners)
         if winners:
@@ -99,13 +99,13 @@ async def test_both_come_through_on_one_aggregate_without_waiting_long(repositor
         took = []
         for number in range(100):
             began = time.perf_counter()
-            await asked.decide("both", signal([place, number]), metadata(f"{place}-{number}", "hash"))
+            await asked.decide("both", note([place, number]), metadata(f"{place}-{number}", "hash"))
             took.append(time.perf_counter() - began)
         return took
 
     lists = await asyncio.gather(*(add(asked, place) for place, asked in enumerate(repositories)))
     took = sorted(chain.from_iterable(lists))
-    stored = payloads(await repositories[0].store.load(agent("both")))
+    stored = payloads(await repositories[0].store.load(toy_id("both")))
     for place in (0, 1):
         assert [number for whose, number in stored if whose == place] == list(range(100))
     print(f"decision p50 {took[100] * 1000:.1f} ms, p99 {took[198] * 1000:.1f} ms", end=" ")
@@ -119,12 +119,12 @@ async def test_each_decision_is_made_exactly_once(repositories: list[Repository[
     async def decide_all(asked: Repository[State]) -> list[str]:
         made = []
         for payload in chance.sample(range(60), 60):
-            decision = await asked.record(f"once-{seed}-{payload % 3}", signal(payload, "once"))
+            decision = await asked.record(f"once-{seed}-{payload % 3}", note(payload, "once"))
             made += [item.event_id for item in decision.events]
         return made
 
     lists = await asyncio.gather(*(decide_all(asked) for asked in repositories * 2))
     store = repositories[0].store
-    stored = [item for number in range(3) for item in await store.load(agent(f"once-{seed}-{number}"))]
+    stored = [item for number in range(3) for item in await store.load(toy_id(f"once-{seed}-{number}"))]
     assert sorted(payloads(stored)) == list(range(60))
     assert sorted(event_id for one in lists for event_id in one) == sorted(item.event_id for item in stored)

@@ -14,7 +14,7 @@ from l02.bus.connection.streams import EVENTS_STREAM
 from l02.bus.log.repository import Repository
 from l02.bus.wire.subjects import aggregate_filter
 from l02.domain.errors import Failure
-from tests.bus.toy import TOY, agent, another_process, message, metadata, payloads, signal, until
+from tests.bus.toy import TOY, another_process, message, metadata, note, payloads, toy_id, until
 from tests.cluster.servers import Cluster, ClusterServer
 
 # More than the kernel holds for a paused server.
@@ -31,7 +31,7 @@ async def test_what_was_acknowledged_is_seen_by_everybody_at_once(cluster: Clust
         others = [Repository(TOY, two, "n1"), Repository(TOY, three, "n1")]
         writer = Repository(TOY, one, "n1")
         for number in range(200):
-            decision = await writer.decide("seen", signal(number), metadata())
+            decision = await writer.decide("seen", note(number), metadata())
             for loaded in await asyncio.gather(*(other.load("seen") for other in others)):
                 assert loaded.version == decision.version == number + 1
 
@@ -46,7 +46,7 @@ async def gives_the_past(bus: Bus, name: str, newest: int) -> bool:
 
     async def ask() -> bool:
         try:
-            found = await bus.stored(EVENTS_STREAM, last_on=aggregate_filter(agent(name)), timeout=0.1)
+            found = await bus.stored(EVENTS_STREAM, last_on=aggregate_filter(toy_id(name)), timeout=0.1)
         except TimeoutError:
             return False
         return found is None or found.headers is None or int(found.headers["Nats-Sequence"]) < newest
@@ -64,16 +64,16 @@ async def test_a_copy_that_lags_is_not_believed(cluster: Cluster, bus: Bus, lagg
     ):
         repository = Repository(TOY, store, "n1")
         refusing = Repository(TOY, store_there, "n1")
-        await repository.decide("lag", signal("first"), metadata())
+        await repository.decide("lag", note("first"), metadata())
         with pytest.raises(Failure):
-            await refusing.decide("lag", signal(1, "unless-opened"), metadata())
+            await refusing.decide("lag", note(1, "unless-opened"), metadata())
         async with lagging.paused():
             for number in range(LARGE_EVENTS):
-                await store.append(agent(f"lag-{number}"), [message(f"lag-{number}", 1, TEXT)], 0)
-            opened = await repository.decide("lag", signal("open"), metadata())
+                await store.append(toy_id(f"lag-{number}"), [message(f"lag-{number}", 1, TEXT)], 0)
+            opened = await repository.decide("lag", note("open"), metadata())
             async with leader.paused(), writing.paused():
                 os.kill(lagging.pid, signals.SIGCONT)
-                decision = asyncio.create_task(refusing.decide("lag", signal(1, "unless-opened"), metadata()))
+                decision = asyncio.create_task(refusing.decide("lag", note(1, "unless-opened"), metadata()))
                 loading = [asyncio.create_task(Repository(TOY, store_there, "n1").load("lag")) for _ in range(20)]
                 await until(lambda: gives_the_past(there, "lag", opened.events[-1].sequence))
         assert (await decision).version == 3
@@ -86,17 +86,17 @@ async def test_a_leader_that_was_is_not_believed(cluster: Cluster, bus: Bus) -> 
     other = (await cluster.followers(bus, EVENTS_STREAM))[0]
     async with another_process(old.url) as (of_old, there), another_process(other.url) as (_, store):
         refusing = Repository(TOY, there, "n1")
-        await refusing.decide("former", signal("first"), metadata())
+        await refusing.decide("former", note("first"), metadata())
         # An answer of its followers that it has not read yet would look fresh to it: what `leader` leaves open.
         await until(lambda: _nothing_is_on_its_way(bus))
         async with old.paused():
-            await Repository(TOY, store, "n1").record("former", signal("open"))
-            decision = asyncio.create_task(refusing.decide("former", signal(1, "unless-opened"), metadata()))
+            await Repository(TOY, store, "n1").record("former", note("open"))
+            decision = asyncio.create_task(refusing.decide("former", note(1, "unless-opened"), metadata()))
             loading = [asyncio.create_task(Repository(TOY, there, "n1").load("former")) for _ in range(20)]
             await until(lambda: len(of_old.requests._open) > len(loading))  # all wait for the answer of one that hangs
         assert (await decision).version == 3
         assert all(loaded.version >= 2 for loaded in await asyncio.gather(*loading))
-        assert payloads(await store.load(agent("former"))) == ["first", "open", 1]
+        assert payloads(await store.load(toy_id("former"))) == ["first", "open", 1]
 
 
 async def _nothing_is_on_its_way(bus: Bus) -> bool:

@@ -20,16 +20,15 @@ from l02.bus.connection.bus import connect
 from l02.bus.connection.streams import ensure_streams
 from l02.bus.log.event_store import open_event_store
 from l02.bus.log.repository import Repository
-from l02.domain.aggregates import AGGREGATES
 from tests.bus.faults import Acknowledged, all_events, write_for_ever
-from tests.bus.toy import TOY
+from tests.bus.toy import TABLE, TOY
 from tests.embedded.support import node, until, until_gone
 
 
 @asynccontextmanager
 async def writing(url: str, names: list[str], acknowledged: Acknowledged) -> AsyncIterator[None]:
     """Writers on a connection of their own, as long as the context lasts."""
-    async with connect(url, name="writer", aggregates=AGGREGATES) as bus, open_event_store(bus) as store:
+    async with connect(url, name="writer", aggregates=TABLE) as bus, open_event_store(bus) as store:
         repository = Repository(TOY, store, "n1")
         writers = [asyncio.create_task(write_for_ever(repository, name, acknowledged)) for name in names]
         try:
@@ -41,7 +40,7 @@ async def writing(url: str, names: list[str], acknowledged: Acknowledged) -> Asy
 
 
 async def lay_out(url: str) -> None:
-    async with connect(url, name="setup", aggregates=AGGREGATES) as bus:
+    async with connect(url, name="setup", aggregates=TABLE) as bus:
         await ensure_streams(bus)
 
 
@@ -83,7 +82,7 @@ async def test_killed_at_random_instants_it_loses_nothing(tmp_path: Path, kills:
             before = count(acknowledged, steady)
             await until(lambda: count(acknowledged, steady) > before)
             await throughout.aclose()
-            async with connect(facts["nats_url"], name="reader", aggregates=AGGREGATES) as bus:
+            async with connect(facts["nats_url"], name="reader", aggregates=TABLE) as bus:
                 stored = await all_events(bus)
     print(f"{kills} kills, {count(acknowledged)} events acknowledged")
     for name, ids in acknowledged.items():

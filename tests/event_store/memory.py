@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from l02.bus.log.event_store import AppendFailed, Conflict, EventStore
 from l02.bus.wire.codec import EventDecoder, RecordedEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_of
-from l02.domain.aggregates import AGGREGATES
+from tests.bus.toy import TABLE
 
-DECODER = EventDecoder(AGGREGATES.values())
+DECODER = EventDecoder(TABLE.values())
 
 _MAX_PAYLOAD = 8 * 1024 * 1024
 

@@ -13,48 +13,47 @@ from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent, UnreadableEvent
 from l02.bus.wire.incoming import CommandIdReused
-from l02.domain.agent.signals import Signal
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context, Event
-from tests.bus.toy import TOY, State, agent, message, metadata, payloads, signal
+from tests.bus.toy import TOY, Note, State, message, metadata, note, payloads, toy_id
 
 
 async def test_a_decision_says_what_it_stored(repository: Repository[State], store: EventStore) -> None:
     heard: list[RecordedEvent] = []
     repository.on_recorded(heard.append)
-    decision = await repository.decide("a1", signal(7, "two"), metadata("c1", "hash"))
+    decision = await repository.decide("a1", note(7, "two"), metadata("c1", "hash"))
     assert decision.version == 2 and decision.repeated is None
-    assert list(decision.events) == heard == await store.load(agent("a1"))
+    assert list(decision.events) == heard == await store.load(toy_id("a1"))
     assert [item.metadata.command_hash for item in heard] == ["hash", None]
 
 
 async def test_a_repeated_command_is_answered_and_not_decided(
     repository: Repository[State], other: Repository[State], store: EventStore
 ) -> None:
-    await repository.decide("a1", signal(7, "two"), metadata("c1", "hash"))
-    await repository.decide("a1", signal(8), metadata("c2", "hash2"))
+    await repository.decide("a1", note(7, "two"), metadata("c1", "hash"))
+    await repository.decide("a1", note(8), metadata("c2", "hash2"))
     for asked in (repository, other, Repository(TOY, store, "n1")):
-        again = await asked.decide("a1", signal(7, "two"), metadata("c1", "hash"), expected_version=0)
+        again = await asked.decide("a1", note(7, "two"), metadata("c1", "hash"), expected_version=0)
         assert again.repeated is not None and again.events == () and again.version == 2
         assert list(again.repeated.sequences) == [1, 2]
         with pytest.raises(CommandIdReused) as reused:
-            await asked.decide("a1", signal(9), metadata("c1", "another"))
+            await asked.decide("a1", note(9), metadata("c1", "another"))
         assert reused.value.code is ErrorCode.COMMAND_INVALID
-    assert len(await store.load(agent("a1"))) == 3
+    assert len(await store.load(toy_id("a1"))) == 3
 
 
 async def test_a_command_is_completed_before_it_is_decided(repository: Repository[State]) -> None:
-    async def prepare(command: Signal, context: Context) -> Signal:
+    async def prepare(command: Note, context: Context) -> Note:
         if command.payload == "unknown":
             raise Failure(ErrorCode.AGGREGATE_NOT_FOUND, "nobody knows it")
         return replace(command, payload=f"{command.payload}, known")
 
-    repository.before_deciding(Signal, prepare)
-    await repository.decide("a1", signal("this"), metadata("c1", "hash"))
+    repository.before_deciding(Note, prepare)
+    await repository.decide("a1", note("this"), metadata("c1", "hash"))
     assert (await repository.load("a1")).state == ("this, known",)
     with pytest.raises(Failure, match="nobody knows it"):
-        await repository.decide("a1", signal("unknown"), metadata())
-    again = await repository.decide("a1", signal("unknown"), metadata("c1", "hash"))
+        await repository.decide("a1", note("unknown"), metadata())
+    again = await repository.decide("a1", note("unknown"), metadata("c1", "hash"))
     assert again.repeated is not None, "what was handled is not looked up again"
 
 
@@ -62,50 +61,50 @@ async def test_what_has_to_stand_before_the_events_does(repository: Repository[S
     asked: list[tuple[str, int]] = []
 
     async def prepare(aggregate_id: str, events: Sequence[Event]) -> None:
-        assert await store.load(agent("a1")) == []
+        assert await store.load(toy_id("a1")) == []
         asked.append((aggregate_id, len(events)))
         if len(asked) == 1:
             raise TimeoutError
 
     repository.before_storing(prepare)
     with pytest.raises(Failure):
-        await repository.decide("a1", signal(1, "unless-opened"), metadata("c0", "hash"), expected_version=7)
+        await repository.decide("a1", note(1, "unless-opened"), metadata("c0", "hash"), expected_version=7)
     assert asked == [], "nothing is stored"
-    decision = await repository.decide("a1", signal(7, "two"), metadata("c1", "hash"))
+    decision = await repository.decide("a1", note(7, "two"), metadata("c1", "hash"))
     assert asked == [("a1", 2)] * 2, "what did not answer is asked again"
-    assert await store.load(agent("a1")) == list(decision.events)
+    assert await store.load(toy_id("a1")) == list(decision.events)
 
 
 async def test_an_expected_version_that_does_not_fit_is_a_conflict(
     repository: Repository[State], other: Repository[State]
 ) -> None:
-    await repository.decide("a1", signal(1), metadata(), expected_version=0)
+    await repository.decide("a1", note(1), metadata(), expected_version=0)
     with pytest.raises(Failure) as refused:
-        await repository.decide("a1", signal(2), metadata(), expected_version=0)
+        await repository.decide("a1", note(2), metadata(), expected_version=0)
     assert refused.value.code is ErrorCode.CONFLICT and refused.value.path == "$.expected_version"
-    await other.decide("a1", signal(2), metadata(), expected_version=1)
+    await other.decide("a1", note(2), metadata(), expected_version=1)
     # What this process knows is old by now, and the version fits the stream.
-    await repository.decide("a1", signal(3), metadata(), expected_version=2)
+    await repository.decide("a1", note(3), metadata(), expected_version=2)
 
 
 async def test_a_refusal_does_not_rest_on_an_old_state(repository: Repository[State], other: Repository[State]) -> None:
     with pytest.raises(Failure):
-        await repository.decide("a1", signal(1, "unless-opened"), metadata())
-    await repository.decide("a1", signal("first"), metadata())
-    await other.decide("a1", signal("open"), metadata())
-    decision = await repository.decide("a1", signal(1, "unless-opened"), metadata())
+        await repository.decide("a1", note(1, "unless-opened"), metadata())
+    await repository.decide("a1", note("first"), metadata())
+    await other.decide("a1", note("open"), metadata())
+    decision = await repository.decide("a1", note(1, "unless-opened"), metadata())
     assert decision.version == 3
 
 
 async def test_a_refusal_does_not_rest_on_an_old_state_that_was_put_out_of_the_cache(
     repository: Repository[State], other: Repository[State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await repository.decide("a1", signal("first"), metadata())
-    await other.decide("a1", signal("open"), metadata())
+    await repository.decide("a1", note("first"), metadata())
+    await other.decide("a1", note("open"), metadata())
     monkeypatch.setattr("l02.bus.log.repository._CACHED_AGGREGATES", 1)
     both = await asyncio.gather(
-        repository.decide("a1", signal(1, "unless-opened"), metadata()),
-        *(repository.decide(f"b{number}", signal(1), metadata()) for number in range(20)),
+        repository.decide("a1", note(1, "unless-opened"), metadata()),
+        *(repository.decide(f"b{number}", note(1), metadata()) for number in range(20)),
     )
     assert both[0].version == 3
 
@@ -113,10 +112,10 @@ async def test_a_refusal_does_not_rest_on_an_old_state_that_was_put_out_of_the_c
 async def test_a_decision_for_nothing_does_not_rest_on_an_old_state(
     repository: Repository[State], other: Repository[State]
 ) -> None:
-    await repository.decide("a1", signal("x", "once"), metadata())
-    assert (await repository.decide("a1", signal("x", "once"), metadata())).events == ()
-    await other.decide("a1", signal("y", "once"), metadata())
-    decision = await repository.decide("a1", signal("y", "once"), metadata())
+    await repository.decide("a1", note("x", "once"), metadata())
+    assert (await repository.decide("a1", note("x", "once"), metadata())).events == ()
+    await other.decide("a1", note("y", "once"), metadata())
+    decision = await repository.decide("a1", note("y", "once"), metadata())
     assert decision.events == () and decision.version == 2
 
 
@@ -133,14 +132,14 @@ async def test_processes_that_race_make_each_decision_exactly_once(
             name = f"a{payload % 3}"
             if chance.random() < 0.1:
                 await asked.load(name)
-            decision = await asked.record(name, signal(payload, "once"))
+            decision = await asked.record(name, note(payload, "once"))
             made += [item.event_id for item in decision.events]
             await asyncio.sleep(chance.choice([0, 0, 0.001]))
         return made
 
     lists = await asyncio.gather(*(decide_all(asked) for asked in (repository, other) * 2))
     made = [event_id for one in lists for event_id in one]
-    stored = [item for number in range(3) for item in await store.load(agent(f"a{number}"))]
+    stored = [item for number in range(3) for item in await store.load(toy_id(f"a{number}"))]
     assert sorted(payloads(stored)) == list(range(60))
     assert sorted(made) == sorted(item.event_id for item in stored)
 
@@ -150,10 +149,10 @@ async def test_both_processes_come_through_on_one_aggregate(
 ) -> None:
     async def add(asked: Repository[State], first: int) -> None:
         for number in range(first, first + 50):
-            await asked.decide("a1", signal(number), metadata(f"c{number}", "hash"))
+            await asked.decide("a1", note(number), metadata(f"c{number}", "hash"))
 
     await asyncio.gather(add(repository, 0), add(other, 100))
-    events = payloads(await store.load(agent("a1")))
+    events = payloads(await store.load(toy_id("a1")))
     assert [number for number in events if number < 100] == list(range(50))
     assert [number for number in events if number >= 100] == list(range(100, 150))
 
@@ -162,25 +161,25 @@ async def test_a_cancelled_decision_is_made_once_or_not_at_all(
     repository: Repository[State], store: EventStore
 ) -> None:
     for number in range(30):
-        task = asyncio.create_task(repository.decide("a1", signal(number), metadata(f"c{number}", "hash")))
+        task = asyncio.create_task(repository.decide("a1", note(number), metadata(f"c{number}", "hash")))
         for _ in range(number % 10):
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
-        await repository.decide("a1", signal(number), metadata(f"c{number}", "hash"))
-    assert payloads(await store.load(agent("a1"))) == list(range(30))
+        await repository.decide("a1", note(number), metadata(f"c{number}", "hash"))
+    assert payloads(await store.load(toy_id("a1"))) == list(range(30))
     assert repository._locks == {}
 
 
 async def test_a_faulty_decider_leaves_the_aggregate_usable(repository: Repository[State]) -> None:
     with pytest.raises(RuntimeError):
-        await repository.decide("a1", signal(1, "boom"), metadata())
-    assert (await repository.decide("a1", signal(2), metadata())).version == 1
+        await repository.decide("a1", note(1, "boom"), metadata())
+    assert (await repository.decide("a1", note(2), metadata())).version == 1
 
 
 async def test_a_gap_in_an_aggregate_is_never_passed_over(repository: Repository[State], store: EventStore) -> None:
-    first = await store.append(agent("a1"), [message("a1", 1)], 0)
-    await store.append(agent("a1"), [message("a1", 3)], first)
+    first = await store.append(toy_id("a1"), [message("a1", 1)], 0)
+    await store.append(toy_id("a1"), [message("a1", 3)], first)
     with pytest.raises(UnreadableEvent, match="version 1 to 3"):
         await repository.load("a1")
 
@@ -190,6 +189,6 @@ async def test_what_is_kept_in_memory_is_bounded(
 ) -> None:
     monkeypatch.setattr("l02.bus.log.repository._CACHED_AGGREGATES", 10)
     for number in range(30):
-        await repository.decide(f"a{number}", signal(1), metadata())
+        await repository.decide(f"a{number}", note(1), metadata())
     assert len(repository._loaded) == 10
-    assert (await repository.decide("a0", signal(2), metadata())).version == 2
+    assert (await repository.decide("a0", note(2), metadata())).version == 2

@@ -19,7 +19,7 @@ from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.leader import message_from_leader, standing_of
 from l02.bus.connection.streams import COMMANDS_STREAM, TIMERS_STREAM, stream_config
 from l02.bus.log.reader import last_sequence
-from l02.bus.wire.subjects import timer_subject
+from l02.bus.wire.subjects import AggregateId, timer_subject
 from l02.client.client import Client
 from l02.domain.agent.checkpoints import CheckpointExpired
 from l02.domain.agent.executions import ExecutionCompleted
@@ -31,7 +31,7 @@ from l02.node.session_server import SessionSettings
 from l02.node.settings import Settings
 from l02.verify import verify
 from l02.verify.difference import Difference
-from tests.bus.toy import agent, outcome, outcomes
+from tests.bus.toy import outcome, outcomes
 from tests.bus.toy import until as until_fact
 from tests.runtime.conftest import history, until
 
@@ -129,7 +129,7 @@ async def _timers_have_fired_or_wait(bus: Bus, client: Client) -> None:
     assert Counter(type(event) for event in await history(client, "ended"))[CheckpointExpired] == 1
     # Its first process, that of the second node, and the one that the timer has begun: none was begun twice.
     assert Counter(type(event) for event in await history(client, "crashed"))[AgentSpawned] == 3
-    waits = await message_from_leader(bus, TIMERS_STREAM, last_on=timer_subject(agent("gone"), "*"))
+    waits = await message_from_leader(bus, TIMERS_STREAM, last_on=timer_subject(AggregateId("agent", "gone"), "*"))
     assert waits is not None and waits.headers["Nats-Schedule"] == "@at 2126-11-04T11:15:48Z"
     assert waits.headers["Nats-Schedule-Target"] == "l02.due.agent.gone.expire-checkpoints"
 
