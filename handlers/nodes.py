@@ -20,7 +20,7 @@ from l02.bus.log.repository import Repository
 from l02.bus.wire.subjects import AggregateId
 from l02.domain.kernel.message import Command, Report
 from l02.domain.node.membership import Leave, NodeJoined, ReportLost
-from l02.domain.node.state import NodeState, NodeStatus
+from l02.domain.node.state import NodeState
 
 _LOOK_AGAIN_SECONDS = 5.0
 # Mostly it is a node's coming or going that makes it look; this is for what was not to be done then.
@@ -109,7 +109,7 @@ class Nodes:
             await contained(partial(self._take_over, agent_id, node_id), "taking an agent over", agent_id, again=False)
 
     async def _join_again(self, join: NodeJoined) -> None:
-        if (await self._nodes.load(join.node_id)).state.status is not NodeStatus.JOINED:
+        if not (await self._nodes.load(join.node_id)).state.is_there:
             await self._nodes.record(join.node_id, join)
 
     async def _report(self, node_id: str, report: Command | Report) -> None:

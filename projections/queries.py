@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.postgres import pool_of_primary
-from l02.domain.agent.state import Status
+from l02.domain.agent.state import ENDED, Status
 from l02.projections.folds.agents import AGENT_FOLD, AgentView
 from l02.projections.folds.budgets import BUDGET_FOLD, BudgetView
 from l02.projections.folds.checkpoints import CHECKPOINT_FOLD, CheckpointState, CheckpointView
@@ -99,7 +99,7 @@ class ReadModel:
             "SELECT trust_level, state, count(*) AS agents FROM agents "
             "WHERE node_id = $1 AND state <> ALL ($2::text[]) GROUP BY trust_level, state",
             node_id,
-            [Status.TERMINATED.value, Status.FAILED.value],
+            [state.value for state in ENDED],
         )
         return {(row["trust_level"], row["state"]): row["agents"] for row in rows}
 

@@ -11,7 +11,7 @@ from l02.domain.agent.executions import fail_open_executions
 from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, refuse
 from l02.domain.agent.sessions import told_of_checkpoint
 from l02.domain.agent.spawning import another_process
-from l02.domain.agent.state import AgentState, KeptCheckpoint, PendingRestore, Status
+from l02.domain.agent.state import AgentState, KeptCheckpoint, PendingRestore
 from l02.domain.agent.suspension import resumed
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Completing, Context, Refused, command_ids
@@ -77,9 +77,9 @@ class CheckpointRestored(AgentReport, Completing, frozen=True, kw_only=True):
             *fail_open_executions(agent, ErrorCode.INVALID_STATE.value, message),
             replace(self, completes=command_ids(restoring.awaited_by)),
         ]
-        if agent.status is not Status.SUSPENDED and not agent.restart_pending:
+        if not agent.is_suspended and not agent.restart_pending:
             return [*events, another_process(agent, agent.node_id or restoring.node_id, "restore")]
-        if restoring.resume and agent.status is Status.SUSPENDED:
+        if restoring.resume and agent.is_suspended:
             return [*events, resumed(agent, restoring.node_id, self.checkpoint_id)]
         return events
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from l02.domain.agent.messages import AgentCommand, AgentEvent, refuse
 from l02.domain.agent.restoring import brought_back, taken_over
-from l02.domain.agent.state import TOOL, AgentState, JournalEntry, Status, known_deadline
+from l02.domain.agent.state import TOOL, AgentState, JournalEntry, known_deadline
 from l02.domain.agent.suspension import resumed
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
@@ -44,15 +44,15 @@ class Resume(AgentCommand, frozen=True, kw_only=True):
         awaited_by = self.awaited_by(context)
         if self.assume is not None:
             again = _reopened(agent, self.execution_id, self.assume, self.result, awaited_by, context)
-            return [*([resumed(agent, context.node_id)] if agent.status is Status.SUSPENDED else []), again]
+            return [*([resumed(agent, context.node_id)] if agent.is_suspended else []), again]
         if self.checkpoint_id is not None:
             return self._brought_back(agent, self.checkpoint_id, context)
-        if agent.status is not Status.SUSPENDED:
+        if not agent.is_suspended:
             return []
         return [resumed(agent, context.node_id), *taken_over(agent, context.node_id)]
 
     def _brought_back(self, agent: AgentState, checkpoint_id: str, context: Context) -> list[AgentEvent]:
-        if agent.status is not Status.SUSPENDED:
+        if not agent.is_suspended:
             refuse(agent, self.verb, "`restore` brings one back that has a process")
         asked = brought_back(agent, checkpoint_id, self.awaited_by(context), context, resume=True)
         return asked or [resumed(agent, context.node_id, checkpoint_id)]

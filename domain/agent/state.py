@@ -128,6 +128,8 @@ class Status(StrEnum):
 
 
 ENDED = (Status.TERMINATED, Status.FAILED)
+AT_WORK = (Status.PENDING, Status.RUNNING)
+"""One that is neither suspended nor at its end has a process, or one is on its way."""
 
 
 class Waiting(Struct, frozen=True, kw_only=True):
@@ -261,6 +263,16 @@ class AgentState(Struct, frozen=True, kw_only=True):
         return self.status in ENDED
 
     @property
+    def is_suspended(self) -> bool:
+        """Whether it is at rest, at no cost but its row."""
+        return self.status is Status.SUSPENDED
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has a process, or one is on its way, if only after a pause."""
+        return self.status in AT_WORK
+
+    @property
     def is_live(self) -> bool:
         """Whether it takes commands at all."""
         return not self.has_ended and self.terminating is None
@@ -273,7 +285,7 @@ class AgentState(Struct, frozen=True, kw_only=True):
     @property
     def wants_process(self) -> bool:
         """Whether it should have a process now."""
-        return self.status in (Status.PENDING, Status.RUNNING) and not self.restart_pending
+        return self.is_at_work and not self.restart_pending
 
     @property
     def specification(self) -> AgentSpecification:
@@ -295,7 +307,11 @@ class AgentState(Struct, frozen=True, kw_only=True):
     @property
     def sleeps(self) -> bool:
         """Whether it is suspended only until there is work."""
-        return self.status is Status.SUSPENDED and self.suspend_reason == IDLE
+        return self.is_suspended and self.suspend_reason == IDLE
+
+    def is_at_work_on(self, node_id: str) -> bool:
+        """Whether it is at work, and that on this node."""
+        return self.is_at_work and self.node_id == node_id
 
     def is_served_by(self, incarnation: int) -> bool:
         """Whether this is the process that it should have."""

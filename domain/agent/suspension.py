@@ -24,7 +24,7 @@ class Suspend(AgentCommand, frozen=True, kw_only=True):
         """One that only sleeps stays away from now on."""
         if not agent.is_live:
             refuse(agent, self.verb, "it has no process to take away")
-        if agent.status is Status.SUSPENDED and not (agent.sleeps and self.reason != IDLE):
+        if agent.is_suspended and not (agent.sleeps and self.reason != IDLE):
             return []
         if not self.checkpoint:
             return [AgentSuspended(session_id=agent.session_id, reason=self.reason)]

@@ -48,8 +48,7 @@ class Leave(Command, frozen=True, kw_only=True):
 
     def decide(self, node: NodeState, context: Context, /) -> list[NodeEvent]:
         """If it was there."""
-        joined = node.status is NodeStatus.JOINED
-        return [NodeLeft(node_id=node.node_id, capacity=node.capacity)] if joined else []
+        return [NodeLeft(node_id=node.node_id, capacity=node.capacity)] if node.is_there else []
 
 
 class NodeLeft(NodeEvent, frozen=True, kw_only=True):
@@ -72,9 +71,8 @@ class ReportLost(Command, frozen=True, kw_only=True):
 
     def decide(self, node: NodeState, context: Context, /) -> list[NodeEvent]:
         """If it was there."""
-        joined = node.status is NodeStatus.JOINED
         lost = NodeLost(node_id=node.node_id, capacity=node.capacity, reported_by=self.reported_by)
-        return [lost] if joined else []
+        return [lost] if node.is_there else []
 
 
 class NodeLost(NodeEvent, frozen=True, kw_only=True):

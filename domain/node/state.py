@@ -35,3 +35,8 @@ class NodeState(Struct, frozen=True, kw_only=True):
     def exists(self) -> bool:
         """Whether it has ever joined."""
         return self.status is not NodeStatus.NEW
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has joined, and neither left nor been missed since."""
+        return self.status is NodeStatus.JOINED

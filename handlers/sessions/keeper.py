@@ -20,7 +20,7 @@ from l02.domain.agent.sessions import (
     SessionSnapshotSaved,
     SessionStarted,
 )
-from l02.domain.agent.state import ENDED, AgentState, ErrorDetail, Status
+from l02.domain.agent.state import AgentState, ErrorDetail
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Report
 from l02.handlers.sessions import words
@@ -125,20 +125,19 @@ class SessionKeeper:
             self._has_looked = True
             self._may_be_lost |= session.is_open and session.node_id != self._shared.node_id
         step = self._next(state, session)
-        if step is None and state.status is Status.SUSPENDED:
+        if step is None and state.is_suspended:
             return None
         return _Found(state, session, step)
 
     def _is_needed(self, state: AgentState, session: Session) -> bool:
         if session.is_ended or (state.node_id != self._shared.node_id and not self._is_over_here):
             return False
-        return session.is_started or state.status not in (*ENDED, Status.SUSPENDED)
+        return session.is_started or state.is_at_work
 
     def _next(self, state: AgentState, session: Session) -> _Step | None:
-        is_at_work = state.status not in (*ENDED, Status.SUSPENDED)
-        if is_at_work and not session.is_started:
+        if state.is_at_work and not session.is_started:
             return _Step("start", lambda: self._start(state, session))
-        wonders = is_at_work and self._may_be_lost and self._shared.settings.enable_recovery_check
+        wonders = state.is_at_work and self._may_be_lost and self._shared.settings.enable_recovery_check
         if wonders and self._has_process:
             return _Step("recovery", lambda: self._recover(state, session))
         # A snapshot that is sent before would tell the other side that the session is well.
@@ -147,7 +146,7 @@ class SessionKeeper:
             return _Step(entry.kind, lambda: self._send(state, session, entry), entry)
         if state.has_ended:
             return _Step("end", lambda: self._end(state, session))
-        if is_at_work and self._loop.time() >= self._heartbeat_due:
+        if state.is_at_work and self._loop.time() >= self._heartbeat_due:
             return _Step("heartbeat", lambda: self._heartbeat(session))
         return None
 

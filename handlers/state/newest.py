@@ -19,7 +19,7 @@ from l02.domain.agent.executions import ExecutionCompleted
 from l02.domain.agent.restarts import AgentFailed
 from l02.domain.agent.restoring import CheckpointRestored
 from l02.domain.agent.spawning import AgentSpawned
-from l02.domain.agent.state import AgentState, NewestState, Status
+from l02.domain.agent.state import AgentState, NewestState
 from l02.domain.agent.suspension import AgentSuspended
 from l02.domain.agent.termination import AgentTerminated
 from l02.domain.kernel.message import Event
@@ -81,7 +81,7 @@ class Newest:
     async def _write(self, agent_id: str, sequence: int) -> None:
         loaded = await self._agents.known(agent_id, sequence)
         state = loaded.state
-        if state.node_id == self._node_id and state.status in (Status.PENDING, Status.RUNNING):
+        if state.is_at_work_on(self._node_id):
             await self._hot.put(agent_id, loaded.version, _encoder.encode(_newest(loaded)))
         else:
             await self._hot.delete(agent_id)

@@ -21,7 +21,7 @@ from l02.domain.agent.restarts import AgentFailed
 from l02.domain.agent.restoring import CheckpointRestored
 from l02.domain.agent.signals import SignalReceived
 from l02.domain.agent.spawning import AgentSpawned
-from l02.domain.agent.state import AgentState, Status
+from l02.domain.agent.state import AgentState
 from l02.domain.agent.suspension import AgentSuspended, SuspendIdle
 from l02.domain.agent.termination import AgentTerminated
 from l02.handlers.state.settings import StateSettings
@@ -99,7 +99,7 @@ class Watch:
 
     async def _look(self, agent_id: str, watched: _Watched, now: float) -> None:
         state = (await self._agents.known(agent_id, 0)).state
-        if state.node_id != self._node_id or state.status not in (Status.PENDING, Status.RUNNING):
+        if not state.is_at_work_on(self._node_id):
             self._watched.pop(agent_id, None)
             return
         if watched.idle_after is None:

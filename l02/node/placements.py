@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from l02.bus.connection.bus import Bus
 from l02.bus.log.reader import last_sequence
-from l02.domain.agent.state import Status
+from l02.domain.agent.state import AT_WORK
 from l02.domain.node.state import NodeStatus
 from l02.projections.projector.progress import Progress
 from l02.projections.queries import ReadModel
@@ -23,7 +23,7 @@ class Placements:
     async def agents_of(self, node_id: str) -> list[str]:
         """The agents that have, or are to have, a process on this node."""
         await self._catch_up("agents")
-        return await self._read_model.agents_of_node(node_id, [Status.PENDING, Status.RUNNING])
+        return await self._read_model.agents_of_node(node_id, AT_WORK)
 
     async def agents_missing(self, live: Collection[str]) -> list[tuple[str, str]]:
         """Agents that need a node which is not among `live`, each with that."""

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from l02.domain.agent.state import Status
+from l02.domain.agent.state import AT_WORK, Status
 from l02.projections.folds.agents import AGENT_FOLD, AgentView
 from l02.projections.folds.budgets import BUDGET_FOLD
 from l02.projections.folds.checkpoints import CHECKPOINT_FOLD
@@ -39,8 +39,7 @@ def _nodes_needed(view: AgentView) -> str | None:
     if view.halted_at is not UNSET:
         return None
     nodes = {*view.checkpoints_under_way.values()}
-    has_process = view.state in (Status.PENDING, Status.RUNNING)
-    if view.node_id is not None and (has_process or (view.state is Status.SUSPENDED and view.terminating)):
+    if view.node_id is not None and (view.state in AT_WORK or (view.state is Status.SUSPENDED and view.terminating)):
         nodes.add(view.node_id)
     return msgspec.json.encode(sorted(map(fit_text, nodes))).decode() if nodes else None
 

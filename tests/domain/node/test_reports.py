@@ -35,3 +35,10 @@ def test_a_node_is_lost() -> None:
 @pytest.mark.parametrize("command", [Leave(), ReportLost(reported_by="n3")])
 def test_ignored_of_one_that_is_not_there(past: tuple[Event, ...], command: Leave | ReportLost) -> None:
     given(*past).when(command).ignored()
+
+
+@pytest.mark.parametrize(
+    ("past", "is_there"), [((), False), ((JOINED,), True), ((JOINED, LEFT), False), ((JOINED, LOST, JOINED), True)]
+)
+def test_a_node_is_there_until_it_leaves_or_is_missed(past: tuple[Event, ...], is_there: bool) -> None:
+    assert given(*past).state.is_there is is_there
