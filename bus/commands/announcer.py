@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from nats.aio.msg import Msg
 
+from l02.bus.background.backoff import outlasting
 from l02.bus.commands.dead_letters import park
 from l02.bus.commands.outcomes import completed, publish_outcome
 from l02.bus.commands.partitions import OUTCOMES_PARTITION, Partition, Partitions
@@ -123,13 +124,9 @@ class OutcomeAnnouncer:
 
 async def _patiently(act: Callable[[], Awaitable[None]]) -> str | None:
     """Repeat what fails because JetStream is away; what else it fails with, if it does, is logged and given back."""
-    while True:
-        try:
-            await act()
-            return None
-        except Exception as error:
-            if not is_passing(error):
-                _log.exception("an outcome cannot be said")
-                return repr(error)
-            _log.info("waiting for JetStream to say an outcome", error=repr(error))
-            await asyncio.sleep(_RETRY_SECONDS)
+    try:
+        await outlasting(act, is_passing, "JetStream to say an outcome", longest=_RETRY_SECONDS)
+    except Exception as error:
+        _log.exception("an outcome cannot be said")
+        return repr(error)
+    return None

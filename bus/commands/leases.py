@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
+import stamina
 import structlog
 from msgspec import Struct
 from nats.errors import Error as NatsError
@@ -92,15 +93,15 @@ class Leases:
 
         While a cluster chooses a leader it is tried again; NATS' errors are raised after `API_SECONDS`.
         """
-        deadline = self._now() + API_SECONDS
-        while True:
-            try:
-                return await self._acquire()
-            except (NatsError, TimeoutError) as error:
-                if self._bus.client.is_closed or self._now() > deadline:
-                    raise
-                _log.warning("waiting for JetStream to take the lease", node_id=self.node_id, error=repr(error))
-                await asyncio.sleep(_RENEW_SECONDS)
+        async for attempt in stamina.retry_context(
+            on=lambda error: isinstance(error, NatsError | TimeoutError) and not self._bus.client.is_closed,
+            attempts=None,
+            timeout=API_SECONDS,
+            wait_initial=_RENEW_SECONDS,
+            wait_max=_RENEW_SECONDS,
+        ):
+            with attempt:
+                await self._acquire()
 
     async def _acquire(self) -> None:
         found = await self._stored()

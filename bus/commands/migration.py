@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import MaxPayloadError
 
+from l02.bus.background.backoff import outlasting
 from l02.bus.commands.dead_letters import headers_to_send, park
 from l02.bus.commands.outcomes import failed, publish_outcome, said_outcome
 from l02.bus.commands.partitions import COMMAND_PARTITIONS, command_partition, stored_position
@@ -68,14 +69,12 @@ async def migrate_streams(bus: Bus, replicas: int, others: Callable[[], Awaitabl
 
 
 async def _take(step: Step, bus: Bus, replicas: int) -> None:
-    while True:
-        try:
-            return await step(bus, replicas)
-        except Exception as error:
-            if bus.client.is_closed or not is_passing(error):
-                raise
-            _log.warning("waiting for JetStream", step=step.__name__, error=repr(error))
-            await asyncio.sleep(_RETRY_SECONDS)
+    def passes(error: Exception) -> bool:
+        return is_passing(error) and not bus.client.is_closed
+
+    await outlasting(
+        lambda: step(bus, replicas), passes, f"JetStream to migrate: {step.__name__}", longest=_RETRY_SECONDS
+    )
 
 
 def _is_old(info: dict[str, Any] | None) -> bool:

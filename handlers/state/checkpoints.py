@@ -6,13 +6,14 @@ stored again, and what is left of the first time is removed.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import stamina
 import structlog
 
+from l02.bus.background.backoff import outlasting
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
@@ -145,13 +146,12 @@ class Checkpoints:
 
     async def delete(self, event: CheckpointExpired) -> None:
         """Delete what is stored of an expired checkpoint; waits while the store is away."""
-        while True:
-            try:
-                await self._store.delete(event.storage_location)
-                return
-            except Failure as failure:
-                _log.warning("waiting to delete a checkpoint", location=event.storage_location, why=failure.message)
-                await asyncio.sleep(_RETRY_SECONDS)
+        await outlasting(
+            lambda: self._store.delete(event.storage_location),
+            lambda error: isinstance(error, Failure),
+            f"the store of checkpoints to delete {event.storage_location}",
+            longest=_RETRY_SECONDS,
+        )
 
     async def _report(self, recorded: RecordedEvent, report: Report) -> None:
         await self._agents.record(
@@ -166,12 +166,7 @@ def _is_before(item: KeptCheckpoint, checkpoint_id: str, stored: list[KeptCheckp
 
 async def _patiently(passing: ErrorCode, act: Callable[[], Awaitable[_T]]) -> _T:
     """Try again for a while what fails with the code that the store has for being away."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return await act()
-        except Failure as failure:
-            if failure.code is not passing or time.monotonic() > deadline:
-                raise
-            _log.warning("waiting for the store of checkpoints", why=failure.message)
-            await asyncio.sleep(_RETRY_SECONDS)
+    again = stamina.AsyncRetryingCaller(
+        attempts=None, timeout=_PATIENCE_SECONDS, wait_initial=_RETRY_SECONDS, wait_max=_RETRY_SECONDS
+    )
+    return await again(lambda error: isinstance(error, Failure) and error.code is passing, act)
