@@ -102,22 +102,26 @@ class Bus:
         return answer
 
     async def stored(
-        self, stream: str, *, sequence: int = 0, last_on: str = "", timeout: float = _JETSTREAM_SECONDS
+        self,
+        stream: str,
+        *,
+        sequence: int = 0,
+        last_on: str | None = None,
+        next_on: str | None = None,
+        timeout: float = _JETSTREAM_SECONDS,
     ) -> Msg | None:
-        """The message of a stream with a sequence, or the last on a subject; None if there is none.
+        """The message that is `wanted` of a stream; None if there is none.
 
         Any copy of the stream answers, and one that lags does not know the newest.
         """
-        wanted = {"seq": sequence} if sequence else {"last_by_subj": last_on}
-        reply = await self.requests.request(
-            f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(wanted), timeout=timeout
-        )
+        request = wanted(sequence=sequence, last_on=last_on, next_on=next_on)
+        reply = await self.requests.request(direct_get(stream), msgspec.json.encode(request), timeout=timeout)
         headers = reply.headers or {}
         if "Nats-Sequence" in headers:
             return reply
         if headers.get("Status") == "404":
             return None
-        raise NatsError(f"reading {wanted} of {stream}: {headers.get('Status')} {headers.get('Description')}")
+        raise NatsError(f"reading {request} of {stream}: {headers.get('Status')} {headers.get('Description')}")
 
     @asynccontextmanager
     async def on_reconnect(self, listener: Callable[[], None]) -> AsyncIterator[None]:
@@ -141,6 +145,18 @@ class Bus:
             _log.warning("nats disconnected; reconnecting")
         for listener in tuple(self._on_disconnect):
             listener()
+
+
+def wanted(*, sequence: int = 0, last_on: str | None = None, next_on: str | None = None) -> dict[str, int | str]:
+    """What a stream is asked for: the last message on a subject, the one with a sequence, or the next from there on."""
+    if last_on is not None:
+        return {"last_by_subj": last_on}
+    return {"seq": sequence} if next_on is None else {"seq": sequence, "next_by_subj": next_on}
+
+
+def direct_get(stream: str) -> str:
+    """Where any copy of a stream is asked for messages, one or many."""
+    return f"$JS.API.DIRECT.GET.{stream}"
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nats.js.errors import APIError
 
-from l02.bus.connection.bus import API_SECONDS, Bus, JetStreamNotReady
+from l02.bus.connection.bus import API_SECONDS, Bus, JetStreamNotReady, wanted
 
 _NO_MESSAGE = 10037
 _LEASE_NANOSECONDS = 3_500_000_000
@@ -49,15 +49,13 @@ async def message_from_leader(
     next_on: str | None = None,
     within: float | None = API_SECONDS,
 ) -> StoredMessage | None:
-    """The last message on a subject, the one with a sequence, or the next from there on `next_on`; None if none is.
+    """The message that is `wanted`; None if there is none.
 
     A leader that does not know yet that there is another gives what it has: ask `standing_of` what there must be.
     Raises APIError, and as `Bus.api`.
     """
-    wanted: dict[str, Any] = {"last_by_subj": last_on} if last_on is not None else {"seq": sequence}
-    if next_on is not None:
-        wanted["next_by_subj"] = next_on
-    answer = await bus.api(f"STREAM.MSG.GET.{stream}", wanted, within=within)
+    request = wanted(sequence=sequence, last_on=last_on, next_on=next_on)
+    answer = await bus.api(f"STREAM.MSG.GET.{stream}", request, within=within)
     if error := answer.get("error"):
         if error.get("err_code") == _NO_MESSAGE:
             return None
@@ -78,8 +76,8 @@ async def standing_of(
 
     Raises APIError, and as `Bus.api`.
     """
-    wanted = {} if subject_filter is None else {"subjects_filter": subject_filter}
-    info = await bus.api(f"STREAM.INFO.{stream}", wanted, within=within)
+    request = {} if subject_filter is None else {"subjects_filter": subject_filter}
+    info = await bus.api(f"STREAM.INFO.{stream}", request, within=within)
     if error := info.get("error"):
         raise APIError.from_error(error)
     replicas = int(info["config"]["num_replicas"])

@@ -10,7 +10,7 @@ import msgspec
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
 
-from l02.bus.connection.bus import Bus
+from l02.bus.connection.bus import Bus, direct_get
 from l02.bus.connection.listening import listen
 from l02.bus.connection.requests import AnswerLost
 
@@ -70,7 +70,7 @@ async def read_stored(
     async with bus.on_disconnect(answer.lost):
         subscription = await listen(bus.client, inbox, answer.receive)
         try:
-            await bus.client.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(request), reply=inbox)
+            await bus.client.publish(direct_get(stream), msgspec.json.encode(request), reply=inbox)
             end = await answer.wait()
         finally:
             if not bus.client.is_closed:

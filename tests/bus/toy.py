@@ -18,6 +18,7 @@ from l02.bus.commands.partitions import COMMAND_PARTITIONS, Partitions
 from l02.bus.commands.processor import CommandProcessor
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import COMMANDS_STREAM, OUTCOMES_STREAM
+from l02.bus.jetstream.history import sequence_of
 from l02.bus.log.event_store import EventStore, open_event_store
 from l02.bus.log.reader import last_sequence
 from l02.bus.log.repository import Repository
@@ -215,18 +216,10 @@ async def outcomes(bus: Bus, command_id: str) -> list[Outcome]:
     """All that the stream holds for a command id, in order."""
     found: list[Outcome] = []
     sequence = 1
-    while message := await _next_on(bus, outcome_subject(command_id), sequence):
-        found.append(decode_outcome(message[1]))
-        sequence = message[0] + 1
+    while message := await bus.stored(OUTCOMES_STREAM, sequence=sequence, next_on=outcome_subject(command_id)):
+        found.append(decode_outcome(message.data))
+        sequence = sequence_of(message) + 1
     return found
-
-
-async def _next_on(bus: Bus, subject: str, start: int) -> tuple[int, bytes] | None:
-    request = {"seq": start, "next_by_subj": subject}
-    reply = await bus.requests.request(f"$JS.API.DIRECT.GET.{OUTCOMES_STREAM}", msgspec.json.encode(request), timeout=5)
-    if reply.headers is None or "Nats-Sequence" not in reply.headers:
-        return None
-    return int(reply.headers["Nats-Sequence"]), reply.data
 
 
 async def until(fact: Callable[[], Any], *, seconds: float = 20.0) -> Any:
