@@ -12,7 +12,8 @@ MAX_WEIGHT = 500_000
 """Each value counts once, each key of an object four times more, each list and object ten, and each digit of a long
 number: about as long as they take to build. So much takes less than 0.1 s of a core (tests/runtime/test_stalls.py)."""
 WEIGHT_IN_WORDS = f"more than {MAX_WEIGHT:,} values, where each key counts five times, each list and object ten"
-_LIGHT_BYTES = MAX_WEIGHT // 5
+LIGHT_BYTES = MAX_WEIGHT // 5
+"""What is no longer than this is light, whatever it holds."""
 _MAX_STRINGS = 200_000
 _SHORT_NUMBER_DIGITS = 20
 _SIGNS, _DIGITS = b",:[{", b"0123456789"
@@ -26,7 +27,7 @@ def is_too_heavy(text: bytes) -> bool:
 
 def steps_of_weighing(text: bytes) -> Iterator[bool]:
     """The same in steps, the last of which may be true; each takes a few hundredths of a second for 16 MiB."""
-    if len(text) <= _LIGHT_BYTES or _weight(text) <= MAX_WEIGHT:
+    if len(text) <= LIGHT_BYTES or _weight(text) <= MAX_WEIGHT:
         return
     # Perhaps it is all in its strings; a text with very many of them takes long to build too.
     yield False

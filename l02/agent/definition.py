@@ -49,8 +49,8 @@ class Tool:
         """The arguments as the function's types. Raises `ValueError`, naming the field that does not fit."""
         try:
             fields = msgspec.convert(arguments, self._arguments, strict=True)
-        except msgspec.ValidationError as error:
-            raise ValueError(f"the arguments of {self.name} do not fit: {error}") from error
+        except Exception as error:  # msgspec's, or that of an author's type
+            raise ValueError(f"the arguments of tool {self.name!r} do not fit: {error}") from error
         return {name: getattr(fields, name) for name in self._arguments.__struct_fields__}
 
 

@@ -12,26 +12,28 @@ import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from contextvars import ContextVar
-from pathlib import Path
-from types import TracebackType
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from msgspec import UNSET
 
 from l02.agent.context import Context, ToolError
 from l02.agent.definition import Agent, Handler
+from l02.agent.errors import describe_error, leaves_of
+from l02.agent.intake import Intake
+from l02.agent.outbox import Outbox
+from l02.agent.own_steps import Divergence, OwnWork
+from l02.bus.wire.agent.divergence import ended_early
 from l02.bus.wire.agent.lines import ProtocolError, encode
-from l02.bus.wire.agent.protocol import AgentMessage, Answer, Call, CallError, CallKind, Complete, Emit, Execute, Fail
+from l02.bus.wire.agent.protocol import Answer, Call, CallError, CallKind, Complete, Diverged, Emit, Execute, Fail, Step
 from l02.bus.wire.agent.values import State, to_json
 
 LEFTOVER_GRACE = 1.0
 """Seconds that tasks which a handler left behind get for their `finally` blocks."""
 
-MAX_ERROR_TEXT = 8192
-"""Characters of an error's text that are passed on."""
-
-_SDK = str(Path(__file__).parent)
 _task_numbers: ContextVar[itertools.count[int]] = ContextVar("task_numbers")
+_T = TypeVar("_T")
+_execution: ContextVar[Execution] = ContextVar("execution")
 
 
 class _NumberedTask(asyncio.Task[Any]):
@@ -59,14 +61,20 @@ def numbered_tasks(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -
     return task
 
 
+def thread_in_order(future: asyncio.Future[_T]) -> asyncio.Future[_T]:
+    """What a thread that was just started comes to; one that a handler has started, when it is its turn."""
+    execution = _execution.get(None)
+    return future if execution is None else execution.thread_in_order(future)
+
+
 class Execution:
-    """Runs the handler once. `send` takes its messages; `settle` returns when all that could run has run."""
+    """Runs the handler once. `send` writes its messages; `settle` returns when all that could run has run."""
 
     def __init__(
         self,
         agent: Agent,
         message: Execute,
-        send: Callable[[AgentMessage], None],
+        send: Callable[..., None],
         settle: Callable[[], Awaitable[None]],
     ) -> None:
         if agent.handler is None:
@@ -76,13 +84,32 @@ class Execution:
         self._input = message.input
         self._handler: Handler = agent.handler
         self._context = Context(agent.name, self.id, self.state, self)
-        self._send = send
+        self._outbox = Outbox(self.id, send)
         self._settle = settle
         self._issued = 0
         self._emitted = 0
-        self._open: dict[int, asyncio.Future[Any]] = {}
+        self._open: dict[int, tuple[CallKind, asyncio.Future[Any]]] = {}
+        self._task: asyncio.Task[Any] | None = None
         self._stopped = False
         self._ended = False
+        own = message.own
+        self._missing = 0 if own is UNSET else own.recorded
+        self._intake = Intake(0 if own is UNSET else own.answers)
+        self._own: OwnWork | None = None
+        if own is not UNSET:
+            self._own = OwnWork(agent, self.id, own, self._intake, self._outbox, self._end_step, self._diverge)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all steps on record are known: then it can begin."""
+        return self._missing == 0
+
+    def remember(self, steps: list[Step]) -> None:
+        """Steps on record. Raises `ProtocolError` for more than were announced."""
+        self._missing -= len(steps)
+        if self._own is None or self._missing < 0:
+            raise ProtocolError("more steps are on record than were announced")
+        self._own.remember(steps)
 
     async def run(self) -> Complete | Fail | None:
         """Runs the handler to its end. None when it was stopped: then nothing is to be said about it."""
@@ -94,11 +121,22 @@ class Execution:
             if not self._stopped and not isinstance(error, asyncio.CancelledError):
                 traceback.print_exception(error)
             result = _failure(self.id, error, self._handler)
+        missing = self._intake.first_on_record
+        if missing is not None:
+            self._diverge(ended_early(self._issued, missing.call, missing.kind))
         return None if self._stopped else result
+
+    def finish(self, result: Complete | Fail | None) -> None:
+        """Says how it ended, after all that was not said yet, and stops its own tools."""
+        if result is not None:
+            self._outbox.send(result)
+        self._close()
 
     async def output(self) -> Any:
         """The handler's output. Raises what it raises."""
         _task_numbers.set(itertools.count(1))
+        _execution.set(self)
+        self._task = asyncio.current_task()
         try:
             if inspect.isasyncgenfunction(self._handler):
                 return await self._stream()
@@ -110,6 +148,7 @@ class Execution:
                 task.cancel()
             if left:
                 await asyncio.wait(left, timeout=LEFTOVER_GRACE)
+            self._task = None
 
     async def _stream(self) -> str:
         pieces: list[str] = []
@@ -136,38 +175,74 @@ class Execution:
             }
         number = self._issued + 1
         answer = asyncio.get_running_loop().create_future()
+        call = Call(self.id, number, kind, **fields)
         try:
-            self._send(Call(self.id, number, kind, **fields))
+            if self._own is None or not self._own.takes(call):
+                self._outbox.send(call)
         except ProtocolError as error:
             raise ValueError(f"the call is too large: {error}") from error
+        except Divergence as error:
+            self._diverge(str(error))
+            raise asyncio.CancelledError("the execution has diverged") from error
         self._issued = number
-        self._open[number] = answer
+        self._open[number] = (kind, answer)
         return await answer
 
     def emit(self, delta: str) -> None:
         """See `Context`."""
         self._check_open()
         if delta:
-            self._send(Emit(self.id, self._emitted, delta))
+            self._outbox.send(Emit(self.id, self._emitted, delta))
             self._emitted += 1
 
     def answer(self, message: Answer) -> None:
-        """Ends a call. Raises `ProtocolError` for a call that was never issued, or answered before."""
-        waiting = self._open.pop(message.call, None)
-        if waiting is None:
+        """The answer to a call has come; it is taken in when it is its turn."""
+        self._intake.answer(partial(self._take_answer, message))
+
+    def thread_in_order(self, future: asyncio.Future[_T]) -> asyncio.Future[_T]:
+        """What a thread of the handler comes to, when it is its turn."""
+        return future if self._own is None or self._stopped else self._own.in_order(future)
+
+    def take_in(self) -> bool:
+        """Nothing can run: lets one thing go on that waited for that. False if there is none.
+
+        Raises `ProtocolError` for the answer to a call that was never issued, or answered before.
+        """
+        return self._intake.take_in() if self._own is None else self._own.take_in()
+
+    def stop(self) -> list[asyncio.Future[Any]]:
+        """From now on nothing is sent: what is done while stopping is not part of the execution's record.
+
+        Own tools are cancelled; those that are to end.
+        """
+        self._stopped = True
+        return self._close()
+
+    def _close(self) -> list[asyncio.Future[Any]]:
+        self._outbox.close()
+        return [] if self._own is None else self._own.close()
+
+    def _take_answer(self, message: Answer) -> None:
+        if message.call not in self._open:
             raise ProtocolError(f"there is no open call {message.call}")
-        if waiting.done():  # the handler gave up waiting for it
-            return
+        kind, waiting = self._open.pop(message.call)
+        if self._own is not None and kind == "tool":
+            self._own.answered(message)
         if isinstance(message.error, CallError):
             error = message.error
             content = None if error.content is UNSET else error.content
-            waiting.set_exception(ToolError(error.code, error.name, error.message, content))
+            _give(waiting, ToolError(error.code, error.name, error.message, content))
         else:
-            waiting.set_result(message.result)
+            _give(waiting, message.result)
 
-    def stop(self) -> None:
-        """From now on nothing is sent: what is done while stopping is not part of the execution's record."""
-        self._stopped = True
+    def _end_step(self, call: int, result: Any) -> None:
+        _give(self._open.pop(call)[1], result)
+
+    def _diverge(self, message: str) -> None:
+        self._outbox.send(Diverged(self.id, message))
+        self.stop()
+        if self._task is not None:
+            self._task.cancel()
 
     def _check_open(self) -> None:
         if self._stopped:
@@ -176,23 +251,19 @@ class Execution:
             raise RuntimeError("this execution has ended; its ctx can no longer be used")
 
 
-def describe_error(error: BaseException, function: Callable[..., Any]) -> str:
-    """`<type>: <text> (<file>:<line>)`, the line being the last one in the function's own file."""
-    place = _place(error.__traceback__, function.__code__.co_filename)
-    if isinstance(error, MemoryError):
-        text = "MemoryError: the agent reached its memory limit (resource_limits.memory)"
-    elif isinstance(error, BaseExceptionGroup):
-        leaves = "; ".join(describe_error(leaf, function) for leaf in _leaves(error))
-        text = f"{type(error).__name__}: {leaves[:MAX_ERROR_TEXT]}"
+def _give(waiting: asyncio.Future[Any], result: Any) -> None:
+    """The result of a call, or the `ToolError` that it ended with."""
+    if waiting.done():  # the handler gave up waiting for it
+        return
+    if isinstance(result, ToolError):
+        waiting.set_exception(result)
     else:
-        detail = _detail(error)
-        text = f"{type(error).__name__}: {detail}" if detail else type(error).__name__
-    return f"{text} ({place})" if place else text
+        waiting.set_result(result)
 
 
 def _failure(execution_id: str, error: BaseException, handler: Handler) -> Fail:
     message = describe_error(error, cast(Callable[..., Any], handler))
-    leaves = list(_leaves(error))
+    leaves = list(leaves_of(error))
     for leaf in leaves:
         traceback.clear_frames(leaf.__traceback__)  # lets go of what they hold: the memory may be needed
     failed_calls = [leaf for leaf in leaves if isinstance(leaf, ToolError)]
@@ -204,32 +275,3 @@ def _failure(execution_id: str, error: BaseException, handler: Handler) -> Fail:
 def _text(given: object) -> str:
     """Whoever raises a `ToolError` of their own may have given it anything."""
     return str(given).encode(errors="replace").decode()
-
-
-def _detail(error: BaseException) -> str:
-    """The error's own text, as what fits into a message: valid Unicode, of a bounded length."""
-    try:
-        text = str(error)
-    except Exception as problem:  # an author's __str__ may do anything
-        text = f"<its text cannot be made: {type(problem).__name__}>"
-    return text[:MAX_ERROR_TEXT].encode(errors="backslashreplace").decode()
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]
-
-
-def _place(trace: TracebackType | None, own_file: str) -> str | None:
-    """File and line of the last frame in the author's own file, else of the last one outside of the SDK."""
-    own = other = None
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        place = f"{Path(file).name}:{trace.tb_lineno}"
-        if file == own_file:
-            own = place
-        elif not file.startswith(_SDK):
-            other = place
-        trace = trace.tb_next
-    return own or other

@@ -16,10 +16,11 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from concurrent.futures import Executor
+from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack
 
 from l02.agent.definition import Agent
-from l02.agent.execution import Execution, numbered_tasks
+from l02.agent.execution import Execution, numbered_tasks, thread_in_order
 from l02.agent.loader import LoadError, load
 from l02.agent.tools import run_tool
 from l02.bus.wire.agent.lines import LineBuffer, ProtocolError, decode_node_message, encode
@@ -32,10 +33,14 @@ from l02.bus.wire.agent.protocol import (
     LoadFailed,
     Ping,
     Pong,
+    Recorded,
     RunTool,
     Shutdown,
     ToolResult,
 )
+
+_T = TypeVar("_T")
+_Arguments = TypeVarTuple("_Arguments")
 
 GRACE = 1.5
 """Seconds that a running handler gets for its `finally` blocks once the process is to end."""
@@ -71,7 +76,7 @@ def _serve(node: socket.socket, config: Mapping[str, Any]) -> int:
         node.sendall(encode(LoadFailed(str(error))))
         return 1
     selector = _IdleSelector()
-    loop = asyncio.SelectorEventLoop(selector)
+    loop = _Loop(selector)
     loop.set_task_factory(numbered_tasks)
     asyncio.set_event_loop(loop)
     session = _Session(agent, loop)
@@ -99,6 +104,15 @@ class _IdleSelector(selectors.DefaultSelector):
         return super().select(timeout)
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """Threads that a handler starts come to their end when it is their turn."""
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[_Arguments]], _T], *args: *_Arguments
+    ) -> asyncio.Future[_T]:
+        return thread_in_order(super().run_in_executor(executor, func, *args))
+
+
 class _Session(asyncio.Protocol):
     """The connection to the node, and what runs because of it. `ended` is done when the process is to end."""
 
@@ -107,7 +121,6 @@ class _Session(asyncio.Protocol):
         self._agent = agent
         self._loop = loop
         self._lines = LineBuffer()
-        self._answers: deque[Answer] = deque()
         self._execution: Execution | None = None
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._settled: deque[asyncio.Future[None]] = deque()
@@ -117,7 +130,9 @@ class _Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._send(Hello(PROTOCOL, self._agent.name, self._agent.descriptions(), answers_pings=True))
+        self._send(
+            Hello(PROTOCOL, self._agent.name, self._agent.descriptions(), answers_pings=True, records_steps=True)
+        )
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -148,31 +163,39 @@ class _Session(asyncio.Protocol):
         if self._settled:
             self._settled.popleft().set_result(None)
             return True
-        if not self._answers:
+        if self._execution is None:
             return False
-        answer = self._answers.popleft()
-        if self._execution is not None and answer.execution_id == self._execution.id:
-            try:
-                self._execution.answer(answer)
-            except ProtocolError as error:
-                self._end(error)
-        return True
+        try:
+            return self._execution.take_in()
+        except ProtocolError as error:
+            self._end(error)
+            return True
 
     def _receive(self, line: bytes) -> None:
         match decode_node_message(line):
             case Answer() as answer:
-                self._answers.append(answer)
+                if self._execution is not None and answer.execution_id == self._execution.id:
+                    self._execution.answer(answer)
             case Execute() as message:
                 if self._execution is not None:
                     raise ProtocolError(f"{message.execution_id} was sent while {self._execution.id} runs")
                 self._execution = Execution(self._agent, message, self._send, self._settle)
-                self._start(message.execution_id, self._execute(self._execution))
+                self._begin(self._execution)
+            case Recorded() as message:
+                if self._execution is None or message.execution_id != self._execution.id:
+                    raise ProtocolError(f"steps of {message.execution_id} were sent, which does not run")
+                self._execution.remember(message.steps)
+                self._begin(self._execution)
             case RunTool() as message:
                 self._start(message.execution_id, self._run_tool(message))
             case Ping():
                 self._send(Pong())
             case Shutdown():
                 self._stop()
+
+    def _begin(self, execution: Execution) -> None:
+        if execution.is_ready:
+            self._start(execution.id, self._execute(execution))
 
     def _start(self, execution_id: str, work: Any) -> None:
         if self._stopping is None:
@@ -193,8 +216,7 @@ class _Session(asyncio.Protocol):
             if execution_id == execution.id and task is not asyncio.current_task():
                 task.cancel()  # tools which the execution no longer waits for
         self._execution = None
-        if result is not None:
-            self._send(result)
+        execution.finish(result)
 
     async def _run_tool(self, message: RunTool) -> None:
         result: ToolResult = await run_tool(self._agent, message)
@@ -209,17 +231,16 @@ class _Session(asyncio.Protocol):
             if settled in self._settled:
                 self._settled.remove(settled)
 
-    def _send(self, message: AgentMessage) -> None:
-        self._transport.write(encode(message))
+    def _send(self, *messages: AgentMessage) -> None:
+        self._transport.write(b"".join(map(encode, messages)))
 
     def _stop(self) -> None:
         if self._stopping is None:
-            if self._execution is not None:
-                self._execution.stop()
-            self._stopping = self._loop.create_task(self._wind_up())
+            own_tools = [] if self._execution is None else self._execution.stop()
+            self._stopping = self._loop.create_task(self._wind_up(own_tools))
 
-    async def _wind_up(self) -> None:
-        tasks = list(self._tasks)
+    async def _wind_up(self, own_tools: list[asyncio.Future[Any]]) -> None:
+        tasks = [*self._tasks, *own_tools]
         for task in tasks:
             task.cancel()
         if tasks:

@@ -115,6 +115,7 @@ class _FakeNode:
             failure = CallError(failed.code, failed.name, failed.message, failed.content)
             answer = Answer(call.execution_id, call.call, False, error=failure)
         self.execution.answer(answer)
+        self.execution.take_in()
 
     async def _effect(self, call: Call) -> Any:
         match call:

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec import UNSET, UnsetType
+
 from l02.bus.wire.agent.lines import MAX_LINE, decode_agent_message, encode
 from l02.bus.wire.agent.protocol import (
     AgentMessage,
@@ -24,6 +26,7 @@ from l02.bus.wire.agent.protocol import (
     Fail,
     Hello,
     NodeMessage,
+    OwnSteps,
     Shutdown,
 )
 
@@ -63,8 +66,14 @@ class AgentProcess:
         """Sends all of them in one write."""
         self.writer.write(b"".join(encode(message) for message in messages))
 
-    def execute(self, value: Any = None, state: dict[str, Any] | None = None, execution_id: str = "x1") -> None:
-        self.send(Execute(execution_id, value, state or {}))
+    def execute(
+        self,
+        value: Any = None,
+        state: dict[str, Any] | None = None,
+        execution_id: str = "x1",
+        own: OwnSteps | UnsetType = UNSET,
+    ) -> None:
+        self.send(Execute(execution_id, value, state or {}, own))
 
     async def run(self, value: Any = None, state: dict[str, Any] | None = None) -> Complete | Fail:
         """Executes with no calls expected; streamed pieces are passed over."""

@@ -58,7 +58,7 @@ def test_a_schema_is_made_of_the_types() -> None:
         "marks": ["-"],
         "extra": None,
     }
-    with pytest.raises(ValueError, match=r"cut-out do not fit: .*\$\.parts\[0\]\.first"):
+    with pytest.raises(ValueError, match=r"tool 'cut-out' do not fit: .*\$\.parts\[0\]\.first"):
         agent.tools["cut-out"].convert({"text": "t", "parts": [{"first": "1"}]})
 
 

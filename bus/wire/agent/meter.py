@@ -11,7 +11,9 @@ from l02.domain.errors import ErrorCode, Failure
 from l02.domain.values import as_reference
 
 _BYTES_PER_TOKEN = 4
-_MAX_VALUE_BYTES = 8 * 1024 * 1024
+MAX_VALUE_BYTES = 8 * 1024 * 1024
+"""Bytes of one value, as JSON."""
+
 _MAX_BLOCKS = 10_000
 
 
@@ -30,10 +32,7 @@ class ContextMeter:
     def add(self, value: Any) -> None:
         """Count a value that enters the context; Failure E2003 or E2115, and it does not enter, if it is too large."""
         size, tokens = _measure(value)
-        if size > _MAX_VALUE_BYTES:
-            raise Failure(
-                ErrorCode.PAYLOAD_TOO_LARGE, f"the value has {size} bytes, at most {_MAX_VALUE_BYTES} can be passed on"
-            )
+        require_size(size)
         if self.tokens + tokens > self._window:
             raise Failure(
                 ErrorCode.CONTEXT_OVERFLOW,
@@ -44,6 +43,14 @@ class ContextMeter:
     def entered(self, value: Any) -> None:
         """Count a value that has entered the context already."""
         self.tokens += _measure(value)[1]
+
+
+def require_size(size: int) -> None:
+    """Failure E2115 if a value of so many bytes is too large."""
+    if size > MAX_VALUE_BYTES:
+        raise Failure(
+            ErrorCode.PAYLOAD_TOO_LARGE, f"the value has {size} bytes, at most {MAX_VALUE_BYTES} can be passed on"
+        )
 
 
 def is_counted(ok: bool, result: Any) -> bool:

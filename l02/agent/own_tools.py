@@ -1,0 +1,118 @@
+"""Own tools that are run without asking the node: so many at once, each bounded in time, and tried again if it fails.
+
+Written with callbacks, so that a tool costs little more than its thread, and one that does not heed its cancellation
+holds up nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from l02.agent.definition import Tool
+from l02.agent.tools import ToolFailed, start
+from l02.bus.wire.agent.protocol import OwnSteps
+from l02.bus.wire.agent.texts import cut
+from l02.domain.errors import ErrorCode, Failure
+
+_FIRST_RETRY_SECONDS = 0.2
+_LONGEST_RETRY_SECONDS = 30.0
+
+Done = Callable[[msgspec.Raw | Failure], None]
+"""Takes the result as JSON, or why there is none."""
+
+
+class OwnTools:
+    """Those of one execution. `begin` is told the call and the tool before it runs."""
+
+    def __init__(self, limits: OwnSteps, begin: Callable[[int, str], None]) -> None:
+        self._limits = limits
+        self._begin = begin
+        self._free = limits.max_concurrent_tools
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._running: set[asyncio.Future[msgspec.Raw]] = set()
+        self._context = contextvars.copy_context()
+        """Of the process, not of a handler: what a tool does is no part of the execution's order."""
+        self._closed = False
+
+    def start(self, call: int, tool: Tool, arguments: bytes, done: Done) -> None:
+        """Run it when it is its turn; `done` is told once, later, what came of it."""
+        self._when_free(partial(self._attempt, call, tool, arguments, 1, done))
+
+    def cancel(self) -> list[asyncio.Future[Any]]:
+        """Run no more; nobody is told of any. Those that still are to end."""
+        self._closed = True
+        self._waiting.clear()
+        for running in self._running:
+            running.cancel()
+        return [*self._running]
+
+    def _when_free(self, attempt: Callable[[], None]) -> None:
+        if self._closed:
+            return
+        if self._free:
+            self._free -= 1
+            attempt()
+        else:
+            self._waiting.append(attempt)
+
+    def _leave(self) -> None:
+        self._free += 1
+        if self._waiting:
+            self._when_free(self._waiting.popleft())
+
+    def _attempt(self, call: int, tool: Tool, arguments: bytes, attempt: int, done: Done) -> None:
+        """Have it run now. What it is given is its alone, as a tool may change that."""
+        loop = asyncio.get_running_loop()
+
+        def end(result: msgspec.Raw | Failure, is_final: bool) -> None:
+            if self._closed:
+                return
+            self._leave()
+            if is_final or attempt > self._limits.max_tool_retries:
+                done(result)
+                return
+            again = partial(self._attempt, call, tool, arguments, attempt + 1, done)
+            wait = min(_FIRST_RETRY_SECONDS * 2 ** (attempt - 1), _LONGEST_RETRY_SECONDS)
+            loop.call_later(wait, self._when_free, again, context=self._context)
+
+        def on_end(running: asyncio.Future[msgspec.Raw]) -> None:
+            timer.cancel()
+            error = asyncio.CancelledError() if running.cancelled() else running.exception()
+            end(running.result() if error is None else _failed(tool, error), is_final=error is None)
+
+        def time_out() -> None:
+            running.remove_done_callback(on_end)
+            running.cancel()
+            seconds = self._limits.tool_timeout_seconds
+            text = f"tool {tool.name!r} did not answer within {seconds:g} s (tool_timeout_seconds)"
+            end(Failure(ErrorCode.TOOL_TIMEOUT, text), is_final=False)
+
+        try:
+            fields = tool.convert(msgspec.json.decode(arguments))
+        except ValueError as error:
+            misfit = Failure(ErrorCode.TOOL_INVOCATION_FAILED, cut(str(error)))
+            loop.call_soon(end, misfit, True, context=self._context)
+            return
+        self._begin(call, tool.name)
+        running = start(tool, fields, self._context.copy())
+        self._running.add(running)
+        running.add_done_callback(self._ended, context=self._context)
+        running.add_done_callback(on_end, context=self._context)
+        timer = loop.call_later(self._limits.tool_timeout_seconds, time_out, context=self._context)
+
+    def _ended(self, running: asyncio.Future[msgspec.Raw]) -> None:
+        self._running.discard(running)
+        if not running.cancelled():
+            running.exception()  # it was seen, also if nobody waits any more
+
+
+def _failed(tool: Tool, error: BaseException) -> Failure:
+    why = str(error) if isinstance(error, ToolFailed) else type(error).__name__
+    return Failure(ErrorCode.TOOL_INVOCATION_FAILED, cut(f"tool {tool.name!r} failed: {why}"))
