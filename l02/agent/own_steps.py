@@ -27,10 +27,12 @@ from l02.bus.wire.agent.protocol import Answer, Begin, Call, OwnSteps, Step
 from l02.bus.wire.agent.texts import MESSAGE_BYTES, cut
 from l02.domain.errors import ErrorCode, Failure, error_code
 from l02.domain.values import MAX_DEPTH, nests_deeper
-from l02.domain.weight import WEIGHT_IN_WORDS
+from l02.domain.weight import LIGHT_BYTES, WEIGHT_IN_WORDS
 
 _MAX_ARGUMENTS_BYTES = MAX_LINE - MAX_VALUE_BYTES - 64 * 1024
 """So that they and any result go into one message."""
+_SMALL_BYTES = LIGHT_BYTES // 4
+"""A step of so long arguments and so long a result is always taken."""
 _HELD_BACK_SECONDS = 5.0
 _random = random.SystemRandom()
 _encoder = msgspec.json.Encoder()
@@ -92,7 +94,7 @@ class OwnWork:
             arguments = _encoder.encode(call.arguments)
             if not self._can_record(call, arguments):  # the node says what is wrong
                 return False
-            self._tools.start(call.call, tool, arguments, partial(self._done, call))
+            self._tools.start(call.call, tool, arguments, partial(self._done, call, len(arguments)))
         else:
             return False
         return True
@@ -166,32 +168,35 @@ class OwnWork:
     def _can_record(self, call: Call, arguments: bytes) -> bool:
         if len(arguments) > _MAX_ARGUMENTS_BYTES or _is_deep(arguments, MAX_DEPTH - 1):
             return False
+        if len(arguments) <= _SMALL_BYTES:
+            return True
         longest = {"code": ErrorCode.TOOL_INVOCATION_FAILED.value, "message": "." * MESSAGE_BYTES}
         return self._outbox.takes(self._step(call, ok=False, result=longest))
 
     def _begin(self, call: int, tool: str) -> None:
         self._outbox.send(Begin(self._execution_id, call, tool))
 
-    def _done(self, call: Call, outcome: msgspec.Raw | Failure) -> None:
+    def _done(self, call: Call, size: int, outcome: msgspec.Raw | Failure) -> None:
         self._moved()
-        self._intake.own(Place(False, call.call), partial(self._take_tool, call, outcome))
+        self._intake.own(Place(False, call.call), partial(self._take_tool, call, size, outcome))
 
-    def _take_tool(self, call: Call, outcome: msgspec.Raw | Failure) -> None:
+    def _take_tool(self, call: Call, size: int, outcome: msgspec.Raw | Failure) -> None:
         ok = True
         try:
-            value = self._admit(call, outcome)
+            value = self._admit(call, size, outcome)
         except Failure as failure:
             ok, value = False, {"code": failure.code.value, "message": cut(failure.message)}
         self._outbox.record(self._step(call, ok, outcome if ok else value))
         self._end(call.call, value if ok else _error(value))
 
-    def _admit(self, call: Call, outcome: msgspec.Raw | Failure) -> Any:
+    def _admit(self, call: Call, size: int, outcome: msgspec.Raw | Failure) -> Any:
         """The result, if it fits on the record and into the context. Failure otherwise."""
         if isinstance(outcome, Failure):
             raise outcome
         content = bytes(outcome)
         require_size(len(content))
-        if not self._outbox.takes(self._step(call, ok=True, result=outcome)):
+        is_small = size <= _SMALL_BYTES and len(content) <= _SMALL_BYTES
+        if not is_small and not self._outbox.takes(self._step(call, ok=True, result=outcome)):
             why = f"tool {call.tool!r} failed: the result holds {WEIGHT_IN_WORDS}"
             raise Failure(ErrorCode.TOOL_INVOCATION_FAILED, why)
         if _is_deep(content, MAX_DEPTH):

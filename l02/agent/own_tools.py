@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from l02.agent.definition import Tool
-from l02.agent.tools import ToolFailed, start
+from l02.agent.tools import ToolFailed, ToolRun
 from l02.bus.wire.agent.protocol import OwnSteps
 from l02.bus.wire.agent.texts import cut
 from l02.domain.errors import ErrorCode, Failure
@@ -36,7 +36,7 @@ class OwnTools:
         self._begin = begin
         self._free = limits.max_concurrent_tools
         self._waiting: deque[Callable[[], None]] = deque()
-        self._running: set[asyncio.Future[msgspec.Raw]] = set()
+        self._runs: set[ToolRun] = set()
         self._context = contextvars.copy_context()
         """Of the process, not of a handler: what a tool does is no part of the execution's order."""
         self._closed = False
@@ -49,9 +49,9 @@ class OwnTools:
         """Run no more; nobody is told of any. Those that still are to end."""
         self._closed = True
         self._waiting.clear()
-        for running in self._running:
-            running.cancel()
-        return [*self._running]
+        for run in self._runs:
+            run.cancel()
+        return [run.task for run in self._runs if run.task is not None]
 
     def _when_free(self, attempt: Callable[[], None]) -> None:
         if self._closed:
@@ -82,14 +82,18 @@ class OwnTools:
             wait = min(_FIRST_RETRY_SECONDS * 2 ** (attempt - 1), _LONGEST_RETRY_SECONDS)
             loop.call_later(wait, self._when_free, again, context=self._context)
 
-        def on_end(running: asyncio.Future[msgspec.Raw]) -> None:
+        def on_end(outcome: msgspec.Raw | ToolFailed) -> None:
             timer.cancel()
-            error = asyncio.CancelledError() if running.cancelled() else running.exception()
-            end(running.result() if error is None else _failed(tool, error), is_final=error is None)
+            self._runs.discard(run)
+            if isinstance(outcome, ToolFailed):
+                why = cut(f"tool {tool.name!r} failed: {outcome.why}")
+                end(Failure(ErrorCode.TOOL_INVOCATION_FAILED, why), is_final=False)
+            else:
+                end(outcome, is_final=True)
 
         def time_out() -> None:
-            running.remove_done_callback(on_end)
-            running.cancel()
+            run.cancel()
+            self._runs.discard(run)
             seconds = self._limits.tool_timeout_seconds
             text = f"tool {tool.name!r} did not answer within {seconds:g} s (tool_timeout_seconds)"
             end(Failure(ErrorCode.TOOL_TIMEOUT, text), is_final=False)
@@ -101,18 +105,6 @@ class OwnTools:
             loop.call_soon(end, misfit, True, context=self._context)
             return
         self._begin(call, tool.name)
-        running = start(tool, fields, self._context.copy())
-        self._running.add(running)
-        running.add_done_callback(self._ended, context=self._context)
-        running.add_done_callback(on_end, context=self._context)
+        run = ToolRun(tool, fields, self._context.copy(), on_end)
+        self._runs.add(run)
         timer = loop.call_later(self._limits.tool_timeout_seconds, time_out, context=self._context)
-
-    def _ended(self, running: asyncio.Future[msgspec.Raw]) -> None:
-        self._running.discard(running)
-        if not running.cancelled():
-            running.exception()  # it was seen, also if nobody waits any more
-
-
-def _failed(tool: Tool, error: BaseException) -> Failure:
-    why = str(error) if isinstance(error, ToolFailed) else type(error).__name__
-    return Failure(ErrorCode.TOOL_INVOCATION_FAILED, cut(f"tool {tool.name!r} failed: {why}"))

@@ -9,6 +9,7 @@ import asyncio
 import traceback
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -21,30 +22,62 @@ from l02.bus.wire.agent.protocol import RunTool, ToolFailure, ToolResult
 from l02.bus.wire.agent.values import to_json
 
 
-class ToolFailed(Exception):
-    """An own tool gave no result; the message says why."""
+@dataclass(frozen=True)
+class ToolFailed:
+    """An own tool gave no result."""
+
+    why: str
 
 
-def start(tool: Tool, arguments: dict[str, Any], context: Context) -> asyncio.Future[msgspec.Raw]:
-    """Its result as JSON, once it has one. Whatever the tool raises, this ends with `ToolFailed`, or is cancelled."""
-    loop = asyncio.get_running_loop()
-    if tool.is_async:
-        return asyncio.Task(_await(tool, arguments), loop=loop, context=context)
-    done: asyncio.Future[msgspec.Raw] = loop.create_future()
+class ToolRun:
+    """A tool that runs. `done` is told once, in the loop, of its result as JSON or why there is none.
 
-    def work() -> Callable[[], None]:
-        outcome: msgspec.Raw | ToolFailed
+    Not so once it was cancelled. Whatever the tool raises is a `ToolFailed`.
+    """
+
+    def __init__(
+        self,
+        tool: Tool,
+        arguments: dict[str, Any],
+        context: Context,
+        done: Callable[[msgspec.Raw | ToolFailed], None],
+    ) -> None:
+        self._done = done
+        self._cancelled = False
+        self.task: asyncio.Task[msgspec.Raw | ToolFailed] | None = None
+        """Of an async tool: it has ended when this has."""
+        loop = asyncio.get_running_loop()
+        if tool.is_async:
+            self.task = asyncio.Task(_await(tool, arguments), loop=loop, context=context)
+            self.task.add_done_callback(self._end_task, context=context)
+            return
+
+        def work() -> Callable[[], None]:
+            outcome: msgspec.Raw | ToolFailed
+            try:
+                outcome = _result(tool, context.run(tool.function, **arguments))
+            except BaseException as error:
+                outcome = _failure(tool, error)
+            return lambda: _tell(loop, self._end, outcome)
+
         try:
-            outcome = _result(tool, context.run(tool.function, **arguments))
-        except BaseException as error:
-            outcome = _failure(tool, error)
-        return lambda: None if loop.is_closed() else _tell(loop, done, outcome)
+            run_in_thread(work)
+        except RuntimeError as error:
+            loop.call_soon(self._end, _failure(tool, error), context=context)
 
-    try:
-        run_in_thread(work)
-    except RuntimeError as error:
-        done.set_exception(_failure(tool, error))
-    return done
+    def cancel(self) -> None:
+        """Nobody is told of it; a thread runs on."""
+        self._cancelled = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def _end_task(self, task: asyncio.Task[msgspec.Raw | ToolFailed]) -> None:
+        if not task.cancelled():
+            self._end(task.result())
+
+    def _end(self, outcome: msgspec.Raw | ToolFailed) -> None:
+        if not self._cancelled:
+            self._done(outcome)
 
 
 async def run_tool(agent: Agent, message: RunTool) -> ToolResult:
@@ -53,28 +86,40 @@ async def run_tool(agent: Agent, message: RunTool) -> ToolResult:
     if tool is None:
         return _failed(message, f"{agent.name} has no tool {message.tool!r}; it has: {', '.join(agent.tools)}")
     try:
-        result = await start(tool, tool.convert(message.arguments), copy_context())
-        done = ToolResult(message.execution_id, message.call, True, result=result)
-        encode(done)
-        return done
-    except (ValueError, ToolFailed) as error:
+        arguments = tool.convert(message.arguments)
+    except ValueError as error:
         return _failed(message, str(error))
+    outcome: asyncio.Future[msgspec.Raw | ToolFailed] = asyncio.get_running_loop().create_future()
+    run = ToolRun(tool, arguments, copy_context(), outcome.set_result)
+    try:
+        result = await outcome
+    except asyncio.CancelledError:
+        run.cancel()
+        if run.task is not None:
+            await asyncio.wait([run.task])
+        raise
+    if isinstance(result, ToolFailed):
+        return _failed(message, result.why)
+    done = ToolResult(message.execution_id, message.call, True, result=result)
+    try:
+        encode(done)
     except ProtocolError as error:
         return _failed(message, f"the result of {tool.name} is too large: {error}")
+    return done
 
 
 def _failed(message: RunTool, why: str) -> ToolResult:
     return ToolResult(message.execution_id, message.call, False, error=ToolFailure(why))
 
 
-async def _await(tool: Tool, arguments: dict[str, Any]) -> msgspec.Raw:
+async def _await(tool: Tool, arguments: dict[str, Any]) -> msgspec.Raw | ToolFailed:
     try:
         return _result(tool, await tool.function(**arguments))
     except BaseException as error:
         task = asyncio.current_task()
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             raise
-        raise _failure(tool, error) from None
+        return _failure(tool, error)
 
 
 def _result(tool: Tool, value: Any) -> msgspec.Raw:
@@ -87,15 +132,7 @@ def _failure(tool: Tool, error: BaseException) -> ToolFailed:
 
 
 def _tell(
-    loop: asyncio.AbstractEventLoop, done: asyncio.Future[msgspec.Raw], outcome: msgspec.Raw | ToolFailed
+    loop: asyncio.AbstractEventLoop, end: Callable[[msgspec.Raw | ToolFailed], None], outcome: msgspec.Raw | ToolFailed
 ) -> None:
-    loop.call_soon_threadsafe(_finish, done, outcome)
-
-
-def _finish(done: asyncio.Future[msgspec.Raw], outcome: msgspec.Raw | ToolFailed) -> None:
-    if done.done():  # cancelled while the thread ran on
-        return
-    if isinstance(outcome, ToolFailed):
-        done.set_exception(outcome)
-    else:
-        done.set_result(outcome)
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(end, outcome)

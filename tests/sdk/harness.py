@@ -18,6 +18,7 @@ from l02.bus.wire.agent.lines import MAX_LINE, decode_agent_message, encode
 from l02.bus.wire.agent.protocol import (
     AgentMessage,
     Answer,
+    Begin,
     Call,
     CallError,
     Complete,
@@ -28,6 +29,8 @@ from l02.bus.wire.agent.protocol import (
     NodeMessage,
     OwnSteps,
     Shutdown,
+    Step,
+    Steps,
 )
 
 MAIN = """
@@ -36,6 +39,37 @@ from l02.agent.runtime import main
 main(int(os.environ["L02_FD"]), json.loads(sys.argv[1]))
 """
 MessageT = TypeVar("MessageT")
+
+OWN = OwnSteps(
+    recorded=0,
+    answers=0,
+    tool_timeout_seconds=20.0,
+    max_concurrent_tools=10,
+    max_tool_retries=0,
+    tokens=0,
+    window_tokens=1_000_000,
+)
+"""What the node of an agent that records its steps tells it."""
+OWN_TOOLS = """
+import asyncio, threading, time
+from l02.agent import Agent, ToolError
+agent = Agent("tester")
+
+@agent.tool(idempotent=True)
+def add(a: int, b: int = 1) -> int: return a + b
+
+@agent.tool(idempotent=True)
+async def add_later(a: int) -> int:
+    await asyncio.sleep(0)
+    return a + 1
+
+@agent.tool
+def once() -> str: return "done"
+
+@agent.tool(idempotent=True)
+def given(value: list) -> list: return value
+"""
+"""The beginning of an agent's file."""
 
 
 class AgentProcess:
@@ -150,3 +184,15 @@ def ok(call: Call, result: Any) -> Answer:
 def failed(call: Call, message: str = "it broke", code: str = "E2001") -> Answer:
     error = CallError(code, "TOOL_INVOCATION_FAILED", message)
     return Answer(call.execution_id, call.call, False, error=error)
+
+
+async def steps_of(process: AgentProcess, count: int) -> list[Step]:
+    """The next steps, in however many messages; how tools begin is passed over."""
+    found: list[Step] = []
+    while len(found) < count:
+        message = await process.receive()
+        if isinstance(message, Steps):
+            found += message.steps
+        else:
+            assert isinstance(message, Begin), message
+    return found
