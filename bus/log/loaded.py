@@ -140,6 +140,8 @@ class Loaded(Generic[S]):
     """The version that a snapshot was last made of, or tried to be, and its sequence; before the first one, the
     sequence of the first event."""
     snapshot_sequence: int = 0
+    snapshot_bytes: int = 0
+    """How large that one was."""
     trail: Trail = ()
     """The sequences of the last events taken in."""
     traces: Traces = field(default_factory=Traces)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -146,6 +147,27 @@ async def test_a_few_events_far_apart_get_one_too(
     await snapshots.settled()
     restored = await snapshots.read("a1")
     assert restored is not None and seen(restored) == seen(await folded(store))
+
+
+async def test_a_large_one_is_written_less_often(
+    store: EventStore, snapshots: Snapshots[State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EVENTS_PER_SNAPSHOT", 5)
+    monkeypatch.setattr(module, "BYTES_PER_EVENT", 100)
+    repository = Repository(TOY, store, "n1", snapshots)
+    written = []
+    for number in range(60):
+        await repository.decide("a1", signal("x" * 90), metadata())
+        await snapshots.settled()
+        restored = await snapshots.read("a1")
+        assert restored is not None or number < 4
+        if restored is not None and restored.version not in written:
+            written.append(restored.version)
+        if number == 30:
+            repository = Repository(TOY, store, "n1", snapshots)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(written)]
+    assert written[0] == 5 and gaps == sorted(gaps) and gaps[0] >= 7, "each is larger than the one before"
+    assert 3 <= len(written) <= 6
 
 
 async def test_commands_are_known_for_ever(
