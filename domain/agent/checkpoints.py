@@ -12,7 +12,15 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
 from l02.domain.agent.effects import EffectRecorded
-from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, AgentTimerCommand, refuse, require_node
+from l02.domain.agent.messages import (
+    AgentCommand,
+    AgentEvent,
+    AgentReport,
+    AgentTimerCommand,
+    refuse,
+    require_may_act,
+    require_node,
+)
 from l02.domain.agent.sessions import told_of_checkpoint
 from l02.domain.agent.state import AgentState, CheckpointType, KeptCheckpoint, PendingCheckpoint, StateChange
 from l02.domain.errors import ErrorCode, Failure
@@ -71,14 +79,15 @@ class CheckpointRequested(AgentReport, frozen=True, kw_only=True):
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Asked for by the runtime itself: at an interval, before it ends a process, or for an execution."""
         if self.execution_id is not None:
-            return self._for_execution(agent, self.execution_id)
+            return self._for_execution(agent, self.execution_id, context)
         is_needed = agent.revision and agent.unchanged_since is None and not agent.pending_checkpoints
         return [self] if is_needed and agent.is_live and agent.node_id == self.node_id else []
 
-    def _for_execution(self, agent: AgentState, execution_id: str) -> list[AgentEvent]:
+    def _for_execution(self, agent: AgentState, execution_id: str, context: Context) -> list[AgentEvent]:
         if execution_id not in agent.executions:
             raise Failure(ErrorCode.INVALID_STATE, f"execution {execution_id} is not under way any more")
-        require_node(agent, self.node_id)
+        require_node(agent, replace(context, node_id=self.node_id))
+        require_may_act(agent, "checkpoint the work of")
         if self.checkpoint_id in agent.pending_checkpoints or _is_answered(agent, execution_id, self.call):
             return []
         kept = _still_good(agent, self.label) if self.state is UNSET else None

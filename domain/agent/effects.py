@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from l02.domain.agent.messages import AgentEvent, AgentReport, require_node
+from l02.domain.agent.messages import AgentEvent, AgentReport, require_may_act, require_node, require_process
 from l02.domain.agent.state import (
     THREAD,
     TOOL,
@@ -32,8 +32,9 @@ class ToolRequested(AgentReport, frozen=True, kw_only=True):
     arguments: Any
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
-        """Once for a call."""
+        """Once for a call; none begins when the agent is to rest or to end."""
         execution = _at_work(agent, self.execution_id, context)
+        require_may_act(agent, "call a tool for")
         return [] if self.call in execution.requested_tools or execution.has_recorded(self.call) else [self]
 
     def evolve(self, agent: AgentState, /) -> AgentState:
@@ -60,19 +61,17 @@ class ToolCalled(AgentReport, frozen=True, kw_only=True):
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Once for a call."""
-        return [] if _at_work(agent, self.execution_id, context).has_recorded(self.call) else [self]
+        return [] if _is_recorded(self.entry, _at_work(agent, self.execution_id, context)) else [self]
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """The answer stands in the journal."""
-        execution = agent.executions[self.execution_id]
-        entry = JournalEntry(
-            call=self.call,
-            kind=TOOL,
-            request={"tool": self.tool, "arguments": self.arguments},
-            ok=self.ok,
-            result=self.result,
-        )
-        return agent.with_execution(execution.answered(entry))
+        return agent.with_execution(agent.executions[self.execution_id].answered(self.entry))
+
+    @property
+    def entry(self) -> JournalEntry:
+        """As it stands in the journal."""
+        request = {"tool": self.tool, "arguments": self.arguments}
+        return JournalEntry(call=self.call, kind=TOOL, request=request, ok=self.ok, result=self.result)
 
 
 class RecordedStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -111,15 +110,15 @@ class StepsRecorded(AgentReport, frozen=True, kw_only=True):
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Those that are not on record yet."""
+        require_process(agent, context)
         execution = _at_work(agent, self.execution_id, context)
         news: dict[tuple[bool, int], RecordedStep] = {}
         for step in self.steps:
             entry = step.entry
-            known = news[entry.place].entry if entry.place in news else execution.journal.at(entry.place)
-            if known is None:
+            if entry.place in news:
+                _require_same(entry, news[entry.place].entry)
+            elif not _is_recorded(entry, execution):
                 news[entry.place] = step
-            else:
-                _require_same(entry, known)
         return [replace(self, steps=tuple(news.values()))] if news else []
 
     def evolve(self, agent: AgentState, /) -> AgentState:
@@ -147,8 +146,7 @@ class EffectRecorded(AgentReport, frozen=True, kw_only=True):
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Once for a call; a wait when it begins and when it is over."""
         execution = _at_work(agent, self.execution_id, context)
-        begun = not self.done and self.call in execution.waiting
-        if begun or execution.has_recorded(self.call):
+        if (not self.done and self.call in execution.waiting) or _is_recorded(self._entry_in(execution), execution):
             return []
         if self.kind == "signal" and not _names_a_signal(self.request):
             raise Failure(ErrorCode.COMMAND_INVALID, "say by name which signal is waited for", "$.request.name")
@@ -160,21 +158,38 @@ class EffectRecorded(AgentReport, frozen=True, kw_only=True):
         if not self.done:
             waiting = Waiting(kind=self.kind, request=self.request, deadline=self.deadline)
             return agent.with_execution(replace(execution, waiting={**execution.waiting, self.call: waiting}))
-        entry = JournalEntry(call=self.call, kind=self.kind, request=self.request, ok=True, result=self.result)
-        after = agent.with_execution(execution.answered(entry))
+        after = agent.with_execution(execution.answered(self.entry))
         if self.kind == "checkpoint" and self.call not in execution.waiting:  # nothing to take another one for
             return replace(after, revision=agent.revision)
         if self.kind == "signal" and self.result is not None:
             return replace(after, signals=_without_first(agent.signals, self.request["name"]))
         return after
 
+    @property
+    def entry(self) -> JournalEntry:
+        """As it stands in the journal when it is `done`."""
+        return JournalEntry(call=self.call, kind=self.kind, request=self.request, ok=True, result=self.result)
+
+    def _entry_in(self, execution: Execution) -> JournalEntry:
+        """The same, with the result on record if it has none yet."""
+        known = execution.journal.answer(self.call)
+        return self.entry if self.done or known is None else replace(self.entry, result=known.result)
+
 
 def _at_work(agent: AgentState, execution_id: str, context: Context) -> Execution:
-    require_node(agent, context.node_id)
+    require_node(agent, context)
     execution = agent.executions.get(execution_id)
     if execution is None or agent.has_ended:
         raise Failure(ErrorCode.INVALID_STATE, f"execution {execution_id} is not under way any more")
     return execution
+
+
+def _is_recorded(entry: JournalEntry, execution: Execution) -> bool:
+    """Whether that is on record already. Failure E2116 if it is, and otherwise than this."""
+    known = execution.journal.at(entry.place)
+    if known is not None:
+        _require_same(entry, known)
+    return known is not None
 
 
 def _require_same(entry: JournalEntry, known: JournalEntry) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, AgentTimerCommand, refuse, require_node
+from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, AgentTimerCommand, refuse, require_process
 from l02.domain.agent.state import AgentState, Execution, StateChange, Status, known_deadline
 from l02.domain.agent.suspension import woken
 from l02.domain.errors import ErrorCode, Failure, OwnError
@@ -163,7 +163,7 @@ def overdue(agent: AgentState) -> Failure:
 
 
 def _ended(report: ExecutionCompleted | ExecutionFailed, agent: AgentState, context: Context) -> list[AgentEvent]:
-    require_node(agent, context.node_id)
+    require_process(agent, context)
     execution = agent.executions.get(report.execution_id)
     return [] if execution is None else [replace(report, completes=command_ids(execution.awaited_by))]
 

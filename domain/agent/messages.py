@@ -57,7 +57,29 @@ def refuse(agent: AgentState, wish: str, advice: str) -> NoReturn:
     raise Failure(ErrorCode.INVALID_STATE, f"cannot {wish} an agent that is {shown}; {advice}")
 
 
-def require_node(agent: AgentState, node_id: str) -> None:
-    """Refuse what a node says of an agent that was given to another one meanwhile (E2112)."""
-    if agent.node_id != node_id:
-        raise Failure(ErrorCode.INVALID_STATE, f"the agent is not on node {node_id} but on {agent.node_id}")
+def require_node(agent: AgentState, context: Context) -> None:
+    """Refuse what a node says of an agent that was given to another one meanwhile, even if it is back since (E2112)."""
+    if agent.node_id != context.node_id:
+        raise Failure(ErrorCode.INVALID_STATE, f"the agent is not on node {context.node_id} but on {agent.node_id}")
+    if context.incarnation is not None and context.incarnation < agent.node_since:
+        raise _of_another_process(agent, context.incarnation)
+
+
+def require_process(agent: AgentState, context: Context) -> None:
+    """Refuse what a process says that is not the agent's any more (E2112)."""
+    require_node(agent, context)
+    if context.incarnation not in (None, agent.incarnation):
+        raise _of_another_process(agent, context.incarnation)
+
+
+def require_may_act(agent: AgentState, wish: str) -> None:
+    """Refuse to begin what would take effect outside when the agent has been told to rest or to end (E2112)."""
+    if not agent.may_act:
+        refuse(agent, wish, "its work goes on when it is resumed" if agent.is_live else "its work ends with it")
+
+
+def _of_another_process(agent: AgentState, incarnation: int | None) -> Failure:
+    return Failure(
+        ErrorCode.INVALID_STATE,
+        f"process {incarnation} of the agent is gone; it has process {agent.incarnation} now",
+    )

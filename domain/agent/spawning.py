@@ -64,12 +64,10 @@ class SpawnRequested(AgentEvent, frozen=True, kw_only=True):
     def evolve(self, agent: AgentState, /) -> AgentState:
         """It is to have a process that begins anew."""
         return replace(
-            agent,
+            agent.served(self.node_id, self.incarnation),
             status=Status.PENDING,
             spec=self.spec,
             fleet_id=self.fleet_id,
-            node_id=self.node_id,
-            incarnation=self.incarnation,
             process_ready=False,
             restart_pending=False,
             spawn_awaited_by=self.awaited_by or agent.spawn_awaited_by,
@@ -106,10 +104,9 @@ class AgentSpawned(AgentReport, Completing, frozen=True, kw_only=True):
     def evolve(self, agent: AgentState, /) -> AgentState:
         """It runs, and its session begins if it has none yet."""
         return replace(
-            agent,
+            agent.served(self.node_id, agent.incarnation),
             status=Status.RUNNING,
             session_id=self.session_id,
-            node_id=self.node_id,
             process_ready=True,
             spawn_awaited_by=None,
             session=agent.session or Session(task_id=agent.specification.session.task_id or self.agent_id),

@@ -232,6 +232,8 @@ class AgentState(Struct, frozen=True, kw_only=True):
     node_id: str | None = None
     session_id: str | None = None
     incarnation: int = 0
+    node_since: int = 0
+    """The incarnation since which the agent is on its node."""
     process_ready: bool = False
     restart_attempt: int = 0
     restart_pending: bool = False
@@ -278,6 +280,11 @@ class AgentState(Struct, frozen=True, kw_only=True):
         return not self.has_ended and self.terminating is None
 
     @property
+    def may_act(self) -> bool:
+        """Whether its work may begin what takes effect outside: it is told neither to rest nor to end."""
+        return self.is_at_work and self.is_live
+
+    @property
     def is_to_end(self) -> bool:
         """Whether it is asked to end and has not yet."""
         return self.terminating is not None and not self.has_ended
@@ -320,6 +327,11 @@ class AgentState(Struct, frozen=True, kw_only=True):
     def deadline(self, begins: float) -> float | UnsetType:
         """When work must have ended whose time `begins` then; both in seconds since 1970, UTC. UNSET: no limit."""
         return deadline_of(self.specification, begins)
+
+    def served(self, node_id: str, incarnation: int) -> Self:
+        """With a process of this incarnation, on that node."""
+        since = self.node_since if node_id == self.node_id else incarnation
+        return replace(self, node_id=node_id, incarnation=incarnation, node_since=since)
 
     def used(self, seen: ResourceUsage) -> ResourceUsage:
         """What the node has seen it use, with the tokens on record: one may have completed work after it looked."""

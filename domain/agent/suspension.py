@@ -84,10 +84,8 @@ class AgentResumed(AgentEvent, frozen=True, kw_only=True):
     def evolve(self, agent: AgentState, /) -> AgentState:
         """It is to have a process."""
         return replace(
-            agent,
+            agent.served(self.node_id, self.incarnation),
             status=Status.PENDING,
-            node_id=self.node_id,
-            incarnation=self.incarnation,
             restart_attempt=0,
             suspend_reason=None,
         )

@@ -39,13 +39,15 @@ class Metadata(Struct, frozen=True, kw_only=True):
 class Context(Struct, frozen=True, kw_only=True):
     """What a decision knows besides the state: whose it is, who asked and why, and the node and time it is made at.
 
-    The runtime fills it in, never the sender. `time` is in seconds since 1970, UTC.
+    The runtime fills it in, never the sender. `time` is in seconds since 1970, UTC. `incarnation` says which process of
+    an agent's speaks; None if it is the node's own word.
     """
 
     aggregate_id: str
     node_id: str
     time: float
     metadata: Metadata
+    incarnation: int | None = None
 
     @property
     def command_id(self) -> str:

@@ -91,8 +91,13 @@ def _look_at_failure(task: asyncio.Task[Result]) -> None:
 
 
 def _is_lost(task: asyncio.Task[Result]) -> bool:
-    """Whether the call has ended without anyone knowing how."""
-    return task.done() and (task.cancelled() or isinstance(task.exception(), LocalToolLost))
+    """Whether the call has ended without anyone knowing how, or was not made: the agent was to rest or to end."""
+    return task.done() and (task.cancelled() or _was_not_made(task.exception()))
+
+
+def _was_not_made(error: BaseException | None) -> bool:
+    refused = isinstance(error, Failure) and error.code is ErrorCode.INVALID_STATE
+    return refused or isinstance(error, LocalToolLost)
 
 
 class Run:

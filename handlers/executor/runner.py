@@ -217,7 +217,10 @@ class AgentRunner:
         try:
             end = await _within(left, run.run(execution.input, data, inbox), work, state)
         except Failure as failure:
-            await self._fail(execution, work, failure.code.value, failure.message)
+            if failure.code is not ErrorCode.INVALID_STATE:
+                await self._fail(execution, work, failure.code.value, failure.message)
+            elif not (await self._agents.known(self._agent_id, 0)).state.may_act:
+                await process.ended()  # it is given time to end, and the work goes on when the agent does
             process.condemn(str(failure), ended_with=execution.execution_id)
             raise ChannelClosed from failure
         await self._finish(execution, work, run, end, data)

@@ -157,7 +157,7 @@ async def test_a_large_one_is_written_less_often(
     repository = Repository(TOY, store, "n1", snapshots)
     written = []
     for number in range(60):
-        await repository.decide("a1", signal("x" * 90), metadata())
+        await repository.decide("a1", note("x" * 90), metadata())
         await snapshots.settled()
         restored = await snapshots.read("a1")
         assert restored is not None or number < 4

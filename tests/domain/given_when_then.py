@@ -15,11 +15,17 @@ S = TypeVar("S")
 
 
 def context(
-    command_id: str = "c1", *, node_id: str = "n1", actor: str = "alice", time: float = 1000.0, aggregate_id: str = "a1"
+    command_id: str = "c1",
+    *,
+    node_id: str = "n1",
+    actor: str = "alice",
+    time: float = 1000.0,
+    aggregate_id: str = "a1",
+    incarnation: int | None = None,
 ) -> Context:
     """Alice asks it of the agent's node."""
     metadata = Metadata(causation_id=command_id, correlation_id=command_id, actor=actor)
-    return Context(aggregate_id=aggregate_id, node_id=node_id, time=time, metadata=metadata)
+    return Context(aggregate_id=aggregate_id, node_id=node_id, time=time, metadata=metadata, incarnation=incarnation)
 
 
 class Given(Generic[S]):
@@ -44,8 +50,10 @@ class Given(Generic[S]):
         node_id: str = "n1",
         actor: str = "alice",
         time: float = 1000.0,
+        incarnation: int | None = None,
     ) -> When[S]:
-        return When(self, command, context(command_id, node_id=node_id, actor=actor, time=time))
+        now = context(command_id, node_id=node_id, actor=actor, time=time, incarnation=incarnation)
+        return When(self, command, now)
 
 
 class When(Generic[S]):

@@ -29,6 +29,7 @@ REFUSALS = {
     ErrorCode.AGGREGATE_NOT_FOUND,
     ErrorCode.INVALID_STATE,
     ErrorCode.RESTORE_FAILED,
+    ErrorCode.NONDETERMINISTIC_AGENT,
 }
 values = st.sampled_from([1, None, "text", {"name": ["a", 0.5]}])
 waits = st.sampled_from(["complete", "accepted"])
@@ -73,9 +74,9 @@ class CheckpointedLife(RuleBasedStateMachine):
         """Nearly always the agent's own; what another one reports is refused."""
         return self.state.node_id if self.state.node_id and self.sent % 7 else "n1"
 
-    def send(self, command: Command | Report, node_id: str | None = None) -> None:
+    def send(self, command: Command | Report, node_id: str | None = None, incarnation: int | None = None) -> None:
         self.sent += isinstance(command, WireCommand)
-        now = context(f"c{self.sent}", node_id=node_id or f"n{self.sent % 3}")
+        now = context(f"c{self.sent}", node_id=node_id or f"n{self.sent % 3}", incarnation=incarnation)
         try:
             events = AGENT.decide(self.state, command, now)
         except Failure as failure:

@@ -13,7 +13,7 @@ from hypothesis.stateful import initialize, invariant, rule
 from msgspec.structs import replace
 
 from l02.domain.agent.checkpoints import CheckpointExpired
-from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
 from l02.domain.agent.executions import Execute, ExecutionCompleted, ExecutionDue, ExecutionFailed
 from l02.domain.agent.forks import Fork, past_of
 from l02.domain.agent.restarts import AgentFailed, RecoverProcess, ReportExit, ReportSpawnFailed, RestartDue
@@ -162,6 +162,21 @@ class AgentLife(CheckpointedLife):
             ),
             node_id=self.node(),
         )
+
+    @rule(choice=choices, call=calls, kind=st.sampled_from(["now", "thread"]), result=values, off=incarnations)
+    def record_steps(self, choice: int, call: int, kind: str, result: Any, off: int) -> None:
+        """Of the agent's process, an earlier or a later one."""
+        steps = (
+            RecordedStep(call=call, kind=kind, after=0, result=result),
+            RecordedStep(call=call + 1, kind="tool", after=0, tool="t", arguments={}, result=result),
+        )
+        before = self.state
+        self.send(
+            StepsRecorded(execution_id=self.execution(choice), steps=steps),
+            node_id=self.node(),
+            incarnation=self.state.incarnation + off,
+        )
+        assert off == 0 or self.state is before, "only the process that there is says what it did"
 
     @rule(choice=choices, call=calls, request=signal_requests, in_time=st.booleans())
     def take_signal(self, choice: int, call: int, request: Any, in_time: bool) -> None:
