@@ -71,7 +71,7 @@ class EventStore:
         Returns the stream sequence of the last one. Raises Conflict, AppendFailed if the answer did not come, or
         Failure E2115 if the server would never take it. If the caller is cancelled, it may be stored or not.
         """
-        self._require_storable(messages)
+        self.require_storable(messages)
         trail = trail or ((expected,) if expected else ())
         expectation = expecting(expected, of=aggregate_filter(aggregate))
         with_headers: list[Message] = []
@@ -88,6 +88,21 @@ class EventStore:
             raise AppendFailed("the event store is closed") from error
         except (NatsError, TimeoutError, OSError) as error:
             raise AppendFailed(f"no answer from JetStream: {error!r}") from error
+
+    def require_storable(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Raise Failure E2115 if the server would never take these as one."""
+        if len(messages) > MAX_APPEND_EVENTS:
+            raise Failure(
+                ErrorCode.PAYLOAD_TOO_LARGE,
+                f"the command leads to {len(messages)} events, at most {MAX_APPEND_EVENTS} can be stored as one",
+            )
+        limit = self._max_payload - _HEADER_BYTES
+        largest = max(len(payload) for _, payload in messages)
+        if largest > limit:
+            raise Failure(
+                ErrorCode.PAYLOAD_TOO_LARGE,
+                f"an event would have {largest} bytes, the NATS server takes {limit}; raise its max_payload to 8 MiB",
+            )
 
     async def load(self, aggregate: AggregateId, after: int = 0, version: int = 0) -> list[RecordedEvent]:
         """The aggregate's events with a stream sequence above `after`, at which it has `version`, in order.
@@ -140,20 +155,6 @@ class EventStore:
     @property
     def _max_payload(self) -> int:
         return self._bus.client.max_payload
-
-    def _require_storable(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        if len(messages) > MAX_APPEND_EVENTS:
-            raise Failure(
-                ErrorCode.PAYLOAD_TOO_LARGE,
-                f"the command leads to {len(messages)} events, at most {MAX_APPEND_EVENTS} can be stored as one",
-            )
-        limit = self._max_payload - _HEADER_BYTES
-        largest = max(len(payload) for _, payload in messages)
-        if largest > limit:
-            raise Failure(
-                ErrorCode.PAYLOAD_TOO_LARGE,
-                f"an event would have {largest} bytes, the NATS server takes {limit}; raise its max_payload to 8 MiB",
-            )
 
 
 @asynccontextmanager

@@ -151,7 +151,7 @@ class Loaded(Generic[S]):
         return (item.sequence, item.version, item.event_id) == (self.sequence, self.version, self.event_id)
 
     def apply(self, evolve: Callable[[S, Event], S], item: RecordedEvent) -> None:
-        """Take in the aggregate's next event; UnreadableEvent if one is missing before it, or it cannot be."""
+        """Fold in the aggregate's next event; UnreadableEvent if one is missing before it, or it cannot be."""
         if item.version != self.version + 1:
             raise UnreadableEvent(
                 f"sequence {item.sequence}: {item.aggregate} goes from version {self.version} to {item.version}"
@@ -162,6 +162,10 @@ class Loaded(Generic[S]):
             raise UnreadableEvent(
                 f"sequence {item.sequence}: {item.event.type} cannot be applied to the state before it: {error!r}"
             ) from error
+        self.take_in(item, state)
+
+    def take_in(self, item: RecordedEvent, state: S) -> None:
+        """The aggregate's next event has made this state of it."""
         self.state = state
         self.version = item.version
         self.sequence = item.sequence

@@ -14,20 +14,19 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import structlog
-from msgspec.structs import replace
 from nats.errors import Error as NatsError
 
 from l02.bus.jetstream.history import HistoryUnreadable
+from l02.bus.log.attempt import Attempt
 from l02.bus.log.event_store import AppendFailed, Conflict, EventStore, EventStoreSilent
 from l02.bus.log.loaded import Handled, Loaded
 from l02.bus.log.snapshots import Snapshots
-from l02.bus.wire.codec import RecordedEvent, encode_event
+from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.incoming import CommandIdReused
-from l02.bus.wire.subjects import AggregateId, event_subject
+from l02.bus.wire.subjects import AggregateId
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.aggregate import Aggregate
 from l02.domain.kernel.message import Command, Context, Event, Metadata, Report
@@ -149,20 +148,44 @@ class Repository(Generic[S]):
         cause: str | None = None,
         *,
         correlation_id: str | None = None,
+        incarnation: int | None = None,
     ) -> Decision:
         """Decide what this node reports, which is a fact and so cannot be given up: while the event store does not
         answer, it is tried again. Raises the decider's Failure.
 
         `cause` is what it goes back to, and `correlation_id` the command at the root of that, if they are known.
+        `incarnation` is the agent's process whose word it is, if it is one's.
+        """
+        return await self.record_all(
+            aggregate_id, (report,), cause, correlation_id=correlation_id, incarnation=incarnation
+        )
+
+    async def record_all(
+        self,
+        aggregate_id: str,
+        reports: Sequence[Command | Report],
+        cause: str | None = None,
+        *,
+        correlation_id: str | None = None,
+        incarnation: int | None = None,
+    ) -> Decision:
+        """The same for reports that follow one another: each is decided on the state that those before it leave, and
+        as many as fit are stored in one append. When one is refused, those before it are stored.
         """
         cause = cause or uuid.uuid4().hex
         metadata = Metadata(causation_id=cause, correlation_id=correlation_id or cause, actor=f"node/{self.node_id}")
+        stored: tuple[RecordedEvent, ...] = ()
         while True:
             try:
-                return await self.decide(aggregate_id, report, metadata)
+                decision, decided = await self._decide(aggregate_id, reports, metadata, incarnation=incarnation)
             except Failure as failure:
                 if failure.code is not ErrorCode.CONFLICT:
                     raise
+                continue
+            stored += decision.events
+            reports = reports[decided:]
+            if not reports:
+                return Decision(version=decision.version, events=stored)
 
     async def decide(
         self,
@@ -177,9 +200,22 @@ class Repository(Generic[S]):
         Raises Failure: the decider's, E2113 CONFLICT if `expected_version` does not fit or the retries are used up, or
         EventStoreSilent. Cancelled, it may have stored its events or not.
         """
+        decision, _ = await self._decide(aggregate_id, (command,), metadata, expected_version=expected_version)
+        return decision
+
+    async def _decide(
+        self,
+        aggregate_id: str,
+        commands: Sequence[Command | Report],
+        metadata: Metadata,
+        *,
+        expected_version: int | None = None,
+        incarnation: int | None = None,
+    ) -> tuple[Decision, int]:
+        """Decide `commands` one after another, as many of them from the first on as one append takes; how many."""
         async with self._exclusive(aggregate_id):
             patience = _Patience(f"{self.aggregate.name} {aggregate_id}")
-            attempted: set[str] = set()
+            attempted: dict[str, int] = {}
             loaded = self._loaded.get(aggregate_id)
             is_fresh = loaded is None
             if loaded is None:
@@ -188,86 +224,44 @@ class Repository(Generic[S]):
                 if metadata.command_hash is not None:
                     handled = loaded.handled.get(metadata.causation_id)
                     if handled is not None:
-                        return _repeated(handled, metadata)
+                        return _repeated(handled, metadata), len(commands)
+                attempt = Attempt(self.aggregate, loaded, self.store)
                 refusal: Failure | None = None
-                events: list[Event] = []
                 try:
                     _require_version(loaded.version, expected_version)
-                    context = Context(
-                        aggregate_id=aggregate_id, node_id=self.node_id, time=time.time(), metadata=metadata
-                    )
-                    events = self.aggregate.decide(loaded.state, await self._prepared(command, context), context)
+                    for command in commands:
+                        context = Context(
+                            aggregate_id=aggregate_id,
+                            node_id=self.node_id,
+                            time=time.time(),
+                            metadata=metadata,
+                            incarnation=incarnation,
+                        )
+                        if not attempt.takes(await self._prepared(command, context), context):
+                            break
                 except Failure as failure:
                     refusal = failure
-                if events:
-                    recorded = self._as_recorded(aggregate_id, loaded, events, metadata)
-                    attempted.update(item.event_id for item in recorded)
+                if attempt.recorded:
+                    attempted.update((item.event_id, attempt.decided) for item in attempt.recorded)
                     try:
                         for prepare_for in self._before_storing:
-                            await prepare_for(aggregate_id, events)
-                        return await self._append(aggregate_id, loaded, recorded)
+                            await prepare_for(aggregate_id, [item.event for item in attempt.recorded])
+                        stored = await attempt.store()
+                        self._keep(aggregate_id, loaded)
+                        return self._tell(stored), attempt.decided
                     except (Conflict, AppendFailed, NatsError, TimeoutError) as error:
                         await patience.after(error)
                 elif is_fresh:
-                    return _unchanged(loaded, refusal)
+                    return _unchanged(loaded, refusal), attempt.decided
                 news = await self._refresh(aggregate_id, loaded, patience)
                 stored = tuple(item for item in news if item.event_id in attempted)
                 if stored:
-                    return self._tell(stored)
+                    return self._tell(stored), attempted[stored[0].event_id]
                 is_fresh = True
 
     async def _prepared(self, command: Command | Report, context: Context) -> Command | Report:
         prepare = self._preparations.get(type(command)) if isinstance(command, Command) else None
         return command if prepare is None else await prepare(command, context)
-
-    def _as_recorded(
-        self, aggregate_id: str, loaded: Loaded[S], events: list[Event], metadata: Metadata
-    ) -> list[RecordedEvent]:
-        """The events as they will stand in the stream, but for their sequence."""
-        address = AggregateId(self.aggregate.name, aggregate_id)
-        now = datetime.now(UTC)
-        if metadata.is_of_runtime and metadata.traceparent is None:
-            metadata = replace(metadata, traceparent=loaded.trace_of(metadata.correlation_id))
-        later = Metadata(
-            causation_id=metadata.causation_id,
-            correlation_id=metadata.correlation_id,
-            actor=metadata.actor,
-            traceparent=metadata.traceparent,
-        )
-        return [
-            RecordedEvent(
-                event=event,
-                aggregate=address,
-                event_id=uuid.uuid4().hex,
-                version=loaded.version + offset,
-                sequence=0,
-                time=now,
-                metadata=metadata if offset == 1 else later,
-            )
-            for offset, event in enumerate(events, start=1)
-        ]
-
-    async def _append(self, aggregate_id: str, loaded: Loaded[S], recorded: list[RecordedEvent]) -> Decision:
-        messages = [
-            (
-                event_subject(item.aggregate, item.event.type),
-                encode_event(
-                    item.event,
-                    aggregate=item.aggregate,
-                    event_id=item.event_id,
-                    version=item.version,
-                    time=item.time,
-                    metadata=item.metadata,
-                ),
-            )
-            for item in recorded
-        ]
-        last = await self.store.append(recorded[0].aggregate, messages, loaded.sequence, loaded.trail)
-        stored = tuple(
-            replace(item, sequence=last - len(recorded) + offset) for offset, item in enumerate(recorded, start=1)
-        )
-        self._take_in(aggregate_id, loaded, stored)
-        return self._tell(stored)
 
     def _tell(self, stored: tuple[RecordedEvent, ...]) -> Decision:
         self.newest_sequence = max(self.newest_sequence, stored[-1].sequence)

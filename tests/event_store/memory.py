@@ -58,7 +58,7 @@ class MemoryEventStore(EventStore):
     async def append(
         self, aggregate: AggregateId, messages: Sequence[tuple[str, bytes]], expected: int, trail: Sequence[int] = ()
     ) -> int:
-        self._require_storable(messages)
+        self.require_storable(messages)
         if self._is_closed:
             raise AppendFailed("the event store is closed")
         self._under_way += 1
