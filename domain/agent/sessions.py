@@ -32,12 +32,17 @@ def _own(agent: AgentState) -> Session:
     return agent.session
 
 
-class SessionStarted(AgentReport, frozen=True, kw_only=True):
+class SessionReport(AgentReport, frozen=True, kw_only=True):
+    """Something that has become of an agent's session, `task_id` at the other side."""
+
+    session_id: str
+    task_id: str
+
+
+class SessionStarted(SessionReport, frozen=True, kw_only=True):
     """The other side knows that the agent works on the task; `version` is the task's there."""
 
     type: ClassVar[str] = "agent.session.started"
-    session_id: str
-    task_id: str
     node_id: str
     version: int | str | None
 
@@ -53,7 +58,7 @@ class SessionStarted(AgentReport, frozen=True, kw_only=True):
         return replace(agent, session=session)
 
 
-class SessionSnapshotSaved(AgentReport, frozen=True, kw_only=True):
+class SessionSnapshotSaved(SessionReport, frozen=True, kw_only=True):
     """The other side has the context that belongs to a checkpoint, as `version` of the task.
 
     If the checkpoint has a label, the other side has one of its own too, `context_checkpoint_id`. `number` counts what
@@ -61,8 +66,6 @@ class SessionSnapshotSaved(AgentReport, frozen=True, kw_only=True):
     """
 
     type: ClassVar[str] = "agent.session.snapshot.saved"
-    session_id: str
-    task_id: str
     checkpoint_id: str
     label: str | None
     version: int | str | None
@@ -81,12 +84,10 @@ class SessionSnapshotSaved(AgentReport, frozen=True, kw_only=True):
         return replace(agent, session=arrived.with_saved(self.checkpoint_id, saved))
 
 
-class SessionRolledBack(AgentReport, frozen=True, kw_only=True):
+class SessionRolledBack(SessionReport, frozen=True, kw_only=True):
     """The other side has gone back to what it has of a checkpoint that was restored, and calls `target`."""
 
     type: ClassVar[str] = "agent.session.rolled_back"
-    session_id: str
-    task_id: str
     checkpoint_id: str
     target: str
     backup_checkpoint_id: str | None
@@ -102,12 +103,10 @@ class SessionRolledBack(AgentReport, frozen=True, kw_only=True):
         return replace(agent, session=_own(agent).works("rollback").arrived(self.number))
 
 
-class SessionRecovered(AgentReport, frozen=True, kw_only=True):
+class SessionRecovered(SessionReport, frozen=True, kw_only=True):
     """The other side had named the session as interrupted; `node_id` has taken it up again."""
 
     type: ClassVar[str] = "agent.session.recovered"
-    session_id: str
-    task_id: str
     node_id: str
     recovery_type: str
     last_activity: str | None
@@ -123,15 +122,13 @@ class SessionRecovered(AgentReport, frozen=True, kw_only=True):
         return replace(agent, session=replace(_own(agent), node_id=self.node_id, incarnation=agent.incarnation))
 
 
-class SessionEnded(AgentReport, frozen=True, kw_only=True):
+class SessionEnded(SessionReport, frozen=True, kw_only=True):
     """The agent has ended, and its session with it. With an `error`, the other side could not be told.
 
     `unsent` is how much it will never hear of.
     """
 
     type: ClassVar[str] = "agent.session.ended"
-    session_id: str
-    task_id: str
     reason: str
     unsent: int
     error: ErrorDetail | None
@@ -150,7 +147,7 @@ class SessionEnded(AgentReport, frozen=True, kw_only=True):
         return replace(agent, session=Session(task_id=_own(agent).task_id, is_started=True, is_ended=True))
 
 
-class SessionDegraded(AgentReport, frozen=True, kw_only=True):
+class SessionDegraded(SessionReport, frozen=True, kw_only=True):
     """Something could not be said to the other side: start, snapshot, rollback, recovery or heartbeat.
 
     It is tried again, and not recorded again while it fails in the same way. `gave_up` is set if it is not tried
@@ -158,8 +155,6 @@ class SessionDegraded(AgentReport, frozen=True, kw_only=True):
     """
 
     type: ClassVar[str] = "agent.session.degraded"
-    session_id: str
-    task_id: str
     operation: str
     code: str
     message: str
@@ -179,12 +174,10 @@ class SessionDegraded(AgentReport, frozen=True, kw_only=True):
         return replace(agent, session=failing if self.gave_up is None else failing.arrived(self.gave_up))
 
 
-class SessionRestored(AgentReport, frozen=True, kw_only=True):
+class SessionRestored(SessionReport, frozen=True, kw_only=True):
     """The other side answers again, and nothing is left to be said."""
 
     type: ClassVar[str] = "agent.session.restored"
-    session_id: str
-    task_id: str
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Only worth recording if something had failed."""

@@ -10,13 +10,22 @@ import typer
 
 from l02.cli.agent_text import AGENT_HEADINGS, agent_pairs, agent_row
 from l02.cli.options import AgentId, AsJson, DataDir, json_object, json_or_text
-from l02.cli.output import print_json, print_line, print_pairs, print_table, print_value, progress, write
+from l02.cli.output import (
+    print_done,
+    print_json,
+    print_line,
+    print_pairs,
+    print_result,
+    print_table,
+    print_value,
+    progress,
+    write,
+)
 from l02.cli.paging import all_pages
 from l02.cli.running import reporting, run_with_client
 
 if TYPE_CHECKING:
     from l02.client.client import Client, Wait
-from l02.bus.commands.outcomes import Outcome
 
 _WAIT_HELP = "Do not wait for the effect, only until the command is accepted."
 
@@ -142,10 +151,7 @@ def ps(
         agents = await all_pages(
             lambda size, after: client.list(state, fleet, limit=size, after=after), lambda view: view.id
         )
-        if as_json:
-            print_json(agents)
-            return
-        print_table(AGENT_HEADINGS, map(agent_row, agents), text="NAME")
+        print_result(agents, as_json, lambda: print_table(AGENT_HEADINGS, map(agent_row, agents), text="NAME"))
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
@@ -155,10 +161,7 @@ def show(agent_id: AgentId, data_dir: DataDir = None, as_json: AsJson = False) -
 
     async def work(client: Client) -> None:
         agent = await client.get(agent_id)
-        if as_json:
-            print_json(agent)
-        else:
-            print_pairs(agent_pairs(agent))
+        print_result(agent, as_json, lambda: print_pairs(agent_pairs(agent)))
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
@@ -173,7 +176,7 @@ def suspend(
     """Take an agent's process away and keep all else."""
 
     async def work(client: Client) -> None:
-        _print_done(await client.suspend(agent_id, reason, checkpoint=checkpoint), f"{agent_id} is suspended", as_json)
+        print_done(await client.suspend(agent_id, reason, checkpoint=checkpoint), f"{agent_id} is suspended", as_json)
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
@@ -208,7 +211,7 @@ def resume(
     async def work(client: Client) -> None:
         if assume is None:
             outcome = await client.resume(agent_id, checkpoint_id=checkpoint_id)
-            _print_done(outcome, f"{agent_id} resumes", as_json)
+            print_done(outcome, f"{agent_id} resumes", as_json)
             return
         with progress(f"{agent_id} is working", quiet=as_json):
             done = await client.assume(
@@ -243,7 +246,7 @@ def terminate(
     async def work(client: Client) -> None:
         with progress(f"terminating {agent_id}", quiet=as_json):
             outcome = await client.terminate(agent_id, reason, force=force, wait=_wait(no_wait))
-        _print_done(outcome, f"{agent_id} is {'terminating' if no_wait else 'terminated'}", as_json)
+        print_done(outcome, f"{agent_id} is {'terminating' if no_wait else 'terminated'}", as_json)
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
@@ -259,17 +262,10 @@ def signal(
     payload = json_or_text(words)
 
     async def work(client: Client) -> None:
-        _print_done(await client.signal(agent_id, name, payload), f"{agent_id} has the signal {name}", as_json)
+        print_done(await client.signal(agent_id, name, payload), f"{agent_id} has the signal {name}", as_json)
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
 
 def _wait(no_wait: bool) -> Wait:
     return "accepted" if no_wait else "complete"
-
-
-def _print_done(outcome: Outcome, line: str, as_json: bool) -> None:
-    if as_json:
-        print_json(outcome)
-    else:
-        print_line(line)

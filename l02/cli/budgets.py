@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l02.cli.options import AsJson, DataDir
-from l02.cli.output import print_json, print_line, print_pairs, print_table
+from l02.cli.options import AsJson, DataDir, group
+from l02.cli.output import print_done, print_pairs, print_result, print_table
 from l02.cli.paging import all_pages
 from l02.cli.running import run_with_client
 
@@ -21,17 +21,15 @@ BudgetId = Annotated[str, typer.Argument(metavar="ID", help="The budget's id.", 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    budget = typer.Typer(
-        name="budget",
-        help="Say, show and list what groups of agents may spend.",
-        epilog="Example: l02 budget configure team-a --cost-per-day 20",
-        no_args_is_help=True,
-        rich_markup_mode=None,
+    budget = group(
+        app,
+        "budget",
+        "Say, show and list what groups of agents may spend.",
+        "l02 budget configure team-a --cost-per-day 20",
     )
     budget.command(epilog="Example: l02 budget configure team-a --cost-per-day 20 --parent research")(configure)
     budget.command(epilog="Example: l02 budget show team-a --json")(show)
     budget.command("list", epilog="Example: l02 budget list --parent research")(list_budgets)
-    app.add_typer(budget)
 
 
 def configure(
@@ -67,10 +65,7 @@ def configure(
             action=action,
             warn_at=thresholds,
         )
-        if as_json:
-            print_json(outcome)
-        else:
-            print_line(f"budget {budget_id} is {'configured' if outcome.events else 'as it was'}")
+        print_done(outcome, f"budget {budget_id} is {'configured' if outcome.events else 'as it was'}", as_json)
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
@@ -87,10 +82,7 @@ def show(budget_id: BudgetId, data_dir: DataDir = None, as_json: AsJson = False)
 
     async def work(client: Client) -> None:
         budget = await client.budget(budget_id)
-        if as_json:
-            print_json(budget)
-        else:
-            print_pairs(_pairs(budget))
+        print_result(budget, as_json, lambda: print_pairs(_pairs(budget)))
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
@@ -106,10 +98,7 @@ def list_budgets(
         found = await all_pages(
             lambda size, after: client.budgets(parent, limit=size, after=after), lambda view: view.id
         )
-        if as_json:
-            print_json(found)
-        else:
-            print_table(_HEADINGS, map(_row, found), text="PARENT")
+        print_result(found, as_json, lambda: print_table(_HEADINGS, map(_row, found), text="PARENT"))
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l02.cli.options import AgentId, AsJson, DataDir
-from l02.cli.output import print_json, print_line, print_table, progress
+from l02.cli.output import print_done, print_json, print_line, print_result, print_table, progress
 from l02.cli.paging import all_pages
 from l02.cli.running import run_with_client
 
@@ -39,10 +39,7 @@ def checkpoint(
 
     async def work(client: Client) -> None:
         checkpoint_id = await client.checkpoint(agent_id, label)
-        if as_json:
-            print_json({"checkpoint_id": checkpoint_id})
-        else:
-            print_line(checkpoint_id)
+        print_done({"checkpoint_id": checkpoint_id}, checkpoint_id, as_json)
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
@@ -60,10 +57,7 @@ def checkpoints(
             lambda size, after: client.checkpoints(agent_id, every=every, limit=size, after=after),
             lambda view: view.checkpoint_id,
         )
-        if as_json:
-            print_json(found)
-        else:
-            print_table(_HEADINGS, map(_row, found))
+        print_result(found, as_json, lambda: print_table(_HEADINGS, map(_row, found)))
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
@@ -121,9 +115,6 @@ def fork(
                 at=int(point) if point is not None and is_sequence else None,
                 checkpoint_id=None if is_sequence else point,
             )
-        if as_json:
-            print_json(result)
-        else:
-            print_line(f"{result.agent_id} runs on {result.node_id}")
+        print_done(result, f"{result.agent_id} runs on {result.node_id}", as_json)
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)

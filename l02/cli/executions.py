@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l02.cli.options import AgentId, AsJson, DataDir
-from l02.cli.output import print_json, print_table, print_value
+from l02.cli.output import print_result, print_table, print_value
 from l02.cli.paging import all_pages
 from l02.cli.running import run_with_client
 
@@ -42,10 +42,7 @@ def executions(
         found = await all_pages(
             lambda size, after: client.executions(agent_id, state=state, limit=size, after=after), name, limit=limit
         )
-        if as_json:
-            print_json(found)
-        else:
-            print_table(_HEADINGS, map(_row, found))
+        print_result(found, as_json, lambda: print_table(_HEADINGS, map(_row, found)))
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
@@ -68,9 +65,6 @@ def state(agent_id: AgentId, data_dir: DataDir = None, as_json: AsJson = False) 
 
     async def work(client: Client) -> None:
         found = await client.state(agent_id)
-        if as_json:
-            print_json(found)
-        else:
-            print_value(found.state)
+        print_result(found, as_json, lambda: print_value(found.state))
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)

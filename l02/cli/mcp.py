@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l02.cli.options import AsJson
+from l02.cli.options import AsJson, group
 from l02.cli.running import CommandFailed, run
 
 if TYPE_CHECKING:
@@ -19,16 +19,9 @@ _URL_VARIABLE = "L02_POSTGRES_URL"
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    servers = typer.Typer(
-        name="mcp",
-        help="Run one of l02's own MCP servers, as an MCP client does.",
-        epilog="Example: l02 mcp context --help",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-    )
+    servers = group(app, "mcp", "Run one of l02's own MCP servers, as an MCP client does.", "l02 mcp context --help")
     servers.callback()(_servers)
     servers.command(epilog="Example: L02_POSTGRES_URL=postgresql://… l02 mcp context")(context)
-    app.add_typer(servers)
 
 
 def _servers() -> None:

@@ -21,6 +21,15 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
+def group(app: typer.Typer, name: str, help: str, example: str) -> typer.Typer:
+    """Commands with a name in common."""
+    commands = typer.Typer(
+        name=name, help=help, epilog=f"Example: {example}", no_args_is_help=True, rich_markup_mode=None
+    )
+    app.add_typer(commands)
+    return commands
+
+
 def json_or_text(words: str) -> Any:
     """JSON if it is JSON, else the text itself; `-` is what comes on standard input, `@FILE` what is in the file."""
     import msgspec

@@ -45,6 +45,19 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+def print_result(value: Any, as_json: bool, show: Callable[[], None]) -> None:
+    """What a command has to say: the value as JSON, or as it is shown to people."""
+    if as_json:
+        print_json(value)
+    else:
+        show()
+
+
+def print_done(value: Any, line: str, as_json: bool) -> None:
+    """What a command has done: as JSON, or in a line for people."""
+    print_result(value, as_json, lambda: print_line(line))
+
+
 def print_value(value: Any) -> None:
     """A JSON value for people: text as it is, anything else laid out."""
     import msgspec

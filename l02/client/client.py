@@ -21,19 +21,17 @@ from l02.bus.commands import dead_letters
 from l02.bus.commands.dead_letters import DeadLetter
 from l02.bus.commands.ids import bound_id
 from l02.bus.commands.outcomes import Outcome
-from l02.bus.connection.bus import BusUnreachable, connect
 from l02.bus.objects.store import inline
 from l02.bus.wire.codec import RecordedEvent, SetAside
 from l02.bus.wire.subjects import AggregateId, CommandAddress
 from l02.client.asking import Asking, encode
 from l02.client.budgets import BudgetVerbs
-from l02.client.discovery import NodeUnreachable, find_nats_url, reaching
+from l02.client.discovery import connected, reaching
 from l02.client.event_log import read_log, readable
 from l02.client.live_views import watch_agents
 from l02.client.specification_file import Specification, as_specification, id_for
 from l02.client.token_stream import read_tokens
 from l02.domain.agent.state import NewestState, Status
-from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
 from l02.logs import log_to_standard_error_by_default
@@ -86,11 +84,8 @@ class Client(BudgetVerbs, Asking):
         of the default data directory. `actor` stands in the events as who asked. Raises NodeUnreachable.
         """
         log_to_standard_error_by_default()
-        try:
-            async with connect(find_nats_url(nats_url, data_dir), name="l02 client", aggregates=AGGREGATES) as bus:
-                yield cls(bus, actor)
-        except BusUnreachable as error:
-            raise NodeUnreachable(str(error)) from error
+        async with connected("l02 client", nats_url, data_dir) as bus:
+            yield cls(bus, actor)
 
     async def spawn(
         self,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError, NoStreamResponseError
 
+from l02.bus.connection.bus import Bus, BusUnreachable, connect
 from l02.bus.embedded.data_directory import DataDirectory
 from l02.bus.embedded.errors import DataDirectoryError
 from l02.bus.jetstream.history import HistoryUnreadable
 from l02.bus.jetstream.pull import ConsumerError
 from l02.data_dir import default_data_dir
+from l02.domain.aggregates import AGGREGATES
 
 NATS_URL_VARIABLE = "L02_NATS_URL"
 POSTGRES_URL_VARIABLE = "L02_POSTGRES_URL"
@@ -35,6 +37,16 @@ def find_nats_url(nats_url: str | None = None, data_dir: str | Path | None = Non
     if data_dir is None and (url := os.environ.get(NATS_URL_VARIABLE)):
         return url
     return _of_running_node(data_dir, "nats_url")
+
+
+@asynccontextmanager
+async def connected(name: str, nats_url: str | None = None, data_dir: str | Path | None = None) -> AsyncIterator[Bus]:
+    """A connection to what `find_nats_url` finds, as long as the context lasts. Raises NodeUnreachable."""
+    try:
+        async with connect(find_nats_url(nats_url, data_dir), name=name, aggregates=AGGREGATES) as bus:
+            yield bus
+    except BusUnreachable as error:
+        raise NodeUnreachable(str(error)) from error
 
 
 def find_postgres_url(data_dir: str | Path | None = None) -> str:

@@ -33,21 +33,27 @@ class _Strict(Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class GetAgent(_Strict, frozen=True):
-    """One agent, E2111 if there is none; as of the event with stream sequence `at_least`, or later."""
-
-    id: Text
+class _Following(_Strict, frozen=True, kw_only=True):
     at_least: Sequence = 0
 
 
-class ListAgents(_Strict, frozen=True):
+class _Page(_Strict, frozen=True, kw_only=True):
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    after: Text | None = None
+    at_least: Sequence = 0
+
+
+class GetAgent(_Following, frozen=True):
+    """One agent, E2111 if there is none; as of the event with stream sequence `at_least`, or later."""
+
+    id: Text
+
+
+class ListAgents(_Page, frozen=True):
     """Agents in the order of their ids; `after` is the last id of the page before, `at_least` as in agent.get."""
 
     state: Status | None = None
     fleet: Text | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    after: Text | None = None
-    at_least: Sequence = 0
 
 
 class GetState(_Strict, frozen=True):
@@ -56,7 +62,7 @@ class GetState(_Strict, frozen=True):
     id: Text
 
 
-class ListExecutions(_Strict, frozen=True):
+class ListExecutions(_Page, frozen=True):
     """The executions of an agent, or of all, the latest first; those in a `state`, or any.
 
     `after` is the last one of the page before: its id, or `<agent_id>/<execution_id>` if they are of all agents.
@@ -64,19 +70,13 @@ class ListExecutions(_Strict, frozen=True):
 
     id: Text | None = None
     state: ExecutionState | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    after: Text | None = None
-    at_least: Sequence = 0
 
 
-class ListCheckpoints(_Strict, frozen=True):
+class ListCheckpoints(_Page, frozen=True):
     """An agent's checkpoints, the latest first; those that are stored, or in another `state` (null: in any)."""
 
     id: Text
     state: CheckpointState | None = CheckpointState.STORED
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    after: Text | None = None
-    at_least: Sequence = 0
 
 
 class ReadEvents(_Strict, frozen=True):
@@ -96,20 +96,16 @@ class ListNodes(_Strict, frozen=True):
     """The nodes that have ever joined, each with its state."""
 
 
-class GetBudget(_Strict, frozen=True):
+class GetBudget(_Following, frozen=True):
     """One budget, E2111 if there is none; `at_least` as in agent.get."""
 
     id: Text
-    at_least: Sequence = 0
 
 
-class ListBudgets(_Strict, frozen=True):
+class ListBudgets(_Page, frozen=True):
     """Budgets in the order of their ids, all or the parts of a `parent`; `after` and `at_least` as in agent.list."""
 
     parent: Text | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    after: Text | None = None
-    at_least: Sequence = 0
 
 
 QUERY_FIELDS: dict[str, type[Struct]] = {
@@ -145,45 +141,39 @@ def query_table(
         except ProjectionHalted as error:
             raise Failure(ErrorCode.HANDLER_FAILED, f"the read model has halted: {error}") from error
 
-    async def get_agent(fields: dict[str, Any]) -> Any:
-        wanted = msgspec.convert(fields, GetAgent)
+    async def get_agent(wanted: GetAgent) -> Any:
         await follow(wanted.at_least)
         view = await read_model.get_agent(wanted.id)
         if view is None:
             raise _no_agent(wanted.id)
         return view
 
-    async def list_agents(fields: dict[str, Any]) -> Any:
-        wanted = msgspec.convert(fields, ListAgents)
+    async def list_agents(wanted: ListAgents) -> Any:
         await follow(wanted.at_least)
         return await read_model.list_agents(
             state=wanted.state, fleet=wanted.fleet, limit=wanted.limit, after=wanted.after
         )
 
-    async def get_state(fields: dict[str, Any]) -> Any:
-        wanted = msgspec.convert(fields, GetState)
+    async def get_state(wanted: GetState) -> Any:
         found = await state_of(wanted.id) if is_id(wanted.id) else None
         if found is None:
             raise _no_agent(wanted.id)
         return found
 
-    async def list_executions(fields: dict[str, Any]) -> Any:
-        wanted = msgspec.convert(fields, ListExecutions)
+    async def list_executions(wanted: ListExecutions) -> Any:
         if wanted.id is not None:
-            await get_agent({"id": wanted.id, "at_least": wanted.at_least})
+            await get_agent(GetAgent(wanted.id, at_least=wanted.at_least))
         if wanted.id is None and wanted.after is not None and "/" not in wanted.after:
             raise Failure(ErrorCode.COMMAND_INVALID, "say also whose it is: `<agent_id>/<execution_id>`", "$.after")
         await follow(wanted.at_least, "executions")
         return await read_model.list_executions(wanted.id, state=wanted.state, limit=wanted.limit, after=wanted.after)
 
-    async def list_checkpoints(fields: dict[str, Any]) -> Any:
-        wanted = msgspec.convert(fields, ListCheckpoints)
-        await get_agent({"id": wanted.id, "at_least": wanted.at_least})
+    async def list_checkpoints(wanted: ListCheckpoints) -> Any:
+        await get_agent(GetAgent(wanted.id, at_least=wanted.at_least))
         await follow(wanted.at_least, "checkpoints")
         return await read_model.list_checkpoints(wanted.id, state=wanted.state, limit=wanted.limit, after=wanted.after)
 
-    async def get_budget(fields: dict[str, Any]) -> Any:
-        wanted = msgspec.convert(fields, GetBudget)
+    async def get_budget(wanted: GetBudget) -> Any:
         await follow(wanted.at_least, "budgets")
         view = await read_model.get_budget(wanted.id)
         if view is None:
@@ -193,18 +183,15 @@ def query_table(
             )
         return view
 
-    async def list_budgets(fields: dict[str, Any]) -> Any:
-        wanted = msgspec.convert(fields, ListBudgets)
+    async def list_budgets(wanted: ListBudgets) -> Any:
         await follow(wanted.at_least, "budgets")
         return await read_model.list_budgets(parent=wanted.parent, limit=wanted.limit, after=wanted.after)
 
-    async def list_nodes(fields: dict[str, Any]) -> Any:
-        msgspec.convert(fields, ListNodes)
+    async def list_nodes(_: ListNodes) -> Any:
         await follow(0, "nodes")
         return await read_model.list_nodes()
 
-    async def read_events(fields: dict[str, Any]) -> Any:
-        wanted = msgspec.convert(fields, ReadEvents)
+    async def read_events(wanted: ReadEvents) -> Any:
         since = start_of(wanted.since, "$.since") if wanted.since is not None else None
         entries, more = await read_log_entries(
             bus, _filter(wanted), after=wanted.after, since=since, limit=wanted.limit
@@ -226,7 +213,7 @@ def query_table(
                 events.append(msgspec.Raw(raw))
         return {"events": events, "more": more} | ({"unreadable": unreadable} if unreadable else {})
 
-    return {
+    answers: dict[str, Callable[[Any], Awaitable[Any]]] = {
         "agent.get": get_agent,
         "agent.list": list_agents,
         "agent.state": get_state,
@@ -237,6 +224,11 @@ def query_table(
         "node.list": list_nodes,
         "events.read": read_events,
     }
+
+    def query(name: str) -> Query:
+        return lambda fields: answers[name](msgspec.convert(fields, QUERY_FIELDS[name]))
+
+    return {name: query(name) for name in answers}
 
 
 def _no_agent(agent_id: str) -> Failure:

@@ -28,32 +28,37 @@ class Difference(Struct, frozen=True, kw_only=True):
     found: Any = None
 
 
+def differs(place: str, key: str, sequence: int, name: str, expected: Any, found: Any, what: str = "") -> Difference:
+    """A field that is not as the events say; `what` people call it, if not by its name."""
+    return Difference(
+        place=place,
+        key=key,
+        sequence=sequence,
+        message=f"{what or name} is {show(found)}, by the events it is {show(expected)}",
+        field=name,
+        expected=expected,
+        found=found,
+    )
+
+
 Report = Callable[[Difference], None]
 
 
 def behind(place: str, position: int, target: int, patience: float) -> Difference:
     """A projection that has not come as far as it is to be compared."""
-    return Difference(
-        place=place,
-        key="",
-        sequence=target,
-        message=f"it has come to event {position} and no further in {patience:g} s; is a node running?",
-        field="position",
-        expected=target,
-        found=position,
-    )
+    message = f"it has come to event {position} and no further in {patience:g} s; is a node running?"
+    return _stands(place, position, target, message)
 
 
 def ahead(place: str, position: int, possible: int) -> Difference:
     """A projection that claims more than there is: of another stream, or of events that nobody can project."""
+    message = f"it claims to reflect the events up to {position}; those it can have seen end at {possible}"
+    return _stands(place, position, possible, message)
+
+
+def _stands(place: str, found: int, expected: int, message: str) -> Difference:
     return Difference(
-        place=place,
-        key="",
-        sequence=possible,
-        message=f"it claims to reflect the events up to {position}; those it can have seen end at {possible}",
-        field="position",
-        expected=possible,
-        found=position,
+        place=place, key="", sequence=expected, message=message, field="position", expected=expected, found=found
     )
 
 

@@ -62,14 +62,9 @@ class Invariants:
 
 
 def _wrong(recorded: RecordedEvent, name: str, expected: Any, found: Any, message: str) -> Difference:
+    where, at = str(recorded.aggregate), recorded.sequence
     return Difference(
-        place="events",
-        key=str(recorded.aggregate),
-        sequence=recorded.sequence,
-        message=message,
-        field=name,
-        expected=expected,
-        found=found,
+        place="events", key=where, sequence=at, message=message, field=name, expected=expected, found=found
     )
 
 

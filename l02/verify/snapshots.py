@@ -20,7 +20,7 @@ from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.aggregate import Aggregate
 from l02.domain.kernel.states import encode_state
 from l02.projections.views.bucket import ViewBucket
-from l02.verify.difference import Difference, Report, compare_json, show
+from l02.verify.difference import Difference, Report, compare_json, differs
 from l02.verify.replayed import Replayed
 
 SNAPSHOTS = "snapshots"
@@ -67,14 +67,7 @@ async def _compare(
     except UnreadableEvent as error:
         return [_difference(address, snapshot.sequence, f"there is nothing to compare it with: {error.message}")]
     return [
-        _difference(
-            address,
-            snapshot.sequence,
-            f"{name} is {show(found)}, by the events it is {show(expected)}",
-            field=name,
-            expected=expected,
-            found=found,
-        )
+        differs(SNAPSHOTS, ".".join(address), snapshot.sequence, name, expected, found)
         for name, expected, found in _differing(folded, snapshot)
     ]
 
@@ -108,21 +101,5 @@ def _differing(folded: Loaded[Any], snapshot: Loaded[Any]) -> Iterator[tuple[str
         yield "commands", len(folded.handled), len(snapshot.handled)
 
 
-def _difference(
-    address: AggregateId,
-    sequence: int,
-    message: str,
-    *,
-    field: str | None = None,
-    expected: Any = None,
-    found: Any = None,
-) -> Difference:
-    return Difference(
-        place=SNAPSHOTS,
-        key=".".join(address),
-        sequence=sequence,
-        message=message,
-        field=field,
-        expected=expected,
-        found=found,
-    )
+def _difference(address: AggregateId, sequence: int, message: str) -> Difference:
+    return Difference(place=SNAPSHOTS, key=".".join(address), sequence=sequence, message=message)

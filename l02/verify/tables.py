@@ -13,7 +13,7 @@ from l02.projections.folds.fold import Key, encode_view
 from l02.projections.tables.database import DatabaseUnreachable, connect
 from l02.projections.tables.definitions import TABLES
 from l02.projections.tables.table import Table
-from l02.verify.difference import Difference, Report, ahead, behind, compare_json, show
+from l02.verify.difference import Difference, Report, ahead, behind, compare_json, differs
 from l02.verify.replayed import Replayed, Sealed
 
 if TYPE_CHECKING:
@@ -120,14 +120,4 @@ async def _compare_row(table: Table[Any], key: Key, row: Record, view: Any, repl
     for path, expected, value in compare_json(encode_view(view), found):
         differing.append((f"view.{path}" if path else "view", expected, value))
     for name, expected, value in differing:
-        report(
-            Difference(
-                place=table.name,
-                key="/".join(key),
-                sequence=view.sequence,
-                message=f"{name} is {show(value)}, by the events it is {show(expected)}",
-                field=name,
-                expected=expected,
-                found=value,
-            )
-        )
+        report(differs(table.name, "/".join(key), view.sequence, name, expected, value))

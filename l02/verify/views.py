@@ -14,7 +14,7 @@ from l02.bus.connection.bus import Bus
 from l02.projections.folds.fold import Fold, View, encode_view
 from l02.projections.views.bucket import ViewBucket
 from l02.projections.views.projector import LIVE_VIEWS, VIEWS, stored_position
-from l02.verify.difference import Difference, Report, ahead, behind, compare_json, show
+from l02.verify.difference import Difference, Report, ahead, behind, compare_json, differs
 from l02.verify.replayed import Replayed
 
 _POLL_SECONDS = 0.05
@@ -104,27 +104,12 @@ class _Comparison:
             await self._replayed.fold_to(held)
 
     def _tell(self, key: str, sequence: int, expected: bytes | None, found: bytes | None) -> None:
-        def tell(message: str, field: str | None = None, wanted: object = None, value: object = None) -> None:
-            self._report(
-                Difference(
-                    place=VIEWS,
-                    key=key,
-                    sequence=sequence,
-                    message=message,
-                    field=field,
-                    expected=wanted,
-                    found=value,
-                )
-            )
-
-        if found is None:
-            tell("the view is missing")
-        elif expected is None:
-            tell("there is a view, but no event that could have made it")
-        else:
+        if expected is not None and found is not None:
             for path, wanted, value in compare_json(expected, found):
-                name = path or "the view"
-                tell(f"{name} is {show(value)}, by the events it is {show(wanted)}", path, wanted, value)
+                self._report(differs(VIEWS, key, sequence, path, wanted, value, what=path or "the view"))
+            return
+        message = "the view is missing" if found is None else "there is a view, but no event that could have made it"
+        self._report(Difference(place=VIEWS, key=key, sequence=sequence, message=message))
 
 
 def _sequence_of(value: bytes | None) -> int:

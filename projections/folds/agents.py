@@ -226,15 +226,9 @@ def _terminated(view: AgentView, event: AgentTerminated, time: datetime) -> Chan
     }
 
 
-def _execution_started(view: AgentView, event: ExecutionStarted, time: datetime) -> Changes:
-    return {"open_executions": {**view.open_executions, event.execution_id: time}}
-
-
-def _execution_inherited(view: AgentView, event: ExecutionInherited, time: datetime) -> Changes:
-    return {"open_executions": {**view.open_executions, event.execution_id: time}}
-
-
-def _execution_reopened(view: AgentView, event: ExecutionReopened, time: datetime) -> Changes:
+def _execution_opened(
+    view: AgentView, event: ExecutionStarted | ExecutionInherited | ExecutionReopened, time: datetime
+) -> Changes:
     return {"open_executions": {**view.open_executions, event.execution_id: time}}
 
 
@@ -321,9 +315,9 @@ _CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
     AgentFailed: _failed,
     TerminationRequested: _termination_requested,
     AgentTerminated: _terminated,
-    ExecutionStarted: _execution_started,
-    ExecutionInherited: _execution_inherited,
-    ExecutionReopened: _execution_reopened,
+    ExecutionStarted: _execution_opened,
+    ExecutionInherited: _execution_opened,
+    ExecutionReopened: _execution_opened,
     CheckpointRequested: _under_way,
     CheckpointCreated: _checkpoint_created,
     CheckpointFailed: _over,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l02.cli.options import AsJson, DataDir
-from l02.cli.output import print_json, print_line, print_pairs, print_table
+from l02.cli.options import AsJson, DataDir, group
+from l02.cli.output import print_json, print_line, print_pairs, print_result, print_table
 from l02.cli.running import run_with_client
 
 if TYPE_CHECKING:
@@ -19,17 +19,10 @@ Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="As `l02 de
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    dead = typer.Typer(
-        name="dead",
-        help="List, show and retry the messages that could not be handled.",
-        epilog="Example: l02 dead list",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-    )
+    dead = group(app, "dead", "List, show and retry the messages that could not be handled.", "l02 dead list")
     dead.command("list", epilog="Example: l02 dead list --json")(list_letters)
     dead.command("show", epilog="Example: l02 dead show 3")(show_letter)
     dead.command("retry", epilog="Example: l02 dead retry 3")(retry_letter)
-    app.add_typer(dead)
 
 
 def list_letters(data_dir: DataDir = None, as_json: AsJson = False) -> None:
@@ -52,10 +45,7 @@ def show_letter(number: Number, data_dir: DataDir = None, as_json: AsJson = Fals
 
     async def work(client: Client) -> None:
         letter = await client.dead_letter(number)
-        if as_json:
-            print_json(_fields(letter))
-        else:
-            print_pairs(_pairs(letter))
+        print_result(_fields(letter), as_json, lambda: print_pairs(_pairs(letter)))
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 

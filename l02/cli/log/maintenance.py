@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from l02.cli.options import AsJson, DataDir
-from l02.cli.output import counting, print_json, print_line, print_table
+from l02.cli.output import counting, print_done, print_json, print_line, print_table
 from l02.cli.running import CommandFailed, run
 
 
@@ -36,30 +36,25 @@ def rebuild(
 async def _rebuild(view: str, data_dir: Path | None, as_json: bool) -> None:
     import asyncpg
 
-    from l02.bus.connection.bus import BusUnreachable, connect
-    from l02.client.discovery import NodeUnreachable, find_nats_url, find_postgres_url
-    from l02.domain.aggregates import AGGREGATES
+    from l02.client.discovery import NodeUnreachable, connected, find_postgres_url
     from l02.projections.rebuild import PROJECTIONS, RebuildUnderWay
     from l02.projections.rebuild import rebuild as rebuild_projection
     from l02.projections.tables.database import DatabaseUnreachable
 
     if view not in PROJECTIONS:
         raise typer.BadParameter(f"{view!r} is none of: {', '.join(PROJECTIONS)}", param_hint="VIEW")
-    nats_url, postgres_url = find_nats_url(data_dir=data_dir), find_postgres_url(data_dir)
+    postgres_url = find_postgres_url(data_dir)
     try:
-        async with connect(nats_url, name="l02 rebuild", aggregates=AGGREGATES) as bus:
+        async with connected("l02 rebuild", data_dir=data_dir) as bus:
             with counting(f"rebuilding {view}", quiet=as_json) as count:
                 sequence = await rebuild_projection(view, bus, postgres_url, count)
-    except (BusUnreachable, DatabaseUnreachable) as error:
+    except DatabaseUnreachable as error:
         raise NodeUnreachable(str(error)) from error
     except RebuildUnderWay as error:
         raise CommandFailed(str(error)) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CommandFailed(f"PostgreSQL: {error}; {view} is as it was, try again") from error
-    if as_json:
-        print_json({"view": view, "sequence": sequence})
-    else:
-        print_line(f"{view} is built anew from all events up to {sequence}")
+    print_done({"view": view, "sequence": sequence}, f"{view} is built anew from all events up to {sequence}", as_json)
 
 
 def errors(

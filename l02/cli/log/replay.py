@@ -52,21 +52,15 @@ def replay(
 
 
 async def _replay(agent_id: str | None, to: int | datetime, data_dir: Path | None, as_json: bool) -> None:
-    from l02.bus.connection.bus import BusUnreachable, connect
-    from l02.client.discovery import NodeUnreachable, find_nats_url
+    from l02.client.discovery import connected
     from l02.client.replay import replay_agent, replay_agents
-    from l02.domain.aggregates import AGGREGATES
 
-    nats_url = find_nats_url(data_dir=data_dir)
-    try:
-        async with connect(nats_url, name="l02 replay", aggregates=AGGREGATES) as bus:
-            with counting("replaying", quiet=as_json) as count:
-                if agent_id is None:
-                    agents = await replay_agents(bus, to, count)
-                else:
-                    agents = [await replay_agent(bus, agent_id, to, count)]
-    except BusUnreachable as error:
-        raise NodeUnreachable(str(error)) from error
+    async with connected("l02 replay", data_dir=data_dir) as bus:
+        with counting("replaying", quiet=as_json) as count:
+            if agent_id is None:
+                agents = await replay_agents(bus, to, count)
+            else:
+                agents = [await replay_agent(bus, agent_id, to, count)]
     if as_json:
         print_json(agents if agent_id is None else agents[0])
     elif agent_id is None:
@@ -86,22 +80,19 @@ def verify(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 async def _verify(data_dir: Path | None, as_json: bool) -> None:
     import asyncpg
 
-    from l02.bus.connection.bus import BusUnreachable, connect
-    from l02.client.discovery import NodeUnreachable, find_nats_url, find_postgres_url
-    from l02.domain.aggregates import AGGREGATES
+    from l02.client.discovery import NodeUnreachable, connected, find_postgres_url
     from l02.projections.tables.database import DatabaseUnreachable
     from l02.verify import verify as verify_all
 
     # Shown when the progress bar is gone, which takes over the terminal and standard output.
     found: list[Difference] = []
-    nats_url, postgres_url = find_nats_url(data_dir=data_dir), find_postgres_url(data_dir)
+    report = print_json if as_json else found.append
+    postgres_url = find_postgres_url(data_dir)
     try:
-        async with connect(nats_url, name="l02 verify", aggregates=AGGREGATES) as bus:
+        async with connected("l02 verify", data_dir=data_dir) as bus:
             with counting("replaying", quiet=as_json) as count:
-                summary = await verify_all(
-                    bus, postgres_url, print_json if as_json else found.append, on_progress=count
-                )
-    except (BusUnreachable, DatabaseUnreachable) as error:
+                summary = await verify_all(bus, postgres_url, report, on_progress=count)
+    except DatabaseUnreachable as error:
         raise NodeUnreachable(str(error)) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CommandFailed(f"PostgreSQL: {error}") from error
