@@ -106,9 +106,9 @@ class Execution:
 
     def remember(self, steps: list[Step]) -> None:
         """Steps on record. Raises `ProtocolError` for more than were announced."""
-        self._missing -= len(steps)
-        if self._own is None or self._missing < 0:
+        if self._own is None or len(steps) > self._missing:
             raise ProtocolError("more steps are on record than were announced")
+        self._missing -= len(steps)
         self._own.remember(steps)
 
     async def run(self) -> Complete | Fail | None:

@@ -133,11 +133,11 @@ class OwnWork:
             self._moved()
             return True
         self._outbox.flush()
-        if self._timer is None and self._intake.is_replay:
-            loop = asyncio.get_running_loop()
-            held = self._intake.holds_back
-            self._timer = loop.call_later(_HELD_BACK_SECONDS if held else REPLAY_STALL_SECONDS, self._on_standstill)
-        return False
+        if self._timer is not None or not self._intake.is_replay:
+            return False
+        patience = _HELD_BACK_SECONDS if self._intake.holds_back else REPLAY_STALL_SECONDS
+        self._timer = asyncio.get_running_loop().call_later(patience, self._on_standstill)
+        return True  # the loop has another timer now
 
     def close(self) -> list[asyncio.Future[Any]]:
         """The execution is over: tools that still run are cancelled. Those that are to end."""

@@ -184,8 +184,10 @@ class _Session(asyncio.Protocol):
             case Recorded() as message:
                 if self._execution is None or message.execution_id != self._execution.id:
                     raise ProtocolError(f"steps of {message.execution_id} were sent, which does not run")
+                was_ready = self._execution.is_ready
                 self._execution.remember(message.steps)
-                self._begin(self._execution)
+                if not was_ready:
+                    self._begin(self._execution)
             case RunTool() as message:
                 self._start(message.execution_id, self._run_tool(message))
             case Ping():
