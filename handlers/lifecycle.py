@@ -20,7 +20,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from l02.bus.commands.react import react
+from l02.bus.commands.react import EventReader
 from l02.bus.commands.timers import cancel_timer, set_timer
 from l02.bus.connection.bus import Bus
 from l02.bus.log.contained import contained
@@ -81,6 +81,7 @@ class Lifecycle:
     def __init__(
         self,
         bus: Bus,
+        reader: EventReader,
         agents: Repository[AgentState],
         processes: Processes,
         worker: Worker,
@@ -91,6 +92,7 @@ class Lifecycle:
         """The files of agents that have ended, and what is in `server_logs`, are kept so long after they were last
         written to."""
         self._bus = bus
+        self._listener = reader.listener("lifecycle", _WAKING_EVENTS, self._heard)
         self._agents = agents
         self._processes = processes
         self._worker = worker
@@ -113,8 +115,7 @@ class Lifecycle:
                 for agent_id in agents_to_recover:
                     tasks.create_task(contained(partial(self._recover, agent_id), "recovering an agent", agent_id))
                 tasks.create_task(contained(self._keep_removing_files, "removing files", self._node_id))
-                ready()
-                await react(self._bus, self._agents, "lifecycle", _WAKING_EVENTS, self._heard)
+                await self._listener.listen(ready)
         finally:
             self._tasks = None
             await self._stop_all()

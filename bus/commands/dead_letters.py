@@ -64,8 +64,11 @@ _decoder = msgspec.json.Decoder(DeadLetter)
 _log = structlog.get_logger()
 
 
-async def park(bus: Bus, message: Msg, *, consumer: str, code: str, reason: str) -> None:
-    """Keep `message`; when this returns it is stored, and the original may be acknowledged."""
+async def park(bus: Bus, message: Msg, *, consumer: str, code: str, reason: str, tried: int = 0) -> None:
+    """Keep `message`; when this returns it is stored, and the original may be acknowledged.
+
+    `tried` is how often, where that is not how often it was delivered.
+    """
     letter = DeadLetter(
         consumer=consumer,
         subject=message.subject,
@@ -73,7 +76,7 @@ async def park(bus: Bus, message: Msg, *, consumer: str, code: str, reason: str)
         body=message.data,
         code=code,
         reason=reason,
-        deliveries=message.metadata.num_delivered or 1,
+        deliveries=tried or message.metadata.num_delivered or 1,
         time=datetime.now(UTC),
         origin=message.metadata.sequence.stream,
     )

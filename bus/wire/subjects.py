@@ -50,6 +50,12 @@ def event_subject(aggregate: AggregateId, event_type: str) -> str:
     return f"{EVENTS}.{aggregate.kind}.{aggregate.id}.{rest}"
 
 
+def event_type_of(subject: str) -> str:
+    """`l02.evt.agent.a1.spawn.requested` → `agent.spawn.requested`; empty if it is not the subject of an event."""
+    tokens = subject.removeprefix(f"{EVENTS}.").split(".", 2)
+    return f"{tokens[0]}.{tokens[2]}" if len(tokens) == 3 and subject.startswith(f"{EVENTS}.") else ""
+
+
 def aggregate_of(subject: str) -> AggregateId | None:
     """The aggregate whose filter takes in the subject of an event, of whatever type."""
     tokens = subject.removeprefix(f"{EVENTS}.").split(".", 2)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from l02.bus.commands.react import react
+from l02.bus.commands.react import EventReader
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
@@ -45,13 +45,16 @@ _WAKING_EVENTS = (
 class Executor:
     """One per node. The lifecycle manager attaches processes to it when they are ready."""
 
-    def __init__(self, bus: Bus, agents: Repository[AgentState], tool_servers: ToolServers, node_id: str) -> None:
+    def __init__(
+        self, bus: Bus, reader: EventReader, agents: Repository[AgentState], tool_servers: ToolServers, node_id: str
+    ) -> None:
         self._bus = bus
         self._agents = agents
         self._tool_servers = tool_servers
         self._checks = SchemaChecks()
         self._node_id = node_id
         self._runners: dict[str, AgentRunner] = {}
+        self._listener = reader.listener("executor", _WAKING_EVENTS, self._heard)
         agents.before_storing(partial(set_deadlines, bus))
 
     async def attach(self, agent_id: str, process: AgentProcess) -> None:
@@ -72,7 +75,7 @@ class Executor:
         """Follow the events that bring work from other nodes, until cancelled; then end all that is under way."""
 
         try:
-            await react(self._bus, self._agents, "executor", _WAKING_EVENTS, self._heard, ready=ready)
+            await self._listener.listen(ready)
         finally:
             await asyncio.gather(*(runner.close() for runner in self._runners.values()))
             await self._checks.close()

@@ -12,8 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from l02.bus.background.backoff import Setbacks
-from l02.bus.commands.react import react
-from l02.bus.connection.bus import Bus
+from l02.bus.commands.react import EventReader
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointKept
@@ -48,15 +47,14 @@ class SessionBridge:
 
     def __init__(
         self,
-        bus: Bus,
+        reader: EventReader,
         agents: Repository[AgentState],
         servers: ToolServers,
         server: ToolServer,
         settings: BridgeSettings,
         node_id: str,
     ) -> None:
-        self._bus = bus
-        self._agents = agents
+        self._listener = reader.listener("sessions", _WAKING_EVENTS, self._heard)
         orchestrator = Orchestrator(Calls(servers, server, settings.heartbeat_timeout_seconds))
         self._shared = Shared(agents, orchestrator, Recovery(orchestrator), settings, node_id)
         self.latency = orchestrator.calls.latency
@@ -71,7 +69,7 @@ class SessionBridge:
                 tasks.create_task(self._shared.orchestrator.calls.start_when_held())
                 for agent_id in open_sessions:
                     self._keeper(agent_id, was_at_work=True)
-                await react(self._bus, self._agents, "sessions", _WAKING_EVENTS, self._heard, ready=ready)
+                await self._listener.listen(ready)
         finally:
             self._tasks = None
             self._keepers.clear()

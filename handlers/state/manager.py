@@ -1,6 +1,6 @@
 """The state manager of a node: what agents' events ask of it is done at once, and again after a crash if need be.
 
-It hears of what this process records at once; a durable consumer brings what other nodes have recorded, and everything
+It hears of what this process records at once; the node's reader brings what other nodes have recorded, and everything
 that was not yet done when this node died.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from l02.bus.background.cancelling import end
-from l02.bus.commands.react import react
+from l02.bus.commands.react import EventReader
 from l02.bus.connection.bus import Bus
 from l02.bus.log.contained import contained
 from l02.bus.log.repository import Repository
@@ -41,7 +41,6 @@ _EVENTS = (
     AgentFailed,
 )
 _REMEMBERED = 10_000
-_AGAIN_AFTER_SECONDS = 3.0
 
 
 class StateManager:
@@ -50,13 +49,13 @@ class StateManager:
     def __init__(
         self,
         bus: Bus,
+        reader: EventReader,
         agents: Repository[AgentState],
         store: CheckpointStore,
         hot: HotState,
         settings: StateSettings,
         node_id: str,
     ) -> None:
-        self._bus = bus
         self._agents = agents
         self._node_id = node_id
         self._checkpoints = Checkpoints(bus, agents, store, node_id)
@@ -66,6 +65,7 @@ class StateManager:
         self._tasks: asyncio.TaskGroup | None = None
         self._known: OrderedDict[str, asyncio.Task[None]] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._listener = reader.listener("state", _EVENTS, self._begin)
         agents.on_recorded(self._watch.hear)
         agents.on_recorded(self._newest.hear)
 
@@ -75,15 +75,7 @@ class StateManager:
             self._tasks = tasks
             watching = (tasks.create_task(self._watch.run()), tasks.create_task(self._newest.run()))
             try:
-                await react(
-                    self._bus,
-                    self._agents,
-                    "state",
-                    _EVENTS,
-                    self._begin,
-                    ready=ready,
-                    again_after_seconds=_AGAIN_AFTER_SECONDS,
-                )
+                await self._listener.listen(ready)
             finally:
                 self._tasks = None
                 for task in (*watching, *self._known.values()):

@@ -12,6 +12,7 @@ from l02.bus.commands.announcer import OutcomeAnnouncer
 from l02.bus.commands.leases import Leases
 from l02.bus.commands.partitions import Partitions
 from l02.bus.commands.processor import CommandProcessor
+from l02.bus.commands.react import EventReader
 from l02.bus.commands.service import Query
 from l02.bus.connection.bus import Bus
 from l02.bus.log.event_store import open_event_store
@@ -56,6 +57,7 @@ class Parts:
     """Of the aggregates that take commands from the wire, by their kind."""
     commands: CommandProcessor
     announcer: OutcomeAnnouncer
+    reader: EventReader
     executor: Executor
     lifecycle: Lifecycle
     state: StateManager
@@ -118,9 +120,11 @@ async def wire(
         checkpoints = await stack.enter_async_context(
             open_checkpoints(settings.state, bus, postgres_url, settings.replicas)
         )
-        executor = Executor(bus, agents, tool_servers, node_id)
+        reader = EventReader(bus, agents)
+        executor = Executor(bus, reader, agents, tool_servers, node_id)
         lifecycle = Lifecycle(
             bus,
+            reader,
             agents,
             Processes(sandboxes, data_dir),
             executor,
@@ -129,7 +133,7 @@ async def wire(
             data_dir / "logs",
         )
         bridge = await stack.enter_async_context(
-            open_session_bridge(bus, agents, settings.sessions, postgres_url, data_dir, node_id)
+            open_session_bridge(reader, agents, settings.sessions, postgres_url, data_dir, node_id)
         )
         placements = Placements(bus, read_model, progress)
         yield Parts(
@@ -139,9 +143,10 @@ async def wire(
             repositories=repositories,
             commands=CommandProcessor(bus, repositories, partitions),
             announcer=announcer,
+            reader=reader,
             executor=executor,
             lifecycle=lifecycle,
-            state=StateManager(bus, agents, checkpoints, hot, settings.state, node_id),
+            state=StateManager(bus, reader, agents, checkpoints, hot, settings.state, node_id),
             sessions=bridge,
             nodes=Nodes(leases, partitions, Repository(NODE, store, node_id), placements, lifecycle.take_over),
             placements=placements,

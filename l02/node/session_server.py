@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 import l02
-from l02.bus.connection.bus import Bus
+from l02.bus.commands.react import EventReader
 from l02.bus.log.repository import Repository
 from l02.domain.agent.state import AgentState
 from l02.domain.secrecy import HidesEnvironment
@@ -45,7 +45,12 @@ class SessionSettings(HidesEnvironment, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def open_session_bridge(
-    bus: Bus, agents: Repository[AgentState], settings: SessionSettings, postgres_url: str, data_dir: Path, node_id: str
+    reader: EventReader,
+    agents: Repository[AgentState],
+    settings: SessionSettings,
+    postgres_url: str,
+    data_dir: Path,
+    node_id: str,
 ) -> AsyncIterator[SessionBridge | None]:
     """A node's bridge, None if it is to have none; its server ends with the context."""
     if settings.server == OFF:
@@ -59,7 +64,7 @@ async def open_session_bridge(
         server = ToolServer(command=tuple(shlex.split(settings.server)), environment=settings.environment)
         runtime_class = RuntimeClass.PROCESS
     async with ToolServers(data_dir / "session", data_dir / "logs", runtime_class) as servers:
-        yield SessionBridge(bus, agents, servers, server, settings.bridge, node_id)
+        yield SessionBridge(reader, agents, servers, server, settings.bridge, node_id)
 
 
 def own_server(postgres_url: str) -> ToolServer:

@@ -10,7 +10,6 @@ from functools import partial
 
 from nats.errors import Error as NatsError
 
-from l02.bus.commands.follow import follow_events
 from l02.bus.commands.outcomes import said_outcome
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import COMMANDS_STREAM, EVENTS_STREAM
@@ -20,7 +19,8 @@ from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import aggregate_filter
 from tests.bus.faults import kill_for_good
-from tests.bus.toy import TABLE, TOY, Noted, State, note, payloads, processing, send, toy_id, until
+from tests.bus.listening import reading
+from tests.bus.toy import TABLE, TOY, State, note, payloads, processing, send, toy_id, until
 from tests.cluster.servers import Cluster, ClusterServer
 
 
@@ -51,15 +51,17 @@ class Follower:
 async def following(cluster: Cluster, name: str) -> AsyncIterator[Follower]:
     follower = Follower(name)
     async with connect(cluster.url, name="follower", aggregates=TABLE) as bus:
-        tasks = [
-            asyncio.create_task(follower.read_on(bus, await last_sequence(bus))),
-            asyncio.create_task(
-                follow_events(bus, f"test-{name}", [Noted], follower.hear, begin="all"),
-            ),
-        ]
+        tasks = [asyncio.create_task(follower.read_on(bus, await last_sequence(bus)))]
         try:
-            yield follower
-            assert not [task.exception() for task in tasks if task.done()]
+            async with (
+                open_event_store(bus) as store,
+                reading(
+                    bus, Repository(TOY, store, name), {"test": lambda recorded: follower.hear([recorded])}
+                ) as task,
+            ):
+                tasks.append(task)
+                yield follower
+                assert not [task.exception() for task in tasks if task.done()]
         finally:
             for task in tasks:
                 task.cancel()

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from l02.bus.background.cancelling import end
+from l02.bus.commands.react import EventReader
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import ensure_streams
 from l02.bus.embedded import EmbeddedNats
@@ -264,16 +265,20 @@ class Node:
         directory = self._directory / node_id
         scratch, logs = directory / "session", directory / "logs"
         async with ToolServers(scratch, logs, runtime_class, idle_seconds=idle_seconds) as tool_servers:
+            reader = EventReader(self.bus, self._agents.repository)
             bridge = self.latest = SessionBridge(
-                self.bus, self._agents.repository, tool_servers, server, settings, node_id
+                reader, self._agents.repository, tool_servers, server, settings, node_id
             )
+            await reader.open()
             ready = asyncio.Event()
-            task = asyncio.create_task(bridge.run(list(open_sessions), ready.set))
+            tasks = [asyncio.create_task(bridge.run(list(open_sessions), ready.set))]
             try:
                 await ready.wait()
+                tasks.append(asyncio.create_task(reader.run()))
                 yield tool_servers
             finally:
-                await end(task)
+                for task in reversed(tasks):
+                    await end(task)
 
 
 @pytest.fixture

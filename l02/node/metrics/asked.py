@@ -71,7 +71,9 @@ class Asked:
         lag: Counter[str] = Counter()
         for name, stream in [*self._bus.tally.consumers.items()]:
             info = await consumer_info(self._bus, stream, name)
-            if info is not None:
+            if info is not None and name == self._parts.reader.name:
+                lag.update(self._parts.reader.lag(info["num_pending"]))
+            elif info is not None:
                 lag[name] = info["num_pending"] + info["num_ack_pending"]
         lag.update(self._parts.partitions.in_hand)
         for name in _by_handler(lag).keys() & self._bus.tally.unread.keys():
