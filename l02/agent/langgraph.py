@@ -75,22 +75,27 @@ class StateSaver(VersioningSaver):
                 "channels": sorted(values),
             }
             for key in self._writes_of(thread, namespace):
-                del self._state[key]
+                if self._behind(key) != checkpoint["id"]:
+                    del self._state[key]
         return config_of(thread, namespace, checkpoint["id"])
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """What a task has written behind the latest checkpoint; of one that is not the latest, nothing is kept."""
+        """What a task has written behind the latest checkpoint, or one still to come; of those before, nothing is kept.
+
+        LangGraph hands in a checkpoint beside the nodes that follow it, in any order: ids sort as they were made.
+        """
         thread, namespace = place_of(config)
+        behind = config["configurable"]["checkpoint_id"]
         with _turn:
             latest = self._state.get(_key(thread, namespace, "checkpoint"))
-            if latest is None or latest["id"] != config["configurable"]["checkpoint_id"]:
+            if latest is not None and behind < latest["id"]:
                 return
             for index, (channel, value) in numbered(writes).items():
                 key = _key(thread, namespace, _WRITE, task_id, str(index))
                 if index < 0 or key not in self._state:
-                    self._state[key] = [task_path, channel, self._dump(value)]
+                    self._state[key] = [task_path, channel, self._dump(value), behind]
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """The latest checkpoint; None if there is none, or `config` names another."""
@@ -99,7 +104,7 @@ class StateSaver(VersioningSaver):
             latest = self._state.get(_key(thread, namespace, "checkpoint"))
             if latest is None or get_checkpoint_id(config) not in (None, latest["id"]):
                 return None
-            writes = sorted(self._written(thread, namespace))
+            writes = sorted(self._written(thread, namespace, latest["id"]))
             values = {
                 channel: self._load(self._state[_key(thread, namespace, "value", channel)])
                 for channel in latest["channels"]
@@ -173,7 +178,7 @@ class StateSaver(VersioningSaver):
         self.delete_thread(thread_id)
 
     def _writes_of(self, thread: str, namespace: str) -> Sequence[str]:
-        """The keys of what is written behind the latest checkpoint."""
+        """The keys of what is written behind the latest checkpoint, and those that are still to come."""
         together = _key(thread, namespace, _WRITES_BEFORE)
         each = self._keys_below(thread, namespace, _WRITE)
         return [together, *each] if together in self._state else each
@@ -182,13 +187,21 @@ class StateSaver(VersioningSaver):
         beginning = _key(*parts).removesuffix("]") + ","
         return [key for key in [*self._state] if key.startswith(beginning) and _parts(key)]
 
-    def _written(self, thread: str, namespace: str) -> Iterator[tuple[str, str, int, str, Sequence[str]]]:
-        """Task path, task, number, channel and value of each."""
+    def _behind(self, key: str) -> str | None:
+        """The checkpoint that a write is behind; None for what an earlier version wrote, behind the latest."""
+        match self._state[key]:
+            case [_, _, _, str() as behind] if _parts(key)[2] == _WRITE:
+                return behind
+        return None
+
+    def _written(self, thread: str, namespace: str, latest: str) -> Iterator[tuple[str, str, int, str, Sequence[str]]]:
+        """Task path, task, number, channel and value of each that is behind the latest checkpoint."""
         for key in self._writes_of(thread, namespace):
             match _parts(key):
                 case [_, _, _, task_id, index]:
-                    path, channel, value = self._state[key]
-                    yield path, task_id, int(index), channel, value
+                    path, channel, value = self._state[key][:3]
+                    if self._behind(key) in (None, latest):
+                        yield path, task_id, int(index), channel, value
                 case _:
                     for task_id, number, path, channel, value in self._state[key]:
                         yield path, task_id, number, channel, value

@@ -168,6 +168,33 @@ def test_writes_from_several_threads_are_those_of_the_saver_in_memory() -> None:
     assert kept(StateSaver(AgentState({}))) == expected == kept(InMemorySaver())
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["the first", "a later one"])
+def test_writes_may_come_before_the_checkpoint_they_are_behind(first: bool) -> None:
+    """LangGraph hands both in from threads of their own; what is behind an older one goes."""
+
+    def kept(saver: BaseCheckpointSaver[Any]) -> list[tuple[str, str, Any]]:
+        place: Any = {"configurable": {"thread_id": "1", "checkpoint_ns": ""}}
+        if not first:
+            place = saver.put(place, empty_checkpoint(), {"source": "input", "step": -1, "parents": {}}, {})
+            saver.put_writes(place, [("a", "of the step before")], "before")
+        before, coming = place, empty_checkpoint()
+        ahead: Any = {"configurable": {"thread_id": "1", "checkpoint_ns": "", "checkpoint_id": coming["id"]}}
+        saver.put_writes(ahead, [("a", 1), ("b", 2)], "task", "path")
+        if not first:
+            found = saver.get_tuple({"configurable": {"thread_id": "1", "checkpoint_ns": ""}})
+            assert found is not None and found.pending_writes == [("before", "a", "of the step before")]
+        saver.put(before, coming, {"source": "loop", "step": 0, "parents": {}}, {})
+        if not first:
+            saver.put_writes(before, [("a", "late")], "before")
+        found = saver.get_tuple({"configurable": {"thread_id": "1", "checkpoint_ns": ""}})
+        assert found is not None and found.pending_writes is not None
+        return found.pending_writes
+
+    state = AgentState({})
+    assert kept(StateSaver(state)) == [("task", "a", 1), ("task", "b", 2)] == kept(InMemorySaver())
+    assert len([key for key in state if '"write"' in key]) == 2
+
+
 def test_it_keeps_as_much_after_many_runs_as_after_one() -> None:
     state: dict[str, Any] = {}
     sizes = set()
@@ -193,7 +220,9 @@ def test_writes_that_an_earlier_version_kept_together_are_read() -> None:
     state: dict[str, Any] = {}
     saver = StateSaver(state)
     result = compiled(saver, Counter(), ASKING).invoke({"done": []}, THREAD)
-    together = [[task, number, path, channel, value] for path, task, number, channel, value in saver._written("1", "")]
+    latest = state['langgraph ["1", "", "checkpoint"]']["id"]
+    written = saver._written("1", "", latest)
+    together = [[task, number, path, channel, value] for path, task, number, channel, value in written]
     for key in [key for key in state if '"write"' in key]:
         del state[key]
     state['langgraph ["1", "", "writes"]'] = together
