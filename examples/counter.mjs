@@ -10,17 +10,29 @@ const node = new net.Socket({ fd: Number(process.env.L02_FD) });
 const send = (message) => node.write(JSON.stringify(message) + "\n");
 
 let execution; // one at a time
+
 const call = (kind, fields = {}) =>
   new Promise((resolve, reject) => {
     execution.open.set(++execution.calls, { resolve, reject });
     send({ type: "call", execution_id: execution.id, call: execution.calls, kind, ...fields });
   });
 
+// The time is a step: no question to the node, only word of it, before anything that rests on it. An older node has no
+// `own` and is asked. Nothing was ever answered before a step here, so `after` is 0.
+const now = () => {
+  if (!execution.own) return call("now");
+  const number = ++execution.calls;
+  const recorded = execution.recorded.find((step) => step.call === number);
+  if (recorded) return recorded.result;
+  const result = Date.now() / 1000;
+  send({ type: "steps", execution_id: execution.id, steps: [{ call: number, kind: "now", after: 0, result }] });
+  return result;
+};
+
 async function handle({ execution_id, input, state }) {
-  execution = { id: execution_id, calls: 0, open: new Map() };
   try {
     if (typeof input !== "string") throw new TypeError("the input must be a text");
-    const at = new Date((await call("now")) * 1000).toISOString();
+    const at = new Date((await now()) * 1000).toISOString();
     const words = state.words ?? {};
     for (const word of input.split(/\s+/).filter(Boolean)) words[word] = (words[word] ?? 0) + 1;
     const count = (state.count ?? 0) + 1;
@@ -33,7 +45,14 @@ async function handle({ execution_id, input, state }) {
 
 readline.createInterface({ input: node, crlfDelay: Infinity }).on("line", (line) => {
   const message = JSON.parse(line);
-  if (message.type === "execute") handle(message);
+  if (message.type === "execute") {
+    execution = { id: message.execution_id, calls: 0, open: new Map(), own: message.own, recorded: [], message };
+    if (!message.own?.recorded) handle(message);
+  }
+  if (message.type === "recorded") {
+    execution.recorded.push(...message.steps);
+    if (execution.recorded.length === execution.own.recorded) handle(execution.message);
+  }
   if (message.type === "shutdown") process.exit(0);
   if (message.type === "answer" && message.execution_id === execution?.id) {
     const { resolve, reject } = execution.open.get(message.call);
@@ -42,4 +61,4 @@ readline.createInterface({ input: node, crlfDelay: Infinity }).on("line", (line)
   }
 });
 node.on("close", () => process.exit(0));
-send({ type: "hello", protocol: 1, name: "counter", tools: [] });
+send({ type: "hello", protocol: 1, name: "counter", tools: [], records_steps: true });

@@ -9,9 +9,11 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.types import TextContent
@@ -19,9 +21,9 @@ from mcp.types import TextContent
 from l02.agent import ToolError
 from l02.agent.loader import load
 from l02.agent.testing import run
-from l02.bus.wire.agent.protocol import Call, Complete, Emit, Execute, Fail, Hello, StateChanges
+from l02.bus.wire.agent.protocol import Call, Complete, Emit, Execute, Fail, Hello, Recorded, StateChanges, Step, Steps
 from l02.client.specification_file import load_specification
-from tests.sdk.harness import command_process, ok
+from tests.sdk.harness import OWN, command_process, ok
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SPECIFICATIONS = sorted(EXAMPLES.glob("*.yaml"))
@@ -201,7 +203,7 @@ async def test_echo_in_bash() -> None:
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 async def test_counter_in_node() -> None:
     async with command_process(["node", "counter.mjs"], EXAMPLES) as process:
-        assert await process.expect(Hello) == Hello(1, "counter", [])
+        assert await process.expect(Hello) == Hello(1, "counter", [], records_steps=True)
         process.send(Execute("x1", "to be or not to be", {"count": 4, "words": {"be": 1}}))
         call = await process.expect(Call)
         assert call == Call("x1", 1, "now")
@@ -219,4 +221,15 @@ async def test_counter_in_node() -> None:
             b'"error":{"code":"E2002","name":"TOOL_TIMEOUT","message":"late"}}\n' % failure
         )
         assert await process.expect(Fail) == Fail("x3", "Error: late", "E2002")
+        process.execute("a", execution_id="x4", own=OWN)
+        (now,) = (await process.expect(Steps)).steps
+        assert now == Step(1, "now", 0, result=now.result)
+        await process.expect(Emit)
+        took = (await process.expect(Complete)).output["at"]
+        assert datetime.fromisoformat(took).timestamp() == pytest.approx(now.result, abs=0.001)
+        again = msgspec.structs.replace(now, result=1_767_225_600)
+        process.execute("a", execution_id="x5", own=msgspec.structs.replace(OWN, recorded=1))
+        process.send(Recorded("x5", [again]))
+        await process.expect(Emit)
+        assert (await process.expect(Complete)).output["at"] == "2026-01-01T00:00:00.000Z"
         assert await process.shut_down() == (0, "", "")
