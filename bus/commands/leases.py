@@ -18,11 +18,10 @@ import stamina
 import structlog
 from msgspec import Struct
 from nats.errors import Error as NatsError
-from nats.js.errors import APIError
 
 from l02.bus.background.cancelling import end
 from l02.bus.connection.bus import API_SECONDS, Bus
-from l02.bus.connection.leader import message_from_leader
+from l02.bus.connection.leader import answer_of, message_from_leader
 from l02.bus.connection.streams import LEASES_STREAM
 from l02.bus.jetstream.put import put
 from l02.bus.wire.codec import UNDECODABLE
@@ -158,9 +157,7 @@ class Leases:
 
     async def _look(self) -> None:
         wanted = {"subjects_filter": lease_filter()}
-        info = await self._bus.api(f"STREAM.INFO.{LEASES_STREAM}", wanted, within=LEASE_SECONDS)
-        if error := info.get("error"):
-            raise APIError.from_error(error)
+        info = await answer_of(self._bus, f"STREAM.INFO.{LEASES_STREAM}", wanted, within=LEASE_SECONDS)
         self.live = frozenset(subject.rpartition(".")[2] for subject in info["state"].get("subjects") or ())
 
     async def _stored(self) -> tuple[_Holder, int] | None:

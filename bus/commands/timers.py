@@ -18,9 +18,8 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-from nats.js.errors import APIError
-
 from l02.bus.connection.bus import Bus
+from l02.bus.connection.leader import answer_of
 from l02.bus.connection.streams import TIMERS_STREAM
 from l02.bus.wire.incoming import ACTOR_HEADER
 from l02.bus.wire.subjects import AggregateId, due_subject, timer_subject
@@ -53,7 +52,5 @@ async def cancel_timer(bus: Bus, aggregate: AggregateId, name: str) -> bool:
 
     Raises APIError, and as `Bus.api`. It does no harm to cancel it again.
     """
-    answer = await bus.api(f"STREAM.PURGE.{TIMERS_STREAM}", {"filter": timer_subject(aggregate, name)})
-    if error := answer.get("error"):
-        raise APIError.from_error(error)
-    return bool(answer["purged"])
+    request = {"filter": timer_subject(aggregate, name)}
+    return bool((await answer_of(bus, f"STREAM.PURGE.{TIMERS_STREAM}", request))["purged"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nats.js.errors import APIError
 
@@ -38,6 +38,28 @@ class StreamStanding(NamedTuple):
     replicas: int
     last_sequence: int
     messages: int
+
+
+async def answer_of(
+    bus: Bus, operation: str, request: Mapping[str, Any], *, within: float | None = API_SECONDS
+) -> dict[str, Any]:
+    """JetStream's answer to a request to its API that it carries out. Raises APIError, and as `Bus.api`."""
+    answer = await bus.api(operation, request, within=within)
+    if error := answer.get("error"):
+        raise APIError.from_error(error)
+    return answer
+
+
+async def subjects_of(bus: Bus, stream: str, subject_filter: str) -> list[str]:
+    """All subjects that have a message in the stream, however many. Raises APIError, and as `Bus.api`."""
+    found: list[str] = []
+    while True:
+        request = {"subjects_filter": subject_filter, "offset": len(found)}
+        info = await answer_of(bus, f"STREAM.INFO.{stream}", request)
+        page = info["state"].get("subjects") or ()
+        found += page
+        if not page or len(found) >= info.get("total", 0):
+            return found
 
 
 async def message_from_leader(
@@ -77,9 +99,7 @@ async def standing_of(
     Raises APIError, and as `Bus.api`.
     """
     request = {} if subject_filter is None else {"subjects_filter": subject_filter}
-    info = await bus.api(f"STREAM.INFO.{stream}", request, within=within)
-    if error := info.get("error"):
-        raise APIError.from_error(error)
+    info = await answer_of(bus, f"STREAM.INFO.{stream}", request, within=within)
     replicas = int(info["config"]["num_replicas"])
     if replicas > 1:
         others = info["cluster"].get("replicas") or []

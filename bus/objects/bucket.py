@@ -12,15 +12,12 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from nats.aio.msg import Msg
-from nats.js.errors import APIError
 
 from l02.bus.connection.bus import Bus
-from l02.bus.connection.leader import message_from_leader
-from l02.bus.connection.streams import ensure_object_bucket
+from l02.bus.connection.leader import answer_of, message_from_leader, subjects_of
 from l02.bus.jetstream.history import read_stored, sequence_of
 from l02.bus.jetstream.put import put
 
@@ -74,10 +71,6 @@ class ObjectBucket:
         self._bus = bus
         self._bucket = bucket
         self._stream = f"OBJ_{bucket}"
-
-    async def ensure(self, replicas: int = 1) -> None:
-        """Make the bucket if it is not there. Raises StreamError."""
-        await ensure_object_bucket(self._bus, self._bucket, replicas)
 
     async def put(self, name: str, content: bytes) -> None:
         """Store an object, in the place of one with that name; when this returns it is on disk."""
@@ -158,7 +151,7 @@ class ObjectBucket:
 
     async def remove_nameless(self, before: datetime) -> int:
         """Remove bytes stored before a time that belong to no object: of one cut off or replaced; how many objects."""
-        stored = await self._subjects(self._bytes_of("*"))
+        stored = set(await subjects_of(self._bus, self._stream, self._bytes_of("*")))
         known = {self._bytes_of(found.info.nuid) async for found in self.objects()}
         removed = 0
         for subject in stored - known:
@@ -167,16 +160,6 @@ class ObjectBucket:
                 await self._purge(subject)
                 removed += 1
         return removed
-
-    async def _subjects(self, subject_filter: str) -> set[str]:
-        found: set[str] = set()
-        while True:
-            request = {"subjects_filter": subject_filter, "offset": len(found)}
-            info = await self._api("STREAM.INFO", request)
-            page = info["state"].get("subjects") or {}
-            found |= page.keys()
-            if not page or len(found) >= info.get("total", 0):
-                return found
 
     async def _messages(self, subject: str) -> AsyncIterator[Msg]:
         position, more = 0, True
@@ -194,13 +177,7 @@ class ObjectBucket:
 
     async def _purge(self, subject: str, *, up_to: int | None = None) -> None:
         limit = {} if up_to is None else {"seq": up_to + 1}
-        await self._api("STREAM.PURGE", {"filter": subject, **limit})
-
-    async def _api(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
-        answer = await self._bus.api(f"{operation}.{self._stream}", request)
-        if "error" in answer:
-            raise APIError.from_error(answer["error"])
-        return answer
+        await answer_of(self._bus, f"STREAM.PURGE.{self._stream}", {"filter": subject, **limit})
 
     def _name_of(self, name: str) -> str:
         token = name if name == ">" else urlsafe_b64encode(name.encode()).decode()

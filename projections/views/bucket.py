@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from nats.js.errors import APIError
-
 from l02.bus.connection.bus import Bus
-from l02.bus.connection.leader import message_from_leader
+from l02.bus.connection.leader import message_from_leader, subjects_of
 from l02.bus.connection.streams import VIEWS_BUCKET
 from l02.bus.jetstream.put import put
 
@@ -52,18 +50,8 @@ class ViewBucket:
 
     async def keys(self, kind: str) -> list[str]:
         """All keys `<kind>.<id>` that have a message in the stream, deleted ones too. Raises NATS' errors."""
-        found: list[str] = []
-        while True:
-            request = {"subjects_filter": f"{self._prefix}{kind}.>", "offset": len(found)}
-            info = await self._bus.api(f"STREAM.INFO.{self._stream}", request)
-            if error := info.get("error"):
-                raise APIError.from_error(error)
-            subjects = info["state"].get("subjects")
-            if not subjects:
-                return found
-            found += [subject.removeprefix(self._prefix) for subject in subjects]
-            if len(found) >= info.get("total", 0):
-                return found
+        subjects = await subjects_of(self._bus, self._stream, f"{self._prefix}{kind}.>")
+        return [subject.removeprefix(self._prefix) for subject in subjects]
 
     async def _put(self, key: str, value: bytes, revision: int, headers: dict[str, str]) -> int:
         subject = f"{self._prefix}{key}"

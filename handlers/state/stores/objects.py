@@ -17,7 +17,7 @@ import structlog
 from nats.errors import Error as NatsError
 
 from l02.bus.connection.bus import Bus
-from l02.bus.connection.streams import CHECKPOINTS_BUCKET
+from l02.bus.connection.streams import CHECKPOINTS_BUCKET, ensure_object_bucket
 from l02.bus.jetstream.history import HistoryUnreadable
 from l02.bus.objects.bucket import ObjectBucket, ObjectDamaged
 from l02.domain.errors import ErrorCode, Failure
@@ -158,9 +158,8 @@ async def open_object_checkpoints(
 ) -> AsyncIterator[ObjectCheckpoints]:
     """The checkpoints in the bucket, none larger than `limit` bytes; it is made if need be. Raises NATS' errors."""
     keep_freed_memory()
-    store = ObjectCheckpoints(bus, compression, limit)
-    await ObjectBucket(bus, CHECKPOINTS_BUCKET).ensure(replicas)
-    yield store
+    await ensure_object_bucket(bus, CHECKPOINTS_BUCKET, replicas)
+    yield ObjectCheckpoints(bus, compression, limit)
 
 
 def _chunk_name(agent_id: str, sha256: bytes) -> str:
