@@ -10,18 +10,16 @@ from typing import Any
 
 import msgspec
 import structlog
-from nats.aio.client import Client, Srv
 from nats.aio.msg import Msg
-from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 from nats.errors import NoServersError
 from nats.js import JetStreamContext
 
 from l02.bus.background.cancelling import end
+from l02.bus.connection.client import SwiftClient, after_seconds
 from l02.bus.connection.requests import PubAck, Requests
 from l02.bus.connection.tally import Tally
 from l02.bus.wire.codec import EventDecoder
-from l02.bus.wire.headers import LazyHeaders, header_block, parse_header_lines
 from l02.bus.wire.incoming import Aggregates
 
 _log = structlog.get_logger()
@@ -30,11 +28,7 @@ API_SECONDS = 20.0
 _API_RETRY_SECONDS = 0.1
 # How often it is asked again soon, as a leader would answer, before a slow answer is waited for.
 _SOON_SECONDS, _SOON_TIMES = 1.0, 10
-# How long a server may take what it was sent last, before the connection is ended without that.
-_CLOSE_SECONDS = 2.0
 _NOT_READY = 503
-_ANSWERED = (b"_INBOX.", b"_R_.")
-_PLAIN_HEADERS = b"NATS/1.0\r\n"  # without a status
 
 
 class BusUnreachable(Exception):
@@ -51,7 +45,7 @@ class Bus:
     `aggregates` are those that this process knows, and `events` reads theirs.
     """
 
-    def __init__(self, client: Client, aggregates: Aggregates) -> None:
+    def __init__(self, client: SwiftClient, aggregates: Aggregates) -> None:
         self.client = client
         self.aggregates = aggregates
         self.events = EventDecoder(aggregates.values())
@@ -168,102 +162,6 @@ def _member(listeners: set[Callable[[], None]], listener: Callable[[], None]) ->
         listeners.discard(listener)
 
 
-class _Transport(TcpTransport):
-    """nats-py waits for the end of a connection in two tasks, on one future, and without an end if the server hangs.
-
-    Its closing cancels its reconnecting, and with that the future both may wait for, and so itself. And from a server
-    that hangs and does not take what it was sent, it would neither go to another nor away.
-    """
-
-    def __bool__(self) -> bool:
-        return True  # nats-py asks whether it has to make one
-
-    def abort(self) -> None:
-        """End the connection without sending what is left."""
-        if self._io_writer is not None:
-            self._io_writer.transport.abort()
-
-    async def wait_closed(self) -> None:
-        with _after_seconds(self.abort):
-            await asyncio.shield(super().wait_closed())  # type: ignore[no-untyped-call]
-
-
-@contextmanager
-def _after_seconds(abort: Callable[[], None]) -> Iterator[None]:
-    timer = asyncio.get_running_loop().call_later(_CLOSE_SECONDS, abort)
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-class _Client(Client):
-    """nats-py stops reading for good at a message whose headers or subject it cannot decode, and anyone may send one.
-
-    Its reading of headers, letter by letter, is also the half of what receiving an event costs, and its writing of them
-    the half of what storing one does.
-    """
-
-    async def _connect_to_server(self, s: Srv) -> None:
-        if self._transport is None and s.uri.scheme in ("nats", "tls"):
-            self._transport = _Transport()  # type: ignore[no-untyped-call]
-        await super()._connect_to_server(s)
-
-    def abort(self) -> None:
-        """End the connection without sending what is left."""
-        if isinstance(self._transport, _Transport):
-            self._transport.abort()
-
-    async def _send_publish(
-        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: dict[str, str] | None
-    ) -> None:
-        block = header_block(headers) if headers else None
-        if block is None:
-            await super()._send_publish(subject, reply, payload, payload_size, headers)
-            return
-        self.stats["out_msgs"] += 1
-        self.stats["out_bytes"] += payload_size
-        lead = f"HPUB {subject} {reply} {len(block)} {len(block) + payload_size}\r\n".encode()
-        await self._send_command(b"".join((lead, block, payload, b"\r\n")))
-        if self._flush_queue is not None and self._flush_queue.empty():
-            await self._flush_pending()
-
-    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
-        if headers and headers.startswith(_PLAIN_HEADERS):
-            return LazyHeaders(headers)  # type: ignore[return-value]  # a mapping will do
-        try:
-            return await super()._process_headers(headers)
-        except (IndexError, UnicodeDecodeError) as error:
-            _log.warning("a message has unreadable headers; they are left out", error=repr(error))
-            return None
-
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        return parse_header_lines(raw)
-
-    def _reply(self, sid: int, reply: bytes) -> str:
-        """Where a message may be answered: one that anybody may have sent, in an inbox only.
-
-        The server checks the subject of what is published, and not its reply. So the reply of a request could name what
-        only the runtime may write, the log of events first of all, and its answer would stand there.
-        """
-        subscription = self._subs.get(sid)
-        from_anybody = subscription is None or not subscription.subject.startswith("_INBOX.")
-        return "" if from_anybody and not reply.startswith(_ANSWERED) else reply.decode(errors="replace")
-
-    def _build_message(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
-    ) -> Msg:
-        return self.msg_class(
-            subject=subject.decode(errors="replace"),
-            reply=self._reply(sid, reply) if reply else "",
-            data=data,
-            headers=headers,
-            _client=self,
-            _sid=sid,
-        )
-
-
 @asynccontextmanager
 async def connect(url: str, *, name: str, aggregates: Aggregates, timeout: float = 5.0) -> AsyncIterator[Bus]:
     """Connect, retrying for `timeout` seconds; BusUnreachable says so in one line.
@@ -271,7 +169,7 @@ async def connect(url: str, *, name: str, aggregates: Aggregates, timeout: float
     `url` may name several servers of one cluster, with commas between; while one is away another is used. Once
     connected, it reconnects for ever: a server that is away is waited for, its streams keep what was acknowledged.
     """
-    client = _Client()
+    client = SwiftClient()
     bus = Bus(client, aggregates)
 
     async def failed(error: Exception) -> None:
@@ -306,10 +204,10 @@ async def connect(url: str, *, name: str, aggregates: Aggregates, timeout: float
         await _close(client)
 
 
-async def _close(client: _Client) -> None:
+async def _close(client: SwiftClient) -> None:
     """Close for certain. nats-py cancels its reconnecting once, which Python 3.11 may lose; it would go on for ever."""
     # It flushes what is left into a connection that may be gone; uvloop says so with a RuntimeError.
-    with suppress(OSError, RuntimeError), _after_seconds(client.abort):
+    with suppress(OSError, RuntimeError), after_seconds(client.abort):
         await client.close()
     if client._reconnection_task is not None:
         await end(client._reconnection_task)

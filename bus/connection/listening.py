@@ -16,7 +16,7 @@ from nats.aio.subscription import Subscription
 _log = structlog.get_logger()
 
 
-class _Receiver(asyncio.Future[Msg]):
+class Receiver(asyncio.Future[Msg]):
     """What nats-py takes for the answer to a request, and fulfils with every message of the subscription."""
 
     def __init__(self, receive: Callable[[Msg], None]) -> None:
@@ -33,4 +33,4 @@ class _Receiver(asyncio.Future[Msg]):
 
 async def listen(client: Client, subject: str, receive: Callable[[Msg], None]) -> Subscription:
     """Subscribe; `receive` is called with each message and must not wait, nor keep the connection from reading."""
-    return await client.subscribe(subject, future=_Receiver(receive))
+    return await client.subscribe(subject, future=Receiver(receive))

@@ -87,7 +87,7 @@ async def hanging(server: EmbeddedNats, bus: Bus) -> AsyncIterator[None]:
 async def test_from_a_server_that_hangs_it_goes_to_another(
     fresh_nats: EmbeddedNats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("l02.bus.connection.bus._CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr("l02.bus.connection.client._CLOSE_SECONDS", 0.2)
     servers = [fresh_nats, EmbeddedNats(tmp_path / "other")]
     await servers[1].start()
     async with connect(f"{fresh_nats.url},{servers[1].url}", name="test", aggregates=TABLE) as bus:
@@ -106,7 +106,7 @@ async def test_from_a_server_that_hangs_it_goes_to_another(
 async def test_a_server_that_hangs_does_not_hold_up_its_end(
     fresh_nats: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("l02.bus.connection.bus._CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr("l02.bus.connection.client._CLOSE_SECONDS", 0.2)
     connection = connect(fresh_nats.url, name="test", aggregates=TABLE)
     bus = await connection.__aenter__()
     async with hanging(fresh_nats, bus):
