@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -48,6 +49,7 @@ _STORE_BEHIND = 1000
 _log = structlog.get_logger()
 
 
+@lru_cache(maxsize=4096)
 def command_partition(aggregate: AggregateId) -> str:
     """The partition that decides an aggregate's commands; the same for ever."""
     digest = hashlib.blake2b(str(aggregate).encode(), digest_size=8).digest()

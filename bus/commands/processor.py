@@ -160,14 +160,15 @@ class CommandProcessor:
 
     async def _process(self, message: Msg, sequence: int) -> None:
         try:
-            command_id = id_of(message)
+            given = command_id_of(message.headers or {}, "")
         except Failure as failure:
             await self._park(message, failure)  # nobody can be told
             return
+        command_id = given or _made_up_id(message)
         read = self._read_command(message, command_id)
         try:
             # One that was made up is nobody else's, and that of a timer is the runtime's own.
-            if command_id_of(message.headers or {}, "") and not _is_due(message):
+            if given and not _is_due(message):
                 await self._claim(command_id, read, message, sequence)
             if isinstance(read, Failure):
                 await self._refuse(message, sequence, read)
@@ -259,10 +260,12 @@ class CommandProcessor:
 
 
 def id_of(message: Msg) -> str:
-    """Its sender's id for it; else one that comes out the same at each delivery, and that nobody can take before."""
-    given = command_id_of(message.headers or {}, "")
-    if given:
-        return given
+    """Its sender's id for it; else one that is made up."""
+    return command_id_of(message.headers or {}, "") or _made_up_id(message)
+
+
+def _made_up_id(message: Msg) -> str:
+    """One that comes out the same at each delivery, and that nobody can take before."""
     kind = "due" if _is_due(message) else "command"
     return f"{kind}-{delivery_of(message).stream_sequence}-{stored_at(message)}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
@@ -86,7 +86,7 @@ class Attempt(Generic[S]):
             RecordedEvent(
                 event=event,
                 aggregate=address,
-                event_id=uuid.uuid4().hex,
+                event_id=secrets.token_hex(16),
                 version=version + offset,
                 sequence=0,
                 time=now,

@@ -11,8 +11,8 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -24,6 +24,7 @@ from l02.bus.log.attempt import Attempt
 from l02.bus.log.event_store import AppendFailed, Conflict, EventStore, EventStoreSilent
 from l02.bus.log.loaded import Handled, Loaded
 from l02.bus.log.snapshots import Snapshots
+from l02.bus.log.turns import Turn, turn_of
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.incoming import CommandIdReused
 from l02.bus.wire.subjects import AggregateId
@@ -88,7 +89,7 @@ class Repository(Generic[S]):
         self.newest_sequence = 0
         """Of the events that this process has recorded."""
         self._loaded: OrderedDict[str, Loaded[S]] = OrderedDict()
-        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._locks: dict[str, Turn] = {}
         self._listeners: list[Callable[[RecordedEvent], None]] = []
         self._before_storing: list[Callable[[str, Sequence[Event]], Awaitable[None]]] = []
         self._preparations: dict[type[Command], Callable[[Any, Context], Awaitable[Command]]] = {}
@@ -321,21 +322,9 @@ class Repository(Generic[S]):
         if self._snapshots is not None:
             self._snapshots.write_if_due(aggregate_id, loaded)
 
-    @asynccontextmanager
-    async def _exclusive(self, aggregate_id: str) -> AsyncIterator[None]:
-        """One at a time per aggregate, first come first served; the lock goes when nobody waits for it."""
-        lock, users = self._locks.get(aggregate_id, (None, 0))
-        lock = lock or asyncio.Lock()
-        self._locks[aggregate_id] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            lock, users = self._locks[aggregate_id]
-            if users == 1:
-                del self._locks[aggregate_id]
-            else:
-                self._locks[aggregate_id] = (lock, users - 1)
+    def _exclusive(self, aggregate_id: str) -> Turn:
+        """One at a time per aggregate, first come first served."""
+        return turn_of(self._locks, aggregate_id)
 
 
 def _repeated(handled: Handled, metadata: Metadata) -> Decision:

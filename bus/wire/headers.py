@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from typing import Any
 
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 
@@ -28,6 +29,10 @@ class LazyHeaders(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._headers()[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """That of a mapping, at the cost of a dict's."""
+        return self._headers().get(name, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._headers())
