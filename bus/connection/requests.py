@@ -12,12 +12,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NoStreamResponseError
 
-from l02.bus.connection.client import SwiftClient
 from l02.bus.connection.listening import listen
 
 Message = tuple[str, bytes, Mapping[str, str]]
@@ -56,7 +56,7 @@ _pub_ack_decoder = msgspec.json.Decoder(PubAck)
 class Requests:
     """One per connection. `start` before use; `connection_lost` when it is."""
 
-    def __init__(self, client: SwiftClient) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
         self._prefix = client.new_inbox()
         self._numbers = itertools.count()
@@ -82,7 +82,7 @@ class Requests:
         self._open[reply] = answer
         timer = loop.call_later(timeout, _expire, answer)
         try:
-            await self._client.publish(subject, payload, reply, headers)
+            await self._client.publish(subject, payload, reply, dict(headers) if headers else None)
             message = await answer
         finally:
             timer.cancel()
