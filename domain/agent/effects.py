@@ -94,8 +94,11 @@ class RecordedStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def entry(self) -> JournalEntry:
         """As it stands in the journal."""
         request: dict[str, Any] = {}
-        if self.tool is not UNSET:
-            request = {"tool": self.tool, "arguments": None if self.arguments is UNSET else self.arguments}
+        if self.kind == TOOL:
+            request = {
+                "tool": None if self.tool is UNSET else self.tool,
+                "arguments": None if self.arguments is UNSET else self.arguments,
+            }
         return JournalEntry(
             call=self.call, kind=self.kind, request=request, ok=self.ok, result=self.result, after=self.after
         )
@@ -107,6 +110,16 @@ class StepsRecorded(AgentReport, frozen=True, kw_only=True):
     type: ClassVar[str] = "agent.steps.recorded"
     execution_id: str
     steps: tuple[RecordedStep, ...]
+
+    @property
+    def calls(self) -> int:
+        """How many of them are calls: a thread is none."""
+        return sum(step.kind != THREAD for step in self.steps)
+
+    @property
+    def tool_calls(self) -> int:
+        """How many of them are calls of tools."""
+        return sum(step.kind == TOOL for step in self.steps)
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Those that are not on record yet."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from l02.domain.agent.messages import AgentEvent, AgentReport, refuse
 from l02.domain.agent.session import SavedSnapshot, Session, SessionContext
-from l02.domain.agent.state import TOOL, AgentState, ErrorDetail, Execution
+from l02.domain.agent.state import THREAD, TOOL, AgentState, ErrorDetail, Execution
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
 
@@ -226,7 +226,8 @@ def _context(agent: AgentState) -> SessionContext:
 
 
 def _last_action(execution: Execution) -> str | None:
-    if not execution.journal:
+    entry = next((entry for entry in reversed(execution.journal) if entry.kind != THREAD), None)
+    if entry is None:
         return None
-    entry = execution.journal[-1]
-    return f"tool {entry.request['tool']}" if entry.kind == TOOL else entry.kind
+    is_tool = entry.kind == TOOL and isinstance(entry.request, dict)
+    return f"tool {entry.request.get('tool')}" if is_tool else entry.kind

@@ -15,7 +15,7 @@ import structlog
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.agent.checkpoints import CheckpointRequested
-from l02.domain.agent.effects import EffectRecorded, ToolCalled
+from l02.domain.agent.effects import EffectRecorded, StepsRecorded, ToolCalled
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
 from l02.domain.agent.restarts import AgentFailed
 from l02.domain.agent.restoring import CheckpointRestored
@@ -33,6 +33,7 @@ _WORK = (
     ExecutionFailed,
     ToolCalled,
     EffectRecorded,
+    StepsRecorded,
     SignalReceived,
     CheckpointRestored,
 )

@@ -21,16 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from l02.bus.background.causes import first_cause
 from l02.bus.wire.codec import RecordedEvent
 from l02.cli.output import print_json, print_line, print_table
 from l02.cli.running import until_told_to_end
 from l02.client.client import Client
-from l02.domain.agent.effects import ToolCalled
+from l02.domain.agent.effects import StepsRecorded, ToolCalled
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
 from l02.domain.agent.restarts import AgentRestarted
 from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.state import TOOL
 from l02.domain.errors import Failure
 from l02.logs import configure_logging
 from l02.node.running import running_node
@@ -170,7 +172,7 @@ def _check(report: _Report) -> None:
     if sum(audit["authors"].values()) != sum(authors.values()):
         raise _Wrong(f"the audit counts {audit['authors']}, git counts {dict(authors)}")
     calls = [recorded.event for recorded in report.timeline if isinstance(recorded.event, ToolCalled)]
-    numbers = [event.call for event in calls]
+    numbers = [call for recorded in report.timeline for call in _tool_calls(recorded.event)]
     if len(set(numbers)) != len(numbers) or any(event.attempts != 1 for event in calls):
         raise _Wrong(f"a tool was called more than once: calls {numbers}")
     if not any(isinstance(recorded.event, AgentRestarted) for recorded in report.timeline):
@@ -218,7 +220,7 @@ def _print(report: _Report, seconds: float) -> None:
         first, *more = group
         repeated = f" × {len(more) + 1}" if more else ""
         print_line(f"  {(first.time - began).total_seconds():7.3f} s  {kind}{repeated}")
-    calls = sum(isinstance(recorded.event, ToolCalled) for recorded in report.timeline)
+    calls = sum(len(_tool_calls(recorded.event)) for recorded in report.timeline)
     print_line(
         f"\nauditor's process {report.killed_pid} was killed after {report.calls_before_kill} of {calls} tool calls "
         f"and was back {report.recovered_seconds:.1f} s later;\nno tool was called twice, and git "
@@ -227,10 +229,23 @@ def _print(report: _Report, seconds: float) -> None:
     )
 
 
+def _tool_calls(event: Any) -> list[int]:
+    """The numbers of the tools' calls that an event records."""
+    match event:
+        case ToolCalled():
+            return [event.call]
+        case StepsRecorded():
+            return [step.call for step in event.steps if step.kind == TOOL]
+        case _:
+            return []
+
+
 def _tell(event: Any) -> str:
     match event:
         case ToolCalled():
             return f"{event.type}  {event.tool}"
+        case StepsRecorded():
+            return f"{event.type}  {', '.join(step.kind if step.tool is UNSET else step.tool for step in event.steps)}"
         case AgentRestarted():
             return f"{event.type}  {event.cause}; again after {event.delay_seconds:g} s"
         case AgentSpawned():

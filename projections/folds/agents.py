@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointFailed, CheckpointKept, CheckpointRequested
-from l02.domain.agent.effects import ToolCalled
+from l02.domain.agent.effects import StepsRecorded, ToolCalled
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.agent.forks import AgentForked, ExecutionInherited
 from l02.domain.agent.restarts import AgentFailed, AgentRestarted
@@ -256,6 +256,10 @@ def _tool_called(view: AgentView, event: ToolCalled, time: datetime) -> Changes:
     return {"tool_calls": view.tool_calls + 1}
 
 
+def _steps_recorded(view: AgentView, event: StepsRecorded, time: datetime) -> Changes:
+    return {"tool_calls": view.tool_calls + event.tool_calls}
+
+
 def _execution_completed(view: AgentView, event: ExecutionCompleted, time: datetime) -> Changes:
     return {
         "open_executions": _without(view.open_executions, event.execution_id),
@@ -326,6 +330,7 @@ _CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
     RestoreFailed: _over,
     AgentForked: _forked,
     ToolCalled: _tool_called,
+    StepsRecorded: _steps_recorded,
     ExecutionCompleted: _execution_completed,
     ExecutionFailed: _execution_failed,
     SessionStarted: _session_started,

@@ -11,11 +11,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.effects import EffectRecorded, ToolCalled
+from l02.domain.agent.effects import EffectRecorded, StepsRecorded, ToolCalled
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.agent.forks import ExecutionInherited
 from l02.domain.agent.resuming import ExecutionReopened
-from l02.domain.agent.state import ErrorDetail
+from l02.domain.agent.state import THREAD, ErrorDetail
 from l02.domain.kernel.message import Event
 from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
 
@@ -71,7 +71,7 @@ def project_execution(view: ExecutionView | None, recorded: RecordedEvent) -> Ex
             agent_id=recorded.aggregate.id,
             execution_id=event.execution_id,
             input=event.input,
-            inherited_calls=len(event.journal),
+            inherited_calls=sum(entry.kind != THREAD for entry in event.journal),
             started_at=time,
             sequence=recorded.sequence,
         )
@@ -87,6 +87,10 @@ Changes = dict[str, Any]
 
 def _tool_called(view: ExecutionView, event: ToolCalled, time: datetime) -> Changes:
     return {"calls": view.calls + 1, "tool_calls": view.tool_calls + 1}
+
+
+def _steps_recorded(view: ExecutionView, event: StepsRecorded, time: datetime) -> Changes:
+    return {"calls": view.calls + event.calls, "tool_calls": view.tool_calls + event.tool_calls}
 
 
 def _effect_recorded(view: ExecutionView, event: EffectRecorded, time: datetime) -> Changes:
@@ -127,6 +131,7 @@ def _reopened(view: ExecutionView, event: ExecutionReopened, time: datetime) -> 
 
 _CHANGES: dict[type[Event], Callable[[ExecutionView, Any, datetime], Changes]] = {
     ToolCalled: _tool_called,
+    StepsRecorded: _steps_recorded,
     EffectRecorded: _effect_recorded,
     ExecutionCompleted: _completed,
     ExecutionFailed: _failed,

@@ -19,6 +19,7 @@ from l02.bus.connection.bus import Bus
 from l02.bus.embedded import DataDirectory, EmbeddedNats
 from l02.domain.agent.signals import SignalReceived
 from tests.cli.conftest import REQUESTED, Append
+from tests.projections.history import steps_recorded
 
 pytestmark = pytest.mark.usefixtures("bus")
 SIGNAL = SignalReceived(name="go", payload="x" * 1000)
@@ -99,6 +100,22 @@ async def test_events_for_programs_and_for_people(fresh_nats: EmbeddedNats, appe
     assert printed.count(b"\n") == 1
     assert b"agent.signal.received" in printed
     assert b"x" * 1000 in printed
+    assert errors == b""
+
+
+async def test_each_step_of_an_agents_own_is_a_line_for_people(fresh_nats: EmbeddedNats, append: Append) -> None:
+    await append("a1", REQUESTED, steps_recorded("x1", 1))
+    async with program(fresh_nats, "events", "--type", "agent.steps.recorded") as process:
+        printed, errors = await process.communicate()
+    shown = [line.split(b"agent.steps.recorded")[1].strip() for line in printed.splitlines()]
+    assert [json.loads(line) for line in shown] == [
+        {"execution_id": "x1", "call": 1, "kind": "tool", "after": 0, "tool": "count_words",
+         "arguments": {"text": "x"}, "result": 1},
+        {"execution_id": "x1", "call": 2, "kind": "now", "after": 0, "result": 1000.5},
+        {"execution_id": "x1", "call": 3, "kind": "tool", "after": 0, "tool": "count_words", "arguments": {},
+         "ok": False, "result": {"code": "E2002", "message": "no answer within 1 s"}},
+        {"execution_id": "x1", "call": 1, "kind": "thread", "after": 0},
+    ]  # fmt: skip
     assert errors == b""
 
 

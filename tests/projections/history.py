@@ -13,7 +13,7 @@ from l02.bus.connection.bus import Bus
 from l02.bus.wire.codec import RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.domain.agent.checkpoints import CheckpointRequested
-from l02.domain.agent.effects import EffectRecorded, ToolCalled
+from l02.domain.agent.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.agent.restoring import RestoreRequested
 from l02.domain.agent.spawning import AgentSpawned, SpawnRequested
@@ -69,6 +69,20 @@ def tool_called(execution_id: str, call: int, ok: bool = True) -> ToolCalled:
         attempts=1,
         duration_seconds=0.25,
     )
+
+
+def steps_recorded(execution_id: str, call: int) -> StepsRecorded:
+    """Three calls, two of them tools', and a thread."""
+    steps = (
+        RecordedStep(call=call, kind="tool", after=0, tool="count_words", arguments={"text": "x"}, result=1),
+        RecordedStep(call=call + 1, kind="now", after=0, result=1000.5),
+        RecordedStep(
+            call=call + 2, kind="tool", after=0, tool="count_words", arguments={}, ok=False,
+            result={"code": "E2002", "message": "no answer within 1 s"},
+        ),
+        RecordedStep(call=1, kind="thread", after=0),
+    )  # fmt: skip
+    return StepsRecorded(execution_id=execution_id, steps=steps)
 
 
 def slept(execution_id: str, call: int, done: bool) -> EffectRecorded:
@@ -148,7 +162,8 @@ def _event_of(agent_id: str, version: int) -> Event:
     number, step = divmod(version - 3, 5)
     execution_id = f"{agent_id}-{number}"
     last = failed(execution_id) if number % 3 == 2 else completed(execution_id)
-    return (started(execution_id), tool_called(execution_id, 0), slept(execution_id, 1, False),
+    worked = steps_recorded(execution_id, 2) if number % 2 else tool_called(execution_id, 0)
+    return (started(execution_id), worked, slept(execution_id, 1, False),
             slept(execution_id, 1, True), last)[step]  # fmt: skip
 
 

@@ -130,6 +130,7 @@ def test_executions_are_open_until_they_end() -> None:
     began = h.START + timedelta(seconds=2)
     view = view_of(*BORN, h.started("x1"), h.started("x2"), h.tool_called("x1", 0), h.slept("x1", 1, True))
     assert_fields(view, open_executions={"x1": began, "x2": began + timedelta(seconds=1)}, tool_calls=1)
+    assert_fields(view_of(*BORN, h.started("x1"), h.tool_called("x1", 0), h.steps_recorded("x1", 1)), tool_calls=3)
     view = view_of(*BORN, h.started("x1"), h.started("x2"), h.completed("x1"))
     assert_fields(view, executions_completed=1, tokens=30, usage=ResourceUsage(tokens_consumed=30), last_error=None)
     assert list(view.open_executions) == ["x2"]

@@ -41,6 +41,11 @@ def test_effects_are_counted_when_they_are_done() -> None:
     assert (view.calls, view.tool_calls, view.state) == (2, 1, ExecutionState.RUNNING)
 
 
+def test_each_step_of_the_agents_own_is_counted() -> None:
+    view = view_of(h.started("x1"), h.tool_called("x1", 0), h.steps_recorded("x1", 1), h.slept("x1", 4, True))
+    assert (view.calls, view.tool_calls, view.sequence) == (5, 3, 4)
+
+
 def test_completed() -> None:
     view = view_of(h.started("x1"), h.tool_called("x1", 0), h.completed("x1", {"commits": 5}, calls=3))
     assert view == ExecutionView(
@@ -100,6 +105,7 @@ def test_held_work_goes_on() -> None:
 
 def test_inherited_work_counts_what_it_took_over_apart() -> None:
     entry = JournalEntry(call=1, kind="random", request={}, ok=True, result=0.5)
-    inherited = ExecutionInherited(execution_id="x1", input="how many?", journal=(entry,))
+    thread = JournalEntry(call=1, kind="thread", request={}, ok=True, result=None, after=1)
+    inherited = ExecutionInherited(execution_id="x1", input="how many?", journal=(entry, thread))
     view = view_of(inherited)
     assert (view.input, view.inherited_calls, view.calls) == ("how many?", 1, 0)

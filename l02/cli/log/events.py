@@ -39,8 +39,9 @@ def events(
 ) -> None:
     """Print events in their order, oldest first.
 
-    With --json, one CloudEvent a line as it is stored, with its `sequence`; of what is no event for this version there
-    are `sequence`, `subject` and `reason`.
+    What an agent did itself stands together in `agent.steps.recorded`, and each step on a line of its own. With --json,
+    one CloudEvent a line as it is stored, with its `sequence`; of what is no event for this version there are
+    `sequence`, `subject` and `reason`.
     """
     begin = point_in_log(since)
 
@@ -57,7 +58,8 @@ def events(
             if as_json:
                 print_json({"sequence": recorded.sequence, **cloud_event(recorded)})
             else:
-                print_line(_line(recorded))
+                for line in _lines(recorded):
+                    print_line(line)
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
@@ -69,15 +71,26 @@ def _telling(data: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name not in _FOR_PROGRAMS and value not in (None, [], {})}
 
 
-def _line(recorded: RecordedEvent) -> str:
+def _lines(recorded: RecordedEvent) -> list[str]:
     import msgspec
+
+    from l02.domain.agent.effects import StepsRecorded
 
     begin = (
         f"{recorded.sequence:>6}  {recorded.time:%Y-%m-%d %H:%M:%S}.{recorded.time.microsecond // 1000:03}"
         f"  {recorded.aggregate.id:<16}  {recorded.event.type:<27}  "
     )
-    data = msgspec.json.encode(_telling(msgspec.to_builtins(recorded.event))).decode()
+    data = _telling(msgspec.to_builtins(recorded.event))
+    if isinstance(recorded.event, StepsRecorded):
+        parts = [{"execution_id": data["execution_id"], **step} for step in data.get("steps", ())]
+    else:
+        parts = [data]
+    return [begin + _fitting(msgspec.json.encode(part).decode(), len(begin)) for part in parts]
+
+
+def _fitting(text: str, begin: int) -> str:
+    """The text, on a terminal cut off where its line ends."""
     if not sys.stdout.isatty():
-        return begin + data
-    space = max(shutil.get_terminal_size().columns - len(begin), 20)
-    return begin + (data if len(data) <= space else data[: space - 1] + "…")
+        return text
+    space = max(shutil.get_terminal_size().columns - begin, 20)
+    return text if len(text) <= space else text[: space - 1] + "…"

@@ -1,7 +1,8 @@
+import pytest
 from msgspec.structs import replace
 
 from l02.domain.agent.checkpoints import CheckpointKept
-from l02.domain.agent.effects import EffectRecorded
+from l02.domain.agent.effects import EffectRecorded, RecordedStep
 from l02.domain.agent.session import MAX_SAVED, MAX_UNSENT, SavedSnapshot
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
@@ -16,7 +17,7 @@ from tests.domain.agent.session_story import (
     restored,
     saved,
 )
-from tests.domain.agent.story import RUNNING, given, signalled, started, tool_called
+from tests.domain.agent.story import RUNNING, given, signalled, started, steps_recorded, tool_called, words_counted
 
 
 def unsent(*past: Event) -> list[tuple[int, str, str, str | None]]:
@@ -83,6 +84,26 @@ def test_the_context_is_what_the_agent_was_doing_then() -> None:
     assert context.last_action == "tool send_mail"
     assert context.next_step == "execution x2"
     assert context.blockers == ("waits for signal 'approve'",)
+
+
+@pytest.mark.parametrize(
+    ("steps", "action"),
+    [
+        ([words_counted(2), RecordedStep(call=1, kind="thread", after=0)], "tool count_words"),
+        ([RecordedStep(call=2, kind="now", after=0)], "now"),
+        ([RecordedStep(call=2, kind="tool", after=0)], "tool None"),
+        ([RecordedStep(call=1, kind="thread", after=0)], "tool send_mail"),
+    ],
+)
+def test_what_it_did_itself_is_an_action(steps: list[RecordedStep], action: str) -> None:
+    session = given(*OPEN, started("x1"), tool_called(1), steps_recorded(*steps), created()).state.session
+    assert session is not None and session.unsent[0].context.last_action == action
+
+
+def test_what_was_recorded_as_nobody_should_is_an_action_too() -> None:
+    odd = EffectRecorded(execution_id="x1", call=2, kind="tool", request=7, result=None)
+    session = given(*OPEN, started("x1"), odd, created()).state.session
+    assert session is not None and session.unsent[0].context.last_action == "tool"
 
 
 def test_a_long_input_is_shortened() -> None:
