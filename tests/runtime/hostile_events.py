@@ -30,6 +30,8 @@ _TEXTS = (
     "PAYMENT_REFUSED",
     "signal",
     "checkpoint",
+    "tool",
+    "thread",
     "x" * 20_000,
 )
 _text = st.one_of(st.sampled_from(_TEXTS), st.text(max_size=20).filter(lambda text: text.isprintable()))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent.effects import EffectRecorded
+from l02.domain.agent.effects import EffectRecorded, ToolRequested
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.agent.sessions import SessionStarted
 from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import Failure
+from l02.handlers.executor.effects import Effects
+from l02.handlers.executor.tools import ToolBox
 from tests.runtime.conftest import Raw, history, until, worker
 
 Spawn = Callable[..., Awaitable[str]]
@@ -107,6 +111,42 @@ async def test_an_execution_outlives_its_suspension(client: Client, spawn: Spawn
     done = await until(client, agent_id, lambda recorded: isinstance(recorded.event, ExecutionCompleted))
     assert isinstance(done.event, ExecutionCompleted)
     assert (done.event.execution_id, done.event.output) == (work.execution_id, [2, "now", 1])
+
+
+async def test_a_tool_that_has_not_begun_when_its_agent_is_suspended_begins_when_it_is_resumed(
+    client: Client, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about_to_call, suspended, refused = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    check, perform = ToolBox.check, Effects.perform
+
+    async def slow_check(*arguments: Any) -> None:
+        about_to_call.set()
+        await suspended.wait()
+        await check(*arguments)
+
+    async def watched(*arguments: Any) -> Any:
+        try:
+            return await perform(*arguments)
+        except Failure:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(ToolBox, "check", slow_check)
+    monkeypatch.setattr(Effects, "perform", watched)
+    agent_id = await spawn()
+    steps = [["tool", "mark", {"name": "one"}], ["count"]]
+    work = await client.execute(agent_id, {"steps": steps}, wait="accepted")
+    await about_to_call.wait()
+    await client.suspend(agent_id)
+    suspended.set()
+    await refused.wait()
+    assert not any(isinstance(event, ToolRequested) for event in await history(client, agent_id))
+    await client.resume(agent_id)
+    done = await until(client, agent_id, lambda recorded: isinstance(recorded.event, ExecutionCompleted))
+    assert isinstance(done.event, ExecutionCompleted)
+    assert (done.event.execution_id, done.event.output) == (work.execution_id, [1, 1])
+    told = [event.type for event in await history(client, agent_id)]
+    assert told.count("agent.tool.requested") == 1 and told.index("agent.tool.requested") > told.index("agent.resumed")
 
 
 async def test_terminate_ends_it_for_good(client: Client, spawn: Spawn) -> None:

@@ -1,22 +1,31 @@
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given as for_all
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from l02.domain.agent.effects import RecordedStep
-from l02.domain.agent.state import JournalEntry
-from l02.domain.errors import ErrorCode
+from l02.domain.agent.effects import RecordedStep, StepsRecorded
+from l02.domain.agent.forks import ExecutionInherited
+from l02.domain.agent.state import AgentState, JournalEntry
+from l02.domain.aggregates import AGENT
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.kernel.states import encode_state, state_decoder
 from tests.domain.agent.story import (
     EXECUTING,
     SEND_MAIL,
     completed,
     given,
     steps_recorded,
+    stored,
     tool_called,
     tool_requested,
     words_counted,
 )
+from tests.domain.given_when_then import context
+from tests.runtime.hostile_events import hostile_data
 
 NOW = RecordedStep(call=2, kind="now", after=0, result=1000.5)
 THREAD = RecordedStep(call=1, kind="thread", after=4)
@@ -105,3 +114,16 @@ def test_refused_when_it_is_on_record_otherwise(other: Any, saying: str) -> None
 def test_refused_when_the_execution_is_not_under_way() -> None:
     given(*EXECUTING, completed()).when(steps_recorded(NOW)).fails(ErrorCode.INVALID_STATE, "x1 is not under way")
     given(*EXECUTING).when(steps_recorded(NOW), node_id="n2").fails(ErrorCode.INVALID_STATE, "not on node n2")
+
+
+@for_all(hostile_data(StepsRecorded, ("x1", "tool", "thread")))
+def test_whatever_is_stored_as_steps_can_be_taken_in_and_kept(data: dict[str, Any]) -> None:
+    event = msgspec.convert(data | {"execution_id": "x1"}, StepsRecorded)
+    after = given(*EXECUTING, event, *stored("k1")).state
+    assert state_decoder(AgentState).decode(encode_state(after)) == after
+    assert len(after.executions["x1"].journal) == len(event.steps) >= event.calls >= event.tool_calls
+    for report in (event, steps_recorded(NOW), tool_called()):
+        with suppress(Failure):
+            AGENT.decide(after, report, context())
+    again = given(*EXECUTING, ExecutionInherited(execution_id="x1", input=1, journal=after.executions["x1"].journal[:]))
+    assert again.state.executions["x1"].journal == after.executions["x1"].journal
