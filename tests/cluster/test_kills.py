@@ -112,7 +112,7 @@ async def hold_under_kills(cluster: Cluster, bus: Bus, label: str, kills: int, c
 
 
 async def test_killed_at_random_under_load_it_loses_nothing(cluster: Cluster, bus: Bus) -> None:
-    await hold_under_kills(cluster, bus, "kills", 3, random.Random())
+    await hold_under_kills(cluster, bus, "kills", 2, random.Random())
 
 
 @pytest.mark.soak

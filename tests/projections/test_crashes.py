@@ -70,13 +70,14 @@ async def test_a_projector_killed_again_and_again(bus: Bus, fresh_nats: Embedded
     await assert_views_equal_replay(bus)
 
 
-async def test_connections_to_postgres_cut_in_mid_transaction(bus: Bus, tables: str) -> None:
+@pytest.mark.parametrize("cuts", [5, pytest.param(50, marks=pytest.mark.soak)])
+async def test_connections_to_postgres_cut_in_mid_transaction(bus: Bus, tables: str, cuts: int) -> None:
     progress = Progress()
     administrator = await asyncpg.connect(tables)
     try:
         async with running(TableProjector(bus, tables, progress, transaction_events=50).run()):
             async with load(bus):
-                for _ in range(20):
+                for _ in range(cuts):
                     await progress.wait_for("agents", progress.position("agents") + 1)
                     while not await administrator.fetchval(CUT):
                         pass

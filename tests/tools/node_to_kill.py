@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from l02.handlers.tool_servers import ToolServers
-from tests.tools.conftest import WORKSHOP, specification
+from tests.tools.conftest import ROGUE, specification
 
 
 async def main(directory: Path) -> None:
     async with ToolServers(directory / "scratch", directory / "logs") as servers:
-        await servers.tools(WORKSHOP)
+        await servers.tools(ROGUE)
         await servers.tools(specification("rogue", "stubborn"))
         print("ready", flush=True)
         await asyncio.Event().wait()

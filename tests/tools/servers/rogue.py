@@ -44,6 +44,8 @@ def call(number: int, name: str, arguments: dict[str, Any]) -> None:
         write({"id": number, "result": {"content": "not a list"}})
     elif name == "error":
         write({"id": number, "error": {"code": -32000, "message": "out of order"}})
+    elif name == "leave" and "code" in arguments:
+        os._exit(arguments["code"])
     elif name == "leave":
         os.kill(os.getpid(), signal.SIGTERM)
     elif name == "deaf":
@@ -54,6 +56,8 @@ def call(number: int, name: str, arguments: dict[str, Any]) -> None:
             answer_later()
         if name == "how many wait":
             arguments = {"text": str(len(later))}
+        if name == "pid":
+            arguments = {"text": str(os.getpid())}
         if name == "chatter":
             for n in range(20_000):
                 write({"method": "notifications/message", "params": {"level": "info", "data": n}})
