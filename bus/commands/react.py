@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 import structlog
@@ -55,10 +56,6 @@ _log = structlog.get_logger()
 Handle = Callable[[RecordedEvent, bool], asyncio.Future[Any] | None]
 
 
-class NotListening(Exception):
-    """The handler does not run yet, or no more."""
-
-
 class Listener:
     """A handler of a node, as its reader knows it."""
 
@@ -66,28 +63,26 @@ class Listener:
         self.name = f"{name}-{aggregates.node_id}"
         self.types = frozenset(event.type for event in events)
         self._aggregates = aggregates
-        self._events = events
         self._handle = handle
-        self._listens = False
+        self._listens = asyncio.Event()
 
     async def listen(self, ready: Callable[[], None] = lambda: None) -> None:
         """Be told of events until cancelled."""
         with self._aggregates.listening(self._at_once):
-            self._listens = True
+            self._listens.set()
             try:
                 ready()
                 await asyncio.get_running_loop().create_future()
             finally:
-                self._listens = False
+                self._listens.clear()
 
     def _at_once(self, recorded: RecordedEvent) -> None:
-        if isinstance(recorded.event, self._events):
+        if recorded.event.type in self.types:
             self._handle(recorded, True)
 
     async def hear(self, recorded: RecordedEvent) -> None:
-        """Be told of an event, and see to it. Raises what the handler does, and NotListening."""
-        if not self._listens:
-            raise NotListening(f"{self.name} does not run")
+        """Be told of an event as soon as it listens, and see to it. Raises what the handler does."""
+        await self._listens.wait()
         waiting = self._handle(recorded, False)
         if waiting is not None:
             await waiting
@@ -201,44 +196,40 @@ class EventReader:
 
     async def _bring(self, event: _UnderWay, listener: Listener) -> None:
         """Until the listener has done with it, or it is parked."""
-        failures = told = 0
-        while True:
-            told += 1
-            try:
-                if isinstance(event.recorded, UnreadableEvent):
-                    raise event.recorded
-                await listener.hear(event.recorded)
+        recorded, name, sequence = event.recorded, listener.name, delivery_of(event.message).stream_sequence
+        failures = 0
+        for told, pause in enumerate(chain(_RETRY_SECONDS, repeat(_RETRY_SECONDS[-1])), start=1):
+            if isinstance(recorded, UnreadableEvent):
+                failures, reason = _ATTEMPTS, recorded.message
+            else:
+                try:
+                    await listener.hear(recorded)
+                    break
+                except Exception as error:
+                    if is_passing(error):
+                        _log.warning("a handler waits for JetStream", handler=name, error=repr(error))
+                    else:
+                        failures += 1
+                        _log.exception("a handler failed", handler=name, sequence=sequence, attempt=failures)
+                    what = f"{recorded.event.type} of {recorded.aggregate}, event {sequence}"
+                    reason = f"handling {what} failed {failures} times: {error!r}"
+            if failures >= _ATTEMPTS and await self._park(event.message, name, reason, told):
                 break
-            except Exception as error:
-                failures += self._told_failure(event, listener, error)
-                reason = _reason(event.recorded, failures, error)
-            final = failures >= _ATTEMPTS or isinstance(event.recorded, UnreadableEvent)
-            if final and await self._park(event, listener, failures, reason):
-                break
-            await asyncio.sleep(_RETRY_SECONDS[min(told, len(_RETRY_SECONDS)) - 1])
-            self._bus.tally.redeliveries[listener.name] += 1
+            await asyncio.sleep(pause)
+            self._bus.tally.redeliveries[name] += 1
         event.waiting_for.discard(listener)
         if not event.waiting_for:
             await self._settle(event)
 
-    def _told_failure(self, event: _UnderWay, listener: Listener, error: Exception) -> bool:
-        """Whether it counts: what passes by itself does not."""
-        sequence = delivery_of(event.message).stream_sequence
-        if isinstance(error, NotListening) or is_passing(error):
-            _log.warning("a handler waits", handler=listener.name, sequence=sequence, error=repr(error))
-            return False
-        if not isinstance(error, UnreadableEvent):
-            _log.exception("a handler failed", handler=listener.name, sequence=sequence)
-        return True
-
-    async def _park(self, event: _UnderWay, listener: Listener, failures: int, reason: str) -> bool:
-        sequence, code = delivery_of(event.message).stream_sequence, ErrorCode.HANDLER_FAILED.value
+    async def _park(self, message: Msg, name: str, reason: str, told: int) -> bool:
         try:
-            await park(self._bus, event.message, consumer=listener.name, code=code, reason=reason, tried=failures)
+            await park(
+                self._bus, message, consumer=name, code=ErrorCode.HANDLER_FAILED.value, reason=reason, tried=told
+            )
         except (NatsError, TimeoutError) as error:
-            _log.warning("an event cannot be parked yet", handler=listener.name, sequence=sequence, error=repr(error))
+            _log.warning("an event cannot be parked yet", handler=name, reason=reason, error=repr(error))
             return False
-        _log.error("event parked", handler=listener.name, sequence=sequence, reason=reason)
+        _log.error("event parked", handler=name, reason=reason)
         return True
 
     async def _settle(self, event: _UnderWay) -> None:
@@ -252,10 +243,3 @@ class EventReader:
             for event in list(self._under_way.values()):
                 with suppress(NatsError):  # then it comes again, and is known to be under way
                     await event.message.in_progress()
-
-
-def _reason(recorded: RecordedEvent | UnreadableEvent, failures: int, error: Exception) -> str:
-    if isinstance(recorded, UnreadableEvent):
-        return recorded.message
-    what = f"{recorded.event.type} of {recorded.aggregate}, event {recorded.sequence}"
-    return f"handling {what} failed {failures} times: {error!r}"

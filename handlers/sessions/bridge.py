@@ -76,8 +76,6 @@ class SessionBridge:
 
     def _heard(self, recorded: RecordedEvent, recorded_here: bool) -> None:
         event = recorded.event
-        if self._tasks is None:
-            return
         has_process = isinstance(event, AgentSpawned)
         if isinstance(event, AgentSpawned) and event.node_id != self._shared.node_id:
             return

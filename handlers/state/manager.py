@@ -87,8 +87,7 @@ class StateManager:
 
     def _begin(self, recorded: RecordedEvent, recorded_here: bool) -> asyncio.Task[None] | None:
         """See to an event, unless this process has or does. Of one not `recorded_here` another may have begun to."""
-        if self._tasks is None:
-            return None
+        assert self._tasks is not None, "only one that runs listens"
         task = self._known.get(recorded.event_id)
         if task is None:
             action = self._action(recorded, not recorded_here)
