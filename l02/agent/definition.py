@@ -93,7 +93,8 @@ class Agent:
         """Makes a function, sync or async, a tool: `@agent.tool` or `@agent.tool(idempotent=True)`.
 
         The docstring is the description unless `description` says another. `idempotent` means that it may be run
-        again when the node died while it ran. A sync function runs in a thread. Raises `TypeError` for a signature
+        again when the agent or its node died before the result was on record; such a tool costs no way to the node. A
+        sync function runs in a thread. Raises `TypeError` for a signature
         of which no schema can be made, `ValueError` for a name in use.
         """
 

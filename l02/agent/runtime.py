@@ -1,9 +1,9 @@
 """Serves an agent over its socket: what a sandboxed process runs, from its fork to its end.
 
-Answers must act on a handler in the same way however they come in: after a crash they all lie ready, while at first
-they came one by one. So an answer is applied only when nothing in the process can run any more, and then only one:
-everything it set going runs until it waits again before the next is applied. That the loop has nothing to run is
-seen exactly where the loop itself says so: it asks its selector to wait.
+Answers, results of own steps and of threads must act on a handler in the same way however they come in: after a crash
+they all lie ready, while at first they came one by one. So one is taken in (`l02.agent.intake`) only when nothing in
+the process can run any more, and then only one: everything it set going runs until it waits again before the next.
+That the loop has nothing to run is seen exactly where the loop itself says so: it asks its selector to wait.
 """
 
 from __future__ import annotations

@@ -41,6 +41,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "complete": {"output": 1, "state": {"set": {"k": 1}, "delete": ["d"]}},
     "fail": {"message": "m", "code": "MINE", "name": "N"},
     "pong": {},
+    "steps": {
+        "steps": [
+            {"call": 1, "kind": "tool", "after": 0, "tool": "own", "arguments": {"a": 1}, "ok": True, "result": 1}
+        ]
+    },
+    "begin": {"call": 1, "tool": "own"},
+    "diverged": {"message": "m"},
 }
 """Good ones, by what they are for."""
 _CALLS = ("tool", "now", "random", "sleep", "signal", "checkpoint")

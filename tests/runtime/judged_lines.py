@@ -16,6 +16,8 @@ from tests.runtime.hostile_lines import BIG, TYPES
 
 DONE = "done"
 OWN, WAIT = "own", "$WAIT"
+_OUT_OF_PLACE = {"pong", "hello", "load_failed", "steps", "begin", "diverged"}
+"""At work. A `pong` that is too much; and what the agent did itself, of which its `hello` had not said a word."""
 BROKEN = ErrorCode.RESTART_LIMIT_EXCEEDED.value
 """What comes of an agent that breaks the protocol and may not be started again."""
 _MAX_WEIGHT, _MAX_DEPTH, _MAX_OUTPUT_BYTES = 500_000, 100, 8 << 20
@@ -62,7 +64,7 @@ def end_of_work(lines: list[str], execution_id: str) -> End | None:
         kind = message["type"]
         if kind == "pong" and not _is_heavy(message):
             continue
-        if kind in ("pong", "hello", "load_failed") or message["execution_id"] != execution_id:
+        if kind in _OUT_OF_PLACE or message["execution_id"] != execution_id:
             return End({BROKEN, *ends}, agent_goes_on=False)
         if kind == "tool_result" and message["call"] in own:
             continue
