@@ -66,6 +66,13 @@ class Leases:
         """Whether this node counts as alive."""
         return self._now() - self._renewed_at < LEASE_SECONDS
 
+    async def held(self) -> None:
+        """Wait until this node counts as alive, by its own clock."""
+        while True:
+            if self.is_held:
+                return
+            await asyncio.sleep(_RENEW_SECONDS)
+
     @property
     def is_settled(self) -> bool:
         """Whether this node may take what belonged to nodes that are not alive.

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from l02.bus.commands.leases import Leases
 from l02.bus.commands.react import EventReader
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
@@ -21,9 +22,10 @@ from l02.domain.agent.state import AgentState
 from l02.domain.agent.suspension import AgentResumed
 from l02.domain.agent.termination import AgentTerminated
 from l02.domain.errors import ErrorCode
-from l02.handlers.executor.checks import SchemaChecks
 from l02.handlers.executor.deadlines import set_deadlines
 from l02.handlers.executor.runner import AgentRunner
+from l02.handlers.executor.tools.checks import SchemaChecks
+from l02.handlers.executor.work import Surroundings
 from l02.handlers.sandbox.processes import AgentProcess
 from l02.handlers.tool_servers import ToolServers
 
@@ -46,13 +48,13 @@ class Executor:
     """One per node. The lifecycle manager attaches processes to it when they are ready."""
 
     def __init__(
-        self, bus: Bus, reader: EventReader, agents: Repository[AgentState], tool_servers: ToolServers, node_id: str
+        self, bus: Bus, reader: EventReader, agents: Repository[AgentState], tool_servers: ToolServers, leases: Leases
     ) -> None:
         self._bus = bus
         self._agents = agents
-        self._tool_servers = tool_servers
         self._checks = SchemaChecks()
-        self._node_id = node_id
+        self._node_id = leases.node_id
+        self._surroundings = Surroundings(bus, agents, tool_servers, self._checks, leases.node_id, leases.held)
         self._runners: dict[str, AgentRunner] = {}
         self._listener = reader.listener("executor", _WAKING_EVENTS, self._heard)
         agents.before_storing(partial(set_deadlines, bus))
@@ -61,9 +63,7 @@ class Executor:
         """Give the process the agent's open executions, one after another."""
         runner = self._runners.get(agent_id)
         if runner is None:
-            runner = self._runners[agent_id] = AgentRunner(
-                self._bus, self._agents, self._tool_servers, self._checks, agent_id, self._node_id
-            )
+            runner = self._runners[agent_id] = AgentRunner(self._surroundings, agent_id)
         runner.attach(process)
 
     async def detach(self, agent_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.protocol import AgentMessage, Pong, TooHeavy
@@ -15,14 +16,16 @@ class Inbox:
     """Reads ahead of need, by a bounded number of messages."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[AgentMessage | TooHeavy | Exception] = asyncio.Queue(_MESSAGES_AHEAD)
+        self._items: deque[AgentMessage | TooHeavy | Exception] = deque()
+        self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
         self.heard_at = 0.0
         """When the last message came, by the loop's clock."""
 
     @property
     def is_full(self) -> bool:
         """Whether no more is read for now, because what was read waits here."""
-        return self._queue.full()
+        return len(self._items) >= _MESSAGES_AHEAD
 
     async def fill(self, channel: AgentChannel) -> None:
         """Read until the channel ends or breaks the protocol; whoever receives is told."""
@@ -30,21 +33,30 @@ class Inbox:
             while True:
                 message = await channel.receive()
                 self.heard_at = asyncio.get_running_loop().time()
-                if not isinstance(message, Pong):
-                    await self._queue.put(message)
+                if isinstance(message, Pong):
+                    continue
+                while self.is_full:
+                    self._taken.clear()
+                    await self._taken.wait()
+                self.report(message)
         except (ProtocolError, ChannelClosed) as error:
-            await self._queue.put(error)
+            self.report(error)
 
-    async def report(self, error: Exception) -> None:
-        """Let whoever receives fail with `error`."""
-        await self._queue.put(error)
+    def report(self, item: AgentMessage | TooHeavy | Exception) -> None:
+        """Let whoever receives have this next; a failure is raised there."""
+        self._items.append(item)
+        self._arrived.set()
 
     async def receive(self) -> AgentMessage | TooHeavy:
         """The next message; raises the failure that was reported."""
-        message = await self._queue.get()
-        if isinstance(message, Exception):
-            raise message
-        return message
+        while not self._items:
+            self._arrived.clear()
+            await self._arrived.wait()
+        item = self._items.popleft()
+        self._taken.set()
+        if isinstance(item, Exception):
+            raise item
+        return item
 
 
 class Pulse:

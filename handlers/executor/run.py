@@ -8,157 +8,111 @@ answer is given when the new process asks for it.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
-import msgspec
+from msgspec import UNSET
 
+from l02.bus.background.cancelling import end
 from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.protocol import (
     AgentMessage,
+    Begin,
     Call,
     CallError,
     Complete,
+    Diverged,
     Emit,
     Execute,
     Fail,
     RunTool,
+    Steps,
     TooHeavy,
     ToolResult,
 )
 from l02.bus.wire.agent.protocol import ToolFailure as ProtocolToolFailure
-from l02.bus.wire.agent.texts import cut
-from l02.domain.agent.state import Journal, JournalEntry
+from l02.domain.agent.state import AgentState, JournalEntry
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.values import require_shallow
 from l02.domain.weight import WEIGHT_IN_WORDS
-from l02.handlers.executor.effects import Effects, Result, request_of
+from l02.handlers.executor.effects import Effects
 from l02.handlers.executor.inbox import Inbox
-from l02.handlers.executor.streaming import TokenStream
-from l02.handlers.executor.tools import LocalToolLost, ToolBox
+from l02.handlers.executor.journal.answers import Answers
+from l02.handlers.executor.journal.live_calls import diverged
+from l02.handlers.executor.journal.own_steps import own_steps, record, split, told_again
+from l02.handlers.executor.journal.results import request_of
+from l02.handlers.executor.tools.calling import LocalToolLost, ToolBox
+from l02.handlers.executor.work import Work, checkpoints_awaited
 from l02.handlers.sandbox.channel import ChannelClosed
 from l02.handlers.sandbox.processes import AgentProcess
 from l02.handlers.tool_servers import ToolFailed
 
 _REPLAY_STALL_SECONDS = 60.0
-_SHOWN_BYTES = 1024
-
-
-class LiveCalls:
-    """Calls of an execution that are under way or done on this node; they outlive the agent's process."""
-
-    def __init__(self) -> None:
-        self._calls: dict[int, tuple[Any, asyncio.Task[Result]]] = {}
-
-    def get(self, call: Call) -> asyncio.Task[Result] | None:
-        """The call, if it is under way; Failure E2116 if another one is at its number."""
-        if call.call not in self._calls:
-            return None
-        request, task = self._calls[call.call]
-        if _is_lost(task):
-            return None
-        if request != request_of(call):
-            _diverged(call, request)
-        return task
-
-    def __contains__(self, number: int) -> bool:
-        return number in self._calls and not _is_lost(self._calls[number][1])
-
-    def start(self, call: Call, act: Callable[[], Awaitable[Result]]) -> asyncio.Task[Result]:
-        """Begin the call."""
-
-        async def run() -> Result:
-            return await act()
-
-        task = asyncio.create_task(run())
-        task.add_done_callback(_look_at_failure)
-        self._calls[call.call] = (request_of(call), task)
-        return task
-
-    async def cancel(self) -> None:
-        """Stop all of them."""
-        tasks = [task for _, task in self._calls.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _look_at_failure(task: asyncio.Task[Result]) -> None:
-    """Whoever asks for the call is told; if nobody does any more, asyncio shall not complain either."""
-    if not task.cancelled():
-        task.exception()
-
-
-def _is_lost(task: asyncio.Task[Result]) -> bool:
-    """Whether the call has ended without anyone knowing how, or was not made: the agent was to rest or to end."""
-    return task.done() and (task.cancelled() or _was_not_made(task.exception()))
-
-
-def _was_not_made(error: BaseException | None) -> bool:
-    refused = isinstance(error, Failure) and error.code is ErrorCode.INVALID_STATE
-    return refused or isinstance(error, LocalToolLost)
+_GRACE_SECONDS = 1.0
+"""Beyond its timeout, which the agent itself keeps to, a tool of the agent's own may keep it from answering."""
 
 
 class Run:
     """Feeds one process with one execution. `run` returns its end: Complete, Fail, or a Complete that is too heavy."""
 
-    def __init__(
-        self,
-        execution_id: str,
-        journal: Journal,
-        process: AgentProcess,
-        tools: ToolBox,
-        effects: Effects,
-        stream: TokenStream,
-        live: LiveCalls,
-    ) -> None:
-        self._execution_id = execution_id
-        self._process = process
-        self._tools = tools
+    def __init__(self, work: Work, effects: Effects, state: AgentState, process: AgentProcess, tools: ToolBox) -> None:
+        """`state` is all that is known here of the agent, on record."""
+        execution = state.executions[work.execution_id]
+        self._work = work
         self._effects = effects
-        self._stream = stream
-        self._live = live
-        self._recorded = {entry.call: entry for entry in journal}
-        self._to_replay = deque(journal)
-        self._asked: set[int] = set()
-        self._replayed = asyncio.Event()
+        self._execution = execution
+        self._process = process
+        self._limits = state.specification.executor
+        self._tools = tools
+        self._inbox = Inbox()
+        self._steps, answered = split(execution.journal, process.hello)
+        self._answered = len(answered)
+        work.answers = Answers(len(execution.journal), answered, checkpoints_awaited(state, execution))
+        self._numbers = {entry.call for entry in self._steps if entry.kind != "thread"}
+        self._threads = {entry.call for entry in self._steps if entry.kind == "thread"}
         self._local: dict[int, asyncio.Future[Any]] = {}
-        self.calls = 0
-        self.answered_codes: set[str] = set()
+        self._begun: dict[int, float] = {}
+        self.calls = max(self._numbers, default=0)
+        self.answered_codes: set[str] = {_code_of(entry.result) for entry in self._steps if not entry.ok}
         """Codes of the calls that were answered as failed in this run: those the agent may fail with."""
 
     async def run(self, input: Any, state: dict[str, Any], inbox: Inbox) -> Complete | Fail | TooHeavy:
         """Until the agent completes or fails the execution.
 
-        Raises Failure (E2116, E2004) when the execution must fail, ProtocolError when the process must, and what
-        `inbox` reports when the process is gone.
+        Raises Failure (E2116, E2004) when the execution must fail, ProtocolError when the process must, RecordRefused
+        when it has to go on from what is on disk, and what `inbox` reports when the process is gone.
         """
-        self._stream.begin_again()
-        await self._process.channel.send(Execute(execution_id=self._execution_id, input=input, state=state))
-        answers: set[asyncio.Task[None]] = set()
+        work, answers = self._work, self._work.answers
+        self._inbox = inbox
+        work.records.on_refused = inbox.report
+        work.stream.begin_again()
+        giving: asyncio.Task[None] | None = None
         try:
-            await self._replay()
+            await self._begin_work(input, state)
+            giving = asyncio.create_task(self._give())
             while True:
-                message = await self._next(inbox)
+                message = await self._next()
                 match message:
+                    case Steps() if self._process.hello.records_steps:
+                        await self._on_steps(message)
+                    case Begin() if self._process.hello.records_steps:
+                        self._begun[message.call] = asyncio.get_running_loop().time()
                     case Call():
-                        self._check_number(message)
-                        if message.call in self._recorded:
-                            await self._on_recorded(message)
-                        else:
-                            answers.add(asyncio.create_task(self._answer(message, self._task_of(message), inbox)))
+                        await self._on_call(message)
                     case ToolResult():
                         self._on_tool_result(message)
                     case Emit():
-                        await self._stream.emit(message.n, message.delta)
+                        await work.may_leave()
+                        await work.stream.emit(message.n, message.delta)
                     case TooHeavy(type="tool_result"):
                         self._on_tool_result(_too_heavy_result(message))
                     case TooHeavy(type="call"):
                         raise Failure(ErrorCode.PAYLOAD_TOO_LARGE, f"call {message.call} holds {WEIGHT_IN_WORDS}")
+                    case Diverged() if self._process.hello.records_steps:
+                        raise Failure(ErrorCode.NONDETERMINISTIC_AGENT, message.message)
                     case Complete() | Fail() | TooHeavy(type="complete"):
-                        if self._to_replay:
-                            _ended_early(self.calls, self._to_replay[0])
+                        if answers.missing is not None:
+                            _ended_early(self.calls, answers.missing)
                         return message
                     case _:
                         raise ProtocolError(f"{type(message).__name__} does not belong into an execution")
@@ -166,76 +120,103 @@ class Run:
             for future in self._local.values():
                 if not future.done():
                     future.set_exception(LocalToolLost())
-            for task in answers:
-                task.cancel()
-            await asyncio.gather(*answers, return_exceptions=True)
+            if giving is not None:
+                await end(giving)
 
-    async def _next(self, inbox: Inbox) -> AgentMessage | TooHeavy:
+    async def _begin_work(self, input: Any, state: dict[str, Any]) -> None:
+        send, execution_id = self._process.channel.send, self._work.execution_id
+        if not self._process.hello.records_steps:
+            await send(Execute(execution_id=execution_id, input=input, state=state))
+            return
+        own = own_steps(self._limits, len(self._steps), self._answered, self._work.input_tokens)
+        await send(Execute(execution_id=execution_id, input=input, state=state, own=own))
+        async for recorded in told_again(self._work.node.bus, execution_id, self._steps):
+            await send(recorded)
+
+    async def _next(self) -> AgentMessage | TooHeavy:
         """The agent's next message; one that waits in vain for a recorded call to be made has diverged."""
-        waiting = self._to_replay and self._asked
+        answers = self._work.answers
+        # Who does steps itself is told in which order to take in what, and sees by itself what is not done again.
+        is_stalled = answers.is_asked and answers.missing is not None and not self._process.hello.records_steps
         try:
-            async with asyncio.timeout(_REPLAY_STALL_SECONDS if waiting else None):
-                message = await inbox.receive()
+            async with asyncio.timeout(_REPLAY_STALL_SECONDS if is_stalled else None):
+                message = await self._inbox.receive()
         except TimeoutError:
-            missing = self._to_replay[0]
+            missing = answers.missing
+            assert missing is not None
             raise Failure(
                 ErrorCode.NONDETERMINISTIC_AGENT,
                 f"call {missing.call} ({missing.kind}) was answered before others, and is not made this time",
             ) from None
-        execution_id = getattr(message, "execution_id", self._execution_id)
-        if execution_id != self._execution_id:
+        execution_id = getattr(message, "execution_id", self._work.execution_id)
+        if execution_id != self._work.execution_id:
             raise ProtocolError(f"a message names execution {execution_id!r}, which is not the one under way")
         return message
 
+    async def _on_call(self, call: Call) -> None:
+        self._check_number(call)
+        entry = self._execution.journal.answer(call.call)
+        if entry is not None:
+            recorded = await self._effects.recorded_request(entry)
+            if entry.after is not UNSET or entry.kind != call.kind or recorded != request_of(call):
+                diverged(call, recorded)
+        else:
+            task = self._work.live.get(call) or self._work.live.start(
+                call, lambda: self._effects.perform(call, self._tools, self._run_local(call))
+            )
+            task.add_done_callback(self._tell_failure)
+        self._work.answers.ask(call.call)
+
     def _check_number(self, call: Call) -> None:
-        if call.call != self.calls + 1:
-            raise ProtocolError(f"call {call.call} follows call {self.calls}; calls are numbered without gaps")
+        if not self._process.hello.records_steps:
+            if call.call != self.calls + 1:
+                raise ProtocolError(f"call {call.call} follows call {self.calls}; calls are numbered without gaps")
+            self.calls = call.call
+        else:
+            self._take_number(call.call)
         require_shallow(request_of(call), "$.arguments")
-        self.calls = call.call
 
-    async def _on_recorded(self, call: Call) -> None:
-        entry = self._recorded[call.call]
-        recorded = await self._effects.recorded_request(entry)
-        if entry.kind != call.kind or recorded != request_of(call):
-            _diverged(call, recorded)
-        self._asked.add(call.call)
-        await self._replay()
+    def _take_number(self, number: int) -> None:
+        if number in self._numbers:
+            raise ProtocolError(f"call {number} was made already")
+        self._numbers.add(number)
+        self.calls = max(self.calls, number)
 
-    async def _replay(self) -> None:
-        """Give the recorded answers that are due: those asked for, in the order they were first given."""
-        while self._to_replay and self._to_replay[0].call in self._asked:
-            entry = self._to_replay.popleft()
-            self._asked.discard(entry.call)
-            result = await self._effects.recorded(entry)
-            await self._give(entry.call, result)
-        if not self._to_replay:
-            self._replayed.set()
+    def _tell_failure(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._inbox.report(error)
 
-    def _task_of(self, call: Call) -> asyncio.Task[Result]:
-        task = self._live.get(call)
-        if task is None:
-            task = self._live.start(call, lambda: self._effects.perform(call, self._tools, self._run_local(call)))
-        return task
+    async def _on_steps(self, message: Steps) -> None:
+        for step in message.steps:
+            if step.kind == "thread":
+                if step.call in self._threads:
+                    raise ProtocolError(f"thread {step.call} has ended already")
+                self._threads.add(step.call)
+            else:
+                self._take_number(step.call)
+                self._begun.pop(step.call, None)
+            if not step.ok:
+                self.answered_codes.add(_code_of(step.result))
+        await record(self._work, message.steps, self._process.incarnation)
 
-    async def _answer(self, call: Call, task: asyncio.Task[Result], inbox: Inbox) -> None:
+    async def _give(self) -> None:
+        """Give the answers that are due, in the order of the journal."""
         try:
-            result = await asyncio.shield(task)
-            await self._replayed.wait()
-            await self._give(call.call, result)
+            while True:
+                call, what = await self._work.answers.next()
+                result = await self._effects.recorded(what) if isinstance(what, JournalEntry) else what
+                answer = result.answer(self._work.execution_id, call)
+                if isinstance(answer.error, CallError):
+                    self.answered_codes.add(answer.error.code)
+                await self._process.channel.send(answer)
         except Exception as error:
-            await inbox.report(error)
-
-    async def _give(self, call: int, result: Result) -> None:
-        answer = result.answer(self._execution_id, call)
-        if isinstance(answer.error, CallError):
-            self.answered_codes.add(answer.error.code)
-        await self._process.channel.send(answer)
+            self._inbox.report(error)
 
     def _run_local(self, call: Call) -> Callable[[str, dict[str, Any]], Awaitable[Any]]:
         async def run(tool: str, arguments: dict[str, Any]) -> Any:
             future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             self._local[call.call] = future
-            message = RunTool(execution_id=self._execution_id, call=call.call, tool=tool, arguments=arguments)
+            message = RunTool(execution_id=self._work.execution_id, call=call.call, tool=tool, arguments=arguments)
             try:
                 await self._process.channel.send(message)
             except ChannelClosed as error:
@@ -247,8 +228,10 @@ class Run:
 
     @property
     def runs_own_tool(self) -> bool:
-        """Whether the process has been told to run a tool of its own, and has not answered yet."""
-        return any(not future.done() for future in self._local.values())
+        """Whether the process runs a tool of its own, and has not had the time for it that a tool has."""
+        longest = asyncio.get_running_loop().time() - self._limits.tool_timeout_seconds - _GRACE_SECONDS
+        begun = any(began > longest for began in self._begun.values())
+        return begun or any(not future.done() for future in self._local.values())
 
     def _on_tool_result(self, message: ToolResult) -> None:
         future = self._local.get(message.call)
@@ -263,21 +246,13 @@ class Run:
             future.set_exception(ToolFailed(message.error.message))
 
 
+def _code_of(failure: Any) -> str:
+    return str(failure["code"])
+
+
 def _too_heavy_result(message: TooHeavy) -> ToolResult:
     error = ProtocolToolFailure(f"the result holds {WEIGHT_IN_WORDS}")
     return ToolResult(execution_id=message.execution_id, call=message.call, ok=False, error=error)
-
-
-def _diverged(call: Call, recorded: Any) -> NoReturn:
-    raise Failure(
-        ErrorCode.NONDETERMINISTIC_AGENT,
-        f"call {call.call} was {_shown(recorded)}, and is {call.kind} {_shown(request_of(call))} this time; "
-        "an agent must make the same calls when it gets the same answers (docs/agent-protocol.md)",
-    )
-
-
-def _shown(request: Any) -> str:
-    return cut(msgspec.json.encode(request).decode(), _SHOWN_BYTES)
 
 
 def _ended_early(calls: int, missing: JournalEntry) -> NoReturn:

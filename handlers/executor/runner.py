@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
 from msgspec import UNSET
 
 from l02.bus.background.cancelling import end
-from l02.bus.connection.bus import Bus
-from l02.bus.log.repository import Repository
 from l02.bus.objects.store import inline, outline, outline_changes
 from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.meter import ContextMeter, is_counted
@@ -24,36 +21,24 @@ from l02.domain.agent.state import AgentState, Execution, StateChange
 from l02.domain.errors import ErrorCode, Failure, OwnError
 from l02.domain.values import require_shallow
 from l02.domain.weight import WEIGHT_IN_WORDS
-from l02.handlers.executor.checks import SchemaChecks
 from l02.handlers.executor.deadlines import cancel_deadline
 from l02.handlers.executor.effects import Effects
 from l02.handlers.executor.heartbeat import watch_heartbeat
-from l02.handlers.executor.inbox import Inbox, Pulse
-from l02.handlers.executor.run import LiveCalls, Run
+from l02.handlers.executor.inbox import Inbox
+from l02.handlers.executor.journal.live_calls import LiveCalls
+from l02.handlers.executor.journal.records import RecordRefused, Records
+from l02.handlers.executor.run import Run
 from l02.handlers.executor.state_size import require_passable
 from l02.handlers.executor.streaming import TokenStream
-from l02.handlers.executor.tools import ToolBox
+from l02.handlers.executor.tools.calling import ToolBox
+from l02.handlers.executor.work import News, Surroundings, Work
 from l02.handlers.sandbox.channel import ChannelClosed
 from l02.handlers.sandbox.processes import AgentProcess
-from l02.handlers.tool_servers import ToolServers
 
 _T = TypeVar("_T")
 
 _END_SECONDS = 1.0
 _log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class _Work:
-    """What this node knows of an execution beyond its events; kept from process to process."""
-
-    meter: ContextMeter
-    effects: Effects
-    stream: TokenStream
-    live: LiveCalls
-    began: float
-    limit: asyncio.Timeout | None = None
-    """Of the run that is under way."""
 
 
 class _DoubtfulCall(Failure):
@@ -63,25 +48,13 @@ class _DoubtfulCall(Failure):
 class AgentRunner:
     """One per agent on this node."""
 
-    def __init__(
-        self,
-        bus: Bus,
-        agents: Repository[AgentState],
-        tool_servers: ToolServers,
-        checks: SchemaChecks,
-        agent_id: str,
-        node_id: str,
-    ) -> None:
-        self._bus = bus
-        self._agents = agents
-        self._tool_servers = tool_servers
-        self._checks = checks
+    def __init__(self, node: Surroundings, agent_id: str) -> None:
+        self._node = node
         self._agent_id = agent_id
-        self._node_id = node_id
-        self._seen = self._woken_by = 0
+        self._news = News()
+        self._woken_by = 0
         self._woken = asyncio.Event()
-        self._signalled = Pulse()
-        self._work: dict[str, _Work] = {}
+        self._work: dict[str, Work] = {}
         self._task: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._current: Run | None = None
@@ -99,9 +72,7 @@ class AgentRunner:
 
     def tell(self, sequence: int) -> None:
         """There is a signal, which concerns only who waits for one."""
-        if sequence > self._seen:
-            self._seen = sequence
-            self._signalled.send()
+        self._news.tell(sequence)
 
     def ended(self, execution_id: str, sequence: int) -> None:
         """The execution has no time left. Where its timer said so, the process and the calls do not know yet."""
@@ -132,27 +103,32 @@ class AgentRunner:
         """Stop the work and the calls that are under way."""
         await self.detach()
         for work in [*self._work.values()]:
-            await work.live.cancel()
+            await work.close()
         self._work.clear()
 
     async def _serve(self, process: AgentProcess) -> None:
         inbox = Inbox()
         helpers = [asyncio.create_task(inbox.fill(process.channel))]
         try:
-            specification = (await self._agents.known(self._agent_id, 0)).state.specification
+            specification = (await self._node.agents.known(self._agent_id, 0)).state.specification
             limit = specification.lifecycle.hung_after_seconds
             if process.hello.answers_pings and limit is not None:
                 helpers.append(asyncio.create_task(watch_heartbeat(process, inbox, limit, self._runs_own_tool)))
             eager = [server for server in specification.tools.values() if server.start == "eager"]
-            with self._tool_servers.running(eager):
+            with self._node.tool_servers.running(eager):
                 while True:
-                    execution, state = await self._next_execution(inbox)
-                    await self._run(process, execution, state, inbox)
+                    await self._run(process, await self._next_execution(inbox), inbox)
         except ProtocolError as error:
             _log.warning("an agent broke the protocol", agent_id=self._agent_id, error=str(error))
             process.condemn(f"the agent broke the protocol: {error}")
         except ChannelClosed:
             await _require_end(process)
+        except RecordRefused as refusal:
+            if not (await self._node.agents.known(self._agent_id, 0)).state.may_act:
+                await process.ended()  # it is given time to end, and its work goes on when the agent does
+                return
+            _log.warning("a run goes on from what is on disk", agent_id=self._agent_id, refusal=str(refusal))
+            process.condemn(f"what it did does not fit what is on record: {refusal}")
         except Exception as error:
             _log.exception("running an agent failed", agent_id=self._agent_id)
             process.condemn(f"{ErrorCode.HANDLER_FAILED.value}: the node failed while running it: {error!r}")
@@ -164,16 +140,16 @@ class AgentRunner:
     def _runs_own_tool(self) -> bool:
         return self._current is not None and self._current.runs_own_tool
 
-    async def _next_execution(self, inbox: Inbox) -> tuple[Execution, AgentState]:
+    async def _next_execution(self, inbox: Inbox) -> Work:
         """The oldest open execution, once there is one."""
         while True:
             self._woken.clear()
-            state = (await self._agents.known(self._agent_id, self._seen)).state
+            state = (await self._node.agents.known(self._agent_id, self._news.sequence)).state
             for known in self._work.keys() - state.executions.keys():
                 if (work := self._work.pop(known, None)) is not None:
-                    await work.live.cancel()
+                    await work.close()
             if state.executions:
-                return next(iter(state.executions.values())), state
+                return self._work_of(next(iter(state.executions.values())), state)
             woken = asyncio.create_task(self._woken.wait())
             message = asyncio.create_task(inbox.receive())
             try:
@@ -184,143 +160,146 @@ class AgentRunner:
                 woken.cancel()
                 message.cancel()
 
-    async def _run(
-        self,
-        process: AgentProcess,
-        execution: Execution,
-        state: AgentState,
-        inbox: Inbox,
-    ) -> None:
-        work = self._work_of(execution, state)
-        tools = ToolBox(state.specification, process.hello.tools, self._tool_servers, self._checks)
-        run = self._current = Run(
-            execution.execution_id, execution.journal, process, tools, work.effects, work.stream, work.live
-        )
+    async def _run(self, process: AgentProcess, work: Work, inbox: Inbox) -> None:
+        try:
+            await self._run_through(process, work, inbox)
+        except RecordRefused:
+            if self._work.pop(work.execution_id, None) is not None:
+                self._in_background(work.close())
+            raise
+
+    async def _run_through(self, process: AgentProcess, work: Work, inbox: Inbox) -> None:
+        state = await work.settled()
+        execution = state.executions.get(work.execution_id)
+        if execution is None:
+            return
+        bus = self._node.bus
         try:
             _require_no_doubtful_call(self._agent_id, execution, work.live)
             work.meter.tokens = 0
             work.meter.add(execution.input)
+            work.input_tokens = work.meter.tokens
             for entry in execution.journal:
-                result = await inline(self._bus, entry.result)
+                result = await inline(bus, entry.result)
                 if is_counted(entry.ok, result):
                     work.meter.add(result)
-            data = {key: await inline(self._bus, value) for key, value in state.data.items()}
+            data = {key: await inline(bus, value) for key, value in state.data.items()}
         except Failure as failure:
             held = isinstance(failure, _DoubtfulCall)
-            await self._fail(execution, work, failure.code.value, failure.message, held=held)
+            await self._fail(work, failure.code.value, failure.message, held=held)
             return
         left = None if execution.deadline is None else execution.deadline - time.time()
         if self._work.get(execution.execution_id) is not work or (left is not None and left <= 0):
             late = overdue(state)
-            await self._fail(execution, work, late.code.value, late.message)
+            await self._fail(work, late.code.value, late.message)
             return
+        tools = ToolBox(state.specification, process.hello.tools, self._node.tool_servers, self._node.checks)
+        run = self._current = Run(work, Effects(work), state, process, tools)
         try:
             end = await _within(left, run.run(execution.input, data, inbox), work, state)
         except Failure as failure:
-            if failure.code is not ErrorCode.INVALID_STATE:
-                await self._fail(execution, work, failure.code.value, failure.message)
-            elif not (await self._agents.known(self._agent_id, 0)).state.may_act:
-                await process.ended()  # it is given time to end, and the work goes on when the agent does
-            process.condemn(str(failure), ended_with=execution.execution_id)
+            try:
+                await self._fail(work, failure.code.value, failure.message)
+            finally:
+                process.condemn(str(failure), ended_with=execution.execution_id)
             raise ChannelClosed from failure
-        await self._finish(execution, work, run, end, data)
+        await self._finish(process, work, run, end, data)
 
-    def _work_of(self, execution: Execution, state: AgentState) -> _Work:
+    def _work_of(self, execution: Execution, state: AgentState) -> Work:
         work = self._work.get(execution.execution_id)
         if work is None:
             limits = state.specification.executor
-            meter = ContextMeter(limits.context_window_tokens)
-            work = self._work[execution.execution_id] = _Work(
-                meter=meter,
-                effects=Effects(
-                    self._bus,
-                    self._agents,
-                    self._agent_id,
-                    execution.execution_id,
-                    meter,
-                    self._signalled,
-                    self._node_id,
-                ),
+            work = self._work[execution.execution_id] = Work(
+                node=self._node,
+                agent_id=self._agent_id,
+                execution_id=execution.execution_id,
+                news=self._news,
+                meter=ContextMeter(limits.context_window_tokens),
                 stream=TokenStream(
-                    self._bus,
+                    self._node.bus,
                     self._agent_id,
                     execution.execution_id,
                     enabled=limits.enable_streaming,
                     has_run=execution.has_run,
                 ),
-                live=LiveCalls(),
-                began=time.monotonic(),
+                has_deadline=execution.deadline is not None,
+                records=Records(self._node.agents, self._agent_id, execution.execution_id, state.incarnation),
             )
         return work
 
     async def _finish(
-        self, execution: Execution, work: _Work, run: Run, end: Complete | Fail | TooHeavy, data: dict[str, Any]
+        self, process: AgentProcess, work: Work, run: Run, end: Complete | Fail | TooHeavy, data: dict[str, Any]
     ) -> None:
+        incarnation = process.incarnation
         if isinstance(end, TooHeavy):
-            code = ErrorCode.PAYLOAD_TOO_LARGE.value
-            await self._fail(execution, work, code, f"output and state hold {WEIGHT_IN_WORDS}; return less, or a text")
+            message = f"output and state hold {WEIGHT_IN_WORDS}; return less, or a text"
+            await self._fail(work, ErrorCode.PAYLOAD_TOO_LARGE.value, message, incarnation)
             return
         if isinstance(end, Fail):
             if end.code is not UNSET and end.code in run.answered_codes:
-                await self._fail(execution, work, end.code, end.message)
+                await self._fail(work, end.code, end.message, incarnation)
                 return
             detail = None
             if end.code is not UNSET:
                 detail = OwnError(code=end.code, name=end.code if end.name is UNSET else end.name)
-            await self._fail(execution, work, ErrorCode.EXECUTION_FAILED.value, end.message, detail=detail)
+            await self._fail(work, ErrorCode.EXECUTION_FAILED.value, end.message, incarnation, detail=detail)
             return
         try:
             require_shallow(end.output, "$.output")
             require_shallow(end.state.set, "$.state")
             work.meter.add(end.output)
             await require_passable(data, end.state)
-            changes = await outline_changes(self._bus, end.state.set, end.state.delete)
+            changes = await outline_changes(self._node.bus, end.state.set, end.state.delete)
         except Failure as failure:
-            await self._fail(execution, work, failure.code.value, f"the output cannot be kept: {failure.message}")
+            message = f"the output cannot be kept: {failure.message}"
+            await self._fail(work, failure.code.value, message, incarnation)
             return
-        await work.stream.done()
-        await self._record(
-            execution,
-            ExecutionCompleted(
-                execution_id=execution.execution_id,
-                output=await outline(self._bus, end.output),
-                tokens=work.meter.tokens,
-                duration_seconds=time.monotonic() - work.began,
-                calls=run.calls,
-                state=StateChange(set=changes, delete=tuple(end.state.delete)),
-            ),
+        completed = ExecutionCompleted(
+            execution_id=work.execution_id,
+            output=await outline(self._node.bus, end.output),
+            tokens=work.meter.tokens,
+            duration_seconds=time.monotonic() - work.began,
+            calls=run.calls,
+            state=StateChange(set=changes, delete=tuple(end.state.delete)),
         )
+        await self._end_work(work, completed, incarnation)
 
     async def _fail(
         self,
-        execution: Execution,
-        work: _Work,
+        work: Work,
         code: str,
         message: str,
+        incarnation: int | None = None,
         *,
         held: bool = False,
         detail: OwnError | None = None,
     ) -> None:
-        await work.stream.done()
-        await self._record(
-            execution,
-            ExecutionFailed(
-                execution_id=execution.execution_id,
-                code=code,
-                message=cut(message),
-                tokens=work.meter.tokens,
-                held=held,
-                detail=detail,
-            ),
+        """`incarnation` is the process that says so, None if it is the node."""
+        failed = ExecutionFailed(
+            execution_id=work.execution_id,
+            code=code,
+            message=cut(message),
+            tokens=work.meter.tokens,
+            held=held,
+            detail=detail,
         )
+        await self._end_work(work, failed, incarnation)
 
-    async def _record(self, execution: Execution, report: ExecutionCompleted | ExecutionFailed) -> None:
-        await self._agents.record(self._agent_id, report, execution.execution_id)
-        if execution.deadline is not None:
-            await cancel_deadline(self._bus, self._agent_id, execution.execution_id)
+    async def _end_work(self, work: Work, end: ExecutionCompleted | ExecutionFailed, incarnation: int | None) -> None:
+        """Record it together with what is still on its way. The end of a text is said while it can be said again."""
+        has_text = work.stream.has_pieces
+        if has_text:
+            await work.may_leave()
+            await work.stream.done()
+        work.records.add(end, incarnation)
+        await work.records.stored()
+        if not has_text:
+            await work.stream.done()
+        if work.has_deadline:
+            await cancel_deadline(self._node.bus, self._agent_id, work.execution_id)
 
 
-async def _within(seconds: float | None, run: Coroutine[Any, Any, _T], work: _Work, state: AgentState) -> _T:
+async def _within(seconds: float | None, run: Coroutine[Any, Any, _T], work: Work, state: AgentState) -> _T:
     """What comes of `run`; Failure E2006 if that takes longer, or the work's timer was first."""
     try:
         async with asyncio.timeout(seconds) as work.limit:

@@ -33,6 +33,11 @@ class TokenStream:
         self._next = 0
         self._place = 0
 
+    @property
+    def has_pieces(self) -> bool:
+        """Whether the agent's process has said any."""
+        return self._place > 0
+
     def begin_again(self) -> None:
         """The agent's process is a new one and counts from 0."""
         self._next = 0

@@ -121,7 +121,7 @@ async def wire(
             open_checkpoints(settings.state, bus, postgres_url, settings.replicas)
         )
         reader = EventReader(bus, agents)
-        executor = Executor(bus, reader, agents, tool_servers, node_id)
+        executor = Executor(bus, reader, agents, tool_servers, leases)
         lifecycle = Lifecycle(
             bus,
             reader,

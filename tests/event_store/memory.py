@@ -22,7 +22,8 @@ _MAX_PAYLOAD = 8 * 1024 * 1024
 class MemoryLog:
     """What the processes that use it share."""
 
-    def __init__(self) -> None:
+    def __init__(self, decoder: EventDecoder = DECODER) -> None:
+        self._decoder = decoder
         self._messages: list[tuple[str, bytes]] = []
         self._sequences: defaultdict[AggregateId | None, list[int]] = defaultdict(list)
 
@@ -38,7 +39,7 @@ class MemoryLog:
 
     def at(self, sequence: int) -> RecordedEvent:
         subject, payload = self._messages[sequence - 1]
-        return DECODER.decode(payload, sequence, subject)
+        return self._decoder.decode(payload, sequence, subject)
 
 
 class MemoryEventStore(EventStore):

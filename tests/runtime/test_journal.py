@@ -19,6 +19,7 @@ from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
 from l02.domain.agent.executions import ExecutionCompleted, ExecutionStarted
 from l02.domain.agent.restarts import AgentRestarted
 from l02.domain.errors import Failure
+from tests.effects import effects
 from tests.runtime.conftest import AGENTS, history, pid_of, until
 
 Spawn = Callable[..., Awaitable[str]]
@@ -42,11 +43,9 @@ async def test_a_killed_process_goes_on_where_it_was(client: Client, spawn: Spaw
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
     result = (await work).output
     events = await history(client, agent_id)
-    now, random = (
-        event.result for event in events if isinstance(event, EffectRecorded) and event.kind in ("now", "random")
-    )
+    now, random = (entry.result for entry in effects(events, "now", "random"))
     assert result == [1, pytest.approx(now), random, None, 2]
-    assert Counter(event.call for event in events if isinstance(event, ToolCalled)) == {1: 1, 5: 1}
+    assert Counter(entry.call for entry in effects(events, "tool")) == {1: 1, 5: 1}
     restarts = [event for event in events if isinstance(event, AgentRestarted)]
     assert ["SIGKILL" in event.cause for event in restarts] == [True]
 
@@ -118,7 +117,7 @@ async def test_large_answers_and_state_go_to_the_object_store(client: Client, sp
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
     assert (await work).output == ["x" * size, None]
     events = await history(client, agent_id)
-    (called,) = (event for event in events if isinstance(event, ToolCalled))
+    (called,) = effects(events, "tool")
     assert called.result.keys() == {"$object", "sha256", "size"}
     (completed,) = (event for event in events if isinstance(event, ExecutionCompleted))
     assert completed.output.keys() == {"$object", "sha256", "size"}
@@ -136,8 +135,10 @@ async def test_tools_that_fail(client: Client, spawn: Spawn) -> None:
     ]
     output = (await client.execute(agent_id, {"steps": steps})).output
     assert [result["code"] for result in output] == ["E2001", "E2002", "E2001", "E2001", "E2001", "E2003"]
-    calls = [event for event in await history(client, agent_id) if isinstance(event, ToolCalled)]
-    assert [event.attempts for event in calls] == [2, 2, 0, 0, 0, 1]
+    events = await history(client, agent_id)
+    calls = effects(events, "tool")
+    assert [(entry.ok, entry.result["code"]) for entry in calls] == [(False, result["code"]) for result in output]
+    assert [event.attempts for event in events if isinstance(event, ToolCalled)] == [0], "the agent has no such tool"
     assert "on purpose" in output[0]["message"]
     assert "there is no tool 'missing'; the agent has: add" in output[2]["message"]
 
@@ -185,7 +186,7 @@ async def test_killed_at_any_instant(
         assert "not declared idempotent" in failure.message
         return
     marks = [result for step, result in zip(steps, output, strict=False) if step[:2] == ["tool", "mark"]]
-    calls = Counter(event.call for event in await history(client, agent_id) if isinstance(event, ToolCalled))
+    calls = Counter(entry.call for entry in effects(await history(client, agent_id), "tool"))
     assert set(calls.values()) <= {1}
     assert marks == list(range(1, len(marks) + 1))
 

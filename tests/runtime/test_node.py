@@ -20,10 +20,11 @@ import psutil
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent.effects import EffectRecorded, ToolCalled
+from l02.domain.agent.effects import EffectRecorded
 from l02.domain.agent.executions import ExecutionFailed, ExecutionStarted
 from l02.domain.agent.state import Status
 from l02.domain.errors import ErrorCode, Failure
+from tests.effects import effects
 from tests.runtime.conftest import history, until, worker
 
 L02 = str(Path(sysconfig.get_path("scripts")) / "l02")
@@ -154,7 +155,7 @@ async def test_a_killed_node_continues_where_it_was(data_dir: Path) -> None:
             kill(process)
             with up(data_dir):
                 result = await work
-                calls = [event.call for event in await history(client, "survivor") if isinstance(event, ToolCalled)]
+                calls = [entry.call for entry in effects(await history(client, "survivor"), "tool")]
     assert result.output == [2, None, 2]
     assert calls == [1]
 

@@ -16,7 +16,7 @@ from l02.domain.agent.sessions import SessionStarted
 from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import Failure
 from l02.handlers.executor.effects import Effects
-from l02.handlers.executor.tools import ToolBox
+from l02.handlers.executor.tools.calling import ToolBox
 from tests.runtime.conftest import Raw, history, until, worker
 
 Spawn = Callable[..., Awaitable[str]]

@@ -13,8 +13,8 @@ import pytest_asyncio
 from l02.bus.wire.agent.protocol import ToolDescription
 from l02.domain.errors import Failure
 from l02.domain.specification import AgentSpecification, ExecutorLimits, ToolServer
-from l02.handlers.executor.checks import SchemaChecks
-from l02.handlers.executor.tools import ToolBox
+from l02.handlers.executor.tools.calling import ToolBox
+from l02.handlers.executor.tools.checks import SchemaChecks
 from l02.handlers.tool_servers import ToolNotRun, ToolServers
 from tests.tools.conftest import WORKSHOP, landlock_only, running, specification
 from tests.tools.hostile import encoded, hostile_server

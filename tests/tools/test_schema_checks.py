@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from l02.bus.wire.agent.protocol import MAX_SCHEMA_BYTES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.specification import AgentSpecification
-from l02.handlers.executor import schemas
-from l02.handlers.executor.checks import SchemaChecks
-from l02.handlers.executor.schemas import Question, is_plain, misfit
-from l02.handlers.executor.tools import ToolBox
+from l02.handlers.executor.tools import schemas
+from l02.handlers.executor.tools.calling import ToolBox
+from l02.handlers.executor.tools.checks import SchemaChecks
+from l02.handlers.executor.tools.schemas import Question, is_plain, misfit
 from l02.handlers.tool_servers import ToolServers
 from tests.tools.conftest import ROGUE, landlock_only, running
 
@@ -34,7 +34,7 @@ BOMB = {
     "$ref": "#/$defs/n0",
     "$defs": {f"n{n}": {"allOf": [{"$ref": f"#/$defs/n{n + 1}"}] * 2} for n in range(40)} | {"n40": {}},
 }
-SCHEMAS = "l02.handlers.executor.schemas"
+SCHEMAS = "l02.handlers.executor.tools.schemas"
 PLAIN = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1}}, "required": ["n"]}
 
 

@@ -13,7 +13,7 @@ from l02.bus.wire.agent.protocol import ToolDescription
 from l02.bus.wire.agent.texts import cut
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.specification import AgentSpecification, ToolServer
-from l02.handlers.executor.checks import SchemaChecks
+from l02.handlers.executor.tools.checks import SchemaChecks
 from l02.handlers.tool_servers import ToolFailed, ToolInfo, ToolNotRun, ToolRefused, ToolServers
 
 _FIRST_RETRY_SECONDS = 0.2

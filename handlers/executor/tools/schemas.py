@@ -3,7 +3,7 @@
 A backtracking pattern such as `(a+)+$`, or definitions that refer to one another, cost more than any node has, and even
 plain keywords cost the product of two sizes. So only small arguments against small schemas of plain keywords are
 checked in the node itself; the others in a process of this file, which the kernel ends when a check has used up its
-time (`l02.handlers.executor.checks`).
+time (`l02.handlers.executor.tools.checks`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import msgspec
 
 from l02.bus.wire.agent.protocol import MAX_SCHEMA_BYTES
 from l02.domain.errors import ErrorCode, Failure
-from l02.handlers.executor.schemas import CHECK_SECONDS, Misfit, Question, is_plain, misfit
+from l02.handlers.executor.tools.schemas import CHECK_SECONDS, Misfit, Question, is_plain, misfit
 
 _AT_ONCE = 4
 _KEPT = 1
@@ -102,7 +102,7 @@ class SchemaChecks:
 
 async def _start() -> Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "l02.handlers.executor.schemas"), stdin=PIPE, stdout=PIPE, limit=_LINE_BYTES
+        *(sys.executable, "-m", "l02.handlers.executor.tools.schemas"), stdin=PIPE, stdout=PIPE, limit=_LINE_BYTES
     )
 
 

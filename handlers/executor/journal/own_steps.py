@@ -1,0 +1,130 @@
+"""What an agent does itself and only tells: checked, counted, recorded; and told again to its next process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import cast
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from l02.bus.connection.bus import Bus
+from l02.bus.objects.store import inline, outline
+from l02.bus.wire.agent.lines import ProtocolError
+from l02.bus.wire.agent.meter import is_counted
+from l02.bus.wire.agent.protocol import Hello, OwnSteps, Recorded, Step, StepKind
+from l02.domain.agent.effects import RecordedStep, StepsRecorded
+from l02.domain.agent.state import JournalEntry
+from l02.domain.errors import ErrorCode
+from l02.domain.specification import ExecutorLimits
+from l02.domain.values import require_shallow
+from l02.handlers.executor.work import Work
+
+_EVENT_BYTES = 256 * 1024
+_MESSAGE_BYTES = 1024 * 1024
+_CODES = {
+    ErrorCode.TOOL_INVOCATION_FAILED.value,
+    ErrorCode.TOOL_TIMEOUT.value,
+    ErrorCode.CONTEXT_OVERFLOW.value,
+    ErrorCode.PAYLOAD_TOO_LARGE.value,
+}
+"""What an agent may say of a tool of its own."""
+
+
+def split(journal: Iterable[JournalEntry], hello: Hello) -> tuple[list[JournalEntry], list[JournalEntry]]:
+    """What is on record as the agent has to be told of it: its own steps, and the answers of its node.
+
+    What an agent does itself that does steps was the node's to answer before it did.
+    """
+    if not hello.records_steps:
+        return [], [*journal]
+    own_tools = {tool.name for tool in hello.tools if tool.idempotent}
+    steps: list[JournalEntry] = []
+    answers: list[JournalEntry] = []
+    for entry in journal:
+        is_own = entry.kind in ("now", "random") or (entry.kind == "tool" and entry.request["tool"] in own_tools)
+        if entry.after is not UNSET:
+            steps.append(entry)
+        elif is_own:
+            steps.append(replace(entry, after=len(answers)))
+        else:
+            answers.append(entry)
+    return steps, answers
+
+
+def own_steps(limits: ExecutorLimits, recorded: int, answers: int, tokens: int) -> OwnSteps:
+    """What an agent has to know that does steps itself."""
+    return OwnSteps(
+        recorded=recorded,
+        answers=answers,
+        tool_timeout_seconds=limits.tool_timeout_seconds,
+        max_concurrent_tools=limits.max_concurrent_tools,
+        max_tool_retries=limits.max_tool_retries if limits.retry_on_tool_failure else 0,
+        tokens=tokens,
+        window_tokens=limits.context_window_tokens,
+    )
+
+
+async def record(work: Work, steps: Sequence[Step], incarnation: int) -> None:
+    """Have steps recorded, in events that a message can hold. Raises ProtocolError and Failure for what cannot be."""
+    some: list[RecordedStep] = []
+    room = _EVENT_BYTES
+
+    def add() -> None:
+        report = StepsRecorded(execution_id=work.execution_id, steps=tuple(some))
+        work.records.add(report, incarnation, steps_bytes=_EVENT_BYTES - room)
+
+    for step in steps:
+        if not step.ok and step.result["code"] not in _CODES:
+            raise ProtocolError(f"step {step.call} failed with {step.result['code']!r}, which is no code of a tool")
+        require_shallow(step.arguments if step.arguments is not UNSET else None, "$.arguments")
+        require_shallow(step.result, "$.result")
+        if step.kind == "tool" and is_counted(step.ok, step.result):
+            work.meter.entered(step.result)
+        recorded = RecordedStep(
+            call=step.call,
+            kind=step.kind,
+            after=step.after,
+            tool=step.tool,
+            arguments=UNSET if step.arguments is UNSET else await outline(work.node.bus, step.arguments),
+            ok=step.ok,
+            result=await outline(work.node.bus, step.result),
+        )
+        size = len(msgspec.json.encode(recorded))
+        if some and size > room:
+            add()
+            some, room = [], _EVENT_BYTES
+        some.append(recorded)
+        room -= size
+    if some:
+        add()
+
+
+async def told_again(bus: Bus, execution_id: str, steps: Sequence[JournalEntry]) -> AsyncIterator[Recorded]:
+    """Recorded steps, in messages of a bounded length."""
+    some: list[Step] = []
+    size = 0
+    for entry in steps:
+        step = await _as_said(bus, entry)
+        size += len(msgspec.json.encode(step))
+        if some and size > _MESSAGE_BYTES:
+            yield Recorded(execution_id=execution_id, steps=some)
+            some, size = [], len(msgspec.json.encode(step))
+        some.append(step)
+    if some:
+        yield Recorded(execution_id=execution_id, steps=some)
+
+
+async def _as_said(bus: Bus, entry: JournalEntry) -> Step:
+    assert entry.after is not UNSET
+    is_tool = entry.kind == "tool"
+    return Step(
+        call=entry.call,
+        kind=cast(StepKind, entry.kind),
+        after=entry.after,
+        tool=entry.request["tool"] if is_tool else UNSET,
+        arguments=await inline(bus, entry.request["arguments"]) if is_tool else UNSET,
+        ok=entry.ok,
+        result=await inline(bus, entry.result),
+    )

@@ -1,0 +1,131 @@
+"""What becomes known of an execution, on its way to disk: in order, and what comes during an append in the next one.
+
+Nobody waits for it but who must not act before it is there: `stored` is asked before anything leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from itertools import groupby
+
+import structlog
+from msgspec import Struct
+
+from l02.bus.log.repository import Repository
+from l02.domain.agent.effects import StepsRecorded
+from l02.domain.agent.state import AgentState
+from l02.domain.errors import Failure
+from l02.domain.kernel.message import Report
+from l02.handlers.executor.inbox import Pulse
+
+_EVENT_BYTES = 256 * 1024
+"""Of steps that were told one after another and go into one event."""
+_CLOSE_SECONDS = 5.0
+_log = structlog.get_logger()
+
+
+class RecordRefused(Exception):
+    """A record does not fit what is on disk: what runs here goes on from something else. It is done with."""
+
+
+class _Record(Struct, frozen=True):
+    report: Report
+    incarnation: int
+    steps_bytes: int
+
+
+class Records:
+    """Those of one execution, as long as this node has it. `on_stored` is called after each append."""
+
+    def __init__(self, agents: Repository[AgentState], agent_id: str, execution_id: str, incarnation: int) -> None:
+        """`incarnation` is the agent's process with which this node's work on it begins: its word counts from there."""
+        self._agents = agents
+        self._agent_id = agent_id
+        self._execution_id = execution_id
+        self._incarnation = incarnation
+        self._waiting: deque[_Record] = deque()
+        self._added = self._stored = 0
+        self._progress = Pulse()
+        self._writing: asyncio.Task[None] | None = None
+        self._refusal: RecordRefused | None = None
+        self.on_stored: Callable[[], None] = lambda: None
+        self.on_refused: Callable[[RecordRefused], None] = lambda refusal: None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether all that was added is on disk."""
+        return self._stored == self._added and self._refusal is None
+
+    def add(self, report: Report, incarnation: int | None = None, *, steps_bytes: int = 0) -> None:
+        """Have it stored after all that was added before. It is for nothing once a record has been refused.
+
+        `incarnation` is the process whose word it is, if it is not the node's own; `steps_bytes` how long steps are.
+        """
+        self._added += 1
+        self._waiting.append(_Record(report, self._incarnation if incarnation is None else incarnation, steps_bytes))
+        if self._writing is None and self._refusal is None:
+            self._writing = asyncio.create_task(self._write())
+
+    async def stored(self) -> None:
+        """Wait until all that was added so far is on disk; RecordRefused if it never will be."""
+        wanted = self._added
+        while self._stored < wanted:
+            if self._refusal is not None:
+                raise self._refusal
+            progress = self._progress.next()
+            await progress.wait()
+
+    async def close(self) -> None:
+        """Let what is under way come to its end, if that takes no time; nothing more is stored afterwards."""
+        self._refusal = self._refusal or RecordRefused("the execution is let go")
+        if self._writing is not None:
+            await asyncio.wait({self._writing}, timeout=_CLOSE_SECONDS)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Leave what is under way."""
+        if self._writing is not None:
+            self._writing.cancel()
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                batch = [*self._waiting]
+                self._waiting.clear()
+                for incarnation, records in groupby(batch, lambda record: record.incarnation):
+                    together = [*records]
+                    reports = _joined(together)
+                    await self._agents.record_all(self._agent_id, reports, self._execution_id, incarnation=incarnation)
+                    self._stored += len(together)
+                    self.on_stored()
+                    self._progress.send()
+        except Failure as failure:
+            self._refuse(RecordRefused(str(failure)))
+        except Exception as error:
+            _log.exception("recording failed", agent_id=self._agent_id, execution_id=self._execution_id)
+            self._refuse(RecordRefused(repr(error)))
+        finally:
+            self._writing = None
+
+    def _refuse(self, refusal: RecordRefused) -> None:
+        self._waiting.clear()
+        self._refusal = refusal
+        self._progress.send()
+        self.on_refused(refusal)
+
+
+def _joined(records: list[_Record]) -> list[Report]:
+    """The reports, with steps that follow one another in one event while it has room."""
+    reports: list[Report] = []
+    size = 0
+    for record in records:
+        report, last = record.report, reports[-1] if reports else None
+        size += record.steps_bytes
+        if isinstance(report, StepsRecorded) and isinstance(last, StepsRecorded) and size <= _EVENT_BYTES:
+            reports[-1] = StepsRecorded(execution_id=report.execution_id, steps=(*last.steps, *report.steps))
+        else:
+            reports.append(report)
+            size = record.steps_bytes
+    return reports

@@ -1,0 +1,1 @@
+"""Calling tools for agents, and checking what they are given."""

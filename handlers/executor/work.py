@@ -1,0 +1,118 @@
+"""What a node knows of an execution beyond its events, from its first process here to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from l02.bus.connection.bus import Bus
+from l02.bus.log.repository import Repository
+from l02.bus.wire.agent.meter import ContextMeter
+from l02.domain.agent.state import AgentState, Execution
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.kernel.message import Report
+from l02.handlers.executor.inbox import Pulse
+from l02.handlers.executor.journal.answers import Answers
+from l02.handlers.executor.journal.live_calls import LiveCalls
+from l02.handlers.executor.journal.records import Records
+from l02.handlers.executor.journal.results import Result
+from l02.handlers.executor.streaming import TokenStream
+from l02.handlers.executor.tools.checks import SchemaChecks
+from l02.handlers.tool_servers import ToolServers
+
+
+class Surroundings(Struct, frozen=True):
+    """What all executions of a node need of it. Who awaits `lease` goes on while the node's lease holds."""
+
+    bus: Bus
+    agents: Repository[AgentState]
+    tool_servers: ToolServers
+    checks: SchemaChecks
+    node_id: str
+    lease: Callable[[], Awaitable[None]]
+
+
+class News:
+    """What is known of an agent's news: up to which stream sequence, and a pulse whenever there are some."""
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.pulse = Pulse()
+
+    def tell(self, sequence: int) -> None:
+        """There is something of this stream sequence; it was seen if there was a later one."""
+        if sequence > self.sequence:
+            self.sequence = sequence
+            self.pulse.send()
+
+
+@dataclass(slots=True)
+class Work:
+    """One execution of one agent on this node."""
+
+    node: Surroundings
+    agent_id: str
+    execution_id: str
+    news: News
+    meter: ContextMeter
+    stream: TokenStream
+    records: Records
+    has_deadline: bool
+    live: LiveCalls = field(default_factory=LiveCalls)
+    input_tokens: int = 0
+    signals_taken: dict[int, str] = field(default_factory=dict)
+    """Calls that have taken a signal, which is perhaps not on record yet, and its name."""
+    answers: Answers = field(default_factory=lambda: Answers(0, (), ()))
+    began: float = field(default_factory=time.monotonic)
+    limit: asyncio.Timeout | None = None
+    """Of the run that is under way."""
+
+    def __post_init__(self) -> None:
+        self.records.on_stored = self._place
+
+    def answer(self, call: int, report: Report, result: Result) -> None:
+        """The answer of a call is known: it is recorded, and given without waiting for that."""
+        self.records.add(report)
+        self.answers.add(call, result)
+
+    async def may_leave(self) -> None:
+        """Wait until all is on disk that what leaves now rests on, and the agent is this node's for certain."""
+        await self.records.stored()
+        await self.node.lease()
+
+    async def state(self) -> AgentState:
+        """The agent as it is on record, at least as of the last news. Failure if the execution is over."""
+        state = (await self.node.agents.known(self.agent_id, self.news.sequence)).state
+        if self.execution_id not in state.executions:
+            raise Failure(ErrorCode.INVALID_STATE, f"execution {self.execution_id} is not under way any more")
+        return state
+
+    async def settled(self) -> AgentState:
+        """The agent as it is on record, with all that this node knows of the execution."""
+        while True:
+            await self.records.stored()
+            state = (await self.node.agents.known(self.agent_id, self.news.sequence)).state
+            if self.records.is_stored:
+                return state
+
+    async def close(self) -> None:
+        """Stop the calls that are under way, and record no more."""
+        await self.live.cancel()
+        await self.records.close()
+
+    def _place(self) -> None:
+        """Answers whose place depends on the order on record get it."""
+        if not self.answers.is_ordered:
+            loaded = self.node.agents.in_memory(self.agent_id)
+            if loaded is not None and self.execution_id in loaded.state.executions:
+                self.answers.place(loaded.state.executions[self.execution_id].journal)
+
+
+def checkpoints_awaited(state: AgentState, execution: Execution) -> set[int]:
+    """The calls of the execution that wait for a checkpoint to be stored."""
+    pending = state.pending_checkpoints.values()
+    return {item.call for item in pending if item.execution_id == execution.execution_id and item.call is not None}
