@@ -162,14 +162,21 @@ class AgentRunner:
 
     async def _run(self, process: AgentProcess, work: Work, inbox: Inbox) -> None:
         try:
-            await self._run_through(process, work, inbox)
+            state = await work.settled()
+        except RecordRefused:  # of an earlier run: this one begins with what is on disk
+            self._forget(work)
+            return
+        try:
+            await self._run_from(state, process, work, inbox)
         except RecordRefused:
-            if self._work.pop(work.execution_id, None) is not None:
-                self._in_background(work.close())
+            self._forget(work)
             raise
 
-    async def _run_through(self, process: AgentProcess, work: Work, inbox: Inbox) -> None:
-        state = await work.settled()
+    def _forget(self, work: Work) -> None:
+        if self._work.pop(work.execution_id, None) is not None:
+            self._in_background(work.close())
+
+    async def _run_from(self, state: AgentState, process: AgentProcess, work: Work, inbox: Inbox) -> None:
         execution = state.executions.get(work.execution_id)
         if execution is None:
             return

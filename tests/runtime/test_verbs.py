@@ -16,6 +16,7 @@ from l02.domain.agent.sessions import SessionStarted
 from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import Failure
 from l02.handlers.executor.effects import Effects
+from l02.handlers.executor.journal.records import RecordRefused
 from l02.handlers.executor.tools.calling import ToolBox
 from tests.runtime.conftest import Raw, history, until, worker
 
@@ -127,7 +128,7 @@ async def test_a_tool_that_has_not_begun_when_its_agent_is_suspended_begins_when
     async def watched(*arguments: Any) -> Any:
         try:
             return await perform(*arguments)
-        except Failure:
+        except RecordRefused:
             refused.set()
             raise
 
