@@ -242,9 +242,9 @@ class _Session(asyncio.Protocol):
             self._stopping = self._loop.create_task(self._wind_up(own_tools))
 
     async def _wind_up(self, own_tools: list[asyncio.Future[Any]]) -> None:
-        tasks = [*self._tasks, *own_tools]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
+        tasks = [*self._tasks, *own_tools]
         if tasks:
             await asyncio.wait(tasks, timeout=GRACE)
         self._end(None)

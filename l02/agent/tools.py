@@ -66,14 +66,13 @@ class ToolRun:
             loop.call_soon(self._end, _failure(tool, error), context=context)
 
     def cancel(self) -> None:
-        """Nobody is told of it; a thread runs on."""
-        self._cancelled = True
-        if self.task is not None:
+        """Nobody is told of it; a thread runs on, and a task gets to clean up."""
+        if self.task is not None and not self._cancelled:
             self.task.cancel()
+        self._cancelled = True
 
     def _end_task(self, task: asyncio.Task[msgspec.Raw | ToolFailed]) -> None:
-        if not task.cancelled():
-            self._end(task.result())
+        self._end(ToolFailed("CancelledError") if task.cancelled() else task.result())
 
     def _end(self, outcome: msgspec.Raw | ToolFailed) -> None:
         if not self._cancelled:

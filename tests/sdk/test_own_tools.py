@@ -22,6 +22,7 @@ FAILURES: list[tuple[str, dict[str, Any], str, str]] = [
     ("broken", {}, "E2001", "tool 'broken' failed: KeyError: 'k' (author.py:"),
     ("leaves", {}, "E2001", "tool 'leaves' failed: SystemExit: 1 (author.py:"),
     ("gives_up", {}, "E2001", "tool 'gives_up' failed: CancelledError"),
+    ("cancels_itself", {}, "E2001", "tool 'cancels_itself' failed: CancelledError"),
     ("odd", {}, "E2001", "tool 'odd' failed: TypeError: the result of odd is not a JSON value"),
     ("text", {"length": 8 << 20}, "E2115", "at most 8388608 can be passed on"),
     ("text", {"length": 17 << 20}, "E2115", "at most 8388608 can be passed on"),
@@ -44,6 +45,10 @@ def broken(): raise KeyError("k")
 def leaves(): raise SystemExit(1)
 @agent.tool(idempotent=True)
 async def gives_up(): raise asyncio.CancelledError
+@agent.tool(idempotent=True)
+async def cancels_itself():
+    asyncio.current_task().cancel()
+    await asyncio.sleep(0)
 @agent.tool(idempotent=True)
 def odd(): return object()
 @agent.tool(idempotent=True)
@@ -160,13 +165,13 @@ async def handle(ctx, message):
 """
     )
     async with agent(source, tmp_path) as process:
-        process.execute(kind, own=replace(OWN, tool_timeout_seconds=0.1, max_concurrent_tools=1))
+        process.execute(kind, own=replace(OWN, tool_timeout_seconds=0.5, max_concurrent_tools=1))
         steps = await steps_of(process, 2)
         output = (await process.expect(Complete)).output
         status, _, _ = await process.shut_down()
     assert steps[0].result == {"code": "E2002", "message": output[2]}
     assert output[:2] == ["E2002", "TOOL_TIMEOUT"]
-    assert output[2].endswith("did not answer within 0.1 s (tool_timeout_seconds)")
+    assert output[2].endswith("did not answer within 0.5 s (tool_timeout_seconds)")
     assert output[3] == 2
     assert status == 0
 
@@ -176,14 +181,14 @@ async def test_so_many_tools_at_once(tmp_path: Path) -> None:
         OWN_TOOLS
         + """
 running, most = 0, 0
-lock = threading.Lock()
+lock, three = threading.Lock(), threading.Barrier(3)
 @agent.tool(idempotent=True)
 def work(n: int) -> int:
     global running, most
     with lock:
         running += 1
         most = max(most, running)
-    if running < 3: time.sleep(0.01)
+    if n < 3: three.wait(20)
     with lock: running -= 1
     return n
 @agent.on_message
@@ -197,7 +202,28 @@ async def handle(ctx, message):
         output = (await process.expect(Complete)).output
     assert sorted(step.call for step in steps) == list(range(1, 41))
     assert output[0] == sum(range(40))
-    assert 1 < output[1] <= 3
+    assert output[1] == 3
+
+
+async def test_tools_get_to_clean_up_when_the_process_is_to_end(tmp_path: Path) -> None:
+    source = (
+        OWN_TOOLS
+        + """
+@agent.tool(idempotent=True)
+async def endless():
+    try: await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0.01)
+        print("cleaned up")
+@agent.on_message
+async def handle(ctx, message): await ctx.tool("endless")
+"""
+    )
+    async with agent(source, tmp_path) as process:
+        process.execute(own=OWN)
+        await process.expect(Begin)
+        status, printed, _ = await process.shut_down()
+    assert (status, printed) == (0, "cleaned up\n")
 
 
 async def test_tools_that_nobody_waits_for_any_more_end_with_the_execution(tmp_path: Path) -> None:

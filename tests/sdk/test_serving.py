@@ -42,6 +42,8 @@ async def handle(ctx, message): return None
     async with agent_process({"entrypoint": str(tmp_path / "author.py")}, tmp_path) as process:
         hello = await process.expect(Hello)
     assert (hello.protocol, hello.name) == (1, "tester")
+    assert hello.answers_pings
+    assert hello.records_steps
     (tool,) = hello.tools
     assert (tool.name, tool.description, tool.idempotent) == ("add", "Adds.", True)
     assert tool.schema["properties"] == {"a": {"type": "integer"}, "b": {"type": "integer", "default": 2}}
