@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import secrets
+import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,17 @@ from l02.bus.embedded.endpoint import Endpoint
 # A busy machine must not fail a property.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+# Data directories lie in memory where there is room for them: servers are killed here, but no machine loses its power,
+# so what was synced and what was only written are the same to every test. PYTEST_DEBUG_TEMPROOT names another place.
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 4 << 30
+if (
+    os.access(_MEMORY, os.W_OK)
+    and not os.statvfs(_MEMORY).f_flag & getattr(os, "ST_NOEXEC", 0)
+    and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES
+):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 NATS_IMAGE = "nats:2.12-alpine"
 POSTGRES_IMAGE = "postgres:16-alpine"
