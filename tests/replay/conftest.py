@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
-from asyncio.subprocess import PIPE
 from typing import Any
 
 from l02.bus.connection.bus import Bus
@@ -16,6 +13,7 @@ from l02.projections.projector.progress import Progress
 from l02.projections.tables.projector import TableProjector
 from l02.projections.views.projector import ViewProjector
 from l02.verify import Difference, Summary, verify
+from tests.forked_cli import forked_cli
 from tests.projections import history as h
 from tests.projections.conftest import bus as bus
 from tests.projections.conftest import tables as tables
@@ -46,17 +44,7 @@ async def found(bus: Bus, postgres_url: str, patience: float = 5.0) -> tuple[lis
     return differences, summary
 
 
-async def program(*words: str, **environment: str) -> tuple[int | None, str, str]:
+async def program(*words: str, **environment: str) -> tuple[int, str, str]:
     """Run `l02`; its exit code and what it printed."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("L02_")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "l02.cli", *words), stdout=PIPE, stderr=PIPE, env=inherited | environment
-    )
-    try:
-        async with asyncio.timeout(60):
-            printed, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return process.returncode, printed.decode(), errors.decode()
+    return await forked_cli(*words, environment=inherited | environment)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from l02.client.client import Client
 from l02.node.running import Node
+from tests.forked_cli import forked_cli
 from tests.runtime.test_checkpoints import COUNT, killed_in_mid_call
 
 Spawn = Callable[..., Awaitable[str]]
@@ -19,15 +17,7 @@ Spawn = Callable[..., Awaitable[str]]
 
 async def l02(node: Node, *words: str) -> tuple[int, str, str]:
     """Exit code, output and errors."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "l02.cli", *words),
-        env=os.environ | {"L02_NATS_URL": node.runtime["nats_url"]},
-        stdout=PIPE,
-        stderr=PIPE,
-    )
-    output, errors = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode(), errors.decode()
+    return await forked_cli(*words, environment=os.environ | {"L02_NATS_URL": node.runtime["nats_url"]})
 
 
 async def as_json(node: Node, *words: str) -> Any:
