@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
 from nats.aio.client import Client, Srv
@@ -92,11 +93,16 @@ class SwiftClient(Client):
         command = b"".join((lead.encode(), b"\r\n", block, payload, b"\r\n"))
         self._pending.append(command)
         self._pending_data_size += len(command)
-        assert self._flush_queue is not None and self._flusher_task is not None, "it is connected"
-        if self._pending_data_size > self._max_pending_size or self._flusher_task.done():
-            await self._flush_pending(force_flush=True)
-        elif self._flush_queue.empty():
+        await self._flush_pending(force_flush=self._pending_data_size > self._max_pending_size)
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        """What is to be written soon is written with what is so already."""
+        is_writing = self._flusher_task is not None and not self._flusher_task.done()
+        if force_flush or not is_writing or self._flush_queue is None or self._status != Client.CONNECTED:
+            return await super()._flush_pending(force_flush)
+        if self._flush_queue.empty():
             self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+        return None
 
     def receive(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> bool:
         """Pass a message on to who listens for it (see `listening`); False if it is for nats-py to do."""
