@@ -3,6 +3,7 @@ from typing import Any, Literal
 import pytest
 from msgspec.structs import replace
 
+from l02.domain.agent.effects import RecordedStep
 from l02.domain.agent.executions import ExecutionFailed
 from l02.domain.agent.resuming import ExecutionReopened, Resume
 from l02.domain.agent.state import JournalEntry, Status
@@ -30,7 +31,9 @@ from tests.domain.agent.story import (
     spawn_requested,
     spawned,
     started,
+    steps_recorded,
     tool_requested,
+    words_counted,
 )
 
 RESUME = Resume()
@@ -48,6 +51,18 @@ def reopened(assumed: str, result: Any, execution_id: str = "x1") -> ExecutionRe
     return ExecutionReopened(
         execution_id=execution_id, assumed=assumed, result=result, requested_by="alice", awaited_by="c1"
     )
+
+
+def test_what_the_agent_did_itself_stands_before_what_was_assumed() -> None:
+    steps = steps_recorded(words_counted(1), RecordedStep(call=2, kind="thread", after=1))
+    held = ExecutionFailed(execution_id="x1", code="E2001", message="in doubt", held=True)
+    past = (*EXECUTING, steps, tool_requested(2), held)
+    after = given(*past).when(assume("done", result="sent"), node_id="n2").then(reopened("done", "sent"))
+    assert after.state.executions["x1"].journal == (
+        *(step.entry for step in steps.steps),
+        JournalEntry(call=2, kind="tool", request=SEND_MAIL.request, ok=True, result="sent"),
+    )
+    assert after.state.executions["x1"].requested_tools == {}
 
 
 def test_happened() -> None:
