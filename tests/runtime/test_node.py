@@ -11,6 +11,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,10 +135,13 @@ def test_a_file_in_the_place_of_the_directory(tmp_path: Path) -> None:
 
 
 def test_servers_that_do_not_answer(tmp_path: Path) -> None:
-    line = refused("--data-dir", str(tmp_path / "a"), L02_NATS_URL="nats://127.0.0.1:1")
-    assert "no NATS server answers at nats://127.0.0.1:1" in line
-    line = refused("--data-dir", str(tmp_path / "b"), L02_POSTGRES_URL="postgresql://someone@127.0.0.1:1/x")
-    assert "PostgreSQL" in line
+    with ThreadPoolExecutor() as threads:
+        without_nats = threads.submit(refused, "--data-dir", str(tmp_path / "a"), L02_NATS_URL="nats://127.0.0.1:1")
+        without_postgres = threads.submit(
+            refused, "--data-dir", str(tmp_path / "b"), L02_POSTGRES_URL="postgresql://someone@127.0.0.1:1/x"
+        )
+    assert "no NATS server answers at nats://127.0.0.1:1" in without_nats.result()
+    assert "PostgreSQL" in without_postgres.result()
 
 
 def test_a_setting_that_is_no_number(tmp_path: Path) -> None:

@@ -51,10 +51,10 @@ async def test_files(servers: ToolServers, tmp_path: Path) -> None:
     assert (tmp_path / "granted/file").read_text() == "granted"
 
 
-async def test_network(servers: ToolServers) -> None:
+async def test_network(servers: ToolServers, shared_servers: ToolServers) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert await attempt(servers, WORKSHOP, "connect", port) == {"refused": "PermissionError"}
+        assert await attempt(shared_servers, WORKSHOP, "connect", port) == {"refused": "PermissionError"}
         connected = specification("workshop", network=(f"127.0.0.1:{port}",))
         assert await attempt(servers, connected, "connect", port) == {"done": True}
 
