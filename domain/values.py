@@ -14,6 +14,8 @@ from l02.domain.errors import ErrorCode, Failure
 
 INLINE_LIMIT_BYTES = 256 * 1024
 MAX_DEPTH = 100
+REFERENCE_KEY = b'"$object"'
+"""What is in the JSON of every reference to an object."""
 
 
 class ObjectReference(Struct, frozen=True, kw_only=True, rename={"name": "$object"}):

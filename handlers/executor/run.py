@@ -138,8 +138,10 @@ class Run:
         answers = self._work.answers
         # Who does steps itself is told in which order to take in what, and sees by itself what is not done again.
         is_stalled = answers.is_asked and answers.missing is not None and not self._process.hello.records_steps
+        if not is_stalled:
+            return self._of_this_execution(await self._inbox.receive())
         try:
-            async with asyncio.timeout(_REPLAY_STALL_SECONDS if is_stalled else None):
+            async with asyncio.timeout(_REPLAY_STALL_SECONDS):
                 message = await self._inbox.receive()
         except TimeoutError:
             missing = answers.missing
@@ -148,6 +150,9 @@ class Run:
                 ErrorCode.NONDETERMINISTIC_AGENT,
                 f"call {missing.call} ({missing.kind}) was answered before others, and is not made this time",
             ) from None
+        return self._of_this_execution(message)
+
+    def _of_this_execution(self, message: AgentMessage | TooHeavy) -> AgentMessage | TooHeavy:
         execution_id = getattr(message, "execution_id", self._work.execution_id)
         if execution_id != self._work.execution_id:
             raise ProtocolError(f"a message names execution {execution_id!r}, which is not the one under way")

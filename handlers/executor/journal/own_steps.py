@@ -18,7 +18,7 @@ from l02.domain.agent.effects import RecordedStep, StepsRecorded
 from l02.domain.agent.state import JournalEntry
 from l02.domain.errors import ErrorCode
 from l02.domain.specification import ExecutorLimits
-from l02.domain.values import require_shallow
+from l02.domain.values import INLINE_LIMIT_BYTES, REFERENCE_KEY, require_shallow
 from l02.handlers.executor.work import Work
 
 _EVENT_BYTES = 256 * 1024
@@ -87,11 +87,15 @@ async def record(work: Work, steps: Sequence[Step], incarnation: int) -> None:
             kind=step.kind,
             after=step.after,
             tool=step.tool,
-            arguments=UNSET if step.arguments is UNSET else await outline(work.node.bus, step.arguments),
+            arguments=step.arguments,
             ok=step.ok,
-            result=await outline(work.node.bus, step.result),
+            result=step.result,
         )
-        size = len(msgspec.json.encode(recorded))
+        raw = msgspec.json.encode(recorded)
+        if len(raw) > INLINE_LIMIT_BYTES or REFERENCE_KEY in raw:
+            recorded = await _outlined(work.node.bus, recorded)
+            raw = msgspec.json.encode(recorded)
+        size = len(raw)
         if some and size > room:
             add()
             some, room = [], _EVENT_BYTES
@@ -99,6 +103,11 @@ async def record(work: Work, steps: Sequence[Step], incarnation: int) -> None:
         room -= size
     if some:
         add()
+
+
+async def _outlined(bus: Bus, step: RecordedStep) -> RecordedStep:
+    arguments = UNSET if step.arguments is UNSET else await outline(bus, step.arguments)
+    return replace(step, arguments=arguments, result=await outline(bus, step.result))
 
 
 async def told_again(bus: Bus, execution_id: str, steps: Sequence[JournalEntry]) -> AsyncIterator[Recorded]:

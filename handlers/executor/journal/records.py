@@ -22,6 +22,8 @@ from l02.handlers.executor.inbox import Pulse
 
 _EVENT_BYTES = 256 * 1024
 """Of steps that were told one after another and go into one event."""
+_KEPT_SECONDS = 0.02
+"""So long steps wait at most for what they can be stored with."""
 _CLOSE_SECONDS = 5.0
 _log = structlog.get_logger()
 
@@ -49,6 +51,8 @@ class Records:
         self._added = self._stored = 0
         self._progress = Pulse()
         self._writing: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
+        self._kept_bytes = 0
         self._refusal: RecordRefused | None = None
         self.on_stored: Callable[[], None] = lambda: None
         self.on_refused: Callable[[RecordRefused], None] = lambda refusal: None
@@ -61,16 +65,21 @@ class Records:
     def add(self, report: Report, incarnation: int | None = None, *, steps_bytes: int = 0) -> None:
         """Have it stored after all that was added before. It is for nothing once a record has been refused.
 
-        `incarnation` is the process whose word it is, if it is not the node's own; `steps_bytes` how long steps are.
+        `incarnation` is the process whose word it is, if it is not the node's own; `steps_bytes` how long steps are:
+        they can wait for what comes next, as nobody waits for them.
         """
         self._added += 1
         self._waiting.append(_Record(report, self._incarnation if incarnation is None else incarnation, steps_bytes))
-        if self._writing is None and self._refusal is None:
-            self._writing = asyncio.create_task(self._write())
+        self._kept_bytes += steps_bytes
+        if not steps_bytes or self._kept_bytes >= _EVENT_BYTES:
+            self._begin()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._begin)
 
     async def stored(self) -> None:
         """Wait until all that was added so far is on disk; RecordRefused if it never will be."""
         wanted = self._added
+        self._begin()
         while self._stored < wanted:
             if self._refusal is not None:
                 raise self._refusal
@@ -78,7 +87,8 @@ class Records:
             await progress.wait()
 
     async def close(self) -> None:
-        """Let what is under way come to its end, if that takes no time; nothing more is stored afterwards."""
+        """Let what is on its way come to its end, if that takes no time; nothing more is stored afterwards."""
+        self._begin()
         self._refusal = self._refusal or RecordRefused("the execution is let go")
         if self._writing is not None:
             await asyncio.wait({self._writing}, timeout=_CLOSE_SECONDS)
@@ -88,6 +98,14 @@ class Records:
         """Leave what is under way."""
         if self._writing is not None:
             self._writing.cancel()
+
+    def _begin(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        self._kept_bytes = 0
+        if self._waiting and self._writing is None and self._refusal is None:
+            self._writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
         try:
