@@ -12,6 +12,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from l02.bus.objects.store import inline, outline, outline_changes
+from l02.bus.wire.agent.divergence import request_of
 from l02.bus.wire.agent.meter import is_counted
 from l02.bus.wire.agent.protocol import Call
 from l02.bus.wire.agent.texts import cut
@@ -20,7 +21,7 @@ from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
 from l02.domain.agent.state import AgentState, JournalEntry, StateChange
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.values import require_shallow
-from l02.handlers.executor.journal.results import Result, request_of
+from l02.handlers.executor.journal.results import Result
 from l02.handlers.executor.tools.calling import RunLocal, ToolBox, ToolOutcome
 from l02.handlers.executor.work import Work
 

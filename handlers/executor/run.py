@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from msgspec import UNSET
 
 from l02.bus.background.cancelling import end
+from l02.bus.wire.agent.divergence import REPLAY_STALL_SECONDS, ended_early, not_made, request_of
 from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.protocol import (
     AgentMessage,
@@ -40,14 +41,12 @@ from l02.handlers.executor.inbox import Inbox
 from l02.handlers.executor.journal.answers import Answers
 from l02.handlers.executor.journal.live_calls import diverged
 from l02.handlers.executor.journal.own_steps import own_steps, record, split, told_again
-from l02.handlers.executor.journal.results import request_of
 from l02.handlers.executor.tools.calling import LocalToolLost, ToolBox
 from l02.handlers.executor.work import Work, checkpoints_awaited
 from l02.handlers.sandbox.channel import ChannelClosed
 from l02.handlers.sandbox.processes import AgentProcess
 from l02.handlers.tool_servers import ToolFailed
 
-_REPLAY_STALL_SECONDS = 60.0
 _GRACE_SECONDS = 1.0
 """Beyond its timeout, which the agent itself keeps to, a tool of the agent's own may keep it from answering."""
 
@@ -112,7 +111,8 @@ class Run:
                         raise Failure(ErrorCode.NONDETERMINISTIC_AGENT, message.message)
                     case Complete() | Fail() | TooHeavy(type="complete"):
                         if answers.missing is not None:
-                            _ended_early(self.calls, answers.missing)
+                            text = ended_early(self.calls, answers.missing.call, answers.missing.kind)
+                            raise Failure(ErrorCode.NONDETERMINISTIC_AGENT, text)
                         return message
                     case _:
                         raise ProtocolError(f"{type(message).__name__} does not belong into an execution")
@@ -136,19 +136,19 @@ class Run:
     async def _next(self) -> AgentMessage | TooHeavy:
         """The agent's next message; one that waits in vain for a recorded call to be made has diverged."""
         answers = self._work.answers
-        # Who does steps itself is told in which order to take in what, and sees by itself what is not done again.
-        is_stalled = answers.is_asked and answers.missing is not None and not self._process.hello.records_steps
+        # A recorded thread may take its time, and what comes after it; nothing else has to wait.
+        is_stalled = answers.is_asked and answers.missing is not None and not self._threads
         if not is_stalled:
             return self._of_this_execution(await self._inbox.receive())
         try:
-            async with asyncio.timeout(_REPLAY_STALL_SECONDS):
+            async with asyncio.timeout(REPLAY_STALL_SECONDS):
                 message = await self._inbox.receive()
         except TimeoutError:
             missing = answers.missing
             assert missing is not None
             raise Failure(
                 ErrorCode.NONDETERMINISTIC_AGENT,
-                f"call {missing.call} ({missing.kind}) was answered before others, and is not made this time",
+                not_made(missing.call, missing.kind),
             ) from None
         return self._of_this_execution(message)
 
@@ -164,7 +164,7 @@ class Run:
         if entry is not None:
             recorded = await self._effects.recorded_request(entry)
             if entry.after is not UNSET or entry.kind != call.kind or recorded != request_of(call):
-                diverged(call, recorded)
+                diverged(call, entry.kind, recorded)
         else:
             task = self._work.live.get(call) or self._work.live.start(
                 call, lambda: self._effects.perform(call, self._tools, self._run_local(call))
@@ -258,10 +258,3 @@ def _code_of(failure: Any) -> str:
 def _too_heavy_result(message: TooHeavy) -> ToolResult:
     error = ProtocolToolFailure(f"the result holds {WEIGHT_IN_WORDS}")
     return ToolResult(execution_id=message.execution_id, call=message.call, ok=False, error=error)
-
-
-def _ended_early(calls: int, missing: JournalEntry) -> NoReturn:
-    raise Failure(
-        ErrorCode.NONDETERMINISTIC_AGENT,
-        f"the execution ended after {calls} calls, but call {missing.call} ({missing.kind}) is on record",
-    )

@@ -25,6 +25,8 @@ _WILD: st.SearchStrategy[Any] = st.sampled_from(
     ]
 )
 
+_TOOL = {"call": 1, "kind": "tool", "after": 0, "tool": "own", "arguments": {"a": 1}}
+
 TYPES = {kind.__struct_config__.tag: inspect.type_info(kind) for kind in AgentMessage.__args__}
 KINDS: dict[str, dict[str, Any]] = {
     "hello": {"protocol": 1, "name": "t", "tools": [{"name": "own", "description": "", "schema": {}}]},
@@ -42,16 +44,19 @@ KINDS: dict[str, dict[str, Any]] = {
     "fail": {"message": "m", "code": "MINE", "name": "N"},
     "pong": {},
     "steps": {
-        "steps": [
-            {"call": 1, "kind": "tool", "after": 0, "tool": "own", "arguments": {"a": 1}, "ok": True, "result": 1}
-        ]
+        "steps": [{"call": 1, "kind": "now", "after": 0, "result": 1.0}, {"call": 1, "kind": "thread", "after": 0}]
     },
+    "steps_done": {"steps": [_TOOL | {"ok": True, "result": 1}]},
+    "steps_failed": {"steps": [_TOOL | {"ok": False, "result": {"code": "E2001", "message": "m"}}]},
     "begin": {"call": 1, "tool": "own"},
     "diverged": {"message": "m"},
 }
 """Good ones, by what they are for."""
+OF_STEPS = ("steps", "steps_done", "steps_failed", "begin", "diverged")
+"""Those that only one may say who has offered it."""
 _CALLS = ("tool", "now", "random", "sleep", "signal", "checkpoint")
 _TYPE_OF = dict.fromkeys(_CALLS, "call") | {"tool_error": "tool_result"}
+_TYPE_OF |= dict.fromkeys(("steps_done", "steps_failed"), "steps")
 
 NOISE = (
     *("", " ", "null", "true", "[]", "[[]]", "1", '"hello"', "{}", "{", "}", '{"type"}', '{"type": "pong"', "NaN"),

@@ -16,8 +16,8 @@ from tests.runtime.hostile_lines import BIG, TYPES
 
 DONE = "done"
 OWN, WAIT = "own", "$WAIT"
-_OUT_OF_PLACE = {"pong", "hello", "load_failed", "steps", "begin", "diverged"}
-"""At work. A `pong` that is too much; and what the agent did itself, of which its `hello` had not said a word."""
+_OF_STEPS = {"steps", "begin", "diverged"}
+_CODES_OF_TOOLS = {"E2001", "E2002", "E2003", "E2115"}
 BROKEN = ErrorCode.RESTART_LIMIT_EXCEEDED.value
 """What comes of an agent that breaks the protocol and may not be started again."""
 _MAX_WEIGHT, _MAX_DEPTH, _MAX_OUTPUT_BYTES = 500_000, 100, 8 << 20
@@ -47,13 +47,39 @@ def end_of_spawn(said: str) -> str:
     return DONE if message["protocol"] == 1 else ErrorCode.SPAWN_FAILED.value
 
 
-def end_of_work(lines: list[str], execution_id: str) -> End | None:
+class _Steps:
+    """What an agent has told that does steps itself."""
+
+    def __init__(self) -> None:
+        self.numbers: set[int] = set()
+        self.threads: set[int] = set()
+        self.codes: set[str] = set()
+
+    def end(self, steps: list[dict[str, Any]]) -> End | None:
+        """What comes of these, if that is the end."""
+        for step in steps:
+            taken = self.threads if step["kind"] == "thread" else self.numbers
+            if step["call"] in taken:
+                return End({BROKEN}, agent_goes_on=False)
+            taken.add(step["call"])
+        for step in steps:
+            if not step.get("ok", True):
+                self.codes.add(step["result"]["code"])
+                if step["result"]["code"] not in _CODES_OF_TOOLS:
+                    return End({BROKEN}, agent_goes_on=False)
+            if max(_depth(step.get("arguments")), _depth(step.get("result"))) > _MAX_DEPTH:
+                return End({ErrorCode.COMMAND_INVALID.value})
+        return None
+
+
+def end_of_work(lines: list[str], execution_id: str, offers_steps: bool = False) -> End | None:
     """What comes of an execution in which the agent says these; None if it is not at its end with them.
 
     At WAIT it waits for an answer, or to be told to run its own tool, OWN.
     """
     calls, pieces = 0, 0
     own: set[int] = set()
+    steps = _Steps()
     ends: set[str] = set()  # of calls that fail the execution when their turn comes, perhaps after what follows
     for place, said in enumerate(lines):
         if said == WAIT:
@@ -64,7 +90,8 @@ def end_of_work(lines: list[str], execution_id: str) -> End | None:
         kind = message["type"]
         if kind == "pong" and not _is_heavy(message):
             continue
-        if kind in _OUT_OF_PLACE or message["execution_id"] != execution_id:
+        misplaced = {"pong", "hello", "load_failed"} | (set() if offers_steps else _OF_STEPS)
+        if kind in misplaced or message["execution_id"] != execution_id:
             return End({BROKEN, *ends}, agent_goes_on=False)
         if kind == "tool_result" and message["call"] in own:
             continue
@@ -74,14 +101,23 @@ def end_of_work(lines: list[str], execution_id: str) -> End | None:
             return End({code, *ends}, agent_goes_on=is_known and _is_quiet(lines[place + 1 :]))
         if kind == "call":
             calls += 1
-            if message["call"] != calls:
+            if message["call"] in steps.numbers or (message["call"] != calls and not offers_steps):
                 return End({BROKEN, *ends}, agent_goes_on=False)
             if _depth(message.get("arguments")) >= _MAX_DEPTH - 1 and message["kind"] == "tool":
                 return End({ErrorCode.COMMAND_INVALID.value, *ends})
             if message.get("tool") == OWN and lines[place + 1 : place + 2] == [WAIT]:
-                own.add(calls)
+                own.add(message["call"])
             if message["kind"] == "checkpoint":
                 ends |= _failures_of_state(message["state"])
+            steps.numbers.add(message["call"])
+        elif kind == "steps":
+            if (end := steps.end(message["steps"])) is not None:
+                end.codes |= ends
+                return end
+        elif kind == "diverged":
+            return End({ErrorCode.NONDETERMINISTIC_AGENT.value, *ends})
+        elif kind == "begin":
+            continue
         elif kind == "tool_result":
             return End({BROKEN, *ends}, agent_goes_on=False)
         elif kind == "emit":
@@ -90,7 +126,7 @@ def end_of_work(lines: list[str], execution_id: str) -> End | None:
             pieces += 1
         else:
             end = _completed(message) if kind == "complete" else _failed(message, calls)
-            end.codes |= ends
+            end.codes |= ends | ({str(message.get("code"))} & steps.codes)
             end.agent_goes_on = not ends and _is_quiet(lines[place + 1 :])
             return end
     return None
@@ -151,10 +187,22 @@ def _is_whole(message: dict[str, Any]) -> bool:
             return all(field in message for field in _NEEDED.get(message["kind"], ()))
         case "tool_result":
             return ("result" in message, "error" in message) == (message["ok"], not message["ok"])
+        case "steps":
+            return all(map(_is_whole_step, message["steps"]))
         case "hello":
             tools = message.get("tools", [])
             return len(tools) <= 500 and all(len(json.dumps(tool["schema"])) <= 64 * 1024 for tool in tools)
     return True
+
+
+def _is_whole_step(step: dict[str, Any]) -> bool:
+    if (step["kind"] == "tool", "tool" in step) != ("tool" in step, "arguments" in step):
+        return False
+    if step.get("ok", True):
+        return True
+    result = step.get("result")
+    said = [result.get(key) for key in ("code", "message")] if isinstance(result, dict) else [None]
+    return step["kind"] == "tool" and all(isinstance(text, str) for text in said)
 
 
 def _fits(info: Any, value: Any) -> bool:
@@ -162,7 +210,7 @@ def _fits(info: Any, value: Any) -> bool:
         case inspect.StrType():
             return isinstance(value, str) and (info.min_length or 0) <= len(value) <= (info.max_length or len(value))
         case inspect.IntType():
-            return _is_int(value) and (info.ge is None or value >= info.ge)
+            return _is_int(value) and (info.ge or value) <= value <= (info.le or value)
         case inspect.FloatType():
             return (_is_int(value) or isinstance(value, float)) and (info.ge is None or value >= info.ge)
         case inspect.BoolType():

@@ -20,7 +20,7 @@ from l02.domain.errors import Failure
 from tests.runtime.answering import require_answers
 from tests.runtime.conftest import talker, worker
 from tests.runtime.hostile_events import examples
-from tests.runtime.hostile_lines import KINDS, NOISE, any_line, line, places, spoiled
+from tests.runtime.hostile_lines import KINDS, NOISE, OF_STEPS, any_line, line, places, spoiled
 from tests.runtime.judged_lines import DONE, OWN, WAIT, End, end_of_spawn, end_of_work
 
 T = TypeVar("T")
@@ -28,6 +28,7 @@ T = TypeVar("T")
 _EACH = 2
 _AT_ONCE = 2
 _HELLO = line("hello")
+_OFFER = line("hello", records_steps=True)
 _END = line("complete", output="end")
 
 
@@ -43,15 +44,16 @@ class Work:
 
     said: list[str]
     expected: End
+    hello: str
 
 
-def _work(said: list[str]) -> Work:
+def _work(said: list[str], hello: str = _HELLO) -> Work:
     """Judged before it is told: that takes the loop longer than telling it."""
-    expected = end_of_work(said, "$ID")
+    expected = end_of_work(said, "$ID", hello == _OFFER)
     if expected is None:
-        expected = end_of_work(said := [*said, _END], "$ID")
+        expected = end_of_work(said := [*said, _END], "$ID", hello == _OFFER)
     assert expected is not None
-    return Work(said, expected)
+    return Work(said, expected, hello)
 
 
 async def _execute(client: Client, agent_id: str, work: Work) -> None:
@@ -75,11 +77,11 @@ async def _execute(client: Client, agent_id: str, work: Work) -> None:
 
 
 async def _work_off(client: Client, stories: Iterable[Work]) -> None:
-    """Each on an agent that is there, or on a new one once that has gone."""
+    """Each on an agent that is there, or on a new one once that has gone; all say the same at first."""
     agent_id = None
     for work in stories:
         if agent_id is None:
-            agent_id = await _spawn(client, _HELLO)
+            agent_id = await _spawn(client, work.hello)
             assert agent_id is not None
         await _execute(client, agent_id, work)
         if not work.expected.agent_goes_on:
@@ -126,8 +128,21 @@ async def other(client: Client) -> AsyncIterator[str]:
 async def test_every_field_of_every_message(client: Client, other: str, kind: str) -> None:
     """Said at work, and each has the end that the protocol's page tells of."""
     before = [line("tool", tool=OWN), WAIT] if kind.startswith("tool_") else []
-    lines = [line(kind)] if kind in ("hello", "load_failed") else _spoiled(kind)  # those are spoiled as the first
+    lines = [line(kind)] if kind in ("hello", "load_failed", *OF_STEPS) else _spoiled(kind)  # those are spoiled below
     stories = [_work([*before, said]) for said in lines]
+
+    async def attack() -> None:
+        await _side_by_side(lambda some: _work_off(client, some), [stories[n::_AT_ONCE] for n in range(_AT_ONCE)])
+
+    await require_answers(client, other, attack)
+
+
+@pytest.mark.parametrize("kind", [*OF_STEPS, "now"])
+async def test_every_field_of_what_one_says_that_does_steps(client: Client, other: str, kind: str) -> None:
+    """Also said twice, and before the end that goes with it."""
+    failed = line("fail", code="E2001")
+    stories = [_work([said], _OFFER) for said in _spoiled(kind)]
+    stories += [_work(said, _OFFER) for said in ([line(kind)] * 2, [line(kind), failed])]
 
     async def attack() -> None:
         await _side_by_side(lambda some: _work_off(client, some), [stories[n::_AT_ONCE] for n in range(_AT_ONCE)])
@@ -155,7 +170,9 @@ def _can_be_an_argument(first: str) -> bool:
     return first.isprintable() and len(first) < 120_000
 
 
-_story = st.tuples(st.lists(any_line(), min_size=1, max_size=4), st.none() | any_line())
+_story = st.tuples(
+    st.lists(any_line(), min_size=1, max_size=4), st.none() | any_line(), st.sampled_from([_HELLO, _OFFER])
+)
 
 
 @settings(
@@ -165,12 +182,15 @@ _story = st.tuples(st.lists(any_line(), min_size=1, max_size=4), st.none() | any
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(stories=st.lists(_story, min_size=3, max_size=3))
-async def test_whatever_an_agent_says(client: Client, other: str, stories: list[tuple[list[str], str | None]]) -> None:
+async def test_whatever_an_agent_says(
+    client: Client, other: str, stories: list[tuple[list[str], str | None, str]]
+) -> None:
     """Some messages, and perhaps one more after the end of its work."""
 
-    def whole(said: list[str], late: str | None) -> list[Work]:
-        ended = end_of_work(said, "$ID") is not None
-        return [_work([*said, *([] if ended else [_END]), *([] if late is None else [late])]), _work([_END])]
+    def whole(said: list[str], late: str | None, hello: str) -> list[Work]:
+        ended = end_of_work(said, "$ID", hello == _OFFER) is not None
+        told = [*said, *([] if ended else [_END]), *([] if late is None else [late])]
+        return [_work(told, hello), _work([_END], hello)]
 
     works = [whole(*story) for story in stories]
     await require_answers(client, other, lambda: _side_by_side(lambda some: _work_off(client, some), works))

@@ -52,7 +52,8 @@ def _limits(kind: type) -> tuple[tuple[str, int], ...]:
 
 CallKind = Literal["tool", "now", "random", "sleep", "signal", "checkpoint"]
 StepKind = Literal["tool", "now", "random", "thread"]
-_Number = Annotated[int, msgspec.Meta(ge=1)]
+_Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -121,7 +122,7 @@ class Step(_Part, frozen=True, omit_defaults=True):
 
     call: _Number
     kind: StepKind
-    after: Annotated[int, msgspec.Meta(ge=0)]
+    after: _Count
     tool: Name | UnsetType = UNSET
     arguments: dict[str, Any] | UnsetType = UNSET
     ok: bool = True
@@ -228,7 +229,7 @@ class Emit(_Message, frozen=True, tag="emit"):
     """A piece of streamed output; `n` counts from 0 in each execution."""
 
     execution_id: Name
-    n: Annotated[int, msgspec.Meta(ge=0)]
+    n: _Count
     delta: str
 
 

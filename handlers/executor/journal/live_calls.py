@@ -6,30 +6,25 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
-import msgspec
-
+from l02.bus.wire.agent.divergence import another, request_of
 from l02.bus.wire.agent.protocol import Call
-from l02.bus.wire.agent.texts import cut
 from l02.domain.errors import ErrorCode, Failure
-from l02.handlers.executor.journal.results import request_of
 from l02.handlers.executor.tools.calling import LocalToolLost
-
-_SHOWN_BYTES = 1024
 
 
 class LiveCalls:
     """By number, those that are not known to be answered."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, tuple[Any, asyncio.Task[None]]] = {}
+        self._calls: dict[int, tuple[Call, asyncio.Task[None]]] = {}
 
     def get(self, call: Call) -> asyncio.Task[None] | None:
         """The call, if it is under way; Failure E2116 if another one is at its number."""
         if call.call not in self:
             return None
-        request, task = self._calls[call.call]
-        if request != request_of(call):
-            diverged(call, request)
+        known, task = self._calls[call.call]
+        if (known.kind, request_of(known)) != (call.kind, request_of(call)):
+            diverged(call, known.kind, request_of(known))
         return task
 
     def __contains__(self, number: int) -> bool:
@@ -38,7 +33,7 @@ class LiveCalls:
     def start(self, call: Call, act: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Begin the call; it is forgotten once it has been answered."""
         task = asyncio.create_task(act())
-        self._calls[call.call] = (request_of(call), task)
+        self._calls[call.call] = (call, task)
         task.add_done_callback(lambda done: self._forget(call.call, done))
         return task
 
@@ -60,14 +55,6 @@ def _is_lost(task: asyncio.Task[None]) -> bool:
     return task.done() and (task.cancelled() or isinstance(task.exception(), LocalToolLost))
 
 
-def diverged(call: Call, recorded: Any) -> NoReturn:
+def diverged(call: Call, recorded_kind: str, recorded: Any) -> NoReturn:
     """Raise E2116: another call is on record at this one's number."""
-    raise Failure(
-        ErrorCode.NONDETERMINISTIC_AGENT,
-        f"call {call.call} was {_shown(recorded)}, and is {call.kind} {_shown(request_of(call))} this time; "
-        "an agent must make the same calls when it gets the same answers (docs/agent-protocol.md)",
-    )
-
-
-def _shown(request: Any) -> str:
-    return cut(msgspec.json.encode(request).decode(), _SHOWN_BYTES)
+    raise Failure(ErrorCode.NONDETERMINISTIC_AGENT, another(call, recorded_kind, recorded))

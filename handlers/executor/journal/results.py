@@ -1,4 +1,4 @@
-"""What an effect came to, as its agent sees it; and what was asked for, to compare when the execution runs again."""
+"""What an effect came to, as its agent sees it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct
 
-from l02.bus.wire.agent.protocol import Answer, Call, CallError
+from l02.bus.wire.agent.protocol import Answer, CallError
 from l02.domain.errors import ErrorCode, error_code
 
 
@@ -25,18 +25,3 @@ class Result(Struct, frozen=True):
         message, content = str(said.get("message", "")), said.get("content", UNSET)
         error = CallError(code=code.value, name=code.name, message=message, content=content)
         return Answer(execution_id=execution_id, call=call, ok=False, error=error)
-
-
-def request_of(call: Call) -> Any:
-    """What is compared when the execution runs again: the same effect with the same arguments, or E2116."""
-    match call.kind:
-        case "tool":
-            return {"tool": call.tool, "arguments": call.arguments}
-        case "sleep":
-            return {"seconds": call.seconds}
-        case "signal":
-            return {"name": call.name, "timeout": None if call.timeout is UNSET else call.timeout}
-        case "checkpoint":
-            return {"label": None if call.label is UNSET else call.label}
-        case _:
-            return {}
