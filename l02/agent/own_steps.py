@@ -21,16 +21,16 @@ from l02.agent.intake import Intake, Place
 from l02.agent.outbox import Outbox
 from l02.agent.own_tools import OwnTools
 from l02.bus.wire.agent.divergence import REPLAY_STALL_SECONDS, another, not_made, request_of
-from l02.bus.wire.agent.lines import MAX_LINE
-from l02.bus.wire.agent.meter import MAX_VALUE_BYTES, ContextMeter, require_size
+from l02.bus.wire.agent.lines import MAX_LINE, ProtocolError
+from l02.bus.wire.agent.meter import ContextMeter, require_size
 from l02.bus.wire.agent.protocol import Answer, Begin, Call, OwnSteps, Step
 from l02.bus.wire.agent.texts import MESSAGE_BYTES, cut
 from l02.domain.errors import ErrorCode, Failure, error_code
 from l02.domain.values import MAX_DEPTH, nests_deeper
 from l02.domain.weight import LIGHT_BYTES, WEIGHT_IN_WORDS
 
-_MAX_ARGUMENTS_BYTES = MAX_LINE - MAX_VALUE_BYTES - 64 * 1024
-"""So that they and any result go into one message."""
+_MAX_ARGUMENTS_BYTES = MAX_LINE - 128 * 1024
+"""So that they and the message of any failure go into one line."""
 _SMALL_BYTES = LIGHT_BYTES // 4
 """A step of so long arguments and so long a result is always taken."""
 _HELD_BACK_SECONDS = 5.0
@@ -78,7 +78,10 @@ class OwnWork:
         self._recorded.update((step.call, step) for step in steps if step.kind != "thread")
 
     def takes(self, call: Call) -> bool:
-        """Whether the call is done here; if not, the node is to be asked. Raises `Divergence`."""
+        """Whether the call is done here; if not, the node is to be asked.
+
+        Raises `Divergence`, and `ProtocolError` for arguments that are too large for a message.
+        """
         recorded = self._recorded.pop(call.call, None)
         place = Place(False, call.call)
         if recorded is not None:
@@ -92,7 +95,7 @@ class OwnWork:
             self._intake.own(place, partial(self._take_value, call, _random.random()))
         elif (tool := self._tool_of(call)) is not None:
             arguments = _encoder.encode(call.arguments)
-            if not self._can_record(call, arguments):  # the node says what is wrong
+            if not self._can_record(call, arguments):  # so the node says, and ends the execution
                 return False
             self._tools.start(call.call, tool, arguments, partial(self._done, call, len(arguments)))
         else:
@@ -166,7 +169,11 @@ class OwnWork:
         return tool if tool is not None and tool.description.idempotent else None
 
     def _can_record(self, call: Call, arguments: bytes) -> bool:
-        if len(arguments) > _MAX_ARGUMENTS_BYTES or _is_deep(arguments, MAX_DEPTH - 1):
+        if len(arguments) > _MAX_ARGUMENTS_BYTES:
+            raise ProtocolError(
+                f"the arguments have {len(arguments):,} bytes, and {_MAX_ARGUMENTS_BYTES:,} are allowed"
+            )
+        if _is_deep(arguments, MAX_DEPTH - 1):
             return False
         if len(arguments) <= _SMALL_BYTES:
             return True
@@ -197,7 +204,9 @@ class OwnWork:
         require_size(len(content))
         is_small = size <= _SMALL_BYTES and len(content) <= _SMALL_BYTES
         if not is_small and not self._outbox.takes(self._step(call, ok=True, result=outcome)):
-            why = f"tool {call.tool!r} failed: the result holds {WEIGHT_IN_WORDS}"
+            is_long = size + len(content) > _MAX_ARGUMENTS_BYTES
+            what = "is too large beside its arguments" if is_long else f"holds {WEIGHT_IN_WORDS}"
+            why = f"tool {call.tool!r} failed: the result {what}"
             raise Failure(ErrorCode.TOOL_INVOCATION_FAILED, why)
         if _is_deep(content, MAX_DEPTH):
             why = f"the tool's result: lists and objects are nested more than {MAX_DEPTH} deep"

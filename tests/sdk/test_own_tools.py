@@ -99,9 +99,7 @@ async def test_results_that_just_fit(tmp_path: Path) -> None:
     assert sorted(len(step.result) for step in steps) == [1, 1, 100, 20_000, 22_000]
 
 
-@pytest.mark.parametrize(
-    "value", [[[]] * 46_000, ["a" * 15_000_000], "deep"], ids=["too heavy", "too long with a result", "too deep"]
-)
+@pytest.mark.parametrize("value", [[[]] * 46_000, "deep"], ids=["too heavy", "too deep"])
 async def test_a_call_that_could_not_be_recorded_is_for_the_node_to_refuse(value: Any, tmp_path: Path) -> None:
     source = OWN_TOOLS + (
         "@agent.on_message\nasync def handle(ctx, message):\n"
@@ -114,6 +112,33 @@ async def test_a_call_that_could_not_be_recorded_is_for_the_node_to_refuse(value
         assert call.tool == "given"
         process.send(failed(call, "too much", "E2115"))
         assert (await process.expect(Fail)).code == "E2115"
+
+
+async def test_large_arguments(tmp_path: Path) -> None:
+    """They and the result go into one message."""
+    source = (
+        OWN_TOOLS
+        + """
+@agent.tool(idempotent=True)
+def text(value: str, length: int) -> str: return "b" * length
+@agent.on_message
+async def handle(ctx, message):
+    value, length = message
+    return len(await ctx.tool("text", value="a" * value, length=length))
+"""
+    )
+    own = replace(OWN, window_tokens=10_000_000)
+    async with agent(source, tmp_path) as process:
+        process.execute([9_000_000, 7_000_000], own=own)
+        (step,) = await steps_of(process, 1)
+        assert (step.ok, len(step.result)) == (True, 7_000_000)
+        assert (await process.expect(Complete)).output == 7_000_000
+        process.execute([10_000_000, 7_000_000], own=own)
+        (step,) = await steps_of(process, 1)
+        assert step.result["message"] == "tool 'text' failed: the result is too large beside its arguments"
+        await process.expect(Fail)
+        process.execute([16_700_000, 1], own=own)
+        assert "ValueError: the call is too large: the arguments have" in (await process.expect(Fail)).message
 
 
 async def test_a_tool_is_tried_again_and_given_up(tmp_path: Path) -> None:
