@@ -70,6 +70,7 @@ class Run:
         self._numbers = {entry.call for entry in self._steps if entry.kind != "thread"}
         self._threads = {entry.call for entry in self._steps if entry.kind == "thread"}
         self._local: dict[int, asyncio.Future[Any]] = {}
+        self._own_calls: dict[int, asyncio.Task[None]] = {}
         self._begun: dict[int, float] = {}
         self.calls = max(self._numbers, default=0)
         self.answered_codes: set[str] = {_code_of(entry.result) for entry in self._steps if not entry.ok}
@@ -117,9 +118,7 @@ class Run:
                     case _:
                         raise ProtocolError(f"{type(message).__name__} does not belong into an execution")
         finally:
-            for future in self._local.values():
-                if not future.done():
-                    future.set_exception(LocalToolLost())
+            self._let_go_of_own_tools()
             if giving is not None:
                 await end(giving)
 
@@ -170,6 +169,8 @@ class Run:
                 call, lambda: self._effects.perform(call, self._tools, self._run_local(call))
             )
             task.add_done_callback(self._tell_failure)
+            if self._tools.is_local(call.tool):
+                self._own_calls[call.call] = task
         self._work.answers.ask(call.call)
 
     def _check_number(self, call: Call) -> None:
@@ -230,6 +231,15 @@ class Run:
             return await future
 
         return run
+
+    def _let_go_of_own_tools(self) -> None:
+        """Its process will not answer any more; what it has not been told yet, the next one will be."""
+        for call, task in self._own_calls.items():
+            if call not in self._local:
+                task.cancel()
+        for future in self._local.values():
+            if not future.done():
+                future.set_exception(LocalToolLost())
 
     @property
     def runs_own_tool(self) -> bool:

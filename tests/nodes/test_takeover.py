@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent.effects import EffectRecorded
 from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import ErrorCode, Failure
+from l02.domain.kernel.message import Event
 from l02.domain.node.state import NodeStatus
 from l02.verify import verify
+from tests.effects import effects
 from tests.nodes.conftest import Cluster, are_running, both_share, events_of, has_called, nodes_by_state, until
 
 Spawn = Callable[[int], Awaitable[dict[str, str]]]
@@ -40,11 +41,7 @@ async def assert_as_if_nothing_had_happened(
     client: Client, cluster: Cluster, agent_ids: list[str], outputs: list[Any]
 ) -> None:
     for agent_id, output in zip(agent_ids, outputs, strict=True):
-        [random] = [
-            event.result
-            for event in await events_of(client, agent_id, EffectRecorded)
-            if event.kind == "random" and event.done
-        ]
+        [random] = [entry.result for entry in effects(await events_of(client, agent_id, Event), "random")]
         assert output == [f"noted {agent_id} one", random, None, 3, f"noted {agent_id} two"]
     expected = [f"{agent_id} {number}" for agent_id in agent_ids for number in ("one", "two")]
     assert Counter(cluster.noted()) == dict.fromkeys(expected, 1)

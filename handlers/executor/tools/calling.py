@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import stamina
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from l02.bus.wire.agent.protocol import ToolDescription
 from l02.bus.wire.agent.texts import cut
@@ -62,6 +62,10 @@ class ToolBox:
         self._checks = checks
         self._local = {tool.name: Tool(tool.name, tool.schema, tool.idempotent, None) for tool in local}
         self._slots = asyncio.Semaphore(specification.executor.max_concurrent_tools)
+
+    def is_local(self, name: str | UnsetType) -> bool:
+        """Whether it is a tool of the agent's own."""
+        return name in self._local
 
     async def find(self, name: str) -> Tool:
         """The tool of this name; Failure E2001 if there is none, or more than one.
