@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from l02.bus.wire.agent.protocol import AgentMessage, Step, Steps
 from l02.domain.weight import LIGHT_BYTES, is_too_heavy
 
 _MAX_STEPS = 100
+_SOON_SECONDS = 0.002
 _ENVELOPE_BYTES = 1024
 """More than a message of steps has besides them."""
 _MAX_BYTES = LIGHT_BYTES - _ENVELOPE_BYTES
@@ -27,6 +29,7 @@ class Outbox:
         self._send = send
         self._steps: list[msgspec.Raw] = []
         self._bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     def send(self, message: AgentMessage) -> None:
@@ -51,8 +54,18 @@ class Outbox:
         if len(self._steps) >= _MAX_STEPS or self._bytes > _MAX_BYTES:
             self.flush()
 
+    def flush_soon(self) -> bool:
+        """Send what was not sent yet, if nothing else is said soon. Whether there is a new timer for that now."""
+        if not self._steps or self._timer is not None:
+            return False
+        self._timer = asyncio.get_running_loop().call_later(_SOON_SECONDS, self.flush)
+        return True
+
     def flush(self) -> None:
         """Send the steps that were not sent yet."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._steps:
             self._send(self._unsent())
             self._clear()

@@ -135,12 +135,12 @@ class OwnWork:
         if self._intake.take_in():
             self._moved()
             return True
-        self._outbox.flush()
+        is_timed = self._outbox.flush_soon()  # then the loop has another timer
         if self._timer is not None or not self._intake.is_replay:
-            return False
+            return is_timed
         patience = _HELD_BACK_SECONDS if self._intake.holds_back else REPLAY_STALL_SECONDS
         self._timer = asyncio.get_running_loop().call_later(patience, self._on_standstill)
-        return True  # the loop has another timer now
+        return True
 
     def close(self) -> list[asyncio.Future[Any]]:
         """The execution is over: tools that still run are cancelled. Those that are to end."""

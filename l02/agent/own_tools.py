@@ -23,13 +23,15 @@ from l02.domain.errors import ErrorCode, Failure
 
 _FIRST_RETRY_SECONDS = 0.2
 _LONGEST_RETRY_SECONDS = 30.0
+_QUICK_SECONDS = 0.002
+"""A tool that runs in a thread and has ended by then is told of with its result alone: to tell costs as much as it."""
 
 Done = Callable[[msgspec.Raw | Failure], None]
 """Takes the result as JSON, or why there is none."""
 
 
 class OwnTools:
-    """Those of one execution. `begin` is told the call and the tool before it runs."""
+    """Those of one execution. `begin` is told the call and the tool before it runs for long."""
 
     def __init__(self, limits: OwnSteps, begin: Callable[[int, str], None]) -> None:
         self._limits = limits
@@ -70,6 +72,7 @@ class OwnTools:
     def _attempt(self, call: int, tool: Tool, arguments: bytes, attempt: int, done: Done) -> None:
         """Have it run now. What it is given is its alone, as a tool may change that."""
         loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
 
         def end(result: msgspec.Raw | Failure, is_final: bool) -> None:
             if self._closed:
@@ -91,6 +94,11 @@ class OwnTools:
             else:
                 end(outcome, is_final=True)
 
+        def tell() -> None:
+            nonlocal timer
+            self._begin(call, tool.name)
+            timer = loop.call_later(self._limits.tool_timeout_seconds, time_out, context=self._context)
+
         def time_out() -> None:
             run.cancel()
             self._runs.discard(run)
@@ -104,7 +112,9 @@ class OwnTools:
             misfit = Failure(ErrorCode.TOOL_INVOCATION_FAILED, cut(str(error)))
             loop.call_soon(end, misfit, True, context=self._context)
             return
-        self._begin(call, tool.name)
+        if tool.is_async:  # it may keep the loop from telling
+            tell()
+        else:
+            timer = loop.call_later(_QUICK_SECONDS, tell, context=self._context)
         run = ToolRun(tool, fields, self._context.copy(), on_end)
         self._runs.add(run)
-        timer = loop.call_later(self._limits.tool_timeout_seconds, time_out, context=self._context)

@@ -16,7 +16,6 @@ from l02.domain.agent.sessions import SessionStarted
 from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import Failure
 from l02.handlers.executor.effects import Effects
-from l02.handlers.executor.journal.records import RecordRefused
 from l02.handlers.executor.tools.calling import ToolBox
 from tests.runtime.conftest import Raw, history, until, worker
 
@@ -117,7 +116,7 @@ async def test_an_execution_outlives_its_suspension(client: Client, spawn: Spawn
 async def test_a_tool_that_has_not_begun_when_its_agent_is_suspended_begins_when_it_is_resumed(
     client: Client, spawn: Spawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    about_to_call, suspended, refused = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    about_to_call, suspended, let_go = asyncio.Event(), asyncio.Event(), asyncio.Event()
     check, perform = ToolBox.check, Effects.perform
 
     async def slow_check(*arguments: Any) -> None:
@@ -128,8 +127,8 @@ async def test_a_tool_that_has_not_begun_when_its_agent_is_suspended_begins_when
     async def watched(*arguments: Any) -> Any:
         try:
             return await perform(*arguments)
-        except RecordRefused:
-            refused.set()
+        except asyncio.CancelledError:
+            let_go.set()
             raise
 
     monkeypatch.setattr(ToolBox, "check", slow_check)
@@ -139,8 +138,8 @@ async def test_a_tool_that_has_not_begun_when_its_agent_is_suspended_begins_when
     work = await client.execute(agent_id, {"steps": steps}, wait="accepted")
     await about_to_call.wait()
     await client.suspend(agent_id)
+    await let_go.wait()
     suspended.set()
-    await refused.wait()
     assert not any(isinstance(event, ToolRequested) for event in await history(client, agent_id))
     await client.resume(agent_id)
     done = await until(client, agent_id, lambda recorded: isinstance(recorded.event, ExecutionCompleted))

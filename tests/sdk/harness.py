@@ -88,8 +88,9 @@ class AgentProcess:
         return decode_agent_message(line[:-1])
 
     async def expect(self, kind: type[MessageT]) -> MessageT:
-        """The next message, which must be of this type."""
-        message = await self.receive()
+        """The next message, which must be of this type; that a tool has begun is told only if it takes its time."""
+        while isinstance(message := await self.receive(), Begin) and kind is not Begin:
+            pass
         assert isinstance(message, kind), message
         return message
 

@@ -147,7 +147,7 @@ async def test_a_tool_is_tried_again_and_given_up(tmp_path: Path) -> None:
         + """
 tries = []
 @agent.tool(idempotent=True)
-def flaky(values: list, fail: int) -> list:
+async def flaky(values: list, fail: int) -> list:
     values.append(len(tries))      # what one try does to its arguments, the next does not see
     tries.append(1)
     if len(tries) <= fail: raise ValueError("not yet")

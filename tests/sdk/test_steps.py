@@ -44,9 +44,7 @@ async def handle(ctx, message):
     async with agent(source, tmp_path) as process:
         began = time.time()
         process.execute(own=OWN)
-        now = (await process.expect(Steps)).steps
-        assert await process.expect(Begin) == Begin("x1", 2, "add")
-        tool = (await process.expect(Steps)).steps
+        now, tool = ([step] for step in await steps_of(process, 2))
         assert await process.expect(Emit) == Emit("x1", 0, "piece")
         random = (await process.expect(Steps)).steps
         assert await process.expect(Begin) == Begin("x1", 4, "add_later")

@@ -35,18 +35,20 @@ _CODES = {
 def split(journal: Iterable[JournalEntry], hello: Hello) -> tuple[list[JournalEntry], list[JournalEntry]]:
     """What is on record as the agent has to be told of it: its own steps, and the answers of its node.
 
-    What an agent does itself that does steps was the node's to answer before it did.
+    What an agent does itself that does steps was the node's to answer until it did.
     """
     if not hello.records_steps:
         return [], [*journal]
     own_tools = {tool.name for tool in hello.tools if tool.idempotent}
     steps: list[JournalEntry] = []
     answers: list[JournalEntry] = []
+    has_steps = False
     for entry in journal:
         is_own = entry.kind in ("now", "random") or (entry.kind == "tool" and entry.request["tool"] in own_tools)
+        has_steps = has_steps or entry.after is not UNSET
         if entry.after is not UNSET:
             steps.append(entry)
-        elif is_own:
+        elif is_own and not has_steps:
             steps.append(replace(entry, after=len(answers)))
         else:
             answers.append(entry)
