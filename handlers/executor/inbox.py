@@ -15,12 +15,18 @@ _MESSAGES_AHEAD = 100
 class Inbox:
     """Reads ahead of need, by a bounded number of messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, arrived: asyncio.Event | None = None) -> None:
+        """`arrived` is set whenever something comes, and by others too if they wake the same reader."""
         self._items: deque[AgentMessage | TooHeavy | Exception] = deque()
-        self._arrived = asyncio.Event()
+        self._arrived = arrived or asyncio.Event()
         self._taken = asyncio.Event()
         self.heard_at = 0.0
         """When the last message came, by the loop's clock."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the receiver would have to wait."""
+        return not self._items
 
     @property
     def is_full(self) -> bool:

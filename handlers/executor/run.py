@@ -70,6 +70,7 @@ class Run:
         self._numbers = {entry.call for entry in self._steps if entry.kind != "thread"}
         self._threads = {entry.call for entry in self._steps if entry.kind == "thread"}
         self._local: dict[int, asyncio.Future[Any]] = {}
+        self._giving: asyncio.Task[None] | None = None
         self._own_calls: dict[int, asyncio.Task[None]] = {}
         self._begun: dict[int, float] = {}
         self.calls = max(self._numbers, default=0)
@@ -86,10 +87,8 @@ class Run:
         self._inbox = inbox
         work.records.on_refused = inbox.report
         work.stream.begin_again()
-        giving: asyncio.Task[None] | None = None
         try:
             await self._begin_work(input, state)
-            giving = asyncio.create_task(self._give())
             while True:
                 message = await self._next()
                 match message:
@@ -119,8 +118,8 @@ class Run:
                         raise ProtocolError(f"{type(message).__name__} does not belong into an execution")
         finally:
             self._let_go_of_own_tools()
-            if giving is not None:
-                await end(giving)
+            if self._giving is not None:
+                await end(self._giving)
 
     async def _begin_work(self, input: Any, state: dict[str, Any]) -> None:
         send, execution_id = self._process.channel.send, self._work.execution_id
@@ -171,6 +170,8 @@ class Run:
             task.add_done_callback(self._tell_failure)
             if self._tools.is_local(call.tool):
                 self._own_calls[call.call] = task
+        if self._giving is None:
+            self._giving = asyncio.create_task(self._give())
         self._work.answers.ask(call.call)
 
     def _check_number(self, call: Call) -> None:

@@ -107,7 +107,7 @@ class AgentRunner:
         self._work.clear()
 
     async def _serve(self, process: AgentProcess) -> None:
-        inbox = Inbox()
+        inbox = Inbox(self._woken)
         helpers = [asyncio.create_task(inbox.fill(process.channel))]
         try:
             specification = (await self._node.agents.known(self._agent_id, 0)).state.specification
@@ -150,15 +150,10 @@ class AgentRunner:
                     await work.close()
             if state.executions:
                 return self._work_of(next(iter(state.executions.values())), state)
-            woken = asyncio.create_task(self._woken.wait())
-            message = asyncio.create_task(inbox.receive())
-            try:
-                await asyncio.wait((woken, message), return_when=asyncio.FIRST_COMPLETED)
-                if message.done():
-                    raise ProtocolError(f"{type(message.result()).__name__} came while no execution is under way")
-            finally:
-                woken.cancel()
-                message.cancel()
+            if not inbox.is_empty:
+                message = await inbox.receive()
+                raise ProtocolError(f"{type(message).__name__} came while no execution is under way")
+            await self._woken.wait()
 
     async def _run(self, process: AgentProcess, work: Work, inbox: Inbox) -> None:
         try:
