@@ -4,6 +4,7 @@ It speaks MCP without the package `mcp`, whose import takes a second: a test her
 """
 
 import json
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,12 @@ NOTE = {
         "required": ["text"],
     },
 }
+LOOK = NOTE | {"name": "look", "description": "The same; gives something else each time. It may be called again."}
+
+
+def look(text: str, seconds: float = 0.0) -> str:
+    note(text, seconds)
+    return f"{text}: {secrets.token_hex(4)}"
 
 
 def note(text: str, seconds: float = 0.0) -> str:
@@ -35,9 +42,10 @@ def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
             information = {"name": "ledger", "version": "1"}
             return {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": information}
         case "tools/list":
-            return {"tools": [NOTE]}
+            return {"tools": [NOTE, LOOK]}
         case "tools/call":
-            return {"content": [{"type": "text", "text": note(**params["arguments"])}]}
+            act = {"note": note, "look": look}[params["name"]]
+            return {"content": [{"type": "text", "text": act(**params["arguments"])}]}
     return {}
 
 
