@@ -58,6 +58,8 @@ class Leases:
         self._held_since = self._renewed_at = -math.inf
         self._listeners: list[Callable[[], None]] = []
         self.node_id = node_id
+        self.term = 0
+        """How often this node has come to count as alive. In between, what belonged to it may have become another's."""
         self.live: frozenset[str] = frozenset()
         """The nodes whose lease holds, as far as this one knows."""
 
@@ -66,11 +68,11 @@ class Leases:
         """Whether this node counts as alive."""
         return self._now() - self._renewed_at < LEASE_SECONDS
 
-    async def held(self) -> None:
-        """Wait until this node counts as alive, by its own clock."""
+    async def held(self) -> int:
+        """Wait until this node counts as alive, by its own clock; the `term` in which it does."""
         while True:
             if self.is_held:
-                return
+                return self.term
             await asyncio.sleep(_RENEW_SECONDS)
 
     @property
@@ -141,6 +143,7 @@ class Leases:
 
     async def _renew(self) -> None:
         holder, subject = msgspec.json.encode(self._holder), lease_subject(self.node_id)
+        asked_at = self._now()  # the answer may be read long after the server has begun to count
         revision = await put(
             self._bus, subject, holder, after=self._revision, headers={"Nats-TTL": f"{LEASE_SECONDS}s"}
         )
@@ -149,7 +152,8 @@ class Leases:
             return
         if not self.is_held:
             self._held_since = self._now()
-        self._revision, self._renewed_at = revision, self._now()
+            self.term += 1
+        self._revision, self._renewed_at = revision, asked_at
 
     async def _after_conflict(self) -> None:
         """The lease is not as this node left it: it has expired, or an answer was lost, or another process has it."""

@@ -81,9 +81,7 @@ class Effects:
                         execution_id=self._work.execution_id, call=call.call, tool=call.tool, arguments=arguments
                     )
                 )
-            if not (tool.idempotent and tool.server is None):  # in its sandbox it reaches nothing
-                await self._work.may_leave()
-            outcome = await tools.call(tool, call.arguments, run_local)
+            outcome = await tools.call(tool, call.arguments, run_local, self._work.may_leave)
             attempts = outcome.attempts
             outcome = self._fitting(outcome)
         except Failure as failure:

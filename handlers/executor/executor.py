@@ -54,7 +54,7 @@ class Executor:
         self._agents = agents
         self._checks = SchemaChecks()
         self._node_id = leases.node_id
-        self._surroundings = Surroundings(bus, agents, tool_servers, self._checks, leases.node_id, leases.held)
+        self._surroundings = Surroundings(bus, agents, tool_servers, self._checks, leases.node_id, leases)
         self._runners: dict[str, AgentRunner] = {}
         self._listener = reader.listener("executor", _WAKING_EVENTS, self._heard)
         agents.before_storing(partial(set_deadlines, bus))

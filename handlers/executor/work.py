@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from msgspec import Struct
 
+from l02.bus.commands.leases import Leases
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.wire.agent.meter import ContextMeter
@@ -18,7 +18,7 @@ from l02.domain.kernel.message import Report
 from l02.handlers.executor.inbox import Pulse
 from l02.handlers.executor.journal.answers import Answers
 from l02.handlers.executor.journal.live_calls import LiveCalls
-from l02.handlers.executor.journal.records import Records
+from l02.handlers.executor.journal.records import RecordRefused, Records
 from l02.handlers.executor.journal.results import Result
 from l02.handlers.executor.streaming import TokenStream
 from l02.handlers.executor.tools.checks import SchemaChecks
@@ -26,14 +26,14 @@ from l02.handlers.tool_servers import ToolServers
 
 
 class Surroundings(Struct, frozen=True):
-    """What all executions of a node need of it. Who awaits `lease` goes on while the node's lease holds."""
+    """What all executions of a node need of it."""
 
     bus: Bus
     agents: Repository[AgentState]
     tool_servers: ToolServers
     checks: SchemaChecks
     node_id: str
-    lease: Callable[[], Awaitable[None]]
+    leases: Leases
 
 
 class News:
@@ -70,9 +70,12 @@ class Work:
     began: float = field(default_factory=time.monotonic)
     limit: asyncio.Timeout | None = None
     """Of the run that is under way."""
+    term: int = field(init=False)
+    """That of the node's lease in which the agent was seen to be this node's."""
 
     def __post_init__(self) -> None:
         self.records.on_stored = self._place
+        self.term = self.node.leases.term
 
     def answer(self, call: int, report: Report, result: Result) -> None:
         """The answer of a call is known: it is recorded, and given without waiting for that."""
@@ -81,8 +84,15 @@ class Work:
 
     async def may_leave(self) -> None:
         """Wait until all is on disk that what leaves now rests on, and the agent is this node's for certain."""
-        await self.records.stored()
-        await self.node.lease()
+        while True:
+            await self.records.stored()
+            term = await self.node.leases.held()
+            if term == self.term:
+                return
+            state = (await self.node.agents.load(self.agent_id)).state
+            if state.node_id != self.node.node_id or self.execution_id not in state.executions:
+                raise RecordRefused("the execution is no more this node's")
+            self.term = term
 
     async def state(self) -> AgentState:
         """The agent as it is on record, at least as of the last news. Failure if the execution is over."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from l02.bus.background.cancelling import end
+from l02.bus.commands import leases
 from l02.bus.commands.leases import LEASE_SECONDS, Leases, LeaseTaken, hold_lease
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import LEASES_STREAM
 from l02.bus.embedded import EmbeddedNats
+from l02.bus.jetstream.put import put
 from l02.bus.wire.subjects import lease_subject
 from tests.bus.faults import kill
 from tests.bus.toy import until
@@ -51,12 +55,27 @@ async def test_who_comes_back_late_joins_again_and_takes_nothing_at_first(bus: B
         return await bus.stored(LEASES_STREAM, last_on=lease_subject("n1")) is None
 
     await until(has_expired)
-    assert not leases.is_held
+    assert not leases.is_held and leases.term == 1
     keeping = asyncio.create_task(leases.keep())
-    await until(lambda: leases.is_held)
+    assert await leases.held() == 2
     assert not leases.is_settled
     await until(lambda: leases.is_settled)
     await end(keeping)
+
+
+async def test_a_lease_holds_from_when_it_was_asked_for(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that is stopped meanwhile reads the answer when the lease is long over."""
+
+    async def read_late(*arguments: Any, **more: Any) -> int | None:
+        revision = await put(*arguments, **more)
+        time.sleep(leases.LEASE_SECONDS)  # noqa: ASYNC251
+        return revision
+
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 1)
+    monkeypatch.setattr(leases, "put", read_late)
+    late = Leases(bus, "n1", "here")
+    await late.acquire()
+    assert not late.is_held
 
 
 async def test_a_node_that_begins_anew_need_not_wait_for_the_end_of_its_lease(bus: Bus) -> None:

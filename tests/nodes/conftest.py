@@ -122,16 +122,16 @@ async def client(cluster: Cluster) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-def spawn(client: Client, cluster: Cluster) -> Callable[[int], Awaitable[dict[str, str]]]:
-    """Make that many agents on each node; on which node each is."""
+def spawn(client: Client, cluster: Cluster) -> Callable[..., Awaitable[dict[str, str]]]:
+    """Make that many agents on each node, with more in their specification; on which node each is."""
 
-    async def make(each: int) -> dict[str, str]:
+    async def make(each: int, **more: Any) -> dict[str, str]:
         joined = await _joined(client)
         ids: list[str] = []
         for node_id in joined:
             names = (f"a{number}" for number in itertools.count())
             ids += itertools.islice((name for name in names if _falls_to(name, joined) == node_id), each)
-        results = await asyncio.gather(*(client.spawn(cluster.agent(), id=agent_id) for agent_id in ids))
+        results = await asyncio.gather(*(client.spawn(cluster.agent(**more), id=agent_id) for agent_id in ids))
         spawned = {result.agent_id: result.node_id or "" for result in results}
         assert Counter(spawned.values()) == dict.fromkeys(joined, each)
         return spawned

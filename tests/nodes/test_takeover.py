@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from l02.client.client import Client
+from l02.domain.agent.effects import ToolRequested
 from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Event
@@ -20,7 +21,7 @@ from l02.verify import verify
 from tests.effects import effects
 from tests.nodes.conftest import Cluster, are_running, both_share, events_of, has_called, nodes_by_state, until
 
-Spawn = Callable[[int], Awaitable[dict[str, str]]]
+Spawn = Callable[..., Awaitable[dict[str, str]]]
 EACH = 5
 
 
@@ -92,6 +93,33 @@ async def test_a_node_that_was_taken_for_dead_and_goes_on_can_write_nothing(
         for agent_id in moved:
             first, *_ = await events_of(client, agent_id, AgentSpawned)
             await until(lambda pid=first.pid: _is_gone(pid))  # type: ignore[misc]
+
+
+async def test_a_call_that_a_node_was_about_to_make_when_it_was_taken_for_dead_is_not_made(
+    cluster: Cluster, client: Client, spawn: Spawn
+) -> None:
+    """It is on record and waits for its turn, which comes when the node goes on."""
+    async with cluster.node("one") as one, cluster.node("two") as two:
+        await until(lambda: both_share(client))
+        spawned = await spawn(1, executor={"max_concurrent_tools": 1})
+        [agent_id] = [agent_id for agent_id, node_id in spawned.items() if node_id == one.node_id]
+        notes = [["note", {"text": "first", "seconds": 3}], ["note", {"text": "second"}]]
+        work = asyncio.create_task(client.execute(agent_id, {"steps": [["gather", *notes]]}))
+        await until(lambda: _is_noted(cluster, "first"))
+
+        async def are_both_requested() -> bool:
+            return len(await events_of(client, agent_id, ToolRequested)) == 2
+
+        await until(are_both_requested)
+        one.send(signal.SIGSTOP)
+        with pytest.raises(Failure, match="not declared idempotent"):
+            await work
+        await until(lambda: are_running(client, [agent_id], two.node_id))
+        one.send(signal.SIGCONT)
+        first, *_ = await events_of(client, agent_id, AgentSpawned)
+        await until(lambda: _is_gone(first.pid))
+        await until(lambda: both_share(client))
+    assert cluster.noted() == ["first"]
 
 
 async def test_a_call_under_way_that_must_not_be_made_twice_asks_a_person(

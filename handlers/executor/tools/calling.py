@@ -37,6 +37,11 @@ class Tool(Struct, frozen=True):
     idempotent: bool
     server: ToolServer | None
 
+    @property
+    def leaves(self) -> bool:
+        """Whether a call can be seen outside: in its sandbox an agent reaches nothing, and may do it again."""
+        return self.server is not None or not self.idempotent
+
 
 class ToolOutcome(Struct, frozen=True):
     """What came of a call."""
@@ -113,11 +118,14 @@ class ToolBox:
         """Failure E2001 if the arguments do not fit the tool's schema."""
         await self._checks.require_fit(tool.name, tool.schema, arguments, is_servers=tool.server is not None)
 
-    async def call(self, tool: Tool, arguments: dict[str, Any], run_local: RunLocal) -> ToolOutcome:
+    async def call(
+        self, tool: Tool, arguments: dict[str, Any], run_local: RunLocal, may_leave: Callable[[], Awaitable[None]]
+    ) -> ToolOutcome:
         """Call it; tried again if it did not get to run, or is idempotent and its server did not answer.
 
-        Never raises for a tool's failure.
-        LocalToolLost passes through: what then is to be done depends on the agent's next process.
+        `may_leave` is asked each time before a call leaves that does. Never raises for a tool's failure. What
+        `may_leave` raises passes through, and LocalToolLost: what then is to be done depends on the agent's next
+        process.
         """
         retries = self._limits.max_tool_retries if self._limits.retry_on_tool_failure else 0
 
@@ -138,6 +146,8 @@ class ToolBox:
                 with attempt:
                     attempts = attempt.num
                     async with self._slots:
+                        if tool.leaves:
+                            await may_leave()
                         result = await self._call_once(tool, arguments, run_local)
             return ToolOutcome(True, result, attempts)
         except TimeoutError:
