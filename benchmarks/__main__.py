@@ -1,6 +1,7 @@
 """`make bench`: print all figures, ours and our peers', taken in one run on this machine.
 
-`--large` adds the stream of a million events, which takes minutes. `--quick` only shows that everything works.
+`--large` adds the stream of a million events, which takes minutes. `--quick` only shows that everything works. `--only`
+takes one group of the comparisons, and neither the rest nor the node alone.
 """
 
 from __future__ import annotations
@@ -13,9 +14,20 @@ from benchmarks.checkpoint_rows import checkpoints
 from benchmarks.contest import servers
 from benchmarks.measure import Row, machine
 from benchmarks.node import measure_node
-from benchmarks.peer_venv import PeerVenv, install_peers
+from benchmarks.peer_venv import install_peers
 from benchmarks.recovery import measure_recovery
-from benchmarks.rows import FULL, QUICK, Sizes, appends, commands, growth, loads, projections
+from benchmarks.rows import FULL, QUICK, Sizes, appends, growth, loads, projections
+from benchmarks.step_rows import commands, steps
+
+# Each on fresh servers.
+_GROUPS = {
+    "appends": appends,
+    "projections": projections,
+    "loads": loads,
+    "commands": commands,
+    "steps": steps,
+    "checkpoints": checkpoints,
+}
 
 
 def main() -> None:
@@ -24,12 +36,16 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="also a stream of 1,000,000 events over 100,000 agents")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: the figures mean nothing")
     parser.add_argument("--no-node", action="store_true", help="leave out the node alone: idleness, spawns, latencies")
+    parser.add_argument("--only", choices=_GROUPS, help="nothing but this group of the comparisons")
     arguments = parser.parse_args()
     venv = install_peers()
     print(machine())
     print(f"peers: {venv.versions()}{'' if venv.has_restate else '; no Restate: its server needs npm'}")
     print(f"load of the machine before: {os.getloadavg()[0]:.2f}; medians; the ratio is l02 divided by the peer")
-    asyncio.run(_compare(QUICK if arguments.quick else FULL, venv))
+    names = [arguments.only] if arguments.only else list(_GROUPS)
+    asyncio.run(_compare(names, QUICK if arguments.quick else FULL))
+    if arguments.only:
+        return
     if arguments.large:
         size = (20_000, 2_000) if arguments.quick else (1_000_000, 100_000)
         _show(asyncio.run(growth(*size)))
@@ -38,17 +54,10 @@ def main() -> None:
             print(figure, flush=True)
 
 
-async def _compare(sizes: Sizes, venv: PeerVenv) -> None:
-    async with servers() as on:
-        _show(await appends(on, sizes))
-    async with servers() as on:
-        _show(await projections(on, sizes))
-    async with servers() as on:
-        _show(await loads(on, sizes))
-    async with servers() as on:
-        _show(await commands(on, sizes, venv))
-    async with servers() as on:
-        _show(await checkpoints(on, sizes))
+async def _compare(names: list[str], sizes: Sizes) -> None:
+    for name in names:
+        async with servers() as on:
+            _show(await _GROUPS[name](on, sizes))
 
 
 def _show(rows: list[Row]) -> None:

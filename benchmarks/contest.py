@@ -81,8 +81,16 @@ def peer(name: str, script: str, **options: Any) -> Contender:
 
 async def contest(contenders: list[Contender], options: Mapping[str, Any], rounds: int) -> dict[str, dict[str, float]]:
     """The medians of each contender's figures over `rounds` runs, by the contender's name."""
+    taken = await each_run(contenders, options, rounds)
+    return {name: {key: median(run[key] for run in runs) for key in runs[0]} for name, runs in taken.items()}
+
+
+async def each_run(
+    contenders: list[Contender], options: Mapping[str, Any], rounds: int
+) -> dict[str, list[dict[str, float]]]:
+    """Each contender's figures of each of `rounds` runs, by the contender's name."""
     taken: dict[str, list[dict[str, float]]] = {contender.name: [] for contender in contenders}
     for _ in range(rounds):
         for contender in contenders:
             taken[contender.name].append(await contender.measure(options))
-    return {name: {key: median(run[key] for run in runs) for key in runs[0]} for name, runs in taken.items()}
+    return taken

@@ -13,6 +13,7 @@ _HERE = Path(__file__).resolve().parent
 _VENV = _HERE.parent / ".venv-bench"
 _RESTATE = "@restatedev/restate-server@^1.7"
 _SHOWN = ("eventsourcing", "psycopg", "nats-py", "asyncpg", "langgraph", "langgraph-checkpoint-postgres", "dbos")
+_RESTATE_SHOWN = ("restate-sdk", "hypercorn", "granian")
 
 
 class PeerVenv:
@@ -29,7 +30,7 @@ class PeerVenv:
         if self.has_restate:
             package = self.restate_server.parent.parent / "@restatedev" / "restate-server" / "package.json"
             versions.append(f"restate-server {json.loads(package.read_text())['version']}")
-            versions.append(f"restate-sdk {found['restate-sdk']}")
+            versions += [f"{name} {found[name]}" for name in _RESTATE_SHOWN]
         return ", ".join(versions)
 
     @property

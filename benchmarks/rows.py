@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 
 from benchmarks.contest import Servers, contest, ours, peer, servers
 from benchmarks.measure import Row
-from benchmarks.node import AGENT_FILE, running_node
-from benchmarks.peer_venv import PeerVenv
 
 # About what an event of an agent has in its envelope.
 _PAYLOAD_BYTES = 500
@@ -55,25 +53,6 @@ async def appends(on: Servers, sizes: Sizes) -> list[Row]:
         Row("append, 256 writers", "events/s", rates["l02"], peers, ">= 15,000, >= 4x the best"),
         Row("  through the repository: decided, encoded, folded", "events/s", rates["decided"], {}, ""),
         _row("one append at a time, p50", "ms", alone, "p50_ms", "<= 1.15x of nats-py"),
-    ]
-
-
-async def commands(on: Servers, sizes: Sizes, venv: PeerVenv) -> list[Row]:
-    """64 commands in flight, each to an agent of its own, against one durable step of the others."""
-    options = {"in_flight": 64, "seconds": sizes.seconds, "postgres": on.postgres}
-    contenders = [peer("LangGraph", "langgraph_step"), peer("DBOS", "dbos_step")]
-    if venv.has_restate:
-        contenders.append(peer("Restate", "restate_step", restate_server=str(venv.restate_server)))
-    with running_node() as (data_dir, directory):
-        agent = directory / "bench.py"
-        agent.write_text(AGENT_FILE)
-        node = ours("commands", data_dir=str(data_dir), agent=str(agent), agents=64)
-        figures = await contest([node, *contenders], options, sizes.rounds)
-    peers = {name: taken["per_second"] for name, taken in figures.items() if name != "l02"}
-    signal, execute = figures["l02"]["signal"], figures["l02"]["execute"]
-    return [
-        Row("command to outcome, 64 in flight (signal)", "commands/s", signal, {}, ">= 1,500"),
-        Row("  a whole execution in the agent's sandbox (execute)", "commands/s", execute, peers, ""),
     ]
 
 

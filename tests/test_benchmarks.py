@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.contest import ours
+from benchmarks.step_rows import node_contender
 from l02.bus.embedded import EmbeddedNats
 
 APPENDS = {"payload": 500, "runs": 5, "seconds": 0.2}
@@ -36,3 +37,15 @@ async def test_the_table_of_agents_is_rebuilt(fresh_nats: EmbeddedNats, database
     filled = await ours("project", fill=True, events=1_000, agents=500).measure(on)
     assert filled["events"] == 1_000
     assert (await ours("project", fill=False).measure(on))["per_second"] > 0
+
+
+async def test_commands_and_steps_are_taken_of_a_running_node() -> None:
+    options = {"in_flight": 2, "seconds": 0.2}
+    with node_contender() as node:
+        for contender, steps in (
+            (node(act="signal"), 1),
+            (node(act="execute", calls=0), 1),
+            (node(act="execute", calls=10), 10),
+        ):
+            measured = await contender.measure(options | {"steps": steps})
+            assert measured.keys() == {"per_second", "step_ms"} and all(value > 0 for value in measured.values())

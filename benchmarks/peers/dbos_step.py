@@ -1,15 +1,15 @@
-"""DBOS: a workflow of one durable step, its system database on PostgreSQL; faster as coroutines than in threads."""
+"""DBOS: a workflow of durable steps, its system database on PostgreSQL; faster as coroutines than in threads."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-import time
 from typing import Any
 
 import uvloop
 from dbos import DBOS, DBOSConfig
+
+from benchmarks.in_flight import in_flight
 
 OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
 CONNECTIONS = 20
@@ -22,23 +22,9 @@ async def step() -> str:
 
 @DBOS.workflow()  # type: ignore[untyped-decorator]
 async def workflow() -> Any:
-    return await step()
-
-
-async def measure() -> dict[str, float]:
-    await workflow()
-    end = time.perf_counter() + OPTIONS["seconds"]
-
-    async def invoke() -> int:
-        count = 0
-        while time.perf_counter() < end:
-            await workflow()
-            count += 1
-        return count
-
-    began = time.perf_counter()
-    counts = await asyncio.gather(*(invoke() for _ in range(OPTIONS["in_flight"])))
-    return {"per_second": sum(counts) / (time.perf_counter() - began)}
+    for _ in range(OPTIONS["steps"]):
+        output = await step()
+    return output
 
 
 def main() -> dict[str, float]:
@@ -51,7 +37,7 @@ def main() -> dict[str, float]:
     DBOS(config=config)
     DBOS.launch()
     try:
-        return uvloop.run(measure())
+        return uvloop.run(in_flight(lambda _: workflow(), OPTIONS))
     finally:
         DBOS.destroy()
 

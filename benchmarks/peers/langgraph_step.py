@@ -1,22 +1,22 @@
-"""LangGraph: a graph of one node with the PostgreSQL checkpointer, each step on disk before the next one (`sync`).
+"""LangGraph: a chain of nodes with the PostgreSQL checkpointer, each step on disk before the next one (`sync`).
 
 `async` is as fast; `exit` is three times as fast, and keeps nothing of a run until it is over.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-import time
 import uuid
 from typing import Any, TypedDict
 
 import uvloop
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import START, StateGraph
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
+
+from benchmarks.in_flight import in_flight
 
 OPTIONS: dict[str, Any] = json.loads(sys.argv[1])
 CONNECTIONS = 20
@@ -37,21 +37,14 @@ async def main() -> dict[str, float]:
     ) as pool:
         saver = AsyncPostgresSaver(pool)
         await saver.setup()
-        graph = StateGraph(State).add_node("step", step).add_edge(START, "step").add_edge("step", END)
-        compiled = graph.compile(checkpointer=saver)
-        end = time.perf_counter() + OPTIONS["seconds"]
+        chain = [(f"step {number}", step) for number in range(OPTIONS["steps"])]
+        graph = StateGraph(State).add_sequence(chain).add_edge(START, "step 0").compile(checkpointer=saver)
 
-        async def invoke() -> int:
-            count = 0
-            while time.perf_counter() < end:
-                config: Any = {"configurable": {"thread_id": uuid.uuid4().hex}}
-                await compiled.ainvoke({"output": ""}, config, durability="sync")
-                count += 1
-            return count
+        async def invoke(_: int) -> None:
+            config: Any = {"configurable": {"thread_id": uuid.uuid4().hex}}
+            await graph.ainvoke({"output": ""}, config, durability="sync")
 
-        began = time.perf_counter()
-        counts = await asyncio.gather(*(invoke() for _ in range(OPTIONS["in_flight"])))
-        return {"per_second": sum(counts) / (time.perf_counter() - began)}
+        return await in_flight(invoke, OPTIONS)
 
 
 print(json.dumps(uvloop.run(main())))

@@ -1,6 +1,7 @@
-"""Restate: a handler of one durable step (`ctx.run`), asked over its server's ingress, as its clients do.
+"""Restate: a handler of durable steps (`ctx.run`), asked over its server's ingress, as its clients do.
 
-The server comes from npm; its log is synced by default. The handler runs in this process's child under Hypercorn.
+The server comes from npm; its log is synced by default. The handler runs in this process's child, under Hypercorn or
+Granian with HTTP/2, so that an invocation is one stream in both directions.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ import aiohttp
 import restate
 import uvloop
 
+from benchmarks.in_flight import in_flight
+
 OPTIONS: dict[str, Any] = json.loads(sys.argv[1]) if len(sys.argv) == 2 else {}
 
 service = restate.Service("Peer")
 
 
 @service.handler()  # type: ignore[untyped-decorator]
-async def work(ctx: restate.Context, question: str) -> Any:
-    return await ctx.run_typed("step", lambda: "done")
+async def work(ctx: restate.Context, steps: int) -> Any:
+    for number in range(steps):
+        output = await ctx.run_typed(f"step {number}", lambda: "done")
+    return output
 
 
 app = restate.app([service])
@@ -55,31 +60,32 @@ async def until_ok(session: aiohttp.ClientSession, method: str, url: str, body: 
 
 
 async def measure(admin: int, ingress: int, handler: int) -> dict[str, float]:
-    limit = OPTIONS["in_flight"]
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=limit)) as session:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=OPTIONS["in_flight"])) as session:
         await until_ok(session, "GET", f"http://127.0.0.1:{admin}/health")
         await until_ok(session, "POST", f"http://127.0.0.1:{admin}/deployments", {"uri": f"http://127.0.0.1:{handler}"})
         url = f"http://127.0.0.1:{ingress}/Peer/work"
-        await until_ok(session, "POST", url, "x")
-        end = time.perf_counter() + OPTIONS["seconds"]
+        await until_ok(session, "POST", url, OPTIONS["steps"])
 
-        async def invoke() -> int:
-            count = 0
-            while time.perf_counter() < end:
-                async with session.post(url, json="x") as response:
-                    assert await response.json() == "done"
-                count += 1
-            return count
+        async def invoke(_: int) -> None:
+            async with session.post(url, json=OPTIONS["steps"]) as response:
+                assert await response.json() == "done"
 
-        began = time.perf_counter()
-        counts = await asyncio.gather(*(invoke() for _ in range(limit)))
-        return {"per_second": sum(counts) / (time.perf_counter() - began)}
+        return await in_flight(invoke, OPTIONS)
 
 
 def quiet(command: list[str], directory: Path, environment: dict[str, str] | None) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command, cwd=directory, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+
+
+def under(port: int) -> list[str]:
+    """The server of the handler, of the two that the SDK's documentation names, and its options."""
+    if OPTIONS["under"] == "granian":
+        # Asked to end, its worker waits for ever for Restate's connections.
+        ends = ["--workers-kill-timeout", "1"]
+        return ["granian", "--interface", "asgi", "--http", "2", "--loop", "uvloop", *ends, "--port", str(port)]
+    return ["hypercorn", "--worker-class", "uvloop", "--log-level", "ERROR", "--bind", f"127.0.0.1:{port}"]
 
 
 def main() -> dict[str, float]:
@@ -94,10 +100,9 @@ def main() -> dict[str, float]:
             "RESTATE_LOG_FILTER": "error",
             "DO_NOT_TRACK": "1",
         }
-        hypercorn = [sys.executable, "-m", "hypercorn", "--worker-class", "uvloop", "--log-level", "ERROR"]
         processes = [
             quiet([OPTIONS["restate_server"], "--no-logo"], Path(directory), environment),
-            quiet([*hypercorn, "--bind", f"127.0.0.1:{handler}", "restate_step:app"], Path(__file__).parent, None),
+            quiet([sys.executable, "-m", *under(handler), "restate_step:app"], Path(__file__).parent, None),
         ]
         try:
             return uvloop.run(measure(admin, ingress, handler))
