@@ -186,6 +186,16 @@ async def test_a_refusal_stops_all_that_comes_after_it() -> None:
     assert await _on_record(log) == [2, 1] and not records.is_stored
 
 
+async def test_once_the_execution_is_let_go_nothing_leaves() -> None:
+    log = _log()
+    records = Records(Repository(AGENT, MemoryEventStore(log), "n1"), "a1", "x1", 1)
+    records.add(_effect(1))
+    await records.close()
+    assert await _on_record(log) == [1] and records.is_stored
+    with pytest.raises(RecordRefused):
+        await records.stored()
+
+
 @pytest.mark.parametrize("incarnation", [0, 2])
 async def test_the_word_of_another_process_is_refused(incarnation: int) -> None:
     log = _log()

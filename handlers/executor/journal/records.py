@@ -60,7 +60,7 @@ class Records:
     @property
     def is_stored(self) -> bool:
         """Whether all that was added is on disk."""
-        return self._stored == self._added and self._refusal is None
+        return self._stored == self._added
 
     def add(self, report: Report, incarnation: int | None = None, *, steps_bytes: int = 0) -> None:
         """Have it stored after all that was added before. It is for nothing once a record has been refused.
@@ -69,6 +69,8 @@ class Records:
         they can wait for what comes next, as nobody waits for them.
         """
         self._added += 1
+        if self._refusal is not None:
+            return
         self._waiting.append(_Record(report, self._incarnation if incarnation is None else incarnation, steps_bytes))
         self._kept_bytes += steps_bytes
         if not steps_bytes or self._kept_bytes >= _EVENT_BYTES:
@@ -80,9 +82,11 @@ class Records:
         """Wait until all that was added so far is on disk; RecordRefused if it never will be."""
         wanted = self._added
         self._begin()
-        while self._stored < wanted:
+        while True:
             if self._refusal is not None:
                 raise self._refusal
+            if self._stored >= wanted:
+                return
             progress = self._progress.next()
             await progress.wait()
 
