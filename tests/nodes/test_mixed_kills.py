@@ -94,6 +94,12 @@ class Kills:
         return False
 
 
+@pytest.fixture(autouse=True)
+def _never_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the server dies, it comes back; said before it is started."""
+    monkeypatch.setattr(EmbeddedNats, "restart_delays", (0.0,) * 10_000)
+
+
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("fresh_nats", ["synced"], indirect=True)
 @pytest.mark.parametrize(
@@ -103,11 +109,9 @@ async def test_whoever_is_killed_each_effect_is_as_recorded(
     cluster: Cluster,
     client: Client,
     fresh_nats: EmbeddedNats,
-    monkeypatch: pytest.MonkeyPatch,
     kills: str,
     seed: int,
 ) -> None:
-    monkeypatch.setattr(EmbeddedNats, "restart_delays", (0.0,) * 10_000)
     agents, others = map(int, kills.split(","))
     killing = Kills(seed, cluster, client, fresh_nats)
     work = MixedWork(client, cluster, seed)
