@@ -132,7 +132,7 @@ async def test_a_resume_from_a_checkpoint(cluster: Cluster, client: Client, spaw
 async def test_an_agent_of_a_node_that_lives(cluster: Cluster, client: Client) -> None:
     """Its commands have gone to a node that came later, and dies: the agent itself is not touched."""
     async with cluster.node("two") as two:
-        ids = [f"a{number}" for number in range(12)]
+        ids = [f"a{number}" for number in range(40)]
         await asyncio.gather(*(client.spawn(cluster.agent(), id=agent_id) for agent_id in ids))
         async with cluster.node("one", dies="before it is stored") as one:
             await until(lambda: both_share(client))

@@ -34,10 +34,10 @@ async def _longest_answer(client: Client, agent_id: str, attack: Callable[[], Aw
     longest, number = 0.0, 0
     try:
         while not attacking.done():
-            began, number = time.monotonic() - _without_core(), number + 1
+            began, number = time.monotonic() - without_core(), number + 1
             async with asyncio.timeout(_GIVEN_UP_SECONDS):
                 assert (await client.execute(agent_id, number)).output == number
-            longest = max(longest, time.monotonic() - _without_core() - began)
+            longest = max(longest, time.monotonic() - without_core() - began)
     finally:
         attacking.cancel()
         await asyncio.wait({attacking})
@@ -45,7 +45,7 @@ async def _longest_answer(client: Client, agent_id: str, attack: Callable[[], Aw
     return longest
 
 
-def _without_core() -> float:
+def without_core() -> float:
     """Seconds in all that this thread was ready to run and had to wait; 0 where the system does not tell."""
     try:
         return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9

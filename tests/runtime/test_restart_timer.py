@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from inspect import getclosurevars
 
 import pytest
 
@@ -55,7 +54,7 @@ async def test_it_is_cancelled_with_the_restart(
 
 def _is_of(lifecycle: Lifecycle, listener: Callable[..., None]) -> bool:
     """Whether it is what tells the lifecycle at once of what its node records (see `react`)."""
-    return getattr(getclosurevars(listener).nonlocals.get("handle"), "__self__", None) is lifecycle
+    return getattr(listener, "__self__", None) is lifecycle._listener
 
 
 async def _is_running(client: Client, agent_id: str) -> bool:
