@@ -87,7 +87,7 @@ class Cluster:
                 stderr=log,
             )
         async with asyncio.timeout(30):
-            while not (runtime_file.exists() and json.loads(runtime_file.read_text())["pid"] == process.pid):
+            while _pid_in(runtime_file) != process.pid:
                 assert process.returncode is None, (self._root / f"{name}.log").read_text()
                 await asyncio.sleep(0.02)
         node = RunningNode(process, json.loads(runtime_file.read_text()), data_dir)
@@ -108,6 +108,15 @@ class Cluster:
             "write": [str(self._root)],
         }
         return worker(tools={"ledger": server}, **more)
+
+
+def _pid_in(runtime_file: Path) -> int | None:
+    """The process that the file is of. Its predecessor's goes at any moment."""
+    try:
+        pid: int = json.loads(runtime_file.read_text())["pid"]
+    except FileNotFoundError:
+        return None
+    return pid
 
 
 @pytest_asyncio.fixture
