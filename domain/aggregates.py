@@ -45,7 +45,7 @@ AGENT: Aggregate[AgentState] = Aggregate(
         forks,
         sessions,
     ),
-    fold_version=2,
+    fold_version=3,
     absent="there is no such agent; `l02 ps` lists those that exist",
     upcasters=UPCASTERS,
 )

@@ -41,6 +41,8 @@ UPCASTERS: dict[tuple[str, int], Step] = {
     ("agent.execution.started", 1): _without_the_new_field,
     ("agent.execution.inherited", 1): _without_the_new_field,
     ("agent.execution.reopened", 1): _without_the_new_field,
+    ("agent.tool.called", 1): _without_the_new_field,
+    ("agent.effect.recorded", 1): _without_the_new_field,
     ("agent.execution.failed", 1): _never_held,
     ("agent.execution.failed", 2): _without_detail,
 }

@@ -16,6 +16,7 @@ from l02.domain.agent.state import (
     JournalEntry,
     PendingSignal,
     RequestedTool,
+    SaidText,
     Waiting,
 )
 from l02.domain.errors import ErrorCode, Failure
@@ -47,9 +48,10 @@ class ToolRequested(AgentReport, frozen=True, kw_only=True):
 
 
 class ToolCalled(AgentReport, frozen=True, kw_only=True):
-    """A tool was called for an execution, and this came of it."""
+    """A tool was called for an execution, and this came of it. `text` had been streamed when it was asked for."""
 
     type: ClassVar[str] = "agent.tool.called"
+    schema_version: ClassVar[int] = 2
     execution_id: str
     call: int
     tool: str
@@ -58,6 +60,7 @@ class ToolCalled(AgentReport, frozen=True, kw_only=True):
     result: Any
     attempts: int
     duration_seconds: float
+    text: SaidText | UnsetType = UNSET
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Once for a call."""
@@ -71,7 +74,7 @@ class ToolCalled(AgentReport, frozen=True, kw_only=True):
     def entry(self) -> JournalEntry:
         """As it stands in the journal."""
         request = {"tool": self.tool, "arguments": self.arguments}
-        return JournalEntry(call=self.call, kind=TOOL, request=request, ok=self.ok, result=self.result)
+        return JournalEntry(call=self.call, kind=TOOL, request=request, ok=self.ok, result=self.result, text=self.text)
 
 
 class RecordedStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -80,6 +83,7 @@ class RecordedStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `after` is how many answers of the node's it had taken in before it took in this. `call` is its number among the
     calls; of a thread, which has no result on record, its number among the threads. `result` of a tool that failed (not
     `ok`) is an object with `code` and `message`. Large arguments and results may be references to the object store.
+    `text` is what had been streamed by then; of steps told together the last has it.
     """
 
     call: int
@@ -89,6 +93,7 @@ class RecordedStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
     arguments: Any | UnsetType = UNSET
     ok: bool = True
     result: Any = None
+    text: SaidText | UnsetType = UNSET
 
     @property
     def entry(self) -> JournalEntry:
@@ -100,7 +105,13 @@ class RecordedStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
                 "arguments": None if self.arguments is UNSET else self.arguments,
             }
         return JournalEntry(
-            call=self.call, kind=self.kind, request=request, ok=self.ok, result=self.result, after=self.after
+            call=self.call,
+            kind=self.kind,
+            request=request,
+            ok=self.ok,
+            result=self.result,
+            after=self.after,
+            text=self.text,
         )
 
 
@@ -144,10 +155,11 @@ class EffectRecorded(AgentReport, frozen=True, kw_only=True):
     """Something else was taken from the world: `kind` is now, random, sleep, signal or checkpoint.
 
     A sleep or a wait is recorded when it begins with its `deadline` (seconds since 1970) and `done` false, and again
-    when it is over.
+    when it is over. `text` is what had been streamed when it was asked for.
     """
 
     type: ClassVar[str] = "agent.effect.recorded"
+    schema_version: ClassVar[int] = 2
     execution_id: str
     call: int
     kind: str
@@ -155,6 +167,7 @@ class EffectRecorded(AgentReport, frozen=True, kw_only=True):
     result: Any
     done: bool = True
     deadline: float | None = None
+    text: SaidText | UnsetType = UNSET
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Once for a call; a wait when it begins and when it is over."""
@@ -181,7 +194,9 @@ class EffectRecorded(AgentReport, frozen=True, kw_only=True):
     @property
     def entry(self) -> JournalEntry:
         """As it stands in the journal when it is `done`."""
-        return JournalEntry(call=self.call, kind=self.kind, request=self.request, ok=True, result=self.result)
+        return JournalEntry(
+            call=self.call, kind=self.kind, request=self.request, ok=True, result=self.result, text=self.text
+        )
 
     def _entry_in(self, execution: Execution) -> JournalEntry:
         """The same, with the result on record if it has none yet."""

@@ -59,11 +59,22 @@ class NewestState(Struct, frozen=True, kw_only=True):
     state: dict[str, Any]
 
 
+class SaidText(Struct, frozen=True, kw_only=True):
+    """What an execution had streamed: how many pieces, and the beginning of their hash.
+
+    `sha256` are the first 16 hex digits of that over the pieces, each as a JSON string.
+    """
+
+    pieces: int
+    sha256: str
+
+
 class JournalEntry(Struct, frozen=True, kw_only=True):
     """One recorded effect. Replayed to the agent, in the order of the journal, when the execution runs again.
 
     What the agent did itself says `after` how many answers of the node's it was taken in. A `thread` has a number
-    among the threads for `call`.
+    among the threads for `call`. `text` is what it had streamed when it made the call, or took the step in, if that is
+    known and there was any.
     """
 
     call: int
@@ -72,6 +83,7 @@ class JournalEntry(Struct, frozen=True, kw_only=True):
     ok: bool
     result: Any
     after: int | UnsetType = UNSET
+    text: SaidText | UnsetType = UNSET
 
     @property
     def place(self) -> tuple[bool, int]:

@@ -96,6 +96,7 @@ class Effects:
             result=result,
             attempts=outcome.attempts,
             duration_seconds=time.monotonic() - began,
+            text=self._work.live.text(call.call),
         )
         self._work.answer(call.call, called, Result(outcome.ok, outcome.result))
 
@@ -196,4 +197,5 @@ class Effects:
             result=result,
             done=done,
             deadline=deadline,
+            text=self._work.live.text(call.call),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from msgspec import UNSET
@@ -41,6 +42,7 @@ from l02.handlers.executor.inbox import Inbox
 from l02.handlers.executor.journal.answers import Answers
 from l02.handlers.executor.journal.live_calls import diverged
 from l02.handlers.executor.journal.own_steps import own_steps, record, split, told_again
+from l02.handlers.executor.journal.text import Text
 from l02.handlers.executor.tools.calling import LocalToolLost, ToolBox
 from l02.handlers.executor.work import Work, checkpoints_awaited
 from l02.handlers.sandbox.channel import ChannelClosed
@@ -66,9 +68,11 @@ class Run:
         self._inbox = Inbox()
         self._steps, answered = split(execution.journal, process.hello)
         self._answered = len(answered)
+        work.live.forget_answered()
         work.answers = Answers(len(execution.journal), answered, checkpoints_awaited(state, execution))
         self._numbers = {entry.call for entry in self._steps if entry.kind != "thread"}
         self._threads = {entry.call for entry in self._steps if entry.kind == "thread"}
+        self._text = Text(execution.journal)
         self._local: dict[int, asyncio.Future[Any]] = {}
         self._giving: asyncio.Task[None] | None = None
         self._own_calls: dict[int, asyncio.Task[None]] = {}
@@ -101,6 +105,8 @@ class Run:
                     case ToolResult():
                         self._on_tool_result(message)
                     case Emit():
+                        if self._limits.enable_streaming:
+                            self._text.add(message.delta)
                         await work.may_leave()
                         await work.stream.emit(message.n, message.delta)
                     case TooHeavy(type="tool_result"):
@@ -113,6 +119,7 @@ class Run:
                         if answers.missing is not None:
                             text = ended_early(self.calls, answers.missing.call, answers.missing.kind)
                             raise Failure(ErrorCode.NONDETERMINISTIC_AGENT, text)
+                        self._text.require_all()
                         return message
                     case _:
                         raise ProtocolError(f"{type(message).__name__} does not belong into an execution")
@@ -163,16 +170,20 @@ class Run:
             recorded = await self._effects.recorded_request(entry)
             if entry.after is not UNSET or entry.kind != call.kind or recorded != request_of(call):
                 diverged(call, entry.kind, recorded)
+            self._text.require(call.call, entry.text)
         else:
-            task = self._work.live.get(call) or self._work.live.start(
-                call, lambda: self._effects.perform(call, self._tools, self._run_local(call))
-            )
+            task = self._work.live.get(call) or self._start(call)
+            self._text.require(call.call, self._work.live.text(call.call))
             task.add_done_callback(self._tell_failure)
             if self._tools.is_local(call.tool):
                 self._own_calls[call.call] = task
         if self._giving is None:
             self._giving = asyncio.create_task(self._give())
         self._work.answers.ask(call.call)
+
+    def _start(self, call: Call) -> asyncio.Task[None]:
+        perform = partial(self._effects.perform, call, self._tools, self._run_local(call))
+        return self._work.live.start(call, self._text.said, perform)
 
     def _check_number(self, call: Call) -> None:
         if not self._process.hello.records_steps:
@@ -204,7 +215,7 @@ class Run:
                 self._begun.pop(step.call, None)
             if not step.ok:
                 self.answered_codes.add(_code_of(step.result))
-        await record(self._work, message.steps, self._process.incarnation)
+        await record(self._work, message.steps, self._process.incarnation, self._text.said)
 
     async def _give(self) -> None:
         """Give the answers that are due, in the order of the journal."""

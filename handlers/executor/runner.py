@@ -176,6 +176,9 @@ class AgentRunner:
         if execution is None:
             return
         bus = self._node.bus
+        tools = ToolBox(state.specification, process.hello.tools, self._node.tool_servers, self._node.checks)
+        # At once: what is answered from here on is not on record in `state`, and the run is told of it.
+        run = Run(work, Effects(work), state, process, tools)
         try:
             _require_no_doubtful_call(self._agent_id, execution, work.live)
             work.meter.tokens = 0
@@ -195,8 +198,7 @@ class AgentRunner:
             late = overdue(state)
             await self._fail(work, late.code.value, late.message)
             return
-        tools = ToolBox(state.specification, process.hello.tools, self._node.tool_servers, self._node.checks)
-        run = self._current = Run(work, Effects(work), state, process, tools)
+        self._current = run
         try:
             end = await _within(left, run.run(execution.input, data, inbox), work, state)
         except Failure as failure:

@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 from msgspec import Struct
 
+from l02.bus.background.cancelling import end
 from l02.bus.commands.leases import Leases, hold_lease
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import ensure_streams
@@ -69,7 +70,7 @@ _ADDRESS = AggregateId("agent", "a1")
 _SCHEMA = {"type": "object"}
 _TOOLS = [ToolDescription("mark", "", _SCHEMA), ToolDescription("count", "", _SCHEMA, idempotent=True)]
 
-Place = Literal["ledger", "text", "log", "process", "answer", "end"]
+Place = Literal["ledger", "text", "log", "process", "answer", "result", "end"]
 """Where it is seen. An answer and an order to run a tool that may run twice come at once, all else leaves."""
 
 
@@ -149,6 +150,8 @@ class HeldStore(MemoryEventStore):
 class Agent:
     """Plays the process of an agent at work on x1."""
 
+    runner: AgentRunner
+
     def __init__(self, log: MemoryLog, store: HeldStore, ledger: Path, bus: Bus) -> None:
         self.log = log
         self.store = store
@@ -160,15 +163,28 @@ class Agent:
         self._ledger = ledger
         self._bus = bus
         self._writer: asyncio.StreamWriter | None = None
+        self._hearing: list[asyncio.Task[None]] = []
 
-    async def connect(self, theirs: socket.socket) -> asyncio.Task[None]:
+    async def begin(self, records_steps: bool) -> None:
+        """Be a process of the agent's; the one before it is gone."""
+        await self.runner.detach()
+        self.heard.clear()
+        ours, theirs = socket.socketpair()
+        hello = Hello(1, "a", _TOOLS, records_steps=records_steps)
+        process = AgentProcess(cast(Any, None), await AgentChannel.open(ours), cast(Any, None), hello, 1, 0.0)
         reader, self._writer = await asyncio.open_connection(sock=theirs, limit=1 << 20)
 
         async def hear() -> None:
             while line := await reader.readline():
                 self.heard.append(decode_node_message(line.rstrip(b"\n")))
 
-        return asyncio.create_task(hear())
+        self._hearing.append(asyncio.create_task(hear()))
+        self.runner.attach(process)
+        await until(lambda: any(isinstance(message, Execute) for message in self.heard))
+
+    async def end(self) -> None:
+        for hearing in self._hearing:
+            await end(hearing)
 
     def say(self, message: AgentMessage) -> None:
         assert self._writer is not None
@@ -185,6 +201,8 @@ class Agent:
                 return len(self.told)
             case "log":
                 return kinds.count("agent.checkpoint.requested")
+            case "result":
+                return kinds.count("agent.tool.called")
             case "end":
                 return len([kind for kind in kinds if kind.startswith("agent.execution.")]) - 1
             case "process":
@@ -240,23 +258,18 @@ def at_work(bus: Bus, leases: Leases, tmp_path: Path, monkeypatch: pytest.Monkey
             agent.told.append(message.data)
 
         await bus.client.subscribe(stream_subject("a1", "x1"), cb=told)
-        ours, theirs = socket.socketpair()
-        hello = Hello(1, "a", _TOOLS, records_steps=records_steps)
-        process = AgentProcess(cast(Any, None), await AgentChannel.open(ours), cast(Any, None), hello, 1, 0.0)
         checks = SchemaChecks()
         async with ToolServers(tmp_path / "scratch", tmp_path / "logs", RuntimeClass.PROCESS) as servers:
-            runner = AgentRunner(Surroundings(bus, Repository(AGENT, store, "n1"), servers, checks, "n1", leases), "a1")
-            hearing = await agent.connect(theirs)
-            runner.attach(process)
+            node = Surroundings(bus, Repository(AGENT, store, "n1"), servers, checks, "n1", leases)
+            agent.runner = AgentRunner(node, "a1")
             try:
-                await until(lambda: any(isinstance(message, Execute) for message in agent.heard))
+                await agent.begin(records_steps)
                 yield agent
             finally:
                 store.open.set()
-                await runner.close()
-                hearing.cancel()
+                await agent.runner.close()
+                await agent.end()
                 await checks.close()
-                theirs.close()
 
     return begin
 
@@ -345,3 +358,17 @@ async def test_what_leaves_waits_for_the_lease(
         await agent.require_it_waits(place, 0)
         held.set()
         await until(lambda: agent.seen(place))
+
+
+async def test_a_call_that_is_answered_before_the_next_process_asks_is_made_once(at_work: AtWork) -> None:
+    slow = _call("tool", 1, tool="note", arguments={"text": "x", "seconds": 1.0})
+    async with at_work(False) as agent:
+        agent.say(slow)
+        await until(lambda: agent.seen("ledger"))
+        await agent.begin(False)
+        await until(lambda: agent.seen("result"))
+        agent.say(slow)
+        await until(lambda: agent.seen("answer"))
+        agent.say(_call("random"))
+        await until(lambda: is_seen(agent, "answer", 1))
+        assert await agent.seen("ledger") == 1

@@ -37,7 +37,7 @@ from l02.domain.agent.sessions import (
 )
 from l02.domain.agent.signals import Signal, SignalReceived
 from l02.domain.agent.spawning import AgentSpawned, Spawn, SpawnFailed, SpawnRequested
-from l02.domain.agent.state import ErrorDetail, JournalEntry, PendingSignal, ResourceUsage, StateChange
+from l02.domain.agent.state import ErrorDetail, JournalEntry, PendingSignal, ResourceUsage, SaidText, StateChange
 from l02.domain.agent.suspension import AgentResumed, AgentSuspended, Suspend
 from l02.domain.agent.termination import AgentTerminated, Terminate, TerminationRequested
 from l02.domain.aggregates import EVENT_TYPES
@@ -154,6 +154,7 @@ _EVENTS: tuple[Event, ...] = (
         result=_OBJECT,
         attempts=2,
         duration_seconds=0.75,
+        text=SaidText(pieces=1, sha256="2c26b46b68ffc68f"),
     ),
     EffectRecorded(
         execution_id="x1",
@@ -163,6 +164,7 @@ _EVENTS: tuple[Event, ...] = (
         result={"payload": True},
         done=False,
         deadline=1_767_225_660.5,
+        text=SaidText(pieces=2, sha256="fcde2b2edba56bf4"),
     ),
     StepsRecorded(
         execution_id="x1",

@@ -13,6 +13,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from l02.client.client import Client
 from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
@@ -76,6 +77,42 @@ async def test_another_call_at_a_recorded_number_is_refused(client: Client, spaw
     os.kill(await pid_of(client, agent_id), signal.SIGKILL)
     with pytest.raises(Failure, match="E2116.*call 1"):
         await work
+
+
+@pytest.mark.parametrize("before", [[], [["random"]]], ids=["call", "step"])
+async def test_another_text_than_before_is_refused(client: Client, spawn: Spawn, before: list[list[str]]) -> None:
+    """Whoever watches has seen what was said at first."""
+    agent_id = await spawn()
+    steps = [["emit", "at first: "], ["emit pid"], *before, ["sleep", 1], ["emit", "."]]
+    work = asyncio.create_task(client.execute(agent_id, {"steps": steps}))
+    await until(
+        client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded) and not recorded.event.done
+    )
+    os.kill(await pid_of(client, agent_id), signal.SIGKILL)
+    with pytest.raises(Failure, match="E2116.*ieces of text"):
+        await work
+
+
+async def test_the_same_text_goes_on_where_it_was(client: Client, spawn: Spawn) -> None:
+    agent_id = await spawn()
+    steps = [
+        ["emit", "one "],
+        ["random"],
+        ["tool", "mark", {"name": "m"}],
+        ["emit", "two "],
+        ["sleep", 1],
+        ["emit", "."],
+    ]
+    work = asyncio.create_task(client.execute(agent_id, {"steps": steps}, command_id=f"{agent_id}-text"))
+    await until(
+        client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded) and not recorded.event.done
+    )
+    os.kill(await pid_of(client, agent_id), signal.SIGKILL)
+    assert (await work).output[1:] == [1, None]
+    assert "".join([delta async for delta in client.tokens(agent_id, f"{agent_id}-text")]) == "one two ."
+    events = await history(client, agent_id)
+    said = [entry.text.pieces for entry in effects(events) if entry.text is not UNSET]
+    assert said == [1, 1, 2]
 
 
 async def test_a_tool_that_was_under_way_asks_a_person(client: Client, spawn: Spawn) -> None:

@@ -1,53 +1,80 @@
-"""Calls of an execution that are under way or done on this node; they outlive the agent's process."""
+"""Calls of an execution that are under way or done on this node; they outlive the agent's process.
+
+One that is done stays known until the next run begins, which finds it on record: an agent that asks again for what was
+answered since its run began gets that answer, and the call is not made twice.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
+
+from msgspec import UnsetType
 
 from l02.bus.wire.agent.divergence import another, request_of
 from l02.bus.wire.agent.protocol import Call
+from l02.domain.agent.state import SaidText
 from l02.domain.errors import ErrorCode, Failure
 from l02.handlers.executor.tools.calling import LocalToolLost
 
 
+class _LiveCall(NamedTuple):
+    call: Call
+    text: SaidText | UnsetType
+    task: asyncio.Task[None]
+
+
 class LiveCalls:
-    """By number, those that are not known to be answered."""
+    """By number, those that were not on record when the run began."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, tuple[Call, asyncio.Task[None]]] = {}
+        self._calls: dict[int, _LiveCall] = {}
 
     def get(self, call: Call) -> asyncio.Task[None] | None:
-        """The call, if it is under way; Failure E2116 if another one is at its number."""
+        """The call, if it was made; Failure E2116 if another one is at its number."""
         if call.call not in self:
             return None
-        known, task = self._calls[call.call]
+        known, _, task = self._calls[call.call]
         if (known.kind, request_of(known)) != (call.kind, request_of(call)):
             diverged(call, known.kind, request_of(known))
         return task
 
-    def __contains__(self, number: int) -> bool:
-        return number in self._calls and not _is_lost(self._calls[number][1])
+    def text(self, number: int) -> SaidText | UnsetType:
+        """What had been streamed when it was made."""
+        return self._calls[number].text
 
-    def start(self, call: Call, act: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
-        """Begin the call; it is forgotten once it has been answered."""
+    def __contains__(self, number: int) -> bool:
+        return number in self._calls and not _is_lost(self._calls[number].task)
+
+    def start(
+        self, call: Call, text: SaidText | UnsetType, act: Callable[[], Coroutine[Any, Any, None]]
+    ) -> asyncio.Task[None]:
+        """Begin the call."""
         task = asyncio.create_task(act())
-        self._calls[call.call] = (call, task)
-        task.add_done_callback(lambda done: self._forget(call.call, done))
+        self._calls[call.call] = _LiveCall(call, text, task)
+        # Whoever asks for one that failed is told; if nobody does any more, asyncio shall not complain either.
+        task.add_done_callback(_has_failed)
         return task
 
-    def _forget(self, number: int, task: asyncio.Task[None]) -> None:
-        # Whoever asks for one that failed is told; if nobody does any more, asyncio shall not complain either.
-        if not task.cancelled() and task.exception() is None:
-            del self._calls[number]
+    def forget_answered(self) -> None:
+        """A run begins, for which all that was answered is on record."""
+        self._calls = {number: live for number, live in self._calls.items() if not _is_answered(live.task)}
 
     async def cancel(self) -> None:
         """Stop all of them."""
-        tasks = [task for _, task in self._calls.values()]
+        tasks = [live.task for live in self._calls.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _is_answered(task: asyncio.Task[None]) -> bool:
+    return task.done() and not _has_failed(task)
+
+
+def _has_failed(task: asyncio.Task[None]) -> bool:
+    return task.cancelled() or task.exception() is not None
 
 
 def _is_lost(task: asyncio.Task[None]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import cast
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from l02.bus.connection.bus import Bus
@@ -15,7 +15,7 @@ from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.meter import is_counted
 from l02.bus.wire.agent.protocol import Hello, OwnSteps, Recorded, Step, StepKind
 from l02.domain.agent.effects import RecordedStep, StepsRecorded
-from l02.domain.agent.state import JournalEntry
+from l02.domain.agent.state import JournalEntry, SaidText
 from l02.domain.errors import ErrorCode
 from l02.domain.specification import ExecutorLimits
 from l02.domain.values import INLINE_LIMIT_BYTES, REFERENCE_KEY, require_shallow
@@ -68,8 +68,11 @@ def own_steps(limits: ExecutorLimits, recorded: int, answers: int, tokens: int) 
     )
 
 
-async def record(work: Work, steps: Sequence[Step], incarnation: int) -> None:
-    """Have steps recorded, in events that a message can hold. Raises ProtocolError and Failure for what cannot be."""
+async def record(work: Work, steps: Sequence[Step], incarnation: int, text: SaidText | UnsetType) -> None:
+    """Have steps recorded, in events that a message can hold; `text` is what had been streamed by then.
+
+    Raises ProtocolError and Failure for what cannot be.
+    """
     some: list[RecordedStep] = []
     room = _EVENT_BYTES
 
@@ -92,6 +95,7 @@ async def record(work: Work, steps: Sequence[Step], incarnation: int) -> None:
             arguments=step.arguments,
             ok=step.ok,
             result=step.result,
+            text=text if step is steps[-1] else UNSET,
         )
         raw = msgspec.json.encode(recorded)
         if len(raw) > INLINE_LIMIT_BYTES or REFERENCE_KEY in raw:

@@ -87,6 +87,8 @@ async def steps(ctx, message):
                 results.append(ctx.state["count"])
             case ["emit", text]:
                 ctx.emit(text)
+            case ["emit pid"]:
+                ctx.emit(str(os.getpid()))
             case ["pid"]:
                 results.append(os.getpid())  # differs from run to run: only for what is not compared
             case ["block once", seconds]:
