@@ -191,19 +191,19 @@ class AgentRunner:
             data = {key: await inline(bus, value) for key, value in state.data.items()}
         except Failure as failure:
             held = isinstance(failure, _DoubtfulCall)
-            await self._fail(work, failure.code.value, failure.message, held=held)
+            await self._fail(work, failure.code.value, failure.message, process.incarnation, held=held)
             return
         left = None if execution.deadline is None else execution.deadline - time.time()
         if self._work.get(execution.execution_id) is not work or (left is not None and left <= 0):
             late = overdue(state)
-            await self._fail(work, late.code.value, late.message)
+            await self._fail(work, late.code.value, late.message, process.incarnation)
             return
         self._current = run
         try:
             end = await _within(left, run.run(execution.input, data, inbox), work, state)
         except Failure as failure:
             try:
-                await self._fail(work, failure.code.value, failure.message)
+                await self._fail(work, failure.code.value, failure.message, process.incarnation)
             finally:
                 process.condemn(str(failure), ended_with=execution.execution_id)
             raise ChannelClosed from failure
@@ -273,12 +273,12 @@ class AgentRunner:
         work: Work,
         code: str,
         message: str,
-        incarnation: int | None = None,
+        incarnation: int,
         *,
         held: bool = False,
         detail: OwnError | None = None,
     ) -> None:
-        """`incarnation` is the process that says so, None if it is the node."""
+        """`incarnation` is the process that says so, or that the node says it of."""
         failed = ExecutionFailed(
             execution_id=work.execution_id,
             code=code,
@@ -289,7 +289,7 @@ class AgentRunner:
         )
         await self._end_work(work, failed, incarnation)
 
-    async def _end_work(self, work: Work, end: ExecutionCompleted | ExecutionFailed, incarnation: int | None) -> None:
+    async def _end_work(self, work: Work, end: ExecutionCompleted | ExecutionFailed, incarnation: int) -> None:
         """Record it together with what is still on its way. The end of a text is said while it can be said again."""
         has_text = work.stream.has_pieces
         if has_text:
