@@ -94,8 +94,9 @@ class Explanation(NamedTuple):
 
 EXPLANATIONS: dict[ErrorCode, Explanation] = {
     ErrorCode.TOOL_INVOCATION_FAILED: Explanation(
-        "A tool the agent called failed, after all retries; or it may have been under way when its node died.",
-        "Look at the tool's own error. One that may be called twice belongs in the tool's `idempotent` list.",
+        "A tool the agent called failed, after all retries; or may have been under way when its process or node died.",
+        "Look at the tool's own error; or say whether it took effect (`l02 resume ID --assume done` or `not-done`). "
+        "Declare a tool that may be called twice as idempotent.",
     ),
     ErrorCode.TOOL_TIMEOUT: Explanation(
         "A tool gave no answer within `executor.tool_timeout_seconds` (300 by default).",

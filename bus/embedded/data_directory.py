@@ -97,7 +97,9 @@ class DataDirectory:
     def read_runtime_file(path: Path) -> dict[str, Any]:
         """Return what the node that runs in `path` wrote. Raises DataDirectoryError if none runs there."""
         path = path.expanduser().absolute()
-        absent = DataDirectoryError(f"no node is running in {path}; start one with: l02 up --data-dir '{path}'")
+        absent = DataDirectoryError(
+            f"no node is running in {path}, or it is not up yet; start one with: l02 up --data-dir '{path}'"
+        )
         try:
             written = (path / _RUNTIME).stat().st_mtime
             values = msgspec.json.decode((path / _RUNTIME).read_bytes(), type=dict[str, Any])

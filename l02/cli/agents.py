@@ -92,7 +92,9 @@ def spawn(
 def execute(
     agent_id: AgentId,
     words: Annotated[str, typer.Argument(metavar="INPUT", help=_VALUE_HELP, show_default=False)],
-    stream: Annotated[bool, typer.Option("--stream", help="Print the output as it comes.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print what is streamed, then the output if it is not the same.")
+    ] = False,
     no_wait: NoWait = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
@@ -187,7 +189,8 @@ def resume(
         str | None, typer.Option("--checkpoint", metavar="CHECKPOINT", help="Go on from there; see l02 checkpoints.")
     ] = None,
     assume: Annotated[
-        Assumed | None, typer.Option(help="Whether the tool that was under way when its node died took effect.")
+        Assumed | None,
+        typer.Option(help="Whether the tool that was under way when its process or node died took effect."),
     ] = None,
     execution_id: Annotated[
         str | None, typer.Option("--execution", metavar="ID", help="With --assume: which one, if several are held.")
@@ -199,8 +202,8 @@ def resume(
 ) -> None:
     """Give a suspended agent a process again; or, with --assume, let work go on that waits for a person's word.
 
-    Such work has failed because a tool that must not be called twice was under way when its node died. `done`: it took
-    effect, and the work goes on with --result. `not-done`: it is called again.
+    Such work has failed because a tool that must not be called twice was under way when its process or node died.
+    `done`: it took effect, and the work goes on with --result. `not-done`: it is called again.
     """
     result = json_or_text(words)
     if assume is not None and checkpoint_id is not None:

@@ -28,7 +28,9 @@ def executions(
     agent_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Only those of this agent.", show_default=False)
     ] = None,
-    state: Annotated[str | None, typer.Option(metavar="STATE", help="running, completed or failed.")] = None,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="running, completed or failed (held ones too).")
+    ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many, the latest first.")] = 100,
     data_dir: DataDir = None,
     as_json: AsJson = False,

@@ -170,8 +170,8 @@ class Client(BudgetVerbs, Asking):
         wait: Wait = "complete",
         command_id: str | None = None,
     ) -> ExecutionResult:
-        """Let held work go on, and wait for its output. It is held because a tool was under way when its node died:
-        it took effect (`done`, with its `result`), or it did not and is called again.
+        """Let held work go on, and wait for its output. It is held because a tool was under way when its process or
+        node died: it took effect (`done`, with its `result`), or it did not and is called again.
         """
         fields = {"assume": assume, "execution_id": execution_id, "result": result, "wait": wait}
         return await self._execution_result(await self._send(id, "resume", fields, command_id))

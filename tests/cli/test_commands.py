@@ -96,7 +96,8 @@ def test_no_node(words: list[str], tmp_path: Path) -> None:
     assert result.exit_code == 3
     assert result.stdout == ""
     assert result.stderr == (
-        f"no node is running in {tmp_path}/data; start one with: l02 up --data-dir '{tmp_path}/data'\n"
+        f"no node is running in {tmp_path}/data, or it is not up yet; "
+        f"start one with: l02 up --data-dir '{tmp_path}/data'\n"
     )
 
 

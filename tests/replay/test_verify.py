@@ -244,7 +244,7 @@ async def test_the_command(fresh_nats: EmbeddedNats, bus: Bus, healthy: str) -> 
     where = {"L02_NATS_URL": fresh_nats.url, "L02_POSTGRES_URL": healthy}
     assert await program("verify", **where) == (
         0,
-        f"nothing differs ({COUNT} events of {AGENTS} agents, compared as of event {COUNT})\n",
+        f"nothing differs ({COUNT} events of {AGENTS} agents, nodes and budgets, compared as of event {COUNT})\n",
         "",
     )
     code, printed, _ = await program("verify", "--json", **where)

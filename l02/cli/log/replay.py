@@ -112,7 +112,8 @@ def _line(difference: Difference) -> str:
 
 
 def _conclusion(summary: Summary) -> str:
-    scope = f"{summary.events} events of {summary.aggregates} agents, compared as of event {summary.sequence}"
+    whose = f"{summary.aggregates} agents, nodes and budgets"
+    scope = f"{summary.events} events of {whose}, compared as of event {summary.sequence}"
     match summary.differences:
         case 0:
             return f"nothing differs ({scope})"
