@@ -112,7 +112,12 @@ def _describe(error: BaseException, target: str) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == target]
     place = f"{target}, line {frames[-1].lineno}" if frames else target
     if isinstance(error, ModuleNotFoundError):
-        return f"{place}: {error}; an agent has Python's standard library, msgspec and the files beside it"
+        there = "Python's standard library, msgspec, and what `files.read` of its specification names beside its file"
+        return f"{place}: {error}; an agent has {there}"
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return (
+            f"{place}: {type(error).__name__}: {error}; `files.read` of its specification names what an agent may read"
+        )
     return f"{place}: {type(error).__name__}: {error}"
 
 

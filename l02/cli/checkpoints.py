@@ -95,7 +95,9 @@ def fork(
     point: Annotated[
         str | None,
         typer.Option(
-            "--at", metavar="SEQ|CHECKPOINT", help="The last event to take over, or a checkpoint. Default: now."
+            "--at",
+            metavar="SEQ|CHECKPOINT",
+            help="The last event to take over (one yet to come: now), or a checkpoint. Default: now.",
         ),
     ] = None,
     new_id: Annotated[

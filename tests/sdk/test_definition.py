@@ -135,6 +135,10 @@ BROKEN = {
         "import os\nimport nowhere_to_be_found\n",
         "{file}, line 2: No module named 'nowhere_to_be_found'; an agent has Python's standard library, msgspec",
     ),
+    "forbidden": (
+        "raise PermissionError(13, 'Permission denied', '/srv/helper.py')\n",
+        "PermissionError: [Errno 13] Permission denied: '/srv/helper.py'; `files.read` of its specification names what",
+    ),
     "raises": ("def f():\n    raise KeyError('k')\nf()\n", "{file}, line 2: KeyError: 'k'"),
     "exits": ("import sys\nsys.exit(3)\n", "{file}, line 2: SystemExit: 3"),
     "none": ("from l02.agent import Agent\n", "{file} holds no Agent; write `agent = Agent('name')`"),
