@@ -47,11 +47,27 @@ class Store:
     async def transaction(self) -> AsyncIterator[PgConnection]:
         """All of a tool's work, or none of it."""
         try:
-            async with self._pool.acquire() as connection, connection.transaction():
-                yield connection
+            async with AsyncExitStack() as stack:
+                yield await self._begin(stack)
         except asyncpg.ReadOnlySQLTransactionError:
             await self._pool.expire_connections()  # they lead to no primary any more: another server may be
             raise
+
+    async def _begin(self, stack: AsyncExitStack) -> PgConnection:
+        """A connection in a transaction; those that the server has closed meanwhile are passed over."""
+        passed_over = 0
+        while True:
+            async with AsyncExitStack() as begun:
+                connection = await begun.enter_async_context(self._pool.acquire())
+                try:
+                    await begun.enter_async_context(connection.transaction())
+                except UNANSWERED:
+                    passed_over += 1
+                    if passed_over > _POOL_SIZE or not connection.is_closed():
+                        raise
+                    continue
+                stack.push_async_exit(begun.pop_all())
+                return connection
 
     async def lock(self, connection: PgConnection, task_id: str) -> tuple[int, TaskContext]:
         """A task's version and context, which nobody else changes before the transaction ends. Raises ToolRefused."""

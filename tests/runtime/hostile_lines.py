@@ -14,7 +14,8 @@ from l02.bus.wire.agent.protocol import AgentMessage
 from tests.runtime.hostile_events import hostile_value
 
 BIG = "$BIG"
-"""A text that the talker makes 5 MiB of."""
+"""A text that the talker makes so many bytes of."""
+BIG_BYTES = 5 << 20
 _HEAVY: list[list[int]] = [[]] * 46_000
 """More than a message may hold."""
 _ABSENT = object()

@@ -11,8 +11,9 @@ from typing import Any
 
 from msgspec import inspect
 
+from l02.bus.wire.agent.lines import MAX_LINE
 from l02.domain.errors import ErrorCode
-from tests.runtime.hostile_lines import BIG, TYPES
+from tests.runtime.hostile_lines import BIG, BIG_BYTES, TYPES
 
 DONE = "done"
 OWN, WAIT = "own", "$WAIT"
@@ -166,6 +167,8 @@ def _is_quiet(lines: list[str]) -> bool:
 
 def _read(said: str, execution_id: str = "") -> dict[str, Any] | None:
     """The message, if it is one. Of one that is too heavy only the envelope matters, and comes in full."""
+    if len(said) + said.count(BIG) * BIG_BYTES > MAX_LINE:
+        return None
     try:
         message = json.loads(said.replace("$ID", execution_id), parse_constant=_refuse, parse_float=_finite)
         said.encode()
