@@ -20,7 +20,7 @@ import uvloop
 
 from benchmarks.measure import Figure, median_milliseconds
 from l02.client.client import Client
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.spawning import AgentSpawned
 
 _IDLE_SECONDS = 10.0
 AGENT_FILE = """

@@ -25,9 +25,9 @@ from l02.bus.log.event_store import open_event_store
 from l02.bus.wire.codec import encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.client.client import Client
-from l02.domain.agent.restarts import AgentRestarted
-from l02.domain.agent.spawning import AgentSpawned, SpawnRequested
-from l02.domain.agent.suspension import AgentSuspended
+from l02.domain.agent.life.restarts import AgentRestarted
+from l02.domain.agent.life.spawning import AgentSpawned, SpawnRequested
+from l02.domain.agent.life.suspension import AgentSuspended
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.message import Event, Metadata
 from l02.domain.node.membership import NodeLost

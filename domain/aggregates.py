@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from l02.domain.agent import (
-    checkpoints,
-    effects,
-    executions,
-    forks,
-    restarts,
-    restoring,
-    resuming,
-    sessions,
-    signals,
-    spawning,
-    suspension,
-    termination,
-)
+from l02.domain.agent import sessions
+from l02.domain.agent.life import restarts, resuming, spawning, suspension, termination
+from l02.domain.agent.saved import checkpoints, forks, restoring
 from l02.domain.agent.state import AgentState
+from l02.domain.agent.work import effects, executions, signals
 from l02.domain.budget import configuring
 from l02.domain.budget.state import BudgetState
 from l02.domain.kernel.aggregate import Aggregate, messages_of

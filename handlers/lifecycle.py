@@ -28,7 +28,7 @@ from l02.bus.log.loaded import Loaded
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.agent.restarts import (
+from l02.domain.agent.life.restarts import (
     AgentFailed,
     AgentRestarted,
     RecoverProcess,
@@ -36,10 +36,10 @@ from l02.domain.agent.restarts import (
     ReportSpawnFailed,
     RestartDue,
 )
-from l02.domain.agent.spawning import AgentSpawned, SpawnRequested
+from l02.domain.agent.life.spawning import AgentSpawned, SpawnRequested
+from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.life.termination import AgentTerminated, TerminationRequested
 from l02.domain.agent.state import AgentState
-from l02.domain.agent.suspension import AgentResumed, AgentSuspended
-from l02.domain.agent.termination import AgentTerminated, TerminationRequested
 from l02.domain.errors import ErrorCode, Failure, PermanentFailure
 from l02.handlers.sandbox.log import remove_old_logs
 from l02.handlers.sandbox.processes import AgentProcess, Processes

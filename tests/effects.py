@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from l02.domain.agent.effects import EffectRecorded, StepsRecorded, ToolCalled
 from l02.domain.agent.state import JournalEntry
+from l02.domain.agent.work.effects import EffectRecorded, StepsRecorded, ToolCalled
 from l02.domain.kernel.message import Event
 
 

@@ -11,8 +11,8 @@ from benchmarks.ours.contender import median_ms, opened, run
 from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.agent.executions import Execute, ExecutionFailed
-from l02.domain.agent.spawning import Spawn
+from l02.domain.agent.life.spawning import Spawn
+from l02.domain.agent.work.executions import Execute, ExecutionFailed
 from l02.domain.aggregates import AGENT
 from l02.domain.kernel.message import Command, Metadata, Report
 from tests.projections.history import specification

@@ -18,9 +18,9 @@ from l02.bus.commands.timers import cancel_timer, set_timer
 from l02.bus.connection.bus import Bus
 from l02.bus.log.contained import contained
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.agent.executions import ExecutionDue, ExecutionStarted
-from l02.domain.agent.forks import ExecutionInherited
-from l02.domain.agent.resuming import ExecutionReopened
+from l02.domain.agent.life.resuming import ExecutionReopened
+from l02.domain.agent.saved.forks import ExecutionInherited
+from l02.domain.agent.work.executions import ExecutionDue, ExecutionStarted
 from l02.domain.kernel.message import Event
 
 

@@ -11,16 +11,16 @@ from l02.bus.commands.react import EventReader
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointFailed
-from l02.domain.agent.executions import ExecutionFailed, ExecutionStarted
-from l02.domain.agent.restarts import AgentFailed
-from l02.domain.agent.restoring import CheckpointRestored
-from l02.domain.agent.resuming import ExecutionReopened
-from l02.domain.agent.signals import SignalReceived
-from l02.domain.agent.spawning import SpawnRequested
+from l02.domain.agent.life.restarts import AgentFailed
+from l02.domain.agent.life.resuming import ExecutionReopened
+from l02.domain.agent.life.spawning import SpawnRequested
+from l02.domain.agent.life.suspension import AgentResumed
+from l02.domain.agent.life.termination import AgentTerminated
+from l02.domain.agent.saved.checkpoints import CheckpointCreated, CheckpointFailed
+from l02.domain.agent.saved.restoring import CheckpointRestored
 from l02.domain.agent.state import AgentState
-from l02.domain.agent.suspension import AgentResumed
-from l02.domain.agent.termination import AgentTerminated
+from l02.domain.agent.work.executions import ExecutionFailed, ExecutionStarted
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.errors import ErrorCode
 from l02.handlers.executor.deadlines import set_deadlines
 from l02.handlers.executor.runner import AgentRunner

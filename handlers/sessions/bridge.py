@@ -15,12 +15,12 @@ from l02.bus.background.backoff import Setbacks
 from l02.bus.commands.react import EventReader
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointKept
-from l02.domain.agent.restarts import AgentFailed
-from l02.domain.agent.restoring import CheckpointRestored
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.restarts import AgentFailed
+from l02.domain.agent.life.spawning import AgentSpawned
+from l02.domain.agent.life.termination import AgentTerminated
+from l02.domain.agent.saved.checkpoints import CheckpointCreated, CheckpointKept
+from l02.domain.agent.saved.restoring import CheckpointRestored
 from l02.domain.agent.state import AgentState
-from l02.domain.agent.termination import AgentTerminated
 from l02.domain.specification import ToolServer
 from l02.handlers.sessions.calls import Calls
 from l02.handlers.sessions.keeper import SessionKeeper, Shared

@@ -17,8 +17,13 @@ from l02.bus.background.backoff import outlasting
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointExpired, CheckpointFailed, CheckpointRequested
-from l02.domain.agent.restoring import CheckpointRestored, RestoreFailed, RestoreRequested
+from l02.domain.agent.saved.checkpoints import (
+    CheckpointCreated,
+    CheckpointExpired,
+    CheckpointFailed,
+    CheckpointRequested,
+)
+from l02.domain.agent.saved.restoring import CheckpointRestored, RestoreFailed, RestoreRequested
 from l02.domain.agent.state import AgentState, KeptCheckpoint
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Report

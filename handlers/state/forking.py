@@ -14,8 +14,8 @@ from l02.bus.log.history import read_log_entries
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent, SetAside, UnreadableEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_filter
-from l02.domain.agent.checkpoints import CheckpointCreated
-from l02.domain.agent.forks import Fork, ForkFrom, Past, past_of
+from l02.domain.agent.saved.checkpoints import CheckpointCreated
+from l02.domain.agent.saved.forks import Fork, ForkFrom, Past, past_of
 from l02.domain.agent.state import AgentState
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id

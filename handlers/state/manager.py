@@ -19,11 +19,11 @@ from l02.bus.connection.bus import Bus
 from l02.bus.log.contained import contained
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointExpired, CheckpointRequested
-from l02.domain.agent.restarts import AgentFailed
-from l02.domain.agent.restoring import RestoreRequested
+from l02.domain.agent.life.restarts import AgentFailed
+from l02.domain.agent.life.termination import AgentTerminated
+from l02.domain.agent.saved.checkpoints import CheckpointCreated, CheckpointExpired, CheckpointRequested
+from l02.domain.agent.saved.restoring import RestoreRequested
 from l02.domain.agent.state import AgentState, NewestState
-from l02.domain.agent.termination import AgentTerminated
 from l02.handlers.state.checkpoint_store import CheckpointStore
 from l02.handlers.state.checkpoints import Checkpoints
 from l02.handlers.state.hot import HotState

@@ -15,13 +15,13 @@ from msgspec import UNSET
 from l02.bus.log.loaded import Loaded
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import UNDECODABLE, RecordedEvent
-from l02.domain.agent.executions import ExecutionCompleted
-from l02.domain.agent.restarts import AgentFailed
-from l02.domain.agent.restoring import CheckpointRestored
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.restarts import AgentFailed
+from l02.domain.agent.life.spawning import AgentSpawned
+from l02.domain.agent.life.suspension import AgentSuspended
+from l02.domain.agent.life.termination import AgentTerminated
+from l02.domain.agent.saved.restoring import CheckpointRestored
 from l02.domain.agent.state import AgentState, NewestState
-from l02.domain.agent.suspension import AgentSuspended
-from l02.domain.agent.termination import AgentTerminated
+from l02.domain.agent.work.executions import ExecutionCompleted
 from l02.domain.kernel.message import Event
 from l02.handlers.state.hot import HotState
 

@@ -15,7 +15,7 @@ import msgspec
 from l02.bus.commands.timers import set_timer
 from l02.bus.connection.bus import Bus
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.agent.checkpoints import ExpireCheckpoints
+from l02.domain.agent.saved.checkpoints import ExpireCheckpoints
 from l02.domain.agent.state import AgentState
 from l02.handlers.state.settings import StateSettings
 

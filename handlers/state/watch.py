@@ -14,16 +14,16 @@ import structlog
 
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.checkpoints import CheckpointRequested
-from l02.domain.agent.effects import EffectRecorded, StepsRecorded, ToolCalled
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
-from l02.domain.agent.restarts import AgentFailed
-from l02.domain.agent.restoring import CheckpointRestored
-from l02.domain.agent.signals import SignalReceived
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.restarts import AgentFailed
+from l02.domain.agent.life.spawning import AgentSpawned
+from l02.domain.agent.life.suspension import AgentSuspended, SuspendIdle
+from l02.domain.agent.life.termination import AgentTerminated
+from l02.domain.agent.saved.checkpoints import CheckpointRequested
+from l02.domain.agent.saved.restoring import CheckpointRestored
 from l02.domain.agent.state import AgentState
-from l02.domain.agent.suspension import AgentSuspended, SuspendIdle
-from l02.domain.agent.termination import AgentTerminated
+from l02.domain.agent.work.effects import EffectRecorded, StepsRecorded, ToolCalled
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
+from l02.domain.agent.work.signals import SignalReceived
 from l02.handlers.state.settings import StateSettings
 
 _LOOK_SECONDS = 0.5

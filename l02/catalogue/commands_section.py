@@ -22,14 +22,14 @@ from l02.catalogue import examples
 from l02.catalogue.markdown import code_block, table
 from l02.catalogue.schemas import RESULTS, SCHEMAS, name_of
 from l02.catalogue.words import fields_words, type_words
-from l02.domain.agent.checkpoints import Checkpoint, CheckpointCreated, CheckpointFailed
-from l02.domain.agent.executions import Execute, ExecutionCompleted, ExecutionFailed
-from l02.domain.agent.forks import Fork
-from l02.domain.agent.restarts import AgentFailed
-from l02.domain.agent.restoring import CheckpointRestored, Restore, RestoreFailed
-from l02.domain.agent.resuming import Resume
-from l02.domain.agent.spawning import AgentSpawned, Spawn, SpawnFailed
-from l02.domain.agent.termination import AgentTerminated, Terminate
+from l02.domain.agent.life.restarts import AgentFailed
+from l02.domain.agent.life.resuming import Resume
+from l02.domain.agent.life.spawning import AgentSpawned, Spawn, SpawnFailed
+from l02.domain.agent.life.termination import AgentTerminated, Terminate
+from l02.domain.agent.saved.checkpoints import Checkpoint, CheckpointCreated, CheckpointFailed
+from l02.domain.agent.saved.forks import Fork
+from l02.domain.agent.saved.restoring import CheckpointRestored, Restore, RestoreFailed
+from l02.domain.agent.work.executions import Execute, ExecutionCompleted, ExecutionFailed
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.message import Event, WireCommand
 from l02.node.queries import QUERY_FIELDS

@@ -11,7 +11,7 @@ from l02.bus.commands.outcomes import Outcome, failed
 from l02.bus.wire.codec import encode_event
 from l02.bus.wire.incoming import read_command
 from l02.bus.wire.subjects import AggregateId, CommandAddress
-from l02.domain.agent.executions import Execute, ExecutionCompleted
+from l02.domain.agent.work.executions import Execute, ExecutionCompleted
 from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.errors import Failure
 from l02.domain.kernel.message import Context, Metadata

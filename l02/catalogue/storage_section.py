@@ -33,9 +33,9 @@ from l02.bus.wire.subjects import (
 from l02.catalogue.markdown import table
 from l02.catalogue.schemas import SCHEMAS, name_of, reference_to
 from l02.catalogue.words import fields_words, type_words
-from l02.domain.agent.checkpoints import ExpireCheckpoints
-from l02.domain.agent.executions import ExecutionDue
-from l02.domain.agent.restarts import RestartDue
+from l02.domain.agent.life.restarts import RestartDue
+from l02.domain.agent.saved.checkpoints import ExpireCheckpoints
+from l02.domain.agent.work.executions import ExecutionDue
 from l02.projections.views.projector import LIVE_VIEWS
 
 _HOUR = 3600 * 1_000_000_000

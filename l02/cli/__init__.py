@@ -8,7 +8,7 @@ import typer
 
 from l02.cli import agents, budgets, checkpoints, config, executions, mcp, node
 from l02.cli.log import dead, events, maintenance, replay
-from l02.cli.standard_streams import with_standard_streams
+from l02.cli.terminal.standard_streams import with_standard_streams
 
 __all__ = ["app", "main"]
 

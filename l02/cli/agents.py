@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from l02.cli.agent_text import AGENT_HEADINGS, agent_pairs, agent_row
 from l02.cli.options import AgentId, AsJson, DataDir, json_object, json_or_text
-from l02.cli.output import (
+from l02.cli.running import reporting, run_with_client
+from l02.cli.terminal.agent_text import AGENT_HEADINGS, agent_pairs, agent_row
+from l02.cli.terminal.output import (
     print_done,
     print_json,
     print_line,
@@ -21,8 +22,7 @@ from l02.cli.output import (
     progress,
     write,
 )
-from l02.cli.paging import all_pages
-from l02.cli.running import reporting, run_with_client
+from l02.cli.terminal.paging import all_pages
 
 if TYPE_CHECKING:
     from l02.client.client import Client, Wait

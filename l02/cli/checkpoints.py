@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from l02.cli.options import AgentId, AsJson, DataDir
-from l02.cli.output import print_done, print_json, print_line, print_result, print_table, progress
-from l02.cli.paging import all_pages
 from l02.cli.running import run_with_client
+from l02.cli.terminal.output import print_done, print_json, print_line, print_result, print_table, progress
+from l02.cli.terminal.paging import all_pages
 
 if TYPE_CHECKING:
     from l02.client.client import Client

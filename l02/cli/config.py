@@ -32,7 +32,7 @@ def check(
     with reporting(as_json):
         import msgspec
 
-        from l02.cli.output import safe
+        from l02.cli.terminal.output import safe
         from l02.node.settings import Settings
         from l02.node.settings_file import secrets_seen_by_others
 
@@ -56,7 +56,7 @@ def show(
     with reporting(as_json):
         import msgspec
 
-        from l02.cli.output import safe
+        from l02.cli.terminal.output import safe
         from l02.node.settings import Settings, effective
 
         found = effective(config=config, data_dir=data_dir, http_port=http_port)

@@ -25,14 +25,14 @@ from msgspec import UNSET
 
 from l02.bus.background.causes import first_cause
 from l02.bus.wire.codec import RecordedEvent
-from l02.cli.output import print_json, print_line, print_table
 from l02.cli.running import until_told_to_end
+from l02.cli.terminal.output import print_json, print_line, print_table
 from l02.client.client import Client
-from l02.domain.agent.effects import StepsRecorded, ToolCalled
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
-from l02.domain.agent.restarts import AgentRestarted
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.restarts import AgentRestarted
+from l02.domain.agent.life.spawning import AgentSpawned
 from l02.domain.agent.state import TOOL
+from l02.domain.agent.work.effects import StepsRecorded, ToolCalled
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
 from l02.domain.errors import Failure
 from l02.logs import configure_logging
 from l02.node.running import running_node

@@ -124,7 +124,7 @@ def _print_failure(failure: Failure, as_json: bool) -> None:
 def _print_error(fields: dict[str, str], line: str, as_json: bool) -> None:
     import msgspec
 
-    from l02.cli.output import safe
+    from l02.cli.terminal.output import safe
 
     text = msgspec.json.encode({"error": fields}).decode() if as_json else safe(" ".join(line.split()))
     sys.stderr.write(text + "\n")

@@ -10,13 +10,14 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointFailed, CheckpointKept, CheckpointRequested
-from l02.domain.agent.effects import StepsRecorded, ToolCalled
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
-from l02.domain.agent.forks import AgentForked, ExecutionInherited
-from l02.domain.agent.restarts import AgentFailed, AgentRestarted
-from l02.domain.agent.restoring import CheckpointRestored, RestoreFailed, RestoreRequested
-from l02.domain.agent.resuming import ExecutionReopened
+from l02.domain.agent.life.restarts import AgentFailed, AgentRestarted
+from l02.domain.agent.life.resuming import ExecutionReopened
+from l02.domain.agent.life.spawning import AgentSpawned, SpawnFailed, SpawnRequested
+from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.life.termination import AgentTerminated, TerminationRequested
+from l02.domain.agent.saved.checkpoints import CheckpointCreated, CheckpointFailed, CheckpointKept, CheckpointRequested
+from l02.domain.agent.saved.forks import AgentForked, ExecutionInherited
+from l02.domain.agent.saved.restoring import CheckpointRestored, RestoreFailed, RestoreRequested
 from l02.domain.agent.sessions import (
     SessionDegraded,
     SessionEnded,
@@ -25,10 +26,9 @@ from l02.domain.agent.sessions import (
     SessionSnapshotSaved,
     SessionStarted,
 )
-from l02.domain.agent.spawning import AgentSpawned, SpawnFailed, SpawnRequested
 from l02.domain.agent.state import ErrorDetail, ResourceUsage, Status
-from l02.domain.agent.suspension import AgentResumed, AgentSuspended
-from l02.domain.agent.termination import AgentTerminated, TerminationRequested
+from l02.domain.agent.work.effects import StepsRecorded, ToolCalled
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification, ResourceLimits
 from l02.projections.folds.fold import Fold, ViewOutOfStep, utc

@@ -10,14 +10,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.checkpoints import (
+from l02.domain.agent.saved.checkpoints import (
     CheckpointCreated,
     CheckpointExpired,
     CheckpointFailed,
     CheckpointKept,
     CheckpointRequested,
 )
-from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.agent.saved.restoring import CheckpointRestored
 from l02.domain.agent.state import CheckpointType, ErrorDetail
 from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
 

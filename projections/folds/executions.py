@@ -11,11 +11,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.effects import EffectRecorded, StepsRecorded, ToolCalled
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
-from l02.domain.agent.forks import ExecutionInherited
-from l02.domain.agent.resuming import ExecutionReopened
+from l02.domain.agent.life.resuming import ExecutionReopened
+from l02.domain.agent.saved.forks import ExecutionInherited
 from l02.domain.agent.state import THREAD, ErrorDetail
+from l02.domain.agent.work.effects import EffectRecorded, StepsRecorded, ToolCalled
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.kernel.message import Event
 from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
 

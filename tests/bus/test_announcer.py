@@ -21,9 +21,9 @@ from l02.bus.log.event_store import EventStore
 from l02.bus.log.repository import Repository
 from l02.bus.objects.store import outline
 from l02.bus.wire.subjects import AggregateId, CommandAddress
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.spawning import AgentSpawned
 from l02.domain.agent.state import AgentState, StateChange
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
 from l02.domain.aggregates import AGENT
 from l02.domain.errors import OwnError
 from l02.domain.specification import ResourceLimits

@@ -12,8 +12,8 @@ import pytest
 from l02.bus.log.loaded import HandledCommands
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.agent.executions import ExecutionStarted
-from l02.domain.agent.spawning import SpawnFailed
+from l02.domain.agent.life.spawning import SpawnFailed
+from l02.domain.agent.work.executions import ExecutionStarted
 from l02.domain.kernel.message import Event, Metadata
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

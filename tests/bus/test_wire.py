@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from l02.bus.wire.incoming import MAX_COMMAND_BYTES, Incoming, command_id_of, content_of, read_command
 from l02.bus.wire.subjects import AggregateId, CommandAddress, parse_command_subject
-from l02.domain.agent.executions import Execute
+from l02.domain.agent.work.executions import Execute
 from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
 

@@ -14,7 +14,7 @@ from l02.bus.embedded import EmbeddedNats
 from l02.bus.wire.codec import encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.client.client import Client
-from l02.domain.agent.spawning import SpawnRequested
+from l02.domain.agent.life.spawning import SpawnRequested
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.message import Event, Metadata
 from l02.domain.specification import AgentSpecification

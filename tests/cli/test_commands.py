@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from l02.cli import app
 from l02.cli.options import json_or_text, point_in_log
-from l02.cli.output import safe
+from l02.cli.terminal.output import safe
 from l02.domain.errors import EXPLANATIONS, ErrorCode
 
 COMMANDS = [

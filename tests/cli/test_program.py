@@ -17,7 +17,7 @@ import pytest
 
 from l02.bus.connection.bus import Bus
 from l02.bus.embedded import DataDirectory, EmbeddedNats
-from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.work.signals import SignalReceived
 from tests.cli.conftest import REQUESTED, Append
 from tests.projections.history import steps_recorded
 

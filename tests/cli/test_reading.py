@@ -20,8 +20,8 @@ from l02.bus.embedded import EmbeddedNats
 from l02.bus.wire.subjects import dead_subject, outcome_subject, stream_subject
 from l02.client.client import Client, ExecutionResult
 from l02.client.discovery import NodeUnreachable
-from l02.domain.agent.signals import SignalReceived
 from l02.domain.agent.state import Status
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.errors import ErrorCode, Failure
 from l02.projections.folds.agents import AgentView
 from tests.cli.conftest import REQUESTED, SPECIFICATION, Append

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from l02.cli.output import print_table
+from l02.cli.terminal.output import print_table
 
 HEADINGS = ("ID", "NAME", "TOKENS", "NODE")
 CELLS = st.tuples(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l02.domain.agent.signals import Signal
+from l02.domain.agent.work.signals import Signal
 from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.aggregate import Aggregate

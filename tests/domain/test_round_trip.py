@@ -6,10 +6,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l02.domain.agent.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionStarted
-from l02.domain.agent.signals import SignalReceived
 from l02.domain.agent.state import StateChange
+from l02.domain.agent.work.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionStarted
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.kernel.message import Event
 from tests.domain.json_values import json_values, texts
 from tests.domain.read_back import read_back

@@ -50,7 +50,7 @@ from l02.bus.wire.agent.protocol import (
 )
 from l02.bus.wire.codec import EventDecoder, encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject, stream_subject
-from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification, RuntimeClass, ToolServer

@@ -18,9 +18,9 @@ from l02.bus.log.event_store import Conflict
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import EventDecoder, encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
-from l02.domain.agent.effects import EffectRecorded
-from l02.domain.agent.signals import Signal
 from l02.domain.agent.state import AgentState
+from l02.domain.agent.work.effects import EffectRecorded
+from l02.domain.agent.work.signals import Signal
 from l02.domain.aggregates import AGENT
 from l02.handlers.executor.journal.records import RecordRefused, Records
 from tests.bus.toy import metadata

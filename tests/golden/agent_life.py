@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from l02.domain.agent.effects import EffectRecorded
-from l02.domain.agent.executions import ExecutionStarted
-from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.work.effects import EffectRecorded
+from l02.domain.agent.work.executions import ExecutionStarted
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.kernel.message import Event
 from tests.golden.samples import SAMPLES
 

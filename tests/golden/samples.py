@@ -11,7 +11,12 @@ from typing import Any
 
 from l02.bus.wire.codec import RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.agent.checkpoints import (
+from l02.domain.agent.life.restarts import AgentFailed, AgentRestarted, RestartDue
+from l02.domain.agent.life.resuming import ExecutionReopened, Resume
+from l02.domain.agent.life.spawning import AgentSpawned, Spawn, SpawnFailed, SpawnRequested
+from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended, Suspend
+from l02.domain.agent.life.termination import AgentTerminated, Terminate, TerminationRequested
+from l02.domain.agent.saved.checkpoints import (
     Checkpoint,
     CheckpointCreated,
     CheckpointExpired,
@@ -20,12 +25,8 @@ from l02.domain.agent.checkpoints import (
     CheckpointRequested,
     ExpireCheckpoints,
 )
-from l02.domain.agent.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
-from l02.domain.agent.executions import Execute, ExecutionCompleted, ExecutionDue, ExecutionFailed, ExecutionStarted
-from l02.domain.agent.forks import AgentForked, ExecutionInherited, Fork
-from l02.domain.agent.restarts import AgentFailed, AgentRestarted, RestartDue
-from l02.domain.agent.restoring import CheckpointRestored, Restore, RestoreFailed, RestoreRequested
-from l02.domain.agent.resuming import ExecutionReopened, Resume
+from l02.domain.agent.saved.forks import AgentForked, ExecutionInherited, Fork
+from l02.domain.agent.saved.restoring import CheckpointRestored, Restore, RestoreFailed, RestoreRequested
 from l02.domain.agent.sessions import (
     SessionDegraded,
     SessionEnded,
@@ -35,11 +36,16 @@ from l02.domain.agent.sessions import (
     SessionSnapshotSaved,
     SessionStarted,
 )
-from l02.domain.agent.signals import Signal, SignalReceived
-from l02.domain.agent.spawning import AgentSpawned, Spawn, SpawnFailed, SpawnRequested
 from l02.domain.agent.state import ErrorDetail, JournalEntry, PendingSignal, ResourceUsage, SaidText, StateChange
-from l02.domain.agent.suspension import AgentResumed, AgentSuspended, Suspend
-from l02.domain.agent.termination import AgentTerminated, Terminate, TerminationRequested
+from l02.domain.agent.work.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.work.executions import (
+    Execute,
+    ExecutionCompleted,
+    ExecutionDue,
+    ExecutionFailed,
+    ExecutionStarted,
+)
+from l02.domain.agent.work.signals import Signal, SignalReceived
 from l02.domain.aggregates import EVENT_TYPES
 from l02.domain.budget.configuring import BudgetConfigured, Configure
 from l02.domain.budget.state import BudgetLimits, LimitAction

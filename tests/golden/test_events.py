@@ -11,8 +11,8 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from l02.bus.wire.codec import EventDecoder, UnreadableEvent, cloud_event
-from l02.domain.agent.executions import ExecutionFailed
-from l02.domain.agent.spawning import SpawnRequested
+from l02.domain.agent.life.spawning import SpawnRequested
+from l02.domain.agent.work.executions import ExecutionFailed
 from l02.domain.aggregates import AGGREGATES, EVENT_TYPES
 from tests.golden.samples import EVENTS, SAMPLES, encoded, file_name
 from tests.golden.write import write

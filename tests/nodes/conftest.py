@@ -23,8 +23,8 @@ from l02.bus.connection.streams import PARTITIONS_STREAM
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.wire.subjects import AggregateId, partition_subject
 from l02.client.client import Client
-from l02.domain.agent.effects import ToolCalled
 from l02.domain.agent.state import Status
+from l02.domain.agent.work.effects import ToolCalled
 from l02.domain.node.state import NodeStatus
 from tests.runtime.conftest import worker
 from tests.sessions.conftest import ORCHESTRATOR

@@ -14,8 +14,8 @@ from msgspec import Struct
 from l02.bus.background.cancelling import end
 from l02.client.client import Client
 from l02.client.discovery import NodeUnreachable
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
-from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.errors import ErrorCode, Failure
 from tests.effects import effects
 from tests.nodes.conftest import LEDGER, Cluster

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent.checkpoints import CheckpointCreated
-from l02.domain.agent.restoring import CheckpointRestored
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.spawning import AgentSpawned
+from l02.domain.agent.life.suspension import AgentSuspended
+from l02.domain.agent.saved.checkpoints import CheckpointCreated
+from l02.domain.agent.saved.restoring import CheckpointRestored
 from l02.domain.agent.state import Status
-from l02.domain.agent.suspension import AgentSuspended
 from l02.verify import verify
 from tests.nodes.conftest import Cluster, RunningNode, _falls_to, both_share, events_of, until
 from tests.stored_checkpoints import stored_checkpoints

@@ -13,7 +13,7 @@ import pytest
 
 from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
 from l02.client.client import Client
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.spawning import AgentSpawned
 from l02.domain.errors import ErrorCode, Failure
 from l02.verify import verify
 from tests.conftest import in_containers, started_before

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent.effects import ToolRequested
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.spawning import AgentSpawned
+from l02.domain.agent.work.effects import ToolRequested
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Event
 from l02.domain.node.state import NodeStatus

@@ -19,8 +19,8 @@ import pytest
 from l02.bus.background.cancelling import end
 from l02.bus.commands.outcomes import Outcome
 from l02.client.client import Client
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
-from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.work.signals import SignalReceived
 from l02.verify import verify
 from tests.bus.toy import outcomes, until
 from tests.embedded.support import alive

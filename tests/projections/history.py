@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from l02.bus.connection.bus import Bus
 from l02.bus.wire.codec import RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
-from l02.domain.agent.checkpoints import CheckpointRequested
-from l02.domain.agent.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
-from l02.domain.agent.restoring import RestoreRequested
-from l02.domain.agent.spawning import AgentSpawned, SpawnRequested
+from l02.domain.agent.life.spawning import AgentSpawned, SpawnRequested
+from l02.domain.agent.life.termination import AgentTerminated
+from l02.domain.agent.saved.checkpoints import CheckpointRequested
+from l02.domain.agent.saved.restoring import RestoreRequested
 from l02.domain.agent.state import ResourceUsage
-from l02.domain.agent.termination import AgentTerminated
+from l02.domain.agent.work.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.kernel.message import Event, Metadata
 from l02.domain.specification import AgentSpecification, ResourceLimits, TrustLevel
 

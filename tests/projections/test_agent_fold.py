@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from l02.domain.agent.effects import ToolRequested
-from l02.domain.agent.restarts import AgentFailed, AgentRestarted
-from l02.domain.agent.signals import SignalReceived
-from l02.domain.agent.spawning import SpawnFailed
+from l02.domain.agent.life.restarts import AgentFailed, AgentRestarted
+from l02.domain.agent.life.spawning import SpawnFailed
+from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.life.termination import TerminationRequested
 from l02.domain.agent.state import ErrorDetail, ResourceUsage, Status
-from l02.domain.agent.suspension import AgentResumed, AgentSuspended
-from l02.domain.agent.termination import TerminationRequested
+from l02.domain.agent.work.effects import ToolRequested
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.aggregates import AGENT
 from l02.domain.kernel.message import Event
 from l02.projections.folds.agents import AgentView, project_agent

@@ -7,9 +7,9 @@ from functools import reduce
 
 import pytest
 
-from l02.domain.agent.checkpoints import CheckpointFailed, CheckpointKept
+from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.saved.checkpoints import CheckpointFailed, CheckpointKept
 from l02.domain.agent.state import ErrorDetail
-from l02.domain.agent.suspension import AgentResumed, AgentSuspended
 from l02.domain.kernel.message import Event
 from l02.projections.folds.checkpoints import CHECKPOINT_FOLD, CheckpointState, CheckpointView
 from l02.projections.folds.fold import ViewOutOfStep

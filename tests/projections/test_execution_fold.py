@@ -7,12 +7,12 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from l02.domain.agent.effects import ToolRequested
-from l02.domain.agent.executions import ExecutionFailed
-from l02.domain.agent.forks import ExecutionInherited
-from l02.domain.agent.resuming import ExecutionReopened
-from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.life.resuming import ExecutionReopened
+from l02.domain.agent.saved.forks import ExecutionInherited
 from l02.domain.agent.state import ErrorDetail, JournalEntry
+from l02.domain.agent.work.effects import ToolRequested
+from l02.domain.agent.work.executions import ExecutionFailed
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.kernel.message import Event
 from l02.projections.folds.executions import EXECUTION_FOLD, ExecutionState, ExecutionView, project_execution
 from l02.projections.folds.fold import ViewOutOfStep, encode_view

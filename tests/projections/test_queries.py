@@ -9,12 +9,12 @@ import pytest
 import pytest_asyncio
 
 from l02.bus.connection.bus import Bus
-from l02.domain.agent.checkpoints import CheckpointFailed, CheckpointKept
-from l02.domain.agent.restoring import RestoreFailed
+from l02.domain.agent.life.suspension import AgentSuspended
+from l02.domain.agent.life.termination import TerminationRequested
+from l02.domain.agent.saved.checkpoints import CheckpointFailed, CheckpointKept
+from l02.domain.agent.saved.restoring import RestoreFailed
 from l02.domain.agent.sessions import SessionEnded, SessionStarted
 from l02.domain.agent.state import Status
-from l02.domain.agent.suspension import AgentSuspended
-from l02.domain.agent.termination import TerminationRequested
 from l02.projections.folds.executions import ExecutionState
 from l02.projections.projector.progress import Progress
 from l02.projections.queries import ReadModel, open_read_model

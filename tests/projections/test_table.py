@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from l02.bus.connection.bus import Bus
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.executions import ExecutionCompleted
+from l02.domain.agent.work.executions import ExecutionCompleted
 from l02.domain.kernel.message import Event
 from l02.projections.folds.fold import Fold, encode_view
 from l02.projections.projector.progress import Progress

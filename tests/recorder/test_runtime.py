@@ -20,7 +20,7 @@ from eventsourcing.projection import ApplicationSubscription
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import ensure_streams
 from l02.bus.embedded import EmbeddedNats
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.spawning import AgentSpawned
 from l02.domain.aggregates import AGGREGATES
 from l02.eventsourcing import RuntimeEvent
 from tests.projections.history import History, append, append_events, spawn_requested, spawned

@@ -17,11 +17,11 @@ from l02.bus.connection.streams import VIEWS_BUCKET, ensure_streams
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.log.event_store import open_event_store
 from l02.bus.log.repository import Repository
-from l02.domain.agent.executions import Execute
-from l02.domain.agent.restarts import ReportExit
-from l02.domain.agent.signals import Signal
-from l02.domain.agent.spawning import Spawn
-from l02.domain.agent.termination import Terminate
+from l02.domain.agent.life.restarts import ReportExit
+from l02.domain.agent.life.spawning import Spawn
+from l02.domain.agent.life.termination import Terminate
+from l02.domain.agent.work.executions import Execute
+from l02.domain.agent.work.signals import Signal
 from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.kernel.message import Command, Metadata, Report
 from l02.projections.folds.agents import AgentView

@@ -10,8 +10,8 @@ from l02.bus.commands.dead_letters import dead_letters
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.connection.streams import ensure_streams, stream_configs
 from l02.bus.embedded import EmbeddedNats
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionStarted
-from l02.domain.agent.signals import SignalReceived
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionStarted
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.message import Event
 from l02.projections.rebuild import rebuild

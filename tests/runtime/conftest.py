@@ -17,8 +17,8 @@ import pytest_asyncio
 from l02.bus.commands.outcomes import Outcome
 from l02.bus.wire.codec import RecordedEvent
 from l02.client.client import Client
+from l02.domain.agent.life.spawning import AgentSpawned
 from l02.domain.agent.sessions import SessionStarted
-from l02.domain.agent.spawning import AgentSpawned
 from l02.domain.kernel.message import Event
 from l02.handlers.state.settings import StateSettings
 from l02.node.running import Node, running_node

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent.spawning import SpawnRequested
-from l02.domain.agent.termination import AgentTerminated
+from l02.domain.agent.life.spawning import SpawnRequested
+from l02.domain.agent.life.termination import AgentTerminated
 from l02.domain.errors import Failure
 from l02.handlers.sandbox import log
 from l02.handlers.sandbox.processes import Processes

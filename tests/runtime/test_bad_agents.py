@@ -8,8 +8,8 @@ import uuid
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent.restarts import AgentFailed, AgentRestarted
-from l02.domain.agent.spawning import SpawnFailed
+from l02.domain.agent.life.restarts import AgentFailed, AgentRestarted
+from l02.domain.agent.life.spawning import SpawnFailed
 from l02.domain.errors import Failure
 from tests.runtime.conftest import history, misbehaving, worker
 

@@ -12,13 +12,13 @@ import asyncpg
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent.checkpoints import CheckpointCreated
-from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
-from l02.domain.agent.forks import AgentForked
-from l02.domain.agent.restoring import CheckpointRestored
-from l02.domain.agent.spawning import SpawnRequested
-from l02.domain.agent.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.life.spawning import SpawnRequested
+from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.saved.checkpoints import CheckpointCreated
+from l02.domain.agent.saved.forks import AgentForked
+from l02.domain.agent.saved.restoring import CheckpointRestored
+from l02.domain.agent.work.effects import EffectRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
 from l02.domain.errors import Failure
 from l02.node.running import Node
 from tests.runtime.conftest import Raw, history, pid_of, settled, until

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from l02.bus.commands.dead_letters import DeadLetter
 from l02.bus.wire.codec import SetAside
 from l02.client.client import Client
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.spawning import AgentSpawned
 from l02.domain.errors import Failure
 from l02.node.running import Node, running_node
 from l02.node.settings import Settings

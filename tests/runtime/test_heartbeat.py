@@ -8,7 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from l02.client.client import Client
-from l02.domain.agent.restarts import AgentRestarted
+from l02.domain.agent.life.restarts import AgentRestarted
 from tests.runtime.conftest import history, pid_of, until
 
 Spawn = Callable[..., Awaitable[str]]

@@ -14,9 +14,9 @@ import pytest
 
 from l02.bus.wire.agent.texts import MESSAGE_BYTES
 from l02.client.client import Client
-from l02.domain.agent.effects import EffectRecorded
-from l02.domain.agent.executions import ExecutionFailed, ExecutionStarted
-from l02.domain.agent.restarts import AgentRestarted
+from l02.domain.agent.life.restarts import AgentRestarted
+from l02.domain.agent.work.effects import EffectRecorded
+from l02.domain.agent.work.executions import ExecutionFailed, ExecutionStarted
 from l02.domain.errors import ErrorCode, Failure, OwnError
 from l02.domain.values import MAX_DEPTH
 from tests.runtime.conftest import history, pid_of, talker, until, worker

@@ -20,10 +20,10 @@ from l02.bus.log.reader import last_sequence
 from l02.bus.wire.codec import SetAside
 from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.client.client import Client
-from l02.domain.agent.checkpoints import CheckpointRequested
-from l02.domain.agent.executions import ExecutionStarted
-from l02.domain.agent.signals import SignalReceived
-from l02.domain.agent.spawning import SpawnRequested
+from l02.domain.agent.life.spawning import SpawnRequested
+from l02.domain.agent.saved.checkpoints import CheckpointRequested
+from l02.domain.agent.work.executions import ExecutionStarted
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification

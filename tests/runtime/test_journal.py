@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from l02.client.client import Client
-from l02.domain.agent.effects import EffectRecorded, ToolCalled, ToolRequested
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionStarted
-from l02.domain.agent.restarts import AgentRestarted
+from l02.domain.agent.life.restarts import AgentRestarted
+from l02.domain.agent.work.effects import EffectRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionStarted
 from l02.domain.errors import Failure
 from tests.effects import effects
 from tests.runtime.conftest import AGENTS, history, pid_of, until

@@ -21,9 +21,9 @@ import psutil
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent.effects import EffectRecorded
-from l02.domain.agent.executions import ExecutionFailed, ExecutionStarted
 from l02.domain.agent.state import Status
+from l02.domain.agent.work.effects import EffectRecorded
+from l02.domain.agent.work.executions import ExecutionFailed, ExecutionStarted
 from l02.domain.errors import ErrorCode, Failure
 from tests.effects import effects
 from tests.runtime.conftest import history, until, worker

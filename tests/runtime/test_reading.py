@@ -9,8 +9,8 @@ import asyncpg
 import msgspec
 
 from l02.client.client import Client, ExecutionResult
-from l02.domain.agent.effects import EffectRecorded
-from l02.domain.agent.spawning import SpawnRequested
+from l02.domain.agent.life.spawning import SpawnRequested
+from l02.domain.agent.work.effects import EffectRecorded
 from l02.node.running import Node
 from tests.runtime.conftest import Raw, history, settled, until
 

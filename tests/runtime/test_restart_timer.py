@@ -12,7 +12,7 @@ from l02.bus.connection.leader import standing_of
 from l02.bus.connection.streams import TIMERS_STREAM
 from l02.bus.wire.subjects import AggregateId, timer_subject
 from l02.client.client import Client
-from l02.domain.agent.restarts import AgentRestarted, RestartDue
+from l02.domain.agent.life.restarts import AgentRestarted, RestartDue
 from l02.handlers.lifecycle import Lifecycle
 from l02.node.running import Node
 from tests.bus.toy import until as until_fact

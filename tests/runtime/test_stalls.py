@@ -20,7 +20,7 @@ import pytest
 
 from l02.bus.wire.codec import RecordedEvent
 from l02.client.client import Client
-from l02.domain.agent.effects import EffectRecorded, ToolCalled
+from l02.domain.agent.work.effects import EffectRecorded, ToolCalled
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.weight import MAX_WEIGHT
 from tests.runtime.conftest import history, pid_of, talker, until

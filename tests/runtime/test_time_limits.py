@@ -17,13 +17,13 @@ from l02.bus.connection.streams import TIMERS_STREAM
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId, due_subject, timer_subject
 from l02.client.client import Client
-from l02.domain.agent.checkpoints import CheckpointRequested
-from l02.domain.agent.effects import EffectRecorded, ToolRequested
-from l02.domain.agent.executions import ExecutionDue, ExecutionStarted
-from l02.domain.agent.restarts import AgentRestarted
-from l02.domain.agent.spawning import AgentSpawned, SpawnRequested
+from l02.domain.agent.life.restarts import AgentRestarted
+from l02.domain.agent.life.spawning import AgentSpawned, SpawnRequested
+from l02.domain.agent.life.termination import AgentTerminated, TerminationRequested
+from l02.domain.agent.saved.checkpoints import CheckpointRequested
 from l02.domain.agent.state import Status
-from l02.domain.agent.termination import AgentTerminated, TerminationRequested
+from l02.domain.agent.work.effects import EffectRecorded, ToolRequested
+from l02.domain.agent.work.executions import ExecutionDue, ExecutionStarted
 from l02.domain.errors import ErrorCode, Failure
 from l02.node.running import Node
 from tests.bus.toy import until as until_fact

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent.effects import ToolCalled
+from l02.domain.agent.work.effects import ToolCalled
 from tests.runtime.conftest import history
 from tests.tools.conftest import landlock_only, running, until
 from tests.tools.hostile import encoded, hostile_server, messages

@@ -9,7 +9,7 @@ import uuid
 import msgspec
 
 from l02.client.client import Client
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.spawning import AgentSpawned
 from tests.runtime.conftest import Raw, pid_of, until, worker
 
 

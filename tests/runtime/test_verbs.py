@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent.effects import EffectRecorded, ToolRequested
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.life.spawning import AgentSpawned
 from l02.domain.agent.sessions import SessionStarted
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.work.effects import EffectRecorded, ToolRequested
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.errors import Failure
 from l02.handlers.executor.effects import Effects
 from l02.handlers.executor.tools.calling import ToolBox

@@ -12,7 +12,7 @@ import pytest
 
 from l02.bus.wire.agent.values import as_bytes
 from l02.bus.wire.subjects import hot_subject
-from l02.cli.paging import all_pages
+from l02.cli.terminal.paging import all_pages
 from l02.client.client import Client
 from l02.domain.errors import ErrorCode, Failure
 from l02.node.running import Node

@@ -23,15 +23,15 @@ from l02.bus.embedded import EmbeddedNats
 from l02.bus.log.event_store import open_event_store
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.checkpoints import Checkpoint, CheckpointCreated
-from l02.domain.agent.restarts import RecoverProcess
-from l02.domain.agent.restoring import CheckpointRestored, Restore
+from l02.domain.agent.life.restarts import RecoverProcess
+from l02.domain.agent.life.spawning import AgentSpawned, Spawn
+from l02.domain.agent.life.termination import AgentTerminated, Terminate
+from l02.domain.agent.saved.checkpoints import Checkpoint, CheckpointCreated
+from l02.domain.agent.saved.restoring import CheckpointRestored, Restore
 from l02.domain.agent.session import Session
 from l02.domain.agent.sessions import SessionDegraded, SessionRolledBack
-from l02.domain.agent.signals import Signal
-from l02.domain.agent.spawning import AgentSpawned, Spawn
 from l02.domain.agent.state import AgentState, ResourceUsage
-from l02.domain.agent.termination import AgentTerminated, Terminate
+from l02.domain.agent.work.signals import Signal
 from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.kernel.message import Command, Event, Metadata, Report
 from l02.domain.specification import AgentSpecification, RuntimeClass, SessionSettings, ToolServer

@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from l02.domain.agent.restarts import RecoverProcess, ReportSpawnFailed
+from l02.domain.agent.life.restarts import RecoverProcess, ReportSpawnFailed
 from l02.domain.agent.sessions import (
     SessionDegraded,
     SessionEnded,

@@ -6,7 +6,8 @@ import psutil
 
 from l02.bus.log.event_store import open_event_store
 from l02.bus.log.repository import Repository
-from l02.domain.agent.checkpoints import Checkpoint
+from l02.domain.agent.life.suspension import Suspend
+from l02.domain.agent.saved.checkpoints import Checkpoint
 from l02.domain.agent.sessions import (
     SessionEnded,
     SessionRecovered,
@@ -14,7 +15,6 @@ from l02.domain.agent.sessions import (
     SessionSnapshotSaved,
     SessionStarted,
 )
-from l02.domain.agent.suspension import Suspend
 from l02.domain.aggregates import AGENT
 from l02.handlers.sessions import BridgeSettings
 from tests.sessions.conftest import Agents, Node, Server, keepers, until

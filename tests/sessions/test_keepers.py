@@ -12,8 +12,8 @@ from l02.bus.log.loaded import Loaded
 from l02.bus.wire.codec import encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.domain.agent.sessions import SessionEnded, SessionStarted
-from l02.domain.agent.signals import SignalReceived
 from l02.domain.agent.state import AgentState
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.kernel.message import Metadata
 from l02.handlers.sessions import bridge
 from tests.sessions.conftest import Agents, Node, Server, keepers, until

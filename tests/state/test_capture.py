@@ -7,8 +7,8 @@ from typing import Any, cast
 import msgspec
 
 from l02.bus.connection.bus import Bus
-from l02.domain.agent.effects import RecordedStep
 from l02.domain.agent.state import PendingCheckpoint
+from l02.domain.agent.work.effects import RecordedStep
 from l02.handlers.state.capture import parts_of
 from tests.domain.agent.story import EXECUTING, given, steps_recorded, tool_called, words_counted
 

@@ -17,8 +17,8 @@ import pytest
 from l02.bus.connection.bus import Bus, connect
 from l02.bus.embedded import EmbeddedNats
 from l02.client.client import Client
-from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointExpired
-from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.agent.saved.checkpoints import CheckpointCreated, CheckpointExpired
+from l02.domain.agent.saved.restoring import CheckpointRestored
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.errors import Failure
 from l02.handlers.state.checkpoints import Checkpoints

@@ -21,10 +21,10 @@ from l02.bus.connection.streams import COMMANDS_STREAM, TIMERS_STREAM, stream_co
 from l02.bus.log.reader import last_sequence
 from l02.bus.wire.subjects import AggregateId, timer_subject
 from l02.client.client import Client
-from l02.domain.agent.checkpoints import CheckpointExpired
-from l02.domain.agent.executions import ExecutionCompleted
-from l02.domain.agent.signals import SignalReceived
-from l02.domain.agent.spawning import AgentSpawned
+from l02.domain.agent.life.spawning import AgentSpawned
+from l02.domain.agent.saved.checkpoints import CheckpointExpired
+from l02.domain.agent.work.executions import ExecutionCompleted
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.aggregates import AGGREGATES
 from l02.node.running import running_node
 from l02.node.session_server import SessionSettings

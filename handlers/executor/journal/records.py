@@ -14,8 +14,8 @@ import structlog
 from msgspec import Struct
 
 from l02.bus.log.repository import Repository
-from l02.domain.agent.effects import StepsRecorded
 from l02.domain.agent.state import AgentState
+from l02.domain.agent.work.effects import StepsRecorded
 from l02.domain.errors import Failure
 from l02.domain.kernel.message import Report
 from l02.handlers.executor.inbox import Pulse

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from l02.cli.options import AsJson, DataDir, group
-from l02.cli.output import print_json, print_line, print_pairs, print_result, print_table
 from l02.cli.running import run_with_client
+from l02.cli.terminal.output import print_json, print_line, print_pairs, print_result, print_table
 
 if TYPE_CHECKING:
     from l02.bus.commands.dead_letters import DeadLetter

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from l02.cli.options import AsJson, DataDir, point_in_log
-from l02.cli.output import print_json, print_line
 from l02.cli.running import run_with_client
+from l02.cli.terminal.output import print_json, print_line
 
 if TYPE_CHECKING:
     from l02.bus.wire.codec import RecordedEvent, SetAside
@@ -74,7 +74,7 @@ def _telling(data: dict[str, Any]) -> dict[str, Any]:
 def _lines(recorded: RecordedEvent) -> list[str]:
     import msgspec
 
-    from l02.domain.agent.effects import StepsRecorded
+    from l02.domain.agent.work.effects import StepsRecorded
 
     begin = (
         f"{recorded.sequence:>6}  {recorded.time:%Y-%m-%d %H:%M:%S}.{recorded.time.microsecond // 1000:03}"

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from l02.cli.options import AsJson, DataDir
-from l02.cli.output import counting, print_done, print_json, print_line, print_table
 from l02.cli.running import CommandFailed, run
+from l02.cli.terminal.output import counting, print_done, print_json, print_line, print_table
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from l02.cli.agent_text import AGENT_HEADINGS, agent_pairs, agent_row
 from l02.cli.options import AsJson, DataDir, point_in_log
-from l02.cli.output import counting, print_json, print_line, print_pairs, print_table
 from l02.cli.running import CommandFailed, run
+from l02.cli.terminal.agent_text import AGENT_HEADINGS, agent_pairs, agent_row
+from l02.cli.terminal.output import counting, print_json, print_line, print_pairs, print_table
 
 if TYPE_CHECKING:
     from datetime import datetime

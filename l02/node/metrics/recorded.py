@@ -8,12 +8,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointFailed
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed
-from l02.domain.agent.restarts import AgentFailed
-from l02.domain.agent.spawning import AgentSpawned, SpawnFailed
+from l02.domain.agent.life.restarts import AgentFailed
+from l02.domain.agent.life.spawning import AgentSpawned, SpawnFailed
+from l02.domain.agent.life.termination import AgentTerminated
+from l02.domain.agent.saved.checkpoints import CheckpointCreated, CheckpointFailed
 from l02.domain.agent.state import AgentState
-from l02.domain.agent.termination import AgentTerminated
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
 from l02.domain.specification import RuntimeClass
 
 _SPAWN_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)

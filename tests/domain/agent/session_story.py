@@ -6,8 +6,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from l02.domain.agent.checkpoints import CheckpointCreated
-from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.agent.saved.checkpoints import CheckpointCreated
+from l02.domain.agent.saved.restoring import CheckpointRestored
 from l02.domain.agent.sessions import (
     SessionDegraded,
     SessionEnded,

@@ -6,17 +6,22 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from l02.domain.agent.checkpoints import CheckpointCreated, CheckpointExpired, CheckpointFailed, CheckpointRequested
-from l02.domain.agent.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
-from l02.domain.agent.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
-from l02.domain.agent.forks import Past, past_of
-from l02.domain.agent.restarts import AgentFailed, AgentRestarted, ReportExit, ReportSpawnFailed
-from l02.domain.agent.restoring import CheckpointRestored, RestoreRequested
-from l02.domain.agent.signals import SignalReceived
-from l02.domain.agent.spawning import AgentSpawned, SpawnRequested
+from l02.domain.agent.life.restarts import AgentFailed, AgentRestarted, ReportExit, ReportSpawnFailed
+from l02.domain.agent.life.spawning import AgentSpawned, SpawnRequested
+from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.life.termination import AgentTerminated, TerminationRequested
+from l02.domain.agent.saved.checkpoints import (
+    CheckpointCreated,
+    CheckpointExpired,
+    CheckpointFailed,
+    CheckpointRequested,
+)
+from l02.domain.agent.saved.forks import Past, past_of
+from l02.domain.agent.saved.restoring import CheckpointRestored, RestoreRequested
 from l02.domain.agent.state import AgentState, CheckpointType, RequestedTool, ResourceUsage, StateChange
-from l02.domain.agent.suspension import AgentResumed, AgentSuspended
-from l02.domain.agent.termination import AgentTerminated, TerminationRequested
+from l02.domain.agent.work.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.aggregates import AGENT
 from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification, LifecycleLimits, ResourceLimits

@@ -1,9 +1,9 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.spawning import SpawnFailed
+from l02.domain.agent.life.spawning import SpawnFailed
+from l02.domain.agent.life.termination import TerminationRequested
 from l02.domain.agent.state import Status
-from l02.domain.agent.termination import TerminationRequested
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (
     FAILED,

@@ -1,6 +1,6 @@
 import pytest
 
-from l02.domain.agent.checkpoints import MAX_PENDING_CHECKPOINTS, Checkpoint, CheckpointKept
+from l02.domain.agent.saved.checkpoints import MAX_PENDING_CHECKPOINTS, Checkpoint, CheckpointKept
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (

@@ -1,4 +1,4 @@
-from l02.domain.agent.checkpoints import MAX_CHECKPOINTS
+from l02.domain.agent.saved.checkpoints import MAX_CHECKPOINTS
 from l02.domain.agent.state import KeptCheckpoint, StateChange
 from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import (

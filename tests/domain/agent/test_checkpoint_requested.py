@@ -1,7 +1,7 @@
 import pytest
 from msgspec import UNSET, UnsetType
 
-from l02.domain.agent.checkpoints import MAX_PENDING_CHECKPOINTS, CheckpointKept, CheckpointRequested
+from l02.domain.agent.saved.checkpoints import MAX_PENDING_CHECKPOINTS, CheckpointKept, CheckpointRequested
 from l02.domain.agent.state import StateChange
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event

@@ -1,8 +1,8 @@
-from l02.domain.agent.executions import ExecutionFailed
-from l02.domain.agent.restoring import CheckpointRestored
+from l02.domain.agent.life.suspension import AgentResumed
+from l02.domain.agent.life.termination import TerminationRequested
+from l02.domain.agent.saved.restoring import CheckpointRestored
 from l02.domain.agent.state import StateChange, Status
-from l02.domain.agent.suspension import AgentResumed
-from l02.domain.agent.termination import TerminationRequested
+from l02.domain.agent.work.executions import ExecutionFailed
 from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import (
     IDLE,

@@ -1,7 +1,7 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.executions import Execute, ExecutionFailed
+from l02.domain.agent.work.executions import Execute, ExecutionFailed
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
 from l02.domain.specification import ExecutorLimits

@@ -1,8 +1,8 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.executions import ExecutionDue
-from l02.domain.agent.resuming import ExecutionReopened
+from l02.domain.agent.life.resuming import ExecutionReopened
+from l02.domain.agent.work.executions import ExecutionDue
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (

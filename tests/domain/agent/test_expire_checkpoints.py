@@ -1,6 +1,6 @@
 import pytest
 
-from l02.domain.agent.checkpoints import ExpireCheckpoints
+from l02.domain.agent.saved.checkpoints import ExpireCheckpoints
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import RUNNING, TERMINATING, checkpoint_expired, given, stored, terminated

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.effects import EffectRecorded, RecordedStep
-from l02.domain.agent.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.work.effects import EffectRecorded, RecordedStep
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event, Report
 from tests.domain.agent.story import (

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.forks import Fork, ForkFrom
+from l02.domain.agent.saved.forks import Fork, ForkFrom
 from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import MOVED_ON, RUNNING, given, past_after
 from tests.domain.given_when_then import context

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from l02.domain.agent.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled
 from l02.domain.agent.state import AgentState, Execution, Journal, JournalEntry
+from l02.domain.agent.work.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled
 from l02.domain.aggregates import AGENT
 from l02.domain.kernel.message import Report
 from l02.domain.kernel.states import encode_state, state_decoder

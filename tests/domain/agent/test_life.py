@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 from msgspec.structs import replace
 
-from l02.domain.agent.checkpoints import CheckpointExpired
-from l02.domain.agent.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
-from l02.domain.agent.executions import Execute, ExecutionCompleted, ExecutionDue, ExecutionFailed
-from l02.domain.agent.forks import Fork, past_of
-from l02.domain.agent.restarts import AgentFailed, RecoverProcess, ReportExit, ReportSpawnFailed, RestartDue
-from l02.domain.agent.resuming import Resume
-from l02.domain.agent.signals import Signal
-from l02.domain.agent.spawning import AgentSpawned, Spawn, SpawnRequested
+from l02.domain.agent.life.restarts import AgentFailed, RecoverProcess, ReportExit, ReportSpawnFailed, RestartDue
+from l02.domain.agent.life.resuming import Resume
+from l02.domain.agent.life.spawning import AgentSpawned, Spawn, SpawnRequested
+from l02.domain.agent.life.suspension import AgentResumed, Suspend
+from l02.domain.agent.life.termination import AgentTerminated, Terminate
+from l02.domain.agent.saved.checkpoints import CheckpointExpired
+from l02.domain.agent.saved.forks import Fork, past_of
 from l02.domain.agent.state import ResourceUsage, StateChange, Status
-from l02.domain.agent.suspension import AgentResumed, Suspend
-from l02.domain.agent.termination import AgentTerminated, Terminate
+from l02.domain.agent.work.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
+from l02.domain.agent.work.executions import Execute, ExecutionCompleted, ExecutionDue, ExecutionFailed
+from l02.domain.agent.work.signals import Signal
 from l02.domain.aggregates import AGENT
 from l02.domain.specification import AgentSpecification, ExecutorLimits, LifecycleLimits
 from tests.domain.agent.life import (

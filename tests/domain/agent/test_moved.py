@@ -3,9 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.effects import EffectRecorded
-from l02.domain.agent.restarts import RecoverProcess
+from l02.domain.agent.life.restarts import RecoverProcess
 from l02.domain.agent.state import AgentState
+from l02.domain.agent.work.effects import EffectRecorded
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Command, Report
 from tests.domain.agent.story import (

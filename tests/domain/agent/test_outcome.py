@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.checkpoints import CheckpointFailed, CheckpointKept
-from l02.domain.agent.effects import EffectRecorded
-from l02.domain.agent.forks import AgentForked, ExecutionInherited
-from l02.domain.agent.restarts import AgentFailed
-from l02.domain.agent.restoring import RestoreFailed
-from l02.domain.agent.resuming import ExecutionReopened
-from l02.domain.agent.spawning import SpawnFailed
-from l02.domain.agent.suspension import AgentResumed, AgentSuspended
-from l02.domain.agent.termination import TerminationRequested
+from l02.domain.agent.life.restarts import AgentFailed
+from l02.domain.agent.life.resuming import ExecutionReopened
+from l02.domain.agent.life.spawning import SpawnFailed
+from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.life.termination import TerminationRequested
+from l02.domain.agent.saved.checkpoints import CheckpointFailed, CheckpointKept
+from l02.domain.agent.saved.forks import AgentForked, ExecutionInherited
+from l02.domain.agent.saved.restoring import RestoreFailed
+from l02.domain.agent.work.effects import EffectRecorded
 from l02.domain.aggregates import AGENT
 from l02.domain.errors import ErrorCode, OwnError
 from l02.domain.kernel.message import Event, Refused

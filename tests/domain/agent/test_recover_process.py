@@ -1,10 +1,10 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.restarts import AgentRestarted, RecoverProcess, RestartDue
-from l02.domain.agent.restoring import RestoreFailed
+from l02.domain.agent.life.restarts import AgentRestarted, RecoverProcess, RestartDue
+from l02.domain.agent.life.suspension import AgentSuspended
+from l02.domain.agent.saved.restoring import RestoreFailed
 from l02.domain.agent.state import ResourceUsage, Status
-from l02.domain.agent.suspension import AgentSuspended
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (
     EXECUTING,

@@ -1,7 +1,7 @@
 import pytest
 
-from l02.domain.agent.restarts import AgentFailed, AgentRestarted
-from l02.domain.agent.spawning import SpawnFailed
+from l02.domain.agent.life.restarts import AgentFailed, AgentRestarted
+from l02.domain.agent.life.spawning import SpawnFailed
 from l02.domain.agent.state import Status
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (

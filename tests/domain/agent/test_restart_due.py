@@ -1,7 +1,7 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.restarts import RestartDue
+from l02.domain.agent.life.restarts import RestartDue
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (
     EXECUTING,

@@ -3,8 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.restarts import AgentFailed, AgentRestarted, RestartDue
-from l02.domain.agent.spawning import SpawnFailed
+from l02.domain.agent.life.restarts import AgentFailed, AgentRestarted, RestartDue
+from l02.domain.agent.life.spawning import SpawnFailed
 from l02.domain.agent.state import AgentState, Status
 from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification

@@ -1,6 +1,6 @@
 import pytest
 
-from l02.domain.agent.restoring import Restore, RestoreFailed
+from l02.domain.agent.saved.restoring import Restore, RestoreFailed
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (

@@ -1,5 +1,5 @@
-from l02.domain.agent.checkpoints import CheckpointFailed
-from l02.domain.agent.restoring import RestoreFailed
+from l02.domain.agent.saved.checkpoints import CheckpointFailed
+from l02.domain.agent.saved.restoring import RestoreFailed
 from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import (
     MOVED_ON,

@@ -3,11 +3,11 @@ from typing import Any, Literal
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.effects import RecordedStep
-from l02.domain.agent.executions import ExecutionFailed
-from l02.domain.agent.resuming import ExecutionReopened, Resume
+from l02.domain.agent.life.resuming import ExecutionReopened, Resume
+from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
 from l02.domain.agent.state import JournalEntry, Status
-from l02.domain.agent.suspension import AgentResumed, AgentSuspended
+from l02.domain.agent.work.effects import RecordedStep
+from l02.domain.agent.work.executions import ExecutionFailed
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (

@@ -1,9 +1,9 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.checkpoints import CheckpointKept
-from l02.domain.agent.effects import EffectRecorded, RecordedStep
+from l02.domain.agent.saved.checkpoints import CheckpointKept
 from l02.domain.agent.session import MAX_SAVED, MAX_UNSENT, SavedSnapshot
+from l02.domain.agent.work.effects import EffectRecorded, RecordedStep
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
 from tests.domain.agent.session_story import (

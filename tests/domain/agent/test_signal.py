@@ -2,7 +2,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.signals import MAX_PENDING_SIGNALS, Signal
+from l02.domain.agent.work.signals import MAX_PENDING_SIGNALS, Signal
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import FAILED, PENDING, RUNNING, SUSPENDED, TERMINATED, TERMINATING, given, signalled

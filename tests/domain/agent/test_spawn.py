@@ -1,7 +1,7 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.spawning import Spawn, SpawnRequested
+from l02.domain.agent.life.spawning import Spawn, SpawnRequested
 from l02.domain.agent.state import Status
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event

@@ -1,9 +1,9 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.executions import Execute
+from l02.domain.agent.life.suspension import AgentSuspended, Suspend
 from l02.domain.agent.state import Status
-from l02.domain.agent.suspension import AgentSuspended, Suspend
+from l02.domain.agent.work.executions import Execute
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (

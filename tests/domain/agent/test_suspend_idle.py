@@ -1,8 +1,8 @@
 import pytest
 
-from l02.domain.agent.executions import Execute
-from l02.domain.agent.signals import Signal
-from l02.domain.agent.suspension import AgentResumed, AgentSuspended, SuspendIdle
+from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended, SuspendIdle
+from l02.domain.agent.work.executions import Execute
+from l02.domain.agent.work.signals import Signal
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (

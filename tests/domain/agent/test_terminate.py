@@ -1,7 +1,7 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.termination import Terminate, TerminationRequested
+from l02.domain.agent.life.termination import Terminate, TerminationRequested
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import FAILED, PENDING, RESTARTING, RUNNING, SUSPENDED, TERMINATED, TERMINATING, given

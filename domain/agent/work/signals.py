@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 from msgspec.structs import replace
 
+from l02.domain.agent.life.suspension import woken
 from l02.domain.agent.messages import AgentCommand, AgentEvent, refuse
 from l02.domain.agent.state import AgentState, PendingSignal
-from l02.domain.agent.suspension import woken
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
 from l02.domain.values import require_shallow

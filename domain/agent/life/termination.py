@@ -8,11 +8,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from l02.domain.agent.executions import fail_open_executions
+from l02.domain.agent.life.spawning import SpawnFailed
 from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, refuse
-from l02.domain.agent.restoring import nothing_pending
-from l02.domain.agent.spawning import SpawnFailed
+from l02.domain.agent.saved.restoring import nothing_pending
 from l02.domain.agent.state import AgentState, ResourceUsage, Status
+from l02.domain.agent.work.executions import fail_open_executions
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Completing, Context, command_ids
 

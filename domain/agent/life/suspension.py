@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 from msgspec.structs import replace
 
-from l02.domain.agent.checkpoints import CheckpointRequested
 from l02.domain.agent.messages import AgentCommand, AgentEvent, NodeCommand, refuse
+from l02.domain.agent.saved.checkpoints import CheckpointRequested
 from l02.domain.agent.state import IDLE, AgentState, Status
 from l02.domain.kernel.message import Context
 

@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
-from l02.domain.agent.checkpoints import asked_again, given_up, moves
-from l02.domain.agent.executions import fail_open_executions
+from l02.domain.agent.life.spawning import another_process
+from l02.domain.agent.life.suspension import resumed
 from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, refuse
+from l02.domain.agent.saved.checkpoints import asked_again, given_up, moves
 from l02.domain.agent.sessions import told_of_checkpoint
-from l02.domain.agent.spawning import another_process
 from l02.domain.agent.state import AgentState, KeptCheckpoint, PendingRestore
-from l02.domain.agent.suspension import resumed
+from l02.domain.agent.work.executions import fail_open_executions
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Completing, Context, Refused, command_ids
 

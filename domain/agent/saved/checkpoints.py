@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
-from l02.domain.agent.effects import EffectRecorded
 from l02.domain.agent.messages import (
     AgentCommand,
     AgentEvent,
@@ -23,6 +22,7 @@ from l02.domain.agent.messages import (
 )
 from l02.domain.agent.sessions import told_of_checkpoint
 from l02.domain.agent.state import AgentState, CheckpointType, KeptCheckpoint, PendingCheckpoint, StateChange
+from l02.domain.agent.work.effects import EffectRecorded
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Completing, Context, Refused, command_ids
 

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from msgspec.structs import replace
 
-from l02.domain.agent.executions import fail_open_executions
+from l02.domain.agent.life.spawning import SpawnFailed, another_process
 from l02.domain.agent.messages import AgentEvent, AgentTimerCommand, NodeCommand
-from l02.domain.agent.restoring import nothing_pending, taken_over
-from l02.domain.agent.spawning import SpawnFailed, another_process
+from l02.domain.agent.saved.restoring import nothing_pending, taken_over
 from l02.domain.agent.state import AgentState, ResourceUsage, Status
+from l02.domain.agent.work.executions import fail_open_executions
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Completing, Context, Refused, command_ids
 

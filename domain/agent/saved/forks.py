@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
+from l02.domain.agent.life.spawning import SpawnRequested, require_new
 from l02.domain.agent.messages import AgentCommand, AgentEvent, NodeCommand
-from l02.domain.agent.spawning import SpawnRequested, require_new
 from l02.domain.agent.state import (
     AgentState,
     Execution,

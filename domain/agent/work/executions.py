@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from l02.domain.agent.life.suspension import woken
 from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, AgentTimerCommand, refuse, require_process
 from l02.domain.agent.state import AgentState, Execution, StateChange, Status, known_deadline
-from l02.domain.agent.suspension import woken
 from l02.domain.errors import ErrorCode, Failure, OwnError
 from l02.domain.kernel.message import Completing, Context, Refused, command_ids
 from l02.domain.values import require_shallow

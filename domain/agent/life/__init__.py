@@ -1,0 +1,1 @@
+"""How an agent comes to be, and its process comes and goes."""

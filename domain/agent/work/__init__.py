@@ -1,0 +1,1 @@
+"""What an agent is asked to do, what it does, and what it waits for."""
