@@ -41,6 +41,10 @@ class ErrorCode(Enum):
     CPU_LIMIT_EXCEEDED = "E2070"
     MEMORY_LIMIT_EXCEEDED = "E2071"
     LIVENESS_CHECK_FAILED = "E2080"
+    INFERENCE_FAILED = "E2100"
+    MODEL_UNAVAILABLE = "E2101"
+    INFERENCE_TIMEOUT = "E2102"
+    RATE_LIMITED = "E2103"
     COMMAND_INVALID = "E2110"
     AGGREGATE_NOT_FOUND = "E2111"
     INVALID_STATE = "E2112"
@@ -201,6 +205,22 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
     ErrorCode.LIVENESS_CHECK_FAILED: Explanation(
         "The agent's process said nothing for `lifecycle.hung_after_seconds` (60 by default), and was killed.",
         "Let long computations await now and then, or put them into a tool; or raise the limit (`null`: none).",
+    ),
+    ErrorCode.INFERENCE_FAILED: Explanation(
+        "A model's endpoint refused the request, answered what is no answer, or broke off in the middle of one.",
+        "The message has the endpoint's own words. A request that was refused will be refused again.",
+    ),
+    ErrorCode.MODEL_UNAVAILABLE: Explanation(
+        "The node has no model of that name, its endpoint does not know it, or none of its endpoints is up.",
+        "`l02 config show` lists the models of a node; the message says how each endpoint failed.",
+    ),
+    ErrorCode.INFERENCE_TIMEOUT: Explanation(
+        "A model gave no answer, or not the next piece of it, within its time.",
+        "Ask for less at once, or give the endpoint more time (`timeouts` in the settings file).",
+    ),
+    ErrorCode.RATE_LIMITED: Explanation(
+        "A model's endpoint takes no more requests for now, or too many wait at the node for their turn.",
+        "Set `max_concurrent`, `requests_per_minute` and `tokens_per_minute` to what it grants, or add a fallback.",
     ),
     ErrorCode.COMMAND_INVALID: Explanation(
         "A command or a specification cannot be read: an unknown verb or field, a wrong type, a value out of range.",

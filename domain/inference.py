@@ -8,7 +8,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, json
+
+from l02.domain.errors import ErrorCode
 
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)]
 
@@ -41,13 +43,15 @@ class ModelRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ModelUsage(Struct, frozen=True, kw_only=True):
-    """Tokens of a call, all its attempts together. `cached` are part of `input`, `reasoning` part of `output`.
+    """Tokens of a call, all its attempts together. `reasoning` are part of `output`.
 
-    `estimated` if the provider did not say, so that what was reserved is charged.
+    `cached` (read from the provider's cache) and `cache_write` (written to it, where that has a price of its own) are
+    part of `input`. `estimated` if the provider did not say, so that what was reserved is charged.
     """
 
     input_tokens: Count = 0
     cached_tokens: Count = 0
+    cache_write_tokens: Count = 0
     output_tokens: Count = 0
     reasoning_tokens: Count = 0
     estimated: bool = False
@@ -57,20 +61,33 @@ class ModelUsage(Struct, frozen=True, kw_only=True):
         """All of them."""
         return self.input_tokens + self.output_tokens
 
+    def __add__(self, other: ModelUsage) -> ModelUsage:
+        return ModelUsage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            estimated=self.estimated or other.estimated,
+        )
+
 
 class Price(Struct, frozen=True, kw_only=True):
-    """USD for a million tokens."""
+    """USD for a million tokens; those read from or written to a cache cost what others do if nothing is said."""
 
     input: Annotated[float, Meta(ge=0)] = 0.0
     cached_input: Annotated[float, Meta(ge=0)] | None = None
+    cache_write: Annotated[float, Meta(ge=0)] | None = None
     output: Annotated[float, Meta(ge=0)] = 0.0
 
     def cost(self, usage: ModelUsage) -> int:
         """What it costs, in millionths of a dollar, rounded up."""
         cached = self.input if self.cached_input is None else self.cached_input
+        written = self.input if self.cache_write is None else self.cache_write
         millionths = (
-            (usage.input_tokens - usage.cached_tokens) * self.input
+            (usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens) * self.input
             + usage.cached_tokens * cached
+            + usage.cache_write_tokens * written
             + usage.output_tokens * self.output
         )
         return -int(-millionths // 1)
@@ -118,3 +135,49 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     price: Price | None = None
     code: str | None = None
     message: str | None = None
+
+
+class KnownInput(Struct, frozen=True, kw_only=True):
+    """What a provider counted for the beginning of a conversation: `tokens` for the first `bytes` of its input.
+
+    `bytes` is the `input_bytes` of the request that was counted, `model` the attempt's: another counts otherwise. Of an
+    input whose beginning is another nothing is known.
+    """
+
+    bytes: Count
+    tokens: Count
+    model: str | None = None
+
+
+class ModelFailure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a call gave no answer. `cut_off`: after the first token, so that readers have seen a part of it."""
+
+    code: ErrorCode
+    message: str
+    cut_off: bool = False
+
+
+class ModelOutcome(Struct, frozen=True, kw_only=True):
+    """What came of a call: an answer, or why there is none; and every attempt, the last one made the outcome."""
+
+    answer: ModelAnswer | None = None
+    failure: ModelFailure | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def usage(self) -> ModelUsage:
+        """Of all attempts."""
+        return sum((attempt.usage for attempt in self.attempts), ModelUsage())
+
+    @property
+    def cost(self) -> int:
+        """Of all attempts, in millionths of a dollar."""
+        return sum(attempt.cost for attempt in self.attempts)
+
+
+def input_bytes(request: ModelRequest) -> int:
+    """The size of all that a model reads of a request. It has more tokens in none of the known ways to count them.
+
+    Raises TypeError, ValueError or RecursionError for what is no JSON.
+    """
+    return len(json.encode((request.messages, request.tools, request.output_schema)))
