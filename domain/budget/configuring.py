@@ -7,19 +7,11 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from l02.domain.budget.messages import BudgetCommand, BudgetEvent
-from l02.domain.budget.state import (
-    DEFAULT_THRESHOLDS,
-    BudgetLimits,
-    BudgetState,
-    LimitAction,
-    Thresholds,
-    amounts,
-    limits_of,
-    require_exact,
-)
+from l02.domain.budget.state import BudgetLimits, BudgetState, amounts, limits_of, require_exact
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
 from l02.domain.kernel.message import Context
+from l02.domain.spending.limits import DEFAULT_THRESHOLDS, LimitAction, Thresholds, require_ascending
 
 
 class Configure(BudgetCommand, frozen=True, kw_only=True):
@@ -42,8 +34,7 @@ class Configure(BudgetCommand, frozen=True, kw_only=True):
             require_id(self.parent, "$.parent")
         if self.parent == context.aggregate_id:
             raise Failure(ErrorCode.COMMAND_INVALID, "a budget cannot be a part of itself", "$.parent")
-        if any(later <= earlier for earlier, later in zip(self.warn_at, self.warn_at[1:], strict=False)):
-            raise Failure(ErrorCode.COMMAND_INVALID, "the thresholds must ascend, as in [0.8, 0.9]", "$.warn_at")
+        require_ascending(self.warn_at, "$.warn_at")
         require_exact(self.limits, "$.limits")
         limits = limits_of(amounts(self.limits))
         configured = BudgetConfigured(limits=limits, parent=self.parent, action=self.action, warn_at=self.warn_at)

@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from l02.domain.money import Usd, in_millionths, in_usd, require_millionths
-
-# More than any budget has to be, and still a whole number to every reader of JSON.
-Tokens = Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)]
-Fraction = Annotated[float, Meta(gt=0, lt=1)]
-Thresholds = Annotated[tuple[Fraction, ...], Meta(max_length=100)]
-
-DEFAULT_THRESHOLDS = (0.8, 0.9)
-
-
-class LimitName(StrEnum):
-    """What is limited."""
-
-    TOKENS_PER_HOUR = "tokens_per_hour"
-    TOKENS_PER_DAY = "tokens_per_day"
-    COST_PER_DAY = "cost_per_day"
-    COST_TOTAL = "cost_total"
-
-    @property
-    def is_money(self) -> bool:
-        """Whether it limits a cost, and not a number of tokens."""
-        return self in (LimitName.COST_PER_DAY, LimitName.COST_TOTAL)
-
-
-class LimitAction(StrEnum):
-    """What becomes of who would spend more than there is."""
-
-    WARN = "warn"
-    REFUSE = "refuse"
-    THROTTLE = "throttle"
-    SUSPEND = "suspend"
-    ASK = "ask"
-    TERMINATE = "terminate"
+from l02.domain.spending.limits import DEFAULT_THRESHOLDS, LimitAction, LimitName, Tokens
+from l02.domain.spending.money import Usd, in_millionths, in_usd, require_millionths
 
 
 class BudgetLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from l02.bus.commands.outcomes import Outcome
 from l02.client.asking import Asking
-from l02.domain.budget.state import DEFAULT_THRESHOLDS, LimitAction
 from l02.domain.identifiers import require_id
+from l02.domain.spending.limits import DEFAULT_THRESHOLDS, LimitAction
 from l02.projections.folds.budgets import BudgetView
 
 _PAGE = 500

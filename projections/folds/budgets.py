@@ -8,7 +8,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.budget.configuring import BudgetConfigured
-from l02.domain.budget.state import BudgetLimits, LimitAction
+from l02.domain.budget.state import BudgetLimits
+from l02.domain.spending.limits import LimitAction
 from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
 
 

@@ -48,7 +48,7 @@ from l02.domain.agent.work.executions import (
 from l02.domain.agent.work.signals import Signal, SignalReceived
 from l02.domain.aggregates import EVENT_TYPES
 from l02.domain.budget.configuring import BudgetConfigured, Configure
-from l02.domain.budget.state import BudgetLimits, LimitAction
+from l02.domain.budget.state import BudgetLimits
 from l02.domain.errors import OwnError
 from l02.domain.kernel.message import Event, Metadata, WireCommand
 from l02.domain.node.membership import NodeJoined, NodeLeft, NodeLost
@@ -63,6 +63,7 @@ from l02.domain.specification import (
     ToolServer,
     TrustLevel,
 )
+from l02.domain.spending.limits import LimitAction
 
 EVENTS = Path(__file__).parent / "events"
 

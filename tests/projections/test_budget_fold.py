@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from l02.bus.wire.codec import RecordedEvent
 from l02.bus.wire.subjects import AggregateId
 from l02.domain.budget.configuring import BudgetConfigured
-from l02.domain.budget.state import BudgetLimits, LimitAction
+from l02.domain.budget.state import BudgetLimits
 from l02.domain.kernel.message import Event
+from l02.domain.spending.limits import LimitAction
 from l02.projections.folds.budgets import BUDGET_FOLD, BudgetView
 from l02.projections.folds.fold import ViewOutOfStep
 from tests.projections.history import START, recorded, started

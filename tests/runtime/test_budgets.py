@@ -10,8 +10,9 @@ import pytest
 
 from l02.bus.commands.outcomes import ErrorBody
 from l02.client.client import Client
-from l02.domain.budget.state import BudgetLimits, LimitAction
+from l02.domain.budget.state import BudgetLimits
 from l02.domain.errors import Failure
+from l02.domain.spending.limits import LimitAction
 from l02.node.running import Node
 from l02.projections.folds.budgets import BUDGET_FOLD
 from l02.projections.tables.database import connect

@@ -13,9 +13,10 @@ from l02.bus.wire.incoming import read_command
 from l02.bus.wire.subjects import AggregateId, CommandAddress
 from l02.domain.aggregates import AGGREGATES, BUDGET
 from l02.domain.budget.configuring import BudgetConfigured, Configure
-from l02.domain.budget.state import BudgetLimits, BudgetState, LimitAction, LimitName
+from l02.domain.budget.state import BudgetLimits, BudgetState
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Event
+from l02.domain.spending.limits import LimitAction, LimitName
 from tests.domain.given_when_then import Given
 
 LIMITS = BudgetLimits(tokens_per_hour=1000, cost_per_day=2.5)

@@ -1,0 +1,1 @@
+"""What may be spent, and what is: limits, the windows they are counted in, and amounts of money."""

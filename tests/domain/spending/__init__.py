@@ -1,0 +1,1 @@
+"""What is reckoned with what may be spent."""
