@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Set
+from collections.abc import Set
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -28,15 +29,23 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported_modules(path: Path) -> Iterator[str]:
+@cache
+def _imports(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+@cache
+def imported_modules(path: Path) -> frozenset[str]:
     """What a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    found: set[str] = set()
+    for node in _imports(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names}
+        else:
             assert node.level == 0, f"{path}: write imports in full"
             assert node.module
-            yield node.module
+            found.add(node.module)
+    return frozenset(found)
 
 
 def room_of(module: str) -> str:
@@ -69,7 +78,7 @@ def files_in_circles() -> set[str]:
 
 def _imported_files(path: Path, modules: Set[str]) -> set[str]:
     found = set(imported_modules(path))
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _imports(path):
         if isinstance(node, ast.ImportFrom) and node.module:
             named = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= named
