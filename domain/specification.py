@@ -86,6 +86,8 @@ class FileAccess(_Strict, frozen=True, kw_only=True):
 class ToolServer(HidesEnvironment, _Strict, frozen=True, kw_only=True):
     """An MCP server over stdio. `idempotent` names its tools that may be called again after a crash.
 
+    `allow` names those that the agent may call; all, if it is left out. One in `ask` waits for a person's yes.
+
     `start` says when it is started: `lazy`, the default, when it is first wanted; `eager` with the agent's process, so
     that the first call does not wait for it, and then it runs as long as the process does.
     """
@@ -97,6 +99,16 @@ class ToolServer(HidesEnvironment, _Strict, frozen=True, kw_only=True):
     network: tuple[str, ...] = ()
     environment: dict[str, str] = {}
     start: Literal["lazy", "eager"] | UnsetType = UNSET
+    allow: tuple[str, ...] | UnsetType = UNSET
+    ask: tuple[str, ...] | UnsetType = UNSET
+
+    def allows(self, tool: str) -> bool:
+        """Whether the agent may call it, if only after a person's yes."""
+        return self.allow is UNSET or tool in self.allow
+
+    def asks(self, tool: str) -> bool:
+        """Whether a person must say yes first."""
+        return self.ask is not UNSET and tool in self.ask
 
 
 class ExecutorLimits(_Strict, frozen=True, kw_only=True):

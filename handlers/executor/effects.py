@@ -8,6 +8,7 @@ import random
 import time
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -55,6 +56,8 @@ class Effects:
         match call.kind:
             case "tool":
                 await self._tool(call, tools, run_local)
+            case "tools":
+                await self._tools(call, tools)
             case "sleep":
                 await self._sleep(call)
             case "signal":
@@ -74,6 +77,10 @@ class Effects:
         arguments = await outline(self._bus, call.arguments)
         try:
             tool = await tools.find(call.tool)
+            if tool.asks:
+                raise Failure(
+                    ErrorCode.NOT_AUTHORIZED, f"tool {call.tool!r} needs a person's yes, and none can be asked"
+                )
             await tools.check(tool, call.arguments)
             if not tool.idempotent:
                 self._work.records.add(
@@ -114,6 +121,11 @@ class Effects:
                 raise
             return replace(outcome, result={key: outcome.result[key] for key in ("code", "message")})
         return outcome
+
+    async def _tools(self, call: Call, tools: ToolBox) -> None:
+        offer = msgspec.to_builtins(await tools.offer())
+        effect = self._effect(call, await outline(self._bus, offer))
+        self._work.answer(call.call, effect, Result(True, offer))
 
     async def _sleep(self, call: Call) -> None:
         assert call.seconds is not UNSET

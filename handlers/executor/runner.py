@@ -16,7 +16,7 @@ from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.meter import ContextMeter, is_counted
 from l02.bus.wire.agent.protocol import Complete, Fail, TooHeavy
 from l02.bus.wire.agent.texts import cut
-from l02.domain.agent.state import AgentState, Execution, StateChange
+from l02.domain.agent.state import TOOL, AgentState, Execution, StateChange
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, overdue
 from l02.domain.errors import ErrorCode, Failure, OwnError
 from l02.domain.values import require_shallow
@@ -58,6 +58,7 @@ class AgentRunner:
         self._task: asyncio.Task[None] | None = None
         self._ending: set[asyncio.Task[None]] = set()
         self._current: Run | None = None
+        self._warned: set[str] = set()
 
     def attach(self, process: AgentProcess) -> None:
         """Work on this process from now on."""
@@ -137,6 +138,11 @@ class AgentRunner:
             for helper in helpers:
                 await end(helper)
 
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            _log.warning("a specification names tools that there are not", agent_id=self._agent_id, problem=cut(text))
+
     def _runs_own_tool(self) -> bool:
         return self._current is not None and self._current.runs_own_tool
 
@@ -176,7 +182,9 @@ class AgentRunner:
         if execution is None:
             return
         bus = self._node.bus
-        tools = ToolBox(state.specification, process.hello.tools, self._node.tool_servers, self._node.checks)
+        tools = ToolBox(
+            state.specification, process.hello.tools, self._node.tool_servers, self._node.checks, self._warn
+        )
         # At once: what is answered from here on is not on record in `state`, and the run is told of it.
         run = Run(work, Effects(work), state, process, tools)
         try:
@@ -185,8 +193,7 @@ class AgentRunner:
             work.meter.add(execution.input)
             work.input_tokens = work.meter.tokens
             for entry in execution.journal:
-                result = await inline(bus, entry.result)
-                if is_counted(entry.ok, result):
+                if entry.kind == TOOL and is_counted(entry.ok, result := await inline(bus, entry.result)):
                     work.meter.add(result)
             data = {key: await inline(bus, value) for key, value in state.data.items()}
         except Failure as failure:

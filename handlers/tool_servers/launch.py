@@ -34,8 +34,11 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def specification_key(server: ToolServer) -> bytes:
-    """The same bytes for specifications of the same server, and only for these; when it starts makes no other of it."""
-    return _encoder.encode(replace(server, start=UNSET))
+    """The same bytes for specifications of the same server, and only for these.
+
+    When it starts, and which of its tools an agent may call, makes no other server of it.
+    """
+    return _encoder.encode(replace(server, start=UNSET, allow=UNSET, ask=UNSET))
 
 
 def name_of(server: ToolServer) -> str:

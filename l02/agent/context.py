@@ -6,7 +6,9 @@ import math
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from l02.bus.wire.agent.protocol import CallKind
+import msgspec
+
+from l02.bus.wire.agent.protocol import CallKind, Offer
 from l02.bus.wire.agent.values import State
 
 _MAX_LABEL = 200
@@ -61,6 +63,15 @@ class Context:
         if not isinstance(name, str):
             raise TypeError(f"a tool's name is text, not {type(name).__name__}")
         return await self._effects.call("tool", tool=name, arguments=arguments)
+
+    async def tools(self) -> Offer:
+        """What tools there are: the agent's own, and those of the specification's servers.
+
+        Each of its `tools` has `name`, as `tool` takes it, `description`, `schema` (the JSON Schema of its arguments),
+        `server` if it has one, `idempotent` and `asks`. `problems` say in words which servers do not say theirs at
+        present, and what was left out.
+        """
+        return msgspec.convert(await self._effects.call("tools"), Offer)
 
     async def sleep(self, seconds: float) -> None:
         """Waits; also while the agent is suspended or its node is down."""

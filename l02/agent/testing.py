@@ -21,7 +21,18 @@ from l02.agent.definition import Agent
 from l02.agent.execution import Execution
 from l02.agent.tools import run_tool
 from l02.bus.wire.agent.lines import decode_agent_message, encode
-from l02.bus.wire.agent.protocol import AgentMessage, Answer, Call, CallError, Emit, Execute, RunTool, ToolFailure
+from l02.bus.wire.agent.protocol import (
+    AgentMessage,
+    Answer,
+    Call,
+    CallError,
+    Emit,
+    Execute,
+    Offer,
+    OfferedTool,
+    RunTool,
+    ToolFailure,
+)
 from l02.bus.wire.agent.values import State, from_bytes, to_json
 
 START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
@@ -131,11 +142,22 @@ class _FakeNode:
                 if not isinstance(timeout, float):
                     raise _failed(f"the handler waits for the signal {name!r} for ever; give it in `signals`")
                 self._now += timeout
+            case Call(kind="tools"):
+                return self._offer()
             case Call(kind="checkpoint"):
                 return f"checkpoint-{call.call}"
             case Call(kind="tool", tool=str() as tool, arguments=dict() as arguments):
                 return await self._tool(call, tool, arguments)
         return None
+
+    def _offer(self) -> Offer:
+        own = [
+            OfferedTool(tool.name, tool.description, tool.schema, idempotent=tool.idempotent)
+            for tool in self.agent.descriptions()
+        ]
+        names = {tool.name for tool in own}
+        others = [OfferedTool(name, "", {"type": "object"}) for name in self.tools if name not in names]
+        return Offer((*own, *others))
 
     async def _tool(self, call: Call, tool: str, arguments: dict[str, Any]) -> Any:
         if tool in self.tools:

@@ -99,6 +99,7 @@ CALLS: dict[CallKind, list[Case]] = {
         Case(_tool("count"), "process", leaves=False),
         Case(_tool("missing"), "answer", leaves=False),
     ],
+    "tools": [Case(_call("tools"), "answer", leaves=False)],
     "now": [Case(_call("now"), "answer", leaves=False)],
     "random": [Case(_call("random"), "answer", leaves=False)],
     "sleep": [Case(_call("sleep", seconds=0.0), "answer", leaves=False)],

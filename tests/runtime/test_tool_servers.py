@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -13,8 +15,10 @@ import msgspec
 import pytest
 
 from l02.client.client import Client
-from l02.domain.agent.work.effects import ToolCalled
-from tests.runtime.conftest import history
+from l02.domain.agent.work.effects import EffectRecorded, ToolCalled
+from tests.effects import effects
+from tests.runtime.conftest import history, pid_of
+from tests.runtime.conftest import until as event_of
 from tests.tools.conftest import landlock_only, running, until
 from tests.tools.hostile import encoded, hostile_server, messages
 
@@ -108,3 +112,24 @@ async def test_a_server_starts_with_its_agent_if_the_specification_says_so(
         await until(lambda: running(f"node-{start}"))
     else:
         assert not running(f"node-{start}")
+
+
+async def test_what_tools_there_are_is_on_record(client: Client, spawn: Spawn) -> None:
+    listed = OK + msgspec.json.encode({"tools": [{"name": "say", "description": "d" * 20_000}]}) + b"}\n"
+    tools = {"bad": entry("node-offer", tools_list=listed), "gone": {"command": ["no-such-program"]}}
+    agent_id = await spawn(tools=tools)
+    steps = [["tools"], ["sleep", 1], ["tools"]]
+    work = asyncio.create_task(client.execute(agent_id, {"steps": steps}))
+    await event_of(
+        client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded) and not recorded.event.done
+    )
+    os.kill(await pid_of(client, agent_id), signal.SIGKILL)
+    offer, problems, _, again, *_ = (await work).output
+    own = ["add", "mark", "slow_mark", "failing", "hanging", "blocking", "large"]
+    assert [name for name, *_ in offer] == [*own, "bad.say"]
+    assert offer[0][2]["required"] == ["a", "b"]
+    assert offer[-1] == ["bad.say", "bad", {"type": "object"}]
+    assert [problem[:30] for problem in problems] == ["the tool server 'gone' cannot "]
+    assert again == offer
+    kinds = [entry.kind for entry in effects(await history(client, agent_id))]
+    assert kinds == ["tools", "sleep", "tools"], "each once"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from l02.bus.wire.agent.protocol import ToolDescription
 from l02.domain.errors import Failure
@@ -16,6 +17,7 @@ from l02.domain.specification import AgentSpecification, ExecutorLimits, ToolSer
 from l02.handlers.executor.tools.calling import ToolBox
 from l02.handlers.executor.tools.checks import SchemaChecks
 from l02.handlers.tool_servers import ToolNotRun, ToolServers
+from l02.handlers.tool_servers.launch import specification_key
 from tests.tools.conftest import WORKSHOP, landlock_only, running, specification
 from tests.tools.hostile import encoded, hostile_server
 
@@ -131,3 +133,21 @@ async def test_what_a_healthy_server_refuses_is_not_tried_again(
     tools = box(servers, checks, workshop=server)
     outcome = await tools.call(await tools.find(tool), arguments, no_local, at_once)
     assert (outcome.ok, outcome.result["code"], outcome.attempts) == (False, "E2001", attempts)
+
+
+async def test_a_tool_that_is_not_allowed_is_none_of_the_agents(servers: ToolServers, checks: SchemaChecks) -> None:
+    quiet = replace(ROGUE, allow=("chatter", "gossip"))
+    warnings: list[str] = []
+    agent = AgentSpecification(name="a", entrypoint="a:a", tools={"quiet": quiet})
+    tools = ToolBox(agent, [], servers, checks, warnings.append)
+    assert (await tools.find("chatter")).name == (await tools.find("quiet.chatter")).name == "chatter"
+    for name in ("echo", "quiet.echo"):
+        with pytest.raises(Failure, match="E2114.*may not call the tool 'echo' .*tools.quiet.allow"):
+            await tools.find(name)
+    assert [tool.name for tool in (await tools.offer()).tools] == ["quiet.chatter"]
+    assert set(warnings) == {"tools.quiet.allow names gossip: the server has no such tool"}
+    both = box(servers, checks, quiet=quiet, good=ROGUE)
+    assert (await both.find("echo")).server == ROGUE, "the one that may be called"
+    with pytest.raises(Failure, match="E2001.*there is no tool 'x'; the agent has: chatter,? "):
+        await both.find("x")
+    assert specification_key(quiet) == specification_key(ROGUE), "one process for both"

@@ -33,7 +33,8 @@ class _Cut(msgspec.Struct, frozen=True):
 
 
 Message = Annotated[str, _Cut(MESSAGE_BYTES)]
-Name = Annotated[str, _Cut(256)]
+NAME_BYTES = 256
+Name = Annotated[str, _Cut(NAME_BYTES)]
 Code = Annotated[str, _Cut(64)]
 SignalName = Annotated[str, _Cut(128)]
 
@@ -50,7 +51,7 @@ def _limits(kind: type) -> tuple[tuple[str, int], ...]:
     )
 
 
-CallKind = Literal["tool", "now", "random", "sleep", "signal", "checkpoint"]
+CallKind = Literal["tool", "tools", "now", "random", "sleep", "signal", "checkpoint"]
 StepKind = Literal["tool", "now", "random", "thread"]
 _Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -86,6 +87,27 @@ class ToolDescription(_Part, frozen=True):
             raise ValueError(
                 f"the schema of tool {self.name!r} has {size:,} bytes, at most {MAX_SCHEMA_BYTES:,} may be"
             )
+
+
+class OfferedTool(_Part, frozen=True, omit_defaults=True):
+    """A tool that the agent may call, by `name`; that of a `server` begins with the server's name and a dot.
+
+    `schema` is the JSON Schema of its arguments, `asks` whether a person must say yes to each call.
+    """
+
+    name: Name
+    description: Message
+    schema: dict[str, Any]
+    server: Name | UnsetType = UNSET
+    idempotent: bool = False
+    asks: bool = False
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """The answer to a call of kind `tools`: all tools there are, and what keeps others from being told."""
+
+    tools: tuple[OfferedTool, ...]
+    problems: tuple[Message, ...] = ()
 
 
 class Hello(_Message, frozen=True, tag="hello"):

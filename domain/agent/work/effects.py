@@ -152,10 +152,11 @@ class StepsRecorded(AgentReport, frozen=True, kw_only=True):
 
 
 class EffectRecorded(AgentReport, frozen=True, kw_only=True):
-    """Something else was taken from the world: `kind` is now, random, sleep, signal or checkpoint.
+    """Something else was taken from the world: `kind` is tools, now, random, sleep, signal or checkpoint.
 
     A sleep or a wait is recorded when it begins with its `deadline` (seconds since 1970) and `done` false, and again
-    when it is over. `text` is what had been streamed when it was asked for.
+    when it is over. `text` is what had been streamed when it was asked for. A large result may
+    be a reference to the object store.
     """
 
     type: ClassVar[str] = "agent.effect.recorded"

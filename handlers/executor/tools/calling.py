@@ -9,11 +9,12 @@ from typing import Any
 import stamina
 from msgspec import UNSET, Struct, UnsetType
 
-from l02.bus.wire.agent.protocol import ToolDescription
+from l02.bus.wire.agent.protocol import Offer, ToolDescription
 from l02.bus.wire.agent.texts import cut
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.specification import AgentSpecification, ToolServer
 from l02.handlers.executor.tools.checks import SchemaChecks
+from l02.handlers.executor.tools.offering import offered, servers_named, tool_named, unknown_names
 from l02.handlers.tool_servers import ToolFailed, ToolInfo, ToolNotRun, ToolRefused, ToolServers
 
 _FIRST_RETRY_SECONDS = 0.2
@@ -30,12 +31,13 @@ class LocalToolLost(Exception):
 
 
 class Tool(Struct, frozen=True):
-    """A tool that an agent may call. `server` is None for one inside the agent."""
+    """A tool that an agent may call. `server` is None for one inside the agent. `asks`: a person must say yes first."""
 
     name: str
     schema: dict[str, Any]
     idempotent: bool
     server: ToolServer | None
+    asks: bool = False
 
     @property
     def leaves(self) -> bool:
@@ -60,11 +62,15 @@ class ToolBox:
         local: list[ToolDescription],
         servers: ToolServers,
         checks: SchemaChecks,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`warn` is told what the specification says of tools that there are not."""
         self._limits = specification.executor
         self._specification = specification
         self._servers = servers
         self._checks = checks
+        self._warn = warn
+        self._descriptions = local
         self._local = {tool.name: Tool(tool.name, tool.schema, tool.idempotent, None) for tool in local}
         self._slots = asyncio.Semaphore(specification.executor.max_concurrent_tools)
 
@@ -81,28 +87,31 @@ class ToolBox:
         if name in self._local:
             return self._local[name]
         servers = self._specification.tools
-        named = sorted((server for server in servers if name.startswith(f"{server}.")), key=len, reverse=True)
-        for server_name in named:
+        for server_name in servers_named(name, servers):
             try:
-                offered = await self._servers.tools(servers[server_name])
+                there = self._seen(server_name, await self._servers.tools(servers[server_name]))
             except ToolNotRun as error:
                 raise _not_found(f"the tool server {server_name!r} cannot be started: {error}") from error
-            for tool_name in (name, name.removeprefix(f"{server_name}.")):
-                if tool_name in offered:
-                    return _tool(offered[tool_name], servers[server_name])
+            if (tool_name := tool_named(name, server_name, there)) is not None:
+                return _tool(there[tool_name], server_name, servers[server_name])
         return await self._find_anywhere(name)
 
     async def _find_anywhere(self, name: str) -> Tool:
         servers = self._specification.tools
-        looks = {server: asyncio.create_task(self._servers.offered(servers[server])) for server in servers}
+        looks = {server: asyncio.create_task(self._look(server)) for server in servers}
         try:
-            found = await _first_found(name, looks, lambda server: self._servers.is_failing(servers[server]))
+            found = await _first_found(
+                name,
+                looks,
+                lambda server: self._servers.is_failing(servers[server]),
+                lambda server: servers[server].allows(name),
+            )
         finally:
             for look in looks.values():
                 look.cancel()
         if len(found) == 1:
             [(server_name, info)] = found.items()
-            return _tool(info, servers[server_name])
+            return _tool(info, server_name, servers[server_name])
         if found:
             choice = ", ".join(f"{server}.{name}" for server in sorted(found))
             raise _not_found(f"several servers have a tool {name!r}; say which: {choice}")
@@ -110,9 +119,30 @@ class ToolBox:
         for server_name, look in looks.items():
             if error := look.exception():
                 failures.append(f"; the tool server {server_name!r} cannot be started: {error}")
+            elif name in look.result():
+                raise _not_allowed(server_name, name)
             else:
-                known |= look.result().keys()
+                known |= set(filter(servers[server_name].allows, look.result()))
         raise _not_found(f"there is no tool {name!r}; the agent has: {_listed(known)}{''.join(failures)}")
+
+    async def offer(self) -> Offer:
+        """All tools that the agent may call, its own and its servers'; a server gets half a minute to say them."""
+        servers = self._specification.tools
+        answers = dict(
+            zip(servers, await asyncio.gather(*map(self._look, servers), return_exceptions=True), strict=True)
+        )
+        for answer in answers.values():
+            if isinstance(answer, BaseException) and not isinstance(answer, ToolNotRun):
+                raise answer
+        return offered(self._descriptions, servers, answers)
+
+    async def _look(self, server: str) -> dict[str, ToolInfo]:
+        return self._seen(server, await self._servers.offered(self._specification.tools[server]))
+
+    def _seen(self, server: str, tools: dict[str, ToolInfo]) -> dict[str, ToolInfo]:
+        if unknown := unknown_names(server, self._specification.tools[server], tools):
+            self._warn(unknown)
+        return tools
 
     async def check(self, tool: Tool, arguments: dict[str, Any]) -> None:
         """Failure E2001 if the arguments do not fit the tool's schema."""
@@ -170,16 +200,22 @@ class ToolBox:
 
 
 async def _first_found(
-    name: str, looks: dict[str, asyncio.Task[dict[str, ToolInfo]]], is_failing: Callable[[str], bool]
+    name: str,
+    looks: dict[str, asyncio.Task[dict[str, ToolInfo]]],
+    is_failing: Callable[[str], bool],
+    allows: Callable[[str], bool],
 ) -> dict[str, ToolInfo]:
-    """Those servers that have the tool. Once one has, the others get a moment, and those that keep failing none."""
+    """Those servers that have the tool, which the agent may call there.
+
+    Once one has, the others get a moment, and those that keep failing none.
+    """
     deadline: float | None = None
     loop = asyncio.get_running_loop()
     while True:
         found = {
             server: look.result()[name]
             for server, look in looks.items()
-            if look.done() and not look.exception() and name in look.result()
+            if look.done() and not look.exception() and name in look.result() and allows(server)
         }
         waiting = {look for server, look in looks.items() if not look.done() and not (found and is_failing(server))}
         if found and deadline is None:
@@ -190,8 +226,10 @@ async def _first_found(
         await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _tool(info: ToolInfo, server: ToolServer) -> Tool:
-    return Tool(info.name, info.schema, info.name in server.idempotent, server)
+def _tool(info: ToolInfo, server_name: str, server: ToolServer) -> Tool:
+    if not server.allows(info.name):
+        raise _not_allowed(server_name, info.name)
+    return Tool(info.name, info.schema, info.name in server.idempotent, server, server.asks(info.name))
 
 
 def _listed(names: set[str]) -> str:
@@ -201,6 +239,14 @@ def _listed(names: set[str]) -> str:
 
 def _not_found(message: str) -> Failure:
     return Failure(ErrorCode.TOOL_INVOCATION_FAILED, message)
+
+
+def _not_allowed(server: str, tool: str) -> Failure:
+    return Failure(
+        ErrorCode.NOT_AUTHORIZED,
+        f"the agent may not call the tool {tool!r} of the tool server {server!r}: name it in the specification's "
+        f"tools.{server}.allow if it is to",
+    )
 
 
 def _failed(code: ErrorCode, message: str, attempts: int, content: Any = UNSET) -> ToolOutcome:

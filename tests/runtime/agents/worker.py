@@ -74,6 +74,10 @@ async def steps(ctx, message):
                     results.append(error.content)
             case ["gather", *calls]:
                 results.append(await asyncio.gather(*(ctx.tool(name, **arguments) for name, arguments in calls)))
+            case ["tools"]:
+                offer = await ctx.tools()
+                results.append([[tool.name, tool.server or None, tool.schema] for tool in offer.tools])
+                results.append(list(offer.problems))
             case ["sleep", seconds]:
                 results.append(await ctx.sleep(seconds))
             case ["now"]:
