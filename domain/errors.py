@@ -40,6 +40,7 @@ class ErrorCode(Enum):
     SESSION_NOT_FOUND = "E2054"
     CPU_LIMIT_EXCEEDED = "E2070"
     MEMORY_LIMIT_EXCEEDED = "E2071"
+    TOKEN_BUDGET_EXCEEDED = "E2072"
     LIVENESS_CHECK_FAILED = "E2080"
     INFERENCE_FAILED = "E2100"
     MODEL_UNAVAILABLE = "E2101"
@@ -201,6 +202,10 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
     ErrorCode.MEMORY_LIMIT_EXCEEDED: Explanation(
         "The agent needed more memory than `resource_limits.memory`, and was ended.",
         "Raise the limit or give it smaller input.",
+    ),
+    ErrorCode.TOKEN_BUDGET_EXCEEDED: Explanation(
+        "A call of a model may need more tokens or money than an agent or a budget that it draws on has left.",
+        "The message names the limit, and when it is reset. Wait for that, or raise it: `l02 budget raise ID`.",
     ),
     ErrorCode.LIVENESS_CHECK_FAILED: Explanation(
         "The agent's process said nothing for `lifecycle.hung_after_seconds` (60 by default), and was killed.",

@@ -12,7 +12,10 @@ from msgspec import Meta, Struct, json
 
 from l02.domain.errors import ErrorCode
 
-Count = Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)]
+from l02.domain.money import in_millionths, in_usd
+
+MAX_COUNT = 1_000_000_000_000_000
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
 
 class FinishReason(StrEnum):
@@ -94,13 +97,53 @@ class Price(Struct, frozen=True, kw_only=True):
 
 
 class Spending(Struct, frozen=True, kw_only=True):
-    """An amount of tokens and of money, reserved or spent. `cost` is in millionths of a dollar."""
+    """An amount of tokens and of money, reserved or spent. `cost` is in millionths of a dollar.
+
+    Sums end at the largest amount that there is, and differences at nothing.
+    """
 
     tokens: Count = 0
     cost: Count = 0
 
     def __add__(self, other: Spending) -> Spending:
-        return Spending(tokens=self.tokens + other.tokens, cost=self.cost + other.cost)
+        return Spending(
+            tokens=min(self.tokens + other.tokens, MAX_COUNT),
+            cost=min(self.cost + other.cost, MAX_COUNT),
+        )
+
+    def __sub__(self, other: Spending) -> Spending:
+        return Spending(tokens=max(self.tokens - other.tokens, 0), cost=max(self.cost - other.cost, 0))
+
+    def __bool__(self) -> bool:
+        return self.tokens > 0 or self.cost > 0
+
+    def covers(self, other: Spending) -> bool:
+        """Whether there is as much of both in it."""
+        return self.tokens >= other.tokens and self.cost >= other.cost
+
+
+class Amount(Struct, frozen=True, kw_only=True):
+    """A spending as it stands in events."""
+
+    tokens: Count
+    cost_usd: Annotated[float, Meta(ge=0)]
+
+    @classmethod
+    def of(cls, spending: Spending) -> Amount:
+        """The same in USD."""
+        return cls(tokens=spending.tokens, cost_usd=in_usd(spending.cost))
+
+    @property
+    def spending(self) -> Spending:
+        """The same in millionths."""
+        return Spending(tokens=self.tokens, cost=min(in_millionths(self.cost_usd), MAX_COUNT))
+
+
+class Drawn(Struct, frozen=True, kw_only=True):
+    """Where a call's reservation was taken from: a slice that a budget has lent to the node."""
+
+    budget: str
+    slice: str
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
