@@ -8,10 +8,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from l02.domain.money import in_millionths, in_usd
 from msgspec import Meta, Struct, json
 
 from l02.domain.errors import ErrorCode
+from l02.domain.spending.money import in_millionths, in_usd
 
 MAX_COUNT = 1_000_000_000_000_000
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
