@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, json
 
 from l02.domain.errors import ErrorCode
-from l02.domain.spending.money import in_millionths, in_usd
 
 MAX_COUNT = 1_000_000_000_000_000
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
@@ -119,23 +118,6 @@ class Spending(Struct, frozen=True, kw_only=True):
     def covers(self, other: Spending) -> bool:
         """Whether there is as much of both in it."""
         return self.tokens >= other.tokens and self.cost >= other.cost
-
-
-class Amount(Struct, frozen=True, kw_only=True):
-    """A spending as it stands in events."""
-
-    tokens: Count
-    cost_usd: Annotated[float, Meta(ge=0)]
-
-    @classmethod
-    def of(cls, spending: Spending) -> Amount:
-        """The same in USD."""
-        return cls(tokens=spending.tokens, cost_usd=in_usd(spending.cost))
-
-    @property
-    def spending(self) -> Spending:
-        """The same in millionths."""
-        return Spending(tokens=self.tokens, cost=min(in_millionths(self.cost_usd), MAX_COUNT))
 
 
 class Drawn(Struct, frozen=True, kw_only=True):
