@@ -41,6 +41,7 @@ class ErrorCode(Enum):
     CPU_LIMIT_EXCEEDED = "E2070"
     MEMORY_LIMIT_EXCEEDED = "E2071"
     TOKEN_BUDGET_EXCEEDED = "E2072"  # noqa: S105 (no password)
+    QUOTA_UPDATE_FAILED = "E2073"
     LIVENESS_CHECK_FAILED = "E2080"
     INFERENCE_FAILED = "E2100"
     MODEL_UNAVAILABLE = "E2101"
@@ -204,8 +205,13 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "Raise the limit or give it smaller input.",
     ),
     ErrorCode.TOKEN_BUDGET_EXCEEDED: Explanation(
-        "A call of a model may need more tokens or money than an agent or a budget that it draws on has left.",
-        "The message names the limit, and when it is reset. Wait for that, or raise it: `l02 budget raise ID`.",
+        "A call could need more than is left of a limit: the agent's own, or that of a budget it draws on.",
+        "The message names the limit. Wait for its reset, raise it (`l02 set-quota`, `l02 budget raise`), or ask for "
+        "less.",
+    ),
+    ErrorCode.QUOTA_UPDATE_FAILED: Explanation(
+        "An agent's limits cannot be changed so: it has ended, or the limits do not fit each other.",
+        "The message says which; `l02 show ID` has the limits there are.",
     ),
     ErrorCode.LIVENESS_CHECK_FAILED: Explanation(
         "The agent's process said nothing for `lifecycle.hung_after_seconds` (60 by default), and was killed.",

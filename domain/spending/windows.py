@@ -4,8 +4,8 @@ One arithmetic for an agent's own limits and for budgets. Nothing here reads a c
 whoever folds takes it from the event. Times are in seconds since 1970, UTC; amounts are tokens, or millionths of a
 dollar.
 
-What is reserved when a window is over stays reserved, and is charged to the window in which it settles: so there is
-never more spent and reserved than the limit, in this window or the next.
+What is reserved when a window is over stays reserved, begins the next one at once, and is charged to the window in
+which it settles: so there is never more spent and reserved than the limit, in this window or the next.
 """
 
 from __future__ import annotations
@@ -43,12 +43,13 @@ Windows = dict[LimitName, Window]
 class Shortage(NamedTuple):
     """The limit that is in the way of a spending: its `amount`, what is `needed` and what is `left` of it.
 
-    `could_fit` once the window is reset, or all that is reserved has come back.
+    `used` is what is gone of it; what is neither used nor left is reserved.
     """
 
     limit: LimitName
     amount: int
     needed: int
+    used: int
     left: int
     reset_at: float | None
 
@@ -57,15 +58,23 @@ class Shortage(NamedTuple):
         """Whether it would, if nothing had been spent."""
         return self.needed <= self.amount
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether it would, if all that is reserved came back unused."""
+        return self.needed <= self.amount - self.used
+
 
 def shortage(amounts: Mapping[LimitName, int], windows: Windows, needed: Spending) -> Shortage | None:
-    """What is in the way of reserving `needed`; None if all limits allow it. One that can never fit comes first."""
-    found = [
-        Shortage(limit, amount, wanted, left, windows.get(limit, _NEW).reset_at)
-        for limit, amount in amounts.items()
-        if (wanted := limit.of(needed)) > (left := windows.get(limit, _NEW).left(amount))
-    ]
-    return min(found, key=lambda item: item.could_fit, default=None)
+    """What is in the way of reserving `needed`; None if all limits allow it.
+
+    What can never fit comes first, and what has to wait for a reset before what only has to wait for others to settle.
+    """
+    found = []
+    for limit, amount in amounts.items():
+        window, wanted = windows.get(limit, _NEW), limit.of(needed)
+        if wanted > window.left(amount):
+            found.append(Shortage(limit, amount, wanted, window.used, window.left(amount), window.reset_at))
+    return min(found, key=lambda item: (item.could_fit, item.is_passing), default=None)
 
 
 def with_reserved(windows: Windows, limits: Iterable[LimitName], needed: Spending, at: float) -> Windows:
@@ -95,9 +104,13 @@ def over(windows: Windows, at: float) -> tuple[LimitName, ...]:
     return tuple(limit for limit, window in windows.items() if window.reset_at is not None and window.reset_at <= at)
 
 
-def with_reset(windows: Windows, limits: Iterable[LimitName]) -> Windows:
-    """With new windows for these, which begin with the next spending. What is reserved stays so."""
-    return {**windows, **{limit: Window(reserved=windows.get(limit, _NEW).reserved) for limit in limits}}
+def with_reset(windows: Windows, limits: Iterable[LimitName], at: float) -> Windows:
+    """With new windows for these. One of which something is reserved begins at once, the others when it is spent."""
+    after = dict(windows)
+    for limit in limits:
+        reserved = windows.get(limit, _NEW).reserved
+        after[limit] = _begun(limit, Window(reserved=reserved), reserved, at)
+    return after
 
 
 def crossed(

@@ -42,18 +42,20 @@ def test_what_costs_nothing_begins_no_window() -> None:
 
 
 def test_what_is_under_way_when_a_window_is_over_is_charged_to_the_next() -> None:
-    """And that begins when it settles, unless another spending was before it."""
+    """Which begins at once."""
     call, other = Spending(tokens=60), Spending(tokens=50)
     windows = with_reserved({HOUR: Window(used=40, reset_at=100.0)}, (HOUR,), call, 99.0)
     assert over(windows, 99.9) == ()
     assert over(windows, 100.0) == (HOUR,)
-    after = with_reset(windows, (HOUR,))
-    assert after == {HOUR: Window(reserved=60)}
+    after = with_reset(windows, (HOUR,), 105.0)
+    assert after == {HOUR: Window(reserved=60, reset_at=3705.0)}
     found = shortage({HOUR: 100}, after, other)
     assert found is not None
-    assert (found.needed, found.left, found.reset_at, found.could_fit) == (50, 40, None, True)
+    assert (found.needed, found.used, found.left, found.reset_at) == (50, 0, 40, 3705.0)
+    assert found.could_fit
+    assert found.is_passing
     settled = with_settled(after, (HOUR,), call, Spending(tokens=45), 130.0)
-    assert settled == {HOUR: Window(used=45, reset_at=3730.0)}
+    assert settled == {HOUR: Window(used=45, reset_at=3705.0)}
     assert shortage({HOUR: 100}, settled, other) is None
 
 
@@ -62,6 +64,11 @@ def test_what_could_never_fit_is_named_before_what_only_has_to_wait() -> None:
     found = shortage({HOUR: 100, COST: 5}, windows, Spending(tokens=10, cost=6))
     assert found is not None
     assert (found.limit, found.amount, found.needed, found.left, found.could_fit) == (COST, 5, 6, 4, False)
+    assert not found.is_passing
+    held = {HOUR: Window(used=10, reserved=90, reset_at=3600.0), DAY: Window(used=95, reset_at=9000.0)}
+    waits = shortage({HOUR: 100, DAY: 100}, held, Spending(tokens=10))
+    assert waits is not None
+    assert (waits.limit, waits.is_passing) == (DAY, False)
     nothing = shortage({HOUR: 0}, {}, Spending(tokens=1))
     assert nothing is not None
     assert not nothing.could_fit
@@ -80,7 +87,7 @@ def test_a_threshold_is_reached_once_in_a_window() -> None:
     assert list(crossed(amounts, windows, (0.8, 0.9))) == [(HOUR, 0.9)]
     windows = with_exceeded(with_warned(windows, HOUR, 0.9), HOUR)
     assert windows[HOUR] == Window(used=99, reset_at=3600.0, warned=(0.8, 0.9), exceeded=True)
-    again = with_settled(with_reset(windows, (HOUR,)), ALL, Spending(), Spending(tokens=95), 3600.0)
+    again = with_settled(with_reset(windows, (HOUR,), 3600.0), ALL, Spending(), Spending(tokens=95), 3600.0)
     assert list(crossed(amounts, again, (0.8, 0.9))) == [(HOUR, 0.9)]
     assert again[HOUR] == Window(used=95, reset_at=7200.0)
 
@@ -100,7 +107,7 @@ def test_never_more_is_spent_and_reserved_in_a_window_than_the_limit(
     settled, now = 0, 0.0
     for step, amount, part in steps:
         if over(windows, now):
-            windows, settled = with_reset(windows, over(windows, now)), 0
+            windows, settled = with_reset(windows, over(windows, now), now), 0
         if step == "begin":
             call = Spending(tokens=amount)
             if shortage({HOUR: limit}, windows, call) is None:
@@ -120,4 +127,5 @@ def test_never_more_is_spent_and_reserved_in_a_window_than_the_limit(
         assert window.reserved == sum(item.tokens for item in open_calls)
         assert window.used + window.reserved <= limit
         assert window.reset_at is None or now - 9000 < window.reset_at <= now + 3600
+        assert window.reset_at is not None or not window.used + window.reserved
         assert window.left(limit) == limit - window.used - window.reserved
