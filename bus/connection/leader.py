@@ -103,6 +103,8 @@ async def standing_of(
     replicas = int(info["config"]["num_replicas"])
     if replicas > 1:
         others = info["cluster"].get("replicas") or []
+        if info["cluster"].get("leader") in {None, *(peer["name"] for peer in others)}:
+            raise JetStreamNotReady(f"stream {stream}: who answers has just ceased to be its leader")
         heard = sum(1 for peer in others if not peer.get("offline") and peer["active"] < _LEASE_NANOSECONDS)
         if 1 + heard <= replicas // 2:
             raise JetStreamNotReady(f"stream {stream}: {info['cluster'].get('leader')} has lost its followers")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import random
 import time
@@ -12,6 +11,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from l02.bus.background.moments import before, reached
 from l02.bus.objects.store import inline, outline, outline_changes
 from l02.bus.wire.agent.divergence import request_of
 from l02.bus.wire.agent.meter import is_counted
@@ -131,7 +131,7 @@ class Effects:
         assert call.seconds is not UNSET
         deadline = await self._begin(call, call.seconds)
         assert deadline is not None
-        await asyncio.sleep(max(0.0, deadline - time.time()))
+        await reached(deadline)
         self._answer(call, None)
 
     async def _signal(self, call: Call) -> None:
@@ -145,7 +145,7 @@ class Effects:
                 self._work.answer(call.call, self._effect(call, {"payload": waiting[0]}), Result(True, waiting[0]))
                 return
             try:
-                async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.time())):
+                async with before(deadline):
                     await told.wait()
             except TimeoutError:
                 self._answer(call, None)

@@ -11,6 +11,7 @@ import structlog
 from msgspec import UNSET
 
 from l02.bus.background.cancelling import end
+from l02.bus.background.moments import before
 from l02.bus.objects.store import inline, outline, outline_changes
 from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.meter import ContextMeter, is_counted
@@ -200,14 +201,14 @@ class AgentRunner:
             held = isinstance(failure, _DoubtfulCall)
             await self._fail(work, failure.code.value, failure.message, process.incarnation, held=held)
             return
-        left = None if execution.deadline is None else execution.deadline - time.time()
-        if self._work.get(execution.execution_id) is not work or (left is not None and left <= 0):
+        is_late = execution.deadline is not None and execution.deadline <= time.time()
+        if is_late or self._work.get(execution.execution_id) is not work:
             late = overdue(state)
             await self._fail(work, late.code.value, late.message, process.incarnation)
             return
         self._current = run
         try:
-            end = await _within(left, run.run(execution.input, data, inbox), work, state)
+            end = await _before(execution.deadline, run.run(execution.input, data, inbox), work, state)
         except Failure as failure:
             try:
                 await self._fail(work, failure.code.value, failure.message, process.incarnation)
@@ -310,10 +311,10 @@ class AgentRunner:
             await cancel_deadline(self._node.bus, self._agent_id, work.execution_id)
 
 
-async def _within(seconds: float | None, run: Coroutine[Any, Any, _T], work: Work, state: AgentState) -> _T:
-    """What comes of `run`; Failure E2006 if that takes longer, or the work's timer was first."""
+async def _before(deadline: float | None, run: Coroutine[Any, Any, _T], work: Work, state: AgentState) -> _T:
+    """What comes of `run`; Failure E2006 if that takes until `deadline`, or the work's timer was first."""
     try:
-        async with asyncio.timeout(seconds) as work.limit:
+        async with before(deadline) as work.limit:
             return await run
     except TimeoutError:
         if work.limit is None or not work.limit.expired():

@@ -1,0 +1,46 @@
+"""Waiting for a moment of the clock on the wall, and never for less: the loop's own timers may be early by a little,
+and its clock is another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+
+async def reached(moment: float) -> None:
+    """Wait until `moment` (seconds since 1970)."""
+    with suppress(TimeoutError):
+        async with before(moment):
+            await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def before(moment: float | None) -> AsyncIterator[asyncio.Timeout]:
+    """As `asyncio.timeout`, up to `moment` (seconds since 1970); None is never."""
+    async with asyncio.timeout(None) as limit, _alarm(moment, limit):
+        yield limit
+
+
+@asynccontextmanager
+async def _alarm(moment: float | None, limit: asyncio.Timeout) -> AsyncIterator[None]:
+    loop = asyncio.get_running_loop()
+    handle: asyncio.TimerHandle | None = None
+
+    def look(due: float) -> None:
+        nonlocal handle
+        left = due - time.time()
+        if left > 0:
+            handle = loop.call_later(left, look, due)
+        elif not limit.expired():
+            limit.reschedule(loop.time())
+
+    if moment is not None:
+        look(moment)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.cancel()
