@@ -75,3 +75,11 @@ async def inline(bus: Bus, value: Any) -> Any:
         return msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
         raise Failure(ErrorCode.CHECKPOINT_CORRUPTED, f"object {reference.name} is not a value") from error
+
+
+async def inline_values(bus: Bus, values: dict[str, Any]) -> dict[str, Any]:
+    """The same of each of many values. Raises as `inline`."""
+    whole = dict(values)
+    for key in [key for key, value in values.items() if type(value) is dict]:
+        whole[key] = await inline(bus, values[key])
+    return whole

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from l02.bus.background.cancelling import end
 from l02.bus.background.moments import before
-from l02.bus.objects.store import inline, outline, outline_changes
+from l02.bus.objects.store import inline, inline_values, outline, outline_changes
 from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.meter import ContextMeter, is_counted
 from l02.bus.wire.agent.protocol import Complete, Fail, TooHeavy
@@ -196,7 +196,7 @@ class AgentRunner:
             for entry in execution.journal:
                 if entry.kind == TOOL and is_counted(entry.ok, result := await inline(bus, entry.result)):
                     work.meter.add(result)
-            data = {key: await inline(bus, value) for key, value in state.data.items()}
+            data = await inline_values(bus, state.data)
         except Failure as failure:
             held = isinstance(failure, _DoubtfulCall)
             await self._fail(work, failure.code.value, failure.message, process.incarnation, held=held)

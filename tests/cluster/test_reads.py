@@ -120,4 +120,4 @@ async def _quiet_seconds(bus: Bus) -> float:
     copies = (await bus.api(f"STREAM.INFO.{EVENTS_STREAM}", {}))["cluster"]["replicas"]
     if not all(copy["current"] and not copy.get("lag") and copy["active"] > 50_000_000 for copy in copies):
         return 0.0
-    return 0.9 - max(copy["active"] for copy in copies) / 1e9
+    return 0.9 - max(int(copy["active"]) for copy in copies) / 1e9

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from l02.domain import weight
 from l02.domain.weight import MAX_WEIGHT, is_too_heavy
 from tests.domain.json_values import json_values
 
@@ -28,6 +29,16 @@ def test_any_bytes_are_weighed(raw: bytes) -> None:
 def test_what_is_in_a_string_does_not_count(text: str) -> None:
     assert not is_too_heavy(msgspec.json.encode([text, "," * 2 * MAX_WEIGHT, text]))
     assert is_too_heavy(msgspec.json.encode([text, msgspec.Raw(HEAVY), text]))
+
+
+@settings(max_examples=20)
+@given(st.text(alphabet='"\\[,', min_size=1, max_size=9), st.integers(1, 40_000))
+def test_it_does_not_matter_where_a_text_is_cut_for_that(text: str, size: int) -> None:
+    said = msgspec.json.encode([text * (MAX_WEIGHT // len(text)), "," * MAX_WEIGHT])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(weight, "_PIECE_BYTES", size + len(said) // 100)
+        assert not is_too_heavy(said)
+        assert is_too_heavy(said[:-1] + b"," + HEAVY + b"]")
 
 
 @pytest.mark.parametrize("digits", [4_000, 400_000])
