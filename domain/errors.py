@@ -249,8 +249,8 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "Look at it again and decide anew; the same command under the same id may be sent again.",
     ),
     ErrorCode.NOT_AUTHORIZED: Explanation(
-        "Reserved: the sender may not do that. Until principals have rights, who may connect may send.",
-        "Connect with credentials that may, or ask whoever runs the server.",
+        "An agent asked a model that its specification does not allow.",
+        "List the model's alias in the specification, `models: [alias]`, or have the agent ask one that is.",
     ),
     ErrorCode.PAYLOAD_TOO_LARGE: Explanation(
         "A command has more than 1 MiB, a specification more than 256 KiB, or an agent's output or state is too large.",

@@ -149,7 +149,10 @@ class SessionSettings(_Strict, frozen=True, kw_only=True):
 
 
 class AgentSpecification(HidesEnvironment, _Strict, frozen=True, kw_only=True):
-    """Exactly one of `entrypoint` (a Python file or `module:object`) and `command` (any program) is given."""
+    """Exactly one of `entrypoint` (a Python file or `module:object`) and `command` (any program) is given.
+
+    `models` are the aliases of the models that the agent may ask.
+    """
 
     name: Name
     entrypoint: str | None = None
@@ -157,6 +160,7 @@ class AgentSpecification(HidesEnvironment, _Strict, frozen=True, kw_only=True):
     trust_level: TrustLevel = TrustLevel.STANDARD
     resource_limits: ResourceLimits = ResourceLimits()
     tools: dict[str, ToolServer] = {}
+    models: Annotated[tuple[Name, ...], Meta(max_length=100)] | UnsetType = UNSET
     environment: dict[str, str] = {}
     files: FileAccess = FileAccess()
     fleet: str | None = None

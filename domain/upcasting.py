@@ -45,6 +45,8 @@ UPCASTERS: dict[tuple[str, int], Step] = {
     ("agent.effect.recorded", 1): _without_the_new_field,
     ("agent.execution.failed", 1): _never_held,
     ("agent.execution.failed", 2): _without_detail,
+    ("agent.execution.failed", 3): _without_the_new_field,
+    ("agent.execution.completed", 1): _without_the_new_field,
 }
 """By event type and the schema version that the step starts from."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from l02.domain.agent.state import JournalEntry
+from l02.domain.agent.execution import JournalEntry
 from l02.domain.agent.work.effects import EffectRecorded, StepsRecorded, ToolCalled
 from l02.domain.kernel.message import Event
 

@@ -11,9 +11,10 @@ from typing import ClassVar, Literal
 
 from msgspec.structs import replace
 
+from l02.domain.agent.execution import THREAD, TOOL, Execution
 from l02.domain.agent.messages import AgentEvent, AgentReport, refuse
 from l02.domain.agent.session import SavedSnapshot, Session, SessionContext
-from l02.domain.agent.state import THREAD, TOOL, AgentState, ErrorDetail, Execution
+from l02.domain.agent.state import AgentState, ErrorDetail
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
 

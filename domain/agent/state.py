@@ -5,20 +5,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-import msgspec
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
+from l02.domain.agent.execution import Execution, LostModelCall
 from l02.domain.agent.session import Session
-from l02.domain.kernel.states import Growing
+from l02.domain.inference import Spending
 from l02.domain.specification import AgentSpecification
+from l02.domain.spending.money import Usd, in_millionths, in_usd
 
 CheckpointType = Literal["auto", "manual", "pre_suspend", "pre_drain"]
-
-TOOL = "tool"
-"""The kind of a tool's answer in a journal."""
-THREAD = "thread"
-"""The kind of what a thread of the agent's came to: it is no call, and numbered apart from those."""
 
 
 class ErrorDetail(Struct, frozen=True, kw_only=True):
@@ -29,11 +25,21 @@ class ErrorDetail(Struct, frozen=True, kw_only=True):
 
 
 class ResourceUsage(Struct, frozen=True, kw_only=True):
-    """What an agent has used over its whole life, all its processes together."""
+    """What an agent has used over its whole life, all its processes together; `cost_usd` if it has asked models."""
 
     cpu_seconds: float = 0.0
     memory_peak_bytes: int = 0
     tokens_consumed: int = 0
+    cost_usd: Usd | UnsetType = UNSET
+
+    def plus(self, spending: Spending) -> Self:
+        """With tokens and money that were spent."""
+        before = 0 if self.cost_usd is UNSET else in_millionths(self.cost_usd)
+        return replace(
+            self,
+            tokens_consumed=self.tokens_consumed + spending.tokens,
+            cost_usd=in_usd(before + spending.cost) if before or spending.cost else self.cost_usd,
+        )
 
 
 class StateChange(Struct, frozen=True, kw_only=True):
@@ -57,64 +63,6 @@ class NewestState(Struct, frozen=True, kw_only=True):
     version: int
     revision: int
     state: dict[str, Any]
-
-
-class SaidText(Struct, frozen=True, kw_only=True):
-    """What an execution had streamed: how many pieces, and the beginning of their hash.
-
-    `sha256` are the first 16 hex digits of that over the pieces, each as a JSON string.
-    """
-
-    pieces: int
-    sha256: str
-
-
-class JournalEntry(Struct, frozen=True, kw_only=True):
-    """One recorded effect. Replayed to the agent, in the order of the journal, when the execution runs again.
-
-    What the agent did itself says `after` how many answers of the node's it was taken in. A `thread` has a number
-    among the threads for `call`. `text` is what it had streamed when it made the call, or took the step in, if that is
-    known and there was any.
-    """
-
-    call: int
-    kind: str
-    request: Any
-    ok: bool
-    result: Any
-    after: int | UnsetType = UNSET
-    text: SaidText | UnsetType = UNSET
-
-    @property
-    def place(self) -> tuple[bool, int]:
-        """Which one it is: a thread (True) or a call, and its number."""
-        return self.kind == THREAD, self.call
-
-    def is_same(self, other: JournalEntry) -> bool:
-        """Whether the other says the same in JSON, where 1 is neither 1.0 nor true; also when, if both say that."""
-        if self.after != other.after and UNSET not in (self.after, other.after):
-            return False
-        said, known = ((one.kind, one.request, one.ok, one.result) for one in (self, other))
-        return _encoder.encode(said) == _encoder.encode(known)
-
-
-_encoder = msgspec.json.Encoder(order="sorted")
-
-
-class Journal(Growing[JournalEntry]):
-    """What an execution has taken from the world, in the order in which the agent took it in."""
-
-    __slots__ = ()
-    entry_type = JournalEntry
-
-    @staticmethod
-    def place_of(entry: JournalEntry) -> tuple[bool, int]:
-        """A call and a thread may have the same number."""
-        return entry.place
-
-    def answer(self, call: int | None) -> JournalEntry | None:
-        """What is on record of a call."""
-        return self.at((False, call))
 
 
 class PendingSignal(Struct, frozen=True, kw_only=True):
@@ -142,58 +90,6 @@ class Status(StrEnum):
 ENDED = (Status.TERMINATED, Status.FAILED)
 AT_WORK = (Status.PENDING, Status.RUNNING)
 """One that is neither suspended nor at its end has a process, or one is on its way."""
-
-
-class Waiting(Struct, frozen=True, kw_only=True):
-    """A sleep or a wait for a signal that has begun; `deadline` in seconds since 1970, None for ever."""
-
-    kind: str
-    request: Any
-    deadline: float | None
-
-
-class RequestedTool(Struct, frozen=True, kw_only=True):
-    """A tool that must not be called twice, and is under way."""
-
-    tool: str
-    arguments: Any
-
-    @property
-    def request(self) -> Any:
-        """As it stands in the journal when it has been called."""
-        return {"tool": self.tool, "arguments": self.arguments}
-
-
-class Execution(Struct, frozen=True, kw_only=True):
-    """A piece of work under way or in the queue."""
-
-    execution_id: str
-    input: Any
-    awaited_by: str | None = None
-    deadline: float | None = None
-    journal: Journal = field(default_factory=Journal)
-    waiting: dict[int, Waiting] = {}
-    requested_tools: dict[int, RequestedTool] = {}
-
-    def has_recorded(self, call: int | None) -> bool:
-        """Whether the answer of a call is on record."""
-        return self.journal.answer(call) is not None
-
-    @property
-    def has_run(self) -> bool:
-        """Whether a process has got so far with it as to ask for an effect."""
-        return bool(self.journal or self.waiting or self.requested_tools)
-
-    def answered(self, *entries: JournalEntry) -> Self:
-        """With these in the journal: their calls are under way no more."""
-        tools = {entry.call for entry in entries if entry.kind == TOOL}
-        others = {entry.call for entry in entries if entry.kind not in (TOOL, THREAD)}
-        return replace(
-            self,
-            journal=self.journal.plus(*entries),
-            waiting={call: wait for call, wait in self.waiting.items() if call not in others},
-            requested_tools={call: tool for call, tool in self.requested_tools.items() if call not in tools},
-        )
 
 
 class KeptCheckpoint(Struct, frozen=True, kw_only=True):
@@ -346,8 +242,14 @@ class AgentState(Struct, frozen=True, kw_only=True):
         return replace(self, node_id=node_id, incarnation=incarnation, node_since=since)
 
     def used(self, seen: ResourceUsage) -> ResourceUsage:
-        """What the node has seen it use, with the tokens on record: one may have completed work after it looked."""
-        return replace(seen, tokens_consumed=self.usage.tokens_consumed)
+        """What the node has seen it use, with the tokens and costs on record: they may be newer than its look."""
+        return replace(seen, tokens_consumed=self.usage.tokens_consumed, cost_usd=self.usage.cost_usd)
+
+    @property
+    def lost(self) -> Spending:
+        """What is charged for calls of models that are open, if all work ends now."""
+        calls = (call for execution in self.executions.values() for call in execution.lost)
+        return sum((call.reserved.spending for call in calls), Spending())
 
     def ended(self, status: Status, usage: ResourceUsage) -> Self:
         """After its end."""
@@ -368,12 +270,19 @@ class AgentState(Struct, frozen=True, kw_only=True):
         executions = {**self.executions, execution.execution_id: execution}
         return replace(self, executions=executions, revision=self.revision + 1)
 
-    def without_execution(self, execution_id: str, tokens: int) -> Self:
-        """With an execution that has ended, and the tokens it took."""
+    def spending(self, execution: Execution, spent: Spending) -> Self:
+        """With an execution as it is after a model was asked, and what that has taken."""
+        after = self.with_execution(replace(execution, spent=execution.spent + spent))
+        return replace(after, usage=self.usage.plus(spent))
+
+    def without_execution(self, execution_id: str, tokens: int, lost: tuple[LostModelCall, ...]) -> Self:
+        """With an execution that has ended, the tokens it took in all, and the calls of models that ended with it."""
+        counted = self.executions[execution_id].spent.tokens
+        cost = sum(call.reserved.spending.cost for call in lost)
         return replace(
             self,
             executions={key: value for key, value in self.executions.items() if key != execution_id},
-            usage=replace(self.usage, tokens_consumed=self.usage.tokens_consumed + tokens),
+            usage=self.usage.plus(Spending(tokens=max(0, tokens - counted), cost=cost)),
             revision=self.revision + 1,
         )
 

@@ -17,8 +17,9 @@ from l02.bus.wire.agent.divergence import request_of
 from l02.bus.wire.agent.meter import is_counted
 from l02.bus.wire.agent.protocol import Call
 from l02.bus.wire.agent.texts import cut
+from l02.domain.agent.execution import JournalEntry
 from l02.domain.agent.saved.checkpoints import CheckpointRequested
-from l02.domain.agent.state import AgentState, JournalEntry, StateChange
+from l02.domain.agent.state import AgentState, StateChange
 from l02.domain.agent.work.effects import EffectRecorded, ToolCalled, ToolRequested
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.values import require_shallow

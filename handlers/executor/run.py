@@ -33,7 +33,8 @@ from l02.bus.wire.agent.protocol import (
     ToolResult,
 )
 from l02.bus.wire.agent.protocol import ToolFailure as ProtocolToolFailure
-from l02.domain.agent.state import AgentState, JournalEntry
+from l02.domain.agent.execution import JournalEntry
+from l02.domain.agent.state import AgentState
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.values import require_shallow
 from l02.domain.weight import WEIGHT_IN_WORDS

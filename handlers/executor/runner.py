@@ -17,7 +17,8 @@ from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.meter import ContextMeter, is_counted
 from l02.bus.wire.agent.protocol import Complete, Fail, TooHeavy
 from l02.bus.wire.agent.texts import cut
-from l02.domain.agent.state import TOOL, AgentState, Execution, StateChange
+from l02.domain.agent.execution import TOOL, Execution
+from l02.domain.agent.state import AgentState, StateChange
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, overdue
 from l02.domain.errors import ErrorCode, Failure, OwnError
 from l02.domain.values import require_shallow

@@ -12,7 +12,8 @@ from l02.bus.commands.leases import Leases
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.wire.agent.meter import ContextMeter
-from l02.domain.agent.state import AgentState, Execution
+from l02.domain.agent.execution import Execution
+from l02.domain.agent.state import AgentState
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Report
 from l02.handlers.executor.inbox import Pulse

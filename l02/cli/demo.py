@@ -28,9 +28,9 @@ from l02.bus.wire.codec import RecordedEvent
 from l02.cli.running import until_told_to_end
 from l02.cli.terminal.output import print_json, print_line, print_table
 from l02.client.client import Client
+from l02.domain.agent.execution import TOOL
 from l02.domain.agent.life.restarts import AgentRestarted
 from l02.domain.agent.life.spawning import AgentSpawned
-from l02.domain.agent.state import TOOL
 from l02.domain.agent.work.effects import StepsRecorded, ToolCalled
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
 from l02.domain.errors import Failure

@@ -11,9 +11,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent.execution import THREAD
 from l02.domain.agent.life.resuming import ExecutionReopened
 from l02.domain.agent.saved.forks import ExecutionInherited
-from l02.domain.agent.state import THREAD, ErrorDetail
+from l02.domain.agent.state import ErrorDetail
 from l02.domain.agent.work.effects import EffectRecorded, StepsRecorded, ToolCalled
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.kernel.message import Event

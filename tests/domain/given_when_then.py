@@ -67,18 +67,19 @@ class When(Generic[S]):
     def then(self, *events: Event) -> Given[S]:
         """Exactly these events follow; the aggregate with them, to look at or to go on from."""
         assert events, "say `ignored` if nothing follows"
-        assert self._decide() == list(events)
+        assert self.decided() == list(events)
         return self._given.and_then(*events)
 
     def ignored(self) -> None:
-        assert self._decide() == []
+        assert self.decided() == []
 
     def fails(self, code: ErrorCode, saying: str = "", path: str | None = None) -> None:
         with pytest.raises(Failure) as caught:
-            self._decide()
+            self.decided()
         assert caught.value.code is code
         assert saying in caught.value.message
         assert caught.value.path == path
 
-    def _decide(self) -> list[Event]:
+    def decided(self) -> list[Event]:
+        """What follows, to look at."""
         return self._given.aggregate.decide(self._given.state, self._command, self._context)

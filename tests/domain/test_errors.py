@@ -14,7 +14,6 @@ RESERVED = frozenset(
         ErrorCode.RESUME_FAILED,
         ErrorCode.SECURITY_POLICY_VIOLATION,
         ErrorCode.CPU_LIMIT_EXCEEDED,
-        ErrorCode.NOT_AUTHORIZED,
     }
 )
 """Codes of the catalogue that this version never raises; their explanations say why."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from l02.domain.agent.state import JournalEntry
+from l02.domain.agent.execution import JournalEntry
 from l02.handlers.executor.journal.answers import Answers
 from l02.handlers.executor.journal.results import Result
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET
 
 from l02.domain.agent.work.effects import EffectRecorded
-from l02.domain.agent.work.executions import ExecutionStarted
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.kernel.message import Event
 from tests.golden.samples import SAMPLES
@@ -29,5 +30,7 @@ def agent_life() -> list[Event]:
 
 
 def _replace_execution(event: Event, execution_id: str) -> Event:
-    has_one = "execution_id" in event.__struct_fields__
-    return msgspec.structs.replace(event, execution_id=execution_id) if has_one else event
+    if "execution_id" not in event.__struct_fields__:
+        return event
+    nothing_lost = {"lost": UNSET} if isinstance(event, ExecutionCompleted | ExecutionFailed) else {}
+    return msgspec.structs.replace(event, execution_id=execution_id, **nothing_lost)

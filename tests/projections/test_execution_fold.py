@@ -7,9 +7,10 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from l02.domain.agent.execution import JournalEntry
 from l02.domain.agent.life.resuming import ExecutionReopened
 from l02.domain.agent.saved.forks import ExecutionInherited
-from l02.domain.agent.state import ErrorDetail, JournalEntry
+from l02.domain.agent.state import ErrorDetail
 from l02.domain.agent.work.effects import ToolRequested
 from l02.domain.agent.work.executions import ExecutionFailed
 from l02.domain.agent.work.signals import SignalReceived

@@ -150,5 +150,10 @@ def _given_up(agent: AgentState, code: str, message: str, usage: ResourceUsage) 
     return [
         *fail_open_executions(agent, code, message),
         *nothing_pending(agent),
-        AgentFailed(code=code, message=message, usage=usage, completes=command_ids(agent.spawn_awaited_by)),
+        AgentFailed(
+            code=code,
+            message=message,
+            usage=usage.plus(agent.lost),
+            completes=command_ids(agent.spawn_awaited_by),
+        ),
     ]

@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from l02.domain.agent.execution import TOOL, JournalEntry
 from l02.domain.agent.life.suspension import resumed
 from l02.domain.agent.messages import AgentCommand, AgentEvent, refuse
 from l02.domain.agent.saved.restoring import brought_back, taken_over
-from l02.domain.agent.state import TOOL, AgentState, JournalEntry, known_deadline
+from l02.domain.agent.state import AgentState, known_deadline
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
 from l02.domain.values import require_shallow

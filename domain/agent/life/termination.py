@@ -85,7 +85,7 @@ class AgentTerminated(AgentReport, Completing, frozen=True, kw_only=True):
             self,
             session_id=agent.session_id,
             reason=agent.terminating,
-            resource_usage=agent.used(self.resource_usage),
+            resource_usage=agent.used(self.resource_usage).plus(agent.lost),
             completes=agent.termination_awaited_by,
         )
         message = "the agent was terminated before the execution ended"

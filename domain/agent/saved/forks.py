@@ -7,17 +7,10 @@ from typing import Annotated, Any, ClassVar
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
+from l02.domain.agent.execution import Execution, Journal, JournalEntry
 from l02.domain.agent.life.spawning import SpawnRequested, require_new
 from l02.domain.agent.messages import AgentCommand, AgentEvent, NodeCommand
-from l02.domain.agent.state import (
-    AgentState,
-    Execution,
-    Journal,
-    JournalEntry,
-    PendingSignal,
-    deadline_of,
-    known_deadline,
-)
+from l02.domain.agent.state import AgentState, PendingSignal, deadline_of, known_deadline
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
 from l02.domain.specification import AgentSpecification

@@ -7,18 +7,9 @@ from typing import Any, ClassVar
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
+from l02.domain.agent.execution import THREAD, TOOL, Execution, JournalEntry, RequestedTool, SaidText, Waiting
 from l02.domain.agent.messages import AgentEvent, AgentReport, require_may_act, require_node, require_process
-from l02.domain.agent.state import (
-    THREAD,
-    TOOL,
-    AgentState,
-    Execution,
-    JournalEntry,
-    PendingSignal,
-    RequestedTool,
-    SaidText,
-    Waiting,
-)
+from l02.domain.agent.state import AgentState, PendingSignal
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
 
@@ -34,7 +25,7 @@ class ToolRequested(AgentReport, frozen=True, kw_only=True):
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Once for a call; none begins when the agent is to rest or to end."""
-        execution = _at_work(agent, self.execution_id, context)
+        execution = at_work(agent, self.execution_id, context)
         require_may_act(agent, "call a tool for")
         return [] if self.call in execution.requested_tools or execution.has_recorded(self.call) else [self]
 
@@ -64,7 +55,7 @@ class ToolCalled(AgentReport, frozen=True, kw_only=True):
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Once for a call."""
-        return [] if _is_recorded(self.entry, _at_work(agent, self.execution_id, context)) else [self]
+        return [] if is_recorded(self.entry, at_work(agent, self.execution_id, context)) else [self]
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """The answer stands in the journal."""
@@ -135,13 +126,13 @@ class StepsRecorded(AgentReport, frozen=True, kw_only=True):
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Those that are not on record yet."""
         require_process(agent, context)
-        execution = _at_work(agent, self.execution_id, context)
+        execution = at_work(agent, self.execution_id, context)
         news: dict[tuple[bool, int], RecordedStep] = {}
         for step in self.steps:
             entry = step.entry
             if entry.place in news:
                 _require_same(entry, news[entry.place].entry)
-            elif not _is_recorded(entry, execution):
+            elif not is_recorded(entry, execution):
                 news[entry.place] = step
         return [replace(self, steps=tuple(news.values()))] if news else []
 
@@ -172,8 +163,8 @@ class EffectRecorded(AgentReport, frozen=True, kw_only=True):
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """Once for a call; a wait when it begins and when it is over."""
-        execution = _at_work(agent, self.execution_id, context)
-        if (not self.done and self.call in execution.waiting) or _is_recorded(self._entry_in(execution), execution):
+        execution = at_work(agent, self.execution_id, context)
+        if (not self.done and self.call in execution.waiting) or is_recorded(self._entry_in(execution), execution):
             return []
         if self.kind == "signal" and not _names_a_signal(self.request):
             raise Failure(ErrorCode.COMMAND_INVALID, "say by name which signal is waited for", "$.request.name")
@@ -205,7 +196,8 @@ class EffectRecorded(AgentReport, frozen=True, kw_only=True):
         return self.entry if self.done or known is None else replace(self.entry, result=known.result)
 
 
-def _at_work(agent: AgentState, execution_id: str, context: Context) -> Execution:
+def at_work(agent: AgentState, execution_id: str, context: Context) -> Execution:
+    """The execution, if the node that says so has it under way; Failure E2112 otherwise."""
     require_node(agent, context)
     execution = agent.executions.get(execution_id)
     if execution is None or agent.has_ended:
@@ -213,7 +205,7 @@ def _at_work(agent: AgentState, execution_id: str, context: Context) -> Executio
     return execution
 
 
-def _is_recorded(entry: JournalEntry, execution: Execution) -> bool:
+def is_recorded(entry: JournalEntry, execution: Execution) -> bool:
     """Whether that is on record already. Failure E2116 if it is, and otherwise than this."""
     known = execution.journal.at(entry.place)
     if known is not None:

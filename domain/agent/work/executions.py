@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
+from l02.domain.agent.execution import Execution, LostModelCall
 from l02.domain.agent.life.suspension import woken
 from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, AgentTimerCommand, refuse, require_process
-from l02.domain.agent.state import AgentState, Execution, StateChange, Status, known_deadline
+from l02.domain.agent.state import AgentState, StateChange, Status, known_deadline
 from l02.domain.errors import ErrorCode, Failure, OwnError
 from l02.domain.kernel.message import Completing, Context, Refused, command_ids
 from l02.domain.values import require_shallow
@@ -79,15 +80,21 @@ class ExecutionStarted(AgentEvent, frozen=True, kw_only=True):
 
 
 class ExecutionCompleted(AgentReport, Completing, frozen=True, kw_only=True):
-    """The work is done. `tokens` is what went through the agent's context, `calls` how many effects it took."""
+    """The work is done. `calls` is how many effects it took.
+
+    `tokens` is what its models have used, of one that has asked none what went through its context. `lost` are calls of
+    models that were open.
+    """
 
     type: ClassVar[str] = "agent.execution.completed"
+    schema_version: ClassVar[int] = 2
     execution_id: str
     output: Any
     tokens: int
     duration_seconds: float
     calls: int
     state: StateChange | UnsetType = UNSET
+    lost: tuple[LostModelCall, ...] | UnsetType = UNSET
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """It ends once."""
@@ -96,7 +103,7 @@ class ExecutionCompleted(AgentReport, Completing, frozen=True, kw_only=True):
     def evolve(self, agent: AgentState, /) -> AgentState:
         """What it has changed is the agent's, and the process has proved itself."""
         return replace(
-            agent.without_execution(self.execution_id, self.tokens),
+            agent.without_execution(self.execution_id, self.tokens, self.lost or ()),
             data=agent.data if self.state is UNSET else self.state.applied_to(agent.data),
             restart_attempt=agent.restart_attempt if agent.restart_pending else 0,
         )
@@ -110,17 +117,18 @@ class ExecutionFailed(AgentReport, Completing, frozen=True, kw_only=True):
     """The work ended badly; what it changed of the agent's state is dropped.
 
     `detail` is what the agent itself calls its failure, beside E2005. It is `held` if only a person can know whether a
-    tool took effect: `resume` with `assume` lets it go on.
+    tool took effect: `resume` with `assume` lets it go on. `lost` are calls of models that were open.
     """
 
     type: ClassVar[str] = "agent.execution.failed"
-    schema_version: ClassVar[int] = 3
+    schema_version: ClassVar[int] = 4
     execution_id: str
     code: str
     message: str
     tokens: int = 0
     held: bool = False
     detail: OwnError | None = None
+    lost: tuple[LostModelCall, ...] | UnsetType = UNSET
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """It ends once."""
@@ -128,7 +136,7 @@ class ExecutionFailed(AgentReport, Completing, frozen=True, kw_only=True):
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """It is gone, or held."""
-        after = agent.without_execution(self.execution_id, self.tokens)
+        after = agent.without_execution(self.execution_id, self.tokens, self.lost or ())
         return replace(after, held=_with_held(agent, self.execution_id)) if self.held else after
 
     def outcome(self) -> Refused:
@@ -165,11 +173,25 @@ def overdue(agent: AgentState) -> Failure:
 def _ended(report: ExecutionCompleted | ExecutionFailed, agent: AgentState, context: Context) -> list[AgentEvent]:
     require_process(agent, context)
     execution = agent.executions.get(report.execution_id)
-    return [] if execution is None else [replace(report, completes=command_ids(execution.awaited_by))]
+    if execution is None:
+        return []
+    completes = command_ids(execution.awaited_by)
+    return [replace(report, completes=completes, tokens=_tokens(execution, report.tokens), lost=_lost(execution))]
+
+
+def _tokens(execution: Execution, passed: int) -> int:
+    """What its models have used, with what is lost; of one that has asked none what has `passed` its context."""
+    if not execution.has_asked_models:
+        return passed
+    return execution.spent.tokens + sum(call.reserved.tokens for call in execution.lost)
+
+
+def _lost(execution: Execution) -> tuple[LostModelCall, ...] | UnsetType:
+    return execution.lost or UNSET
 
 
 def _with_held(agent: AgentState, execution_id: str) -> dict[str, Execution]:
-    held = {**agent.held, execution_id: replace(agent.executions[execution_id], awaited_by=None)}
+    held = {**agent.held, execution_id: replace(agent.executions[execution_id].settled(), awaited_by=None)}
     if len(held) > MAX_HELD_EXECUTIONS:
         del held[next(iter(held))]
     return held
@@ -185,5 +207,7 @@ def _failed(execution: Execution, code: str, message: str) -> ExecutionFailed:
         execution_id=execution.execution_id,
         code=code,
         message=message,
+        tokens=_tokens(execution, 0),
+        lost=_lost(execution),
         completes=command_ids(execution.awaited_by),
     )

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from msgspec import UNSET
 
-from l02.domain.agent.state import JournalEntry
+from l02.domain.agent.execution import JournalEntry
 from l02.handlers.executor.journal.results import Result
 
 

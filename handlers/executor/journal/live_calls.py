@@ -14,7 +14,7 @@ from msgspec import UnsetType
 
 from l02.bus.wire.agent.divergence import another, request_of
 from l02.bus.wire.agent.protocol import Call
-from l02.domain.agent.state import SaidText
+from l02.domain.agent.execution import SaidText
 from l02.domain.errors import ErrorCode, Failure
 from l02.handlers.executor.tools.calling import LocalToolLost
 

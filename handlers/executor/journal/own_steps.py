@@ -14,7 +14,7 @@ from l02.bus.objects.store import inline, outline
 from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.meter import is_counted
 from l02.bus.wire.agent.protocol import Hello, OwnSteps, Recorded, Step, StepKind
-from l02.domain.agent.state import JournalEntry, SaidText
+from l02.domain.agent.execution import JournalEntry, SaidText
 from l02.domain.agent.work.effects import RecordedStep, StepsRecorded
 from l02.domain.errors import ErrorCode
 from l02.domain.specification import ExecutorLimits

@@ -8,7 +8,7 @@ from hashlib import sha256
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from l02.domain.agent.state import JournalEntry, SaidText
+from l02.domain.agent.execution import JournalEntry, SaidText
 from l02.domain.errors import ErrorCode, Failure
 
 _HASH_DIGITS = 16

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from msgspec.structs import replace
 
+from l02.domain.agent.execution import Journal
 from l02.domain.agent.life.resuming import Resume
 from l02.domain.agent.life.suspension import SuspendIdle
 from l02.domain.agent.saved.checkpoints import Checkpoint, CheckpointRequested, ExpireCheckpoints
 from l02.domain.agent.saved.forks import Fork
 from l02.domain.agent.saved.restoring import CheckpointRestored, Restore, RestoreFailed
-from l02.domain.agent.state import AgentState, Journal, StateChange
+from l02.domain.agent.state import AgentState, StateChange
 from l02.domain.aggregates import AGENT
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Command, Event, Report, WireCommand, command_ids

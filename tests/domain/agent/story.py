@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
+from l02.domain.agent.execution import RequestedTool
 from l02.domain.agent.life.restarts import AgentFailed, AgentRestarted, ReportExit, ReportSpawnFailed
 from l02.domain.agent.life.spawning import AgentSpawned, SpawnRequested
 from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
@@ -18,18 +20,23 @@ from l02.domain.agent.saved.checkpoints import (
 )
 from l02.domain.agent.saved.forks import Past, past_of
 from l02.domain.agent.saved.restoring import CheckpointRestored, RestoreRequested
-from l02.domain.agent.state import AgentState, CheckpointType, RequestedTool, ResourceUsage, StateChange
+from l02.domain.agent.state import AgentState, CheckpointType, ResourceUsage, StateChange
 from l02.domain.agent.work.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.work.models import ModelCalled, ModelRequested
 from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.aggregates import AGENT
+from l02.domain.inference import Drawn, FinishReason, Spending
 from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification, LifecycleLimits, ResourceLimits
+from l02.domain.spending.amounts import Amount
 from tests.domain.given_when_then import Given
 
 SPEC = AgentSpecification(name="historian", entrypoint="/agents/historian.py")
 LIMITS = ResourceLimits()
 USAGE = ResourceUsage(cpu_seconds=1.5, memory_peak_bytes=1024)
+RESERVED = Spending(tokens=5_000, cost=12_500)
+DRAWN = (Drawn(budget="team-a", slice="n1-7"),)
 SEND_MAIL = RequestedTool(tool="send_mail", arguments={"to": "bob"})
 
 
@@ -119,6 +126,46 @@ def tool_called(call: int = 1, execution_id: str = "x1") -> ToolCalled:
         result="sent",
         attempts=1,
         duration_seconds=0.2,
+    )
+
+
+def model_requested(call: int = 1, attempt: int = 1) -> ModelRequested:
+    return ModelRequested(
+        execution_id="x1",
+        call=call,
+        attempt=attempt,
+        alias="small",
+        sha256="5ab1",
+        request={"previous": None, "keep": 0, "messages": [{"role": "user", "content": "how many?"}]},
+        reserved=Amount.of(RESERVED),
+        drawn=DRAWN,
+        budgets=("team-a",),
+    )
+
+
+def model_called(call: int = 1, attempt: int = 1, *, again: bool = False) -> ModelCalled:
+    return ModelCalled(
+        execution_id="x1",
+        call=call,
+        attempt=attempt,
+        alias="small",
+        model="qwen3:8b",
+        endpoint="127.0.0.1:11434",
+        input_tokens=1_200,
+        cached_tokens=1_000,
+        output_tokens=80,
+        reasoning_tokens=30,
+        estimated=False,
+        cost_usd=0.000228,
+        price=None,
+        duration_seconds=0.9,
+        attempts=1,
+        finish_reason=FinishReason.STOP,
+        ok=True,
+        result={"text": "42", "model": "qwen3:8b", "finish_reason": "stop"},
+        reserved=Amount.of(RESERVED),
+        drawn=DRAWN,
+        again=again,
     )
 
 
@@ -244,6 +291,8 @@ def signalled(name: str = "approve", payload: Any = True) -> SignalReceived:
 PENDING = (spawn_requested(),)
 RUNNING = (*PENDING, spawned())
 EXECUTING = (*RUNNING, started())
+ASKING = (spawn_requested(spec=replace(SPEC, models=("small",))), spawned(), started())
+"""It may ask a model, and is at work."""
 RESTARTING = (*RUNNING, restarted())
 CHECKPOINTED = (*RUNNING, started(), completed(state=StateChange(set={"seen": 5})), *stored("k1", 2))
 """With a checkpoint that holds it as it is."""
@@ -251,6 +300,7 @@ MOVED_ON = (*CHECKPOINTED, signalled())
 IDLE = (*CHECKPOINTED, AgentSuspended(session_id="s1", reason="idle", checkpoint_id="k1"))
 HELD = (*EXECUTING, tool_requested(), ExecutionFailed(execution_id="x1", code="E2001", message="in doubt", held=True))
 SUSPENDED = (*RUNNING, AgentSuspended(session_id="s1", reason="user_request"))
-TERMINATING = (*RUNNING, TerminationRequested(reason="user_request", requested_by="alice"))
+TERMINATION = TerminationRequested(reason="user_request", requested_by="alice")
+TERMINATING = (*RUNNING, TERMINATION)
 TERMINATED = (*TERMINATING, terminated())
 FAILED = (*RUNNING, AgentFailed(code="E2025", message="gave up after 5 restarts"))

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from l02.domain.agent.state import JournalEntry, PendingSignal
+from l02.domain.agent.execution import JournalEntry
+from l02.domain.agent.state import PendingSignal
 from l02.domain.agent.work.effects import EffectRecorded
 from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import EXECUTING, completed, given, signalled

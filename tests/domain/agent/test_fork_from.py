@@ -1,8 +1,9 @@
 from msgspec.structs import replace
 
+from l02.domain.agent.execution import Execution, Journal, JournalEntry
 from l02.domain.agent.life.restarts import AgentFailed
 from l02.domain.agent.saved.forks import AgentForked, ExecutionInherited, ForkFrom, Past
-from l02.domain.agent.state import Execution, Journal, JournalEntry, PendingSignal, Status
+from l02.domain.agent.state import PendingSignal, Status
 from l02.domain.agent.work.effects import EffectRecorded
 from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import (

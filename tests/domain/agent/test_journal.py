@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from l02.domain.agent.state import AgentState, Execution, Journal, JournalEntry
+from l02.domain.agent.execution import Execution, Journal, JournalEntry
+from l02.domain.agent.state import AgentState
 from l02.domain.agent.work.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled
 from l02.domain.aggregates import AGENT
+from l02.domain.inference import Spending
 from l02.domain.kernel.message import Report
 from l02.domain.kernel.states import encode_state, state_decoder
 from tests.domain.agent.story import EXECUTING, given
@@ -66,6 +68,8 @@ def test_it_is_stored_as_a_tuple_is_and_read_from_that(made: list[JournalEntry])
         journal: tuple[JournalEntry, ...] = ()
         waiting: dict[int, Any] = {}
         requested_tools: dict[int, Any] = {}
+        asked_models: dict[int, Any] = {}
+        spent: Spending = Spending()
 
     raw = msgspec.json.encode(Before(execution_id="x1", input=None, journal=tuple(made)))
     execution = Execution(execution_id="x1", input=None, journal=Journal(made))

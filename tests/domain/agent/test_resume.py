@@ -3,9 +3,10 @@ from typing import Any, Literal
 import pytest
 from msgspec.structs import replace
 
+from l02.domain.agent.execution import JournalEntry
 from l02.domain.agent.life.resuming import ExecutionReopened, Resume
 from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
-from l02.domain.agent.state import JournalEntry, Status
+from l02.domain.agent.state import Status
 from l02.domain.agent.work.effects import RecordedStep
 from l02.domain.agent.work.executions import ExecutionFailed
 from l02.domain.errors import ErrorCode

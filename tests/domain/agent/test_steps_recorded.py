@@ -7,8 +7,9 @@ from hypothesis import given as for_all
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from l02.domain.agent.execution import JournalEntry
 from l02.domain.agent.saved.forks import ExecutionInherited
-from l02.domain.agent.state import AgentState, JournalEntry
+from l02.domain.agent.state import AgentState
 from l02.domain.agent.work.effects import RecordedStep, StepsRecorded
 from l02.domain.aggregates import AGENT
 from l02.domain.errors import ErrorCode, Failure

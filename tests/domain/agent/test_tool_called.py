@@ -1,4 +1,4 @@
-from l02.domain.agent.state import JournalEntry
+from l02.domain.agent.execution import JournalEntry
 from l02.domain.errors import ErrorCode
 from tests.domain.agent.story import EXECUTING, SEND_MAIL, completed, given, tool_called, tool_requested
 

@@ -1,0 +1,174 @@
+"""What an execution asks of models: reserved and on record before a request leaves, settled by what came of it.
+
+A slice's spending is a fold over these events: `ModelRequested` takes what it `reserved`, `ModelCalled` gives that back
+and takes what was used, and what is `lost`, in whichever event, was used as it was reserved.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
+
+from l02.domain.agent.execution import MODEL, AskedModel, JournalEntry, LostModelCall, SaidText
+from l02.domain.agent.messages import AgentEvent, AgentReport, require_may_act
+from l02.domain.agent.state import AgentState
+from l02.domain.agent.work.effects import at_work
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.inference import Count, Drawn, FinishReason, ModelUsage, Price, Spending
+from l02.domain.kernel.message import Context
+from l02.domain.specification import AgentSpecification
+from l02.domain.spending.amounts import Amount
+from l02.domain.spending.money import Usd, in_millionths
+
+
+class ModelRequested(AgentReport, frozen=True, kw_only=True):
+    """A model is about to be asked, and what that can use and cost at most is `reserved` for it.
+
+    `request` is what is new in it, and `sha256` names the whole (docs/models.md). `drawn` are the slices that it was
+    reserved from, `budgets` the budgets from the agent's own to the root. `lost` is the attempt before, if nobody knows
+    what came of that.
+    """
+
+    type: ClassVar[str] = "agent.model.requested"
+    execution_id: str
+    call: int
+    attempt: int
+    alias: str
+    sha256: str
+    request: Any
+    reserved: Amount
+    drawn: tuple[Drawn, ...] = ()
+    budgets: tuple[str, ...] = ()
+    lost: LostModelCall | UnsetType = UNSET
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """Once for each attempt of a call; none begins when the agent is to rest or to end."""
+        execution = at_work(agent, self.execution_id, context)
+        require_may_act(agent, "ask a model for")
+        require_model(agent.specification, self.alias)
+        before = execution.asked_models.get(self.call)
+        if before == self._asked:
+            return []
+        if execution.has_recorded(self.call) or (before is not None and before.attempt >= self.attempt):
+            raise Failure(ErrorCode.INVALID_STATE, f"call {self.call} is on record, and further on than this")
+        lost = None if before is None else before.lost(self.call)
+        return [self if lost is None else replace(self, lost=lost)]
+
+    def evolve(self, agent: AgentState, /) -> AgentState:
+        """The model is asked; what the attempt before had reserved is spent, if nobody knows better."""
+        execution = agent.executions[self.execution_id]
+        after = replace(execution, asked_models={**execution.asked_models, self.call: self._asked})
+        spent = Spending() if self.lost is UNSET else self.lost.reserved.spending
+        return agent.spending(after, spent)
+
+    @property
+    def _asked(self) -> AskedModel:
+        reserved = self.reserved.spending
+        return AskedModel(
+            attempt=self.attempt, alias=self.alias, request=self.sha256, reserved=reserved, drawn=self.drawn
+        )
+
+
+class Streamed(Struct, frozen=True, kw_only=True):
+    """Where the text of an answer stands in what the execution has streamed.
+
+    `n` is the number of its first piece of so many `pieces`; `own` pieces of the agent's own came before it.
+    """
+
+    n: int
+    pieces: int
+    own: int
+
+
+class ModelCalled(AgentReport, frozen=True, kw_only=True):
+    """A model was asked, and this came of it: an answer (docs/models.md), or if not `ok` the failure `{code, message}`.
+
+    Tokens and cost are those of all `attempts` that the node made of it at endpoints, of which `endpoint` and `model`,
+    the provider's name for it, made the last, at `price`; they are those reserved, and `estimated`, if nobody knows.
+    `reserved` and `drawn` are as they were requested, and reserved no more. If `again`, the agent is not told: another
+    attempt follows. `text` had been streamed by the agent when it was asked for, `streamed` is where the answer stands.
+    """
+
+    type: ClassVar[str] = "agent.model.called"
+    execution_id: str
+    call: int
+    attempt: int
+    alias: str
+    model: str | None
+    endpoint: str | None
+    input_tokens: Count
+    cached_tokens: Count
+    output_tokens: Count
+    reasoning_tokens: Count
+    estimated: bool
+    cost_usd: Usd
+    price: Price | None
+    duration_seconds: float
+    attempts: int
+    finish_reason: FinishReason | None
+    ok: bool
+    result: Any
+    reserved: Amount
+    drawn: tuple[Drawn, ...] = ()
+    cache_write_tokens: Count = 0
+    again: bool = False
+    text: SaidText | UnsetType = UNSET
+    streamed: Streamed | UnsetType = UNSET
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """Once for each attempt."""
+        execution = at_work(agent, self.execution_id, context)
+        known = execution.journal.answer(self.call)
+        if known is not None:
+            if self._entry(known.request).is_same(known):
+                return []
+            raise Failure(ErrorCode.NONDETERMINISTIC_AGENT, f"call {self.call} is on record, and not as this says")
+        asked = execution.asked_models.get(self.call)
+        if asked is None or asked.attempt != self.attempt:
+            raise Failure(ErrorCode.INVALID_STATE, f"attempt {self.attempt} of call {self.call} is not under way")
+        return [self] if asked.reserved is not None or not self.again else []
+
+    def evolve(self, agent: AgentState, /) -> AgentState:
+        """What was reserved is settled; the answer stands in the journal, unless it is made again."""
+        execution = agent.executions[self.execution_id]
+        asked = execution.asked_models[self.call]
+        if self.again:
+            models = {**execution.asked_models, self.call: replace(asked, reserved=None, drawn=())}
+            after = replace(execution, asked_models=models)
+        else:
+            after = execution.answered(self._entry({"alias": asked.alias, "sha256": asked.request}))
+        return agent.spending(after, self.used)
+
+    @property
+    def usage(self) -> ModelUsage:
+        """The tokens."""
+        return ModelUsage(
+            input_tokens=self.input_tokens,
+            cached_tokens=self.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens,
+            output_tokens=self.output_tokens,
+            reasoning_tokens=self.reasoning_tokens,
+            estimated=self.estimated,
+        )
+
+    @property
+    def used(self) -> Spending:
+        """What it took of what was reserved, or beyond."""
+        return Spending(tokens=self.usage.tokens, cost=in_millionths(self.cost_usd))
+
+    def _entry(self, request: Any) -> JournalEntry:
+        return JournalEntry(call=self.call, kind=MODEL, request=request, ok=self.ok, result=self.result, text=self.text)
+
+
+def require_model(specification: AgentSpecification, alias: str) -> None:
+    """Failure E2114 unless the agent may ask this model."""
+    allowed = specification.models or ()
+    if alias in allowed:
+        return
+    said = ", ".join(allowed) if allowed else "none"
+    raise Failure(
+        ErrorCode.NOT_AUTHORIZED,
+        f"the agent may not ask the model {alias[:128]!r}; its specification allows: {said} (`models: [alias]`)",
+    )

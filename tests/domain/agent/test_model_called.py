@@ -1,0 +1,120 @@
+import pytest
+from msgspec.structs import replace
+
+from l02.domain.agent.execution import JournalEntry, LostModelCall
+from l02.domain.agent.life.resuming import ExecutionReopened
+from l02.domain.agent.saved.forks import past_of
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
+from l02.domain.errors import ErrorCode
+from l02.domain.inference import Spending
+from l02.domain.kernel.message import Event
+from l02.domain.spending.amounts import Amount
+from tests.domain.agent.story import (
+    ASKING,
+    DRAWN,
+    RESERVED,
+    TERMINATION,
+    completed,
+    given,
+    model_called,
+    model_requested,
+    terminated,
+)
+
+OPEN = (*ASKING, model_requested())
+LOST = (LostModelCall(call=1, attempt=1, alias="small", reserved=Amount.of(RESERVED), drawn=DRAWN),)
+
+
+def test_happened() -> None:
+    after = given(*OPEN).when(model_called()).then(model_called()).state
+    execution = after.executions["x1"]
+    assert execution.journal == (
+        JournalEntry(
+            call=1,
+            kind="model",
+            request={"alias": "small", "sha256": "5ab1"},
+            ok=True,
+            result={"text": "42", "model": "qwen3:8b", "finish_reason": "stop"},
+        ),
+    )
+    assert not execution.asked_models
+    assert execution.spent == Spending(tokens=1_280, cost=228)
+    assert (after.usage.tokens_consumed, after.usage.cost_usd) == (1_280, 0.000228)
+
+
+def test_costs_add_up_to_the_millionth() -> None:
+    past: tuple[Event, ...] = ASKING
+    for call in range(1, 11):
+        past = (*past, model_requested(call), replace(model_called(call), cost_usd=0.1))
+    assert given(*past).state.usage.cost_usd == 1.0
+
+
+def test_one_that_is_made_again_is_no_answer() -> None:
+    again = model_called(again=True)
+    execution = given(*OPEN).when(again).then(again).state.executions["x1"]
+    assert not execution.journal
+    assert execution.asked_models[1].reserved is None
+    assert execution.spent == Spending(tokens=1_280, cost=228)
+    given(*OPEN, again).when(again).ignored()
+
+
+def test_ignored_when_it_is_on_record() -> None:
+    given(*OPEN, model_called()).when(model_called()).ignored()
+
+
+def test_refused_when_another_answer_is_on_record() -> None:
+    other = replace(model_called(), result={"text": "43", "model": "qwen3:8b", "finish_reason": "stop"})
+    given(*OPEN, model_called()).when(other).fails(ErrorCode.NONDETERMINISTIC_AGENT, "call 1 is on record")
+
+
+def test_refused_of_an_attempt_that_is_not_under_way() -> None:
+    given(*ASKING).when(model_called()).fails(ErrorCode.INVALID_STATE, "attempt 1 of call 1 is not under way")
+    past = (*OPEN, model_requested(attempt=2))
+    given(*past).when(model_called()).fails(ErrorCode.INVALID_STATE, "attempt 1 of call 1 is not under way")
+
+
+def test_refused_when_the_execution_is_not_under_way() -> None:
+    given(*OPEN, completed()).when(model_called()).fails(ErrorCode.INVALID_STATE, "x1 is not under way")
+
+
+def test_the_end_says_what_the_models_have_used_and_what_is_lost() -> None:
+    past = (*ASKING, model_requested(2), model_called(2), model_requested())
+    after = given(*past).when(completed()).then(replace(completed(), tokens=6_280, lost=LOST)).state
+    assert (after.usage.tokens_consumed, after.usage.cost_usd) == (6_280, 0.012728)
+
+
+def test_an_end_without_a_model_says_what_went_through_the_context() -> None:
+    after = given(*ASKING).when(completed()).then(completed()).state
+    assert (after.usage.tokens_consumed, after.usage.cost_usd or 0) == (7, 0)
+
+
+def test_the_end_of_the_agent_settles_what_was_open() -> None:
+    failed, ended = given(*OPEN, TERMINATION).when(terminated()).decided()
+    assert isinstance(failed, ExecutionFailed)
+    assert (failed.tokens, failed.lost) == (5_000, LOST)
+    after = given(*OPEN, TERMINATION, failed, ended).state
+    assert after.usage.tokens_consumed == 5_000
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_work_that_is_held_and_goes_on_counts_once(answered: bool) -> None:
+    past = (*OPEN, model_called()) if answered else OPEN
+    spent = 1_280 if answered else 5_000
+    held = ExecutionFailed(execution_id="x1", code="E2001", message="in doubt", held=True)
+    [failed] = given(*past).when(held).decided()
+    reopened = ExecutionReopened(execution_id="x1", assumed="not-done", result=None, requested_by="alice")
+    middle = given(*past, failed, reopened)
+    assert middle.state.usage.tokens_consumed == spent
+    [end] = middle.when(completed()).decided()
+    assert isinstance(end, ExecutionCompleted)
+    assert end.tokens == 0
+    assert middle.and_then(end).state.usage.tokens_consumed == spent
+    if not answered:
+        again = model_requested(attempt=2)
+        middle.when(again).then(again)
+
+
+def test_a_fork_asks_anew_for_what_had_no_answer_and_is_charged_for_nothing_else() -> None:
+    past = past_of(given(*OPEN, model_requested(2), model_called(2)).state, 6, 60)
+    [execution] = past.executions
+    assert [entry.call for entry in execution.journal] == [2]
