@@ -11,7 +11,7 @@ from typing import Any
 
 from l02.bus.wire.codec import RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId
-from l02.domain.agent.execution import JournalEntry, LostModelCall, SaidText
+from l02.domain.agent.execution import JournalEntry, SaidText
 from l02.domain.agent.life.restarts import AgentFailed, AgentRestarted, RestartDue
 from l02.domain.agent.life.resuming import ExecutionReopened, Resume
 from l02.domain.agent.life.spawning import AgentSpawned, Spawn, SpawnFailed, SpawnRequested
@@ -46,13 +46,11 @@ from l02.domain.agent.work.executions import (
     ExecutionFailed,
     ExecutionStarted,
 )
-from l02.domain.agent.work.models import ModelCalled, ModelRequested, Streamed
 from l02.domain.agent.work.signals import Signal, SignalReceived
 from l02.domain.aggregates import EVENT_TYPES
 from l02.domain.budget.configuring import BudgetConfigured, Configure
 from l02.domain.budget.state import BudgetLimits
 from l02.domain.errors import OwnError
-from l02.domain.inference import Drawn, FinishReason, Price
 from l02.domain.kernel.message import Event, Metadata, WireCommand
 from l02.domain.node.membership import NodeJoined, NodeLeft, NodeLost
 from l02.domain.node.state import Capacity
@@ -66,8 +64,8 @@ from l02.domain.specification import (
     ToolServer,
     TrustLevel,
 )
-from l02.domain.spending.amounts import Amount
 from l02.domain.spending.limits import LimitAction
+from tests.golden.models import LOST, MODEL_CALLED, MODEL_REQUESTED
 
 EVENTS = Path(__file__).parent / "events"
 
@@ -117,14 +115,6 @@ _JSON: dict[str, Any] = {
     "list": [None, True, -1, 2.5, 9007199254740993, {}],
     "": [],
 }
-_LOST = LostModelCall(
-    call=6,
-    attempt=1,
-    alias="small",
-    reserved=Amount(tokens=5_000, cost_usd=0.0125),
-    drawn=(Drawn(budget="team-a", slice="n1-6"), Drawn(budget="research", slice="n1-2")),
-)
-
 _EVENTS: tuple[Event, ...] = (
     SpawnRequested(
         spec=_SPECIFICATION,
@@ -184,48 +174,8 @@ _EVENTS: tuple[Event, ...] = (
         deadline=1_767_225_660.5,
         text=SaidText(pieces=2, sha256="fcde2b2edba56bf4"),
     ),
-    ModelRequested(
-        execution_id="x1",
-        call=6,
-        attempt=2,
-        alias="small",
-        sha256="9f86d081884c7d659a2feaa0c55ad015",
-        request={"previous": None, "keep": 0, "messages": [{"role": "user", "content": "how many commits?"}]},
-        reserved=Amount(tokens=5_000, cost_usd=0.0125),
-        drawn=(Drawn(budget="team-a", slice="n1-7"), Drawn(budget="research", slice="n1-3")),
-        budgets=("team-a", "research"),
-        lost=_LOST,
-    ),
-    ModelCalled(
-        execution_id="x1",
-        call=6,
-        attempt=2,
-        alias="small",
-        model="qwen3:8b-q4",
-        endpoint="127.0.0.1:11434",
-        input_tokens=1200,
-        cached_tokens=1000,
-        cache_write_tokens=100,
-        output_tokens=80,
-        reasoning_tokens=30,
-        estimated=False,
-        cost_usd=0.000228,
-        price=Price(input=0.15, cached_input=0.075, cache_write=0.3, output=0.6),
-        duration_seconds=0.9,
-        attempts=1,
-        finish_reason=FinishReason.TOOL_CALLS,
-        ok=True,
-        result={
-            "text": "42",
-            "model": "qwen3:8b-q4",
-            "finish_reason": "tool_calls",
-            "tool_calls": [{"id": "t1", "name": "git_log", "arguments": "{}"}],
-        },
-        reserved=Amount(tokens=5_000, cost_usd=0.0125),
-        drawn=(Drawn(budget="team-a", slice="n1-7"), Drawn(budget="research", slice="n1-3")),
-        text=SaidText(pieces=2, sha256="fcde2b2edba56bf4"),
-        streamed=Streamed(n=2, pieces=3, own=2),
-    ),
+    MODEL_REQUESTED,
+    MODEL_CALLED,
     StepsRecorded(
         execution_id="x1",
         steps=(
@@ -250,7 +200,7 @@ _EVENTS: tuple[Event, ...] = (
         duration_seconds=2.5,
         calls=2,
         state=StateChange(set={"seen": 5}, delete=("old",)),
-        lost=(_LOST,),
+        lost=(LOST,),
         completes=("x1",),
     ),
     ExecutionFailed(
@@ -260,7 +210,7 @@ _EVENTS: tuple[Event, ...] = (
         tokens=12,
         held=True,
         detail=OwnError(code="GIT", name="NO_COMMIT"),
-        lost=(_LOST,),
+        lost=(LOST,),
         completes=("x1",),
     ),
     SignalReceived(name="approve", payload=_JSON),
