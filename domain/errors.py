@@ -197,11 +197,11 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "Make the task known there, or name one it knows in the specification: `session: {task_id: …}`.",
     ),
     ErrorCode.CPU_LIMIT_EXCEEDED: Explanation(
-        "Reserved: an agent used more CPU than `resource_limits.cpu`. Today it has so many cores, and is slower.",
-        "Raise the limit or give it less work at a time.",
+        "An agent's processes ran on for a second of processor time while they were stopped for `resource_limits.cpu`.",
+        "One that is merely busy is slowed, never ended: see which of its processes lets others go on (SIGCONT).",
     ),
     ErrorCode.MEMORY_LIMIT_EXCEEDED: Explanation(
-        "The agent needed more memory than `resource_limits.memory`, and was ended.",
+        "The agent needed more memory than `resource_limits.memory`, and was ended; the message has limit and peak.",
         "Raise the limit or give it smaller input.",
     ),
     ErrorCode.TOKEN_BUDGET_EXCEEDED: Explanation(

@@ -1,6 +1,7 @@
 """Notices an agent's process that hangs: it is asked from time to time, and has to say something, whatever it is.
 
-Only one that promised to answer (`hello`) is asked. While it runs a tool of its own, the tool's timeout is what counts.
+Only one that promised to answer (`hello`) is asked. While it runs a tool of its own, the tool's timeout is what counts;
+and time for which it is stopped, to hold it to its share of the processors, does not count.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ async def watch_heartbeat(
     """Ask, until cancelled; kill the process if nothing is heard of it for `limit_seconds` (E2080)."""
     clock = asyncio.get_running_loop()
     interval = min(_LONGEST_INTERVAL_SECONDS, limit_seconds / _ASKED_PER_LIMIT)
-    heard_at = clock.time()
+    heard_at, stopped = clock.time(), process.stopped_seconds
     while True:
         try:
             async with asyncio.timeout(interval):
@@ -34,7 +35,8 @@ async def watch_heartbeat(
         except ChannelClosed:
             return
         await asyncio.sleep(interval)
-        heard_at = max(heard_at, inbox.heard_at)
+        before, stopped = stopped, process.stopped_seconds
+        heard_at = max(heard_at + stopped - before, inbox.heard_at)
         if inbox.is_full or runs_own_tool():
             heard_at = clock.time()
         if clock.time() - heard_at > limit_seconds:

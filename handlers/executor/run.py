@@ -146,17 +146,16 @@ class Run:
         is_stalled = answers.is_asked and answers.missing is not None and not self._threads
         if not is_stalled:
             return self._of_this_execution(await self._inbox.receive())
-        try:
-            async with asyncio.timeout(REPLAY_STALL_SECONDS):
-                message = await self._inbox.receive()
-        except TimeoutError:
-            missing = answers.missing
-            assert missing is not None
-            raise Failure(
-                ErrorCode.NONDETERMINISTIC_AGENT,
-                not_made(missing.call, missing.kind),
-            ) from None
-        return self._of_this_execution(message)
+        patience, stopped = REPLAY_STALL_SECONDS, self._process.stopped_seconds
+        while patience > 0:
+            try:
+                async with asyncio.timeout(patience):
+                    return self._of_this_execution(await self._inbox.receive())
+            except TimeoutError:
+                patience, stopped = self._process.stopped_seconds - stopped, self._process.stopped_seconds
+        missing = answers.missing
+        assert missing is not None
+        raise Failure(ErrorCode.NONDETERMINISTIC_AGENT, not_made(missing.call, missing.kind))
 
     def _of_this_execution(self, message: AgentMessage | TooHeavy) -> AgentMessage | TooHeavy:
         execution_id = getattr(message, "execution_id", self._work.execution_id)

@@ -114,7 +114,7 @@ class ZygoteLink:
         if isinstance(answer, Refused):
             self._abandon(process)
             raise Failure(ErrorCode.SANDBOX_CREATION_FAILED, answer.reason)
-        process.pid = answer.pid
+        process.begin(answer.pid, self.zygote.pid)
         return process
 
     async def close(self) -> None:

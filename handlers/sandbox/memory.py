@@ -14,16 +14,17 @@ def tree_memory(root: int, *, with_root: bool = True) -> int:
     """
     if not IS_LINUX:
         return _portable(root)
-    total = _resident(root) if with_root else 0
+    total = resident(root) if with_root else 0
     waiting = children(root)
     while waiting:  # rather than calling itself: a chain of processes may be longer than the stack
         pid = waiting.pop()
-        total += _resident(pid)
+        total += resident(pid)
         waiting += children(pid)
     return total
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
+    """Return the bytes resident in one process; 0 once it is gone."""
     try:
         return int(read_small(f"/proc/{pid}/statm").split()[1]) * resource.getpagesize()
     except (FileNotFoundError, ProcessLookupError):

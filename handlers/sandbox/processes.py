@@ -68,6 +68,11 @@ class AgentProcess:
         return self._sandboxed.ended
 
     @property
+    def stopped_seconds(self) -> float:
+        """For how long it could not run, because it had used its share of the processors."""
+        return self._sandboxed.stopped_seconds
+
+    @property
     def cause_of_end(self) -> str:
         """In words, once it has been stopped."""
         return self._condemned or self._cause
@@ -98,8 +103,8 @@ class AgentProcess:
         self._sandboxed.kill()
         ending = await self._sandboxed.wait()
         self._cause = f"its process ended: {ending.cause}"
-        if ending.memory_exceeded:
-            self._cause = f"{ErrorCode.MEMORY_LIMIT_EXCEEDED.value}: {self._cause}"
+        if ending.exceeded is not None:
+            self._cause = f"{ending.exceeded.value}: {self._cause}"
         self.channel.close()
         await self._log.close()
         return ResourceUsage(cpu_seconds=ending.cpu_seconds, memory_peak_bytes=ending.memory_peak_bytes)

@@ -243,7 +243,7 @@ def _be_program(guard: int, launch: _Launch) -> NoReturn:
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         policy = launch.policy
         locked = launch.runtime_class is RuntimeClass.LANDLOCK
-        confine.prepare(policy, None, address_space=False)
+        confine.prepare(policy, None, one_process=False)
         executable = _find(launch.command)
         if not locked:
             os.execv(executable, list(launch.command))  # noqa: S606

@@ -1,4 +1,4 @@
-"""The sandbox manager of a node: one zygote, started anew when it dies, and a watch over memory."""
+"""The sandbox manager of a node: one zygote, started anew when it dies, and a watch over what its processes take."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from l02.handlers.sandbox.confinement.policy import Entry, SandboxPolicy, SpawnR
 from l02.handlers.sandbox.link import ZygoteLink
 from l02.handlers.sandbox.process import SandboxedProcess
 
-MEMORY_INTERVAL = 0.5
-"""Seconds between two looks at each process's memory: some ten microseconds each."""
+WATCH_INTERVAL = 0.5
+"""Seconds between two looks at each process: some microseconds for one that has not run meanwhile."""
 
 
 class Sandboxes:
@@ -33,7 +33,7 @@ class Sandboxes:
 
     async def __aenter__(self) -> Self:
         await self._zygote()
-        self._watch = asyncio.create_task(self._watch_memory(), name="sandbox memory")
+        self._watch = asyncio.create_task(self._keep_watching(), name="sandbox watch")
         return self
 
     async def __aexit__(
@@ -74,9 +74,9 @@ class Sandboxes:
                 self._link = await ZygoteLink.start(self._preload)
             return self._link
 
-    async def _watch_memory(self) -> None:
+    async def _keep_watching(self) -> None:
         while True:
-            await asyncio.sleep(MEMORY_INTERVAL)
+            await asyncio.sleep(WATCH_INTERVAL)
             if self._link is not None:
                 for process in list(self._link.processes.values()):
-                    process.watch_memory()
+                    process.watch()

@@ -105,6 +105,8 @@ class Zygote:
         self._pids[number] = pid
 
     def _reap(self) -> None:
+        """Take note of ends. It is woken also when a child is stopped or goes on, for which it does nothing."""
+        reaped = 0
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -112,6 +114,7 @@ class Zygote:
                 return
             if pid == 0:
                 break
+            reaped += 1
             number = self._numbers.pop(pid, None)
             if number is None:
                 continue
@@ -121,7 +124,7 @@ class Zygote:
             scale = 1024 if IS_LINUX else 1  # ru_maxrss is in KiB on Linux, in bytes on macOS
             died = Died(number, status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * scale)
             send_frame(self._control, died)
-        if IS_LINUX:
+        if IS_LINUX and reaped:
             self._kill_orphans()
 
     def _kill_orphans(self) -> None:
@@ -156,7 +159,7 @@ def _start(agent: socket.socket, parent: int, request: SpawnRequest, readable: S
     policy, entry = request.policy, request.entry
     locked = request.runtime_class is RuntimeClass.LANDLOCK
     try:
-        confine.prepare(policy, request.log_path, address_space=isinstance(entry, PythonEntry) and locked)
+        confine.prepare(policy, request.log_path, one_process=isinstance(entry, PythonEntry) and locked)
         if not isinstance(entry, PythonEntry):
             return program.run_on_socket(agent, parent, request.runtime_class, policy, entry.command)
         if locked:

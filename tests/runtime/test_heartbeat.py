@@ -46,3 +46,9 @@ async def test_one_that_is_idle_answers(client: Client, spawn: Spawn) -> None:
     agent_id = await spawn(lifecycle={"restart_delay_seconds": [0.05], "hung_after_seconds": 0.3})
     await asyncio.gather(*(client.execute(agent_id, {"steps": [["sleep", 0.4]]}) for _ in range(3)))
     assert await restarts(client, agent_id) == []
+
+
+async def test_one_that_is_held_to_its_share_is_not_hung(client: Client, spawn: Spawn) -> None:
+    agent_id = await spawn(lifecycle=QUICK, resource_limits={"cpu": "100m"})
+    await client.execute(agent_id, {"steps": [["burn", 0.1]] * 5})
+    assert await restarts(client, agent_id) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import mmap
 import os
@@ -50,6 +51,18 @@ def ends(fd: int, config: dict[str, Any]) -> None:
 
 def kills_itself(fd: int, config: dict[str, Any]) -> None:
     os.kill(os.getpid(), signal.SIGABRT)
+
+
+def spins(fd: int, config: dict[str, Any]) -> None:
+    for _ in range(2):
+        threading.Thread(target=spin, daemon=True).start()
+    spin()
+
+
+def spin() -> None:
+    data = bytes(1 << 20)
+    while True:
+        hashlib.sha256(data)  # without the interpreter's lock
 
 
 def checked(result: int) -> int:

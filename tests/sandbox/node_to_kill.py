@@ -29,6 +29,10 @@ async def main(directory: str, module: str) -> None:
             subprocess.Popen(  # noqa: ASYNC220 - as an MCP client does
                 program_argv(runtime_class, policy, command), env=program_environment(policy)
             )
+        slow = SandboxPolicy(workspace=f"{directory}/workspace", cpu_millis=50)
+        burning = ProgramEntry((sys.executable, "-c", "import os; os.fork()\nwhile True: pass"))
+        for runtime_class in (RuntimeClass.LANDLOCK, RuntimeClass.PROCESS):
+            await sandboxes.spawn(runtime_class, slow, burning, f"{directory}/burning.log")
         print(json.dumps({"pid": os.getpid()}), flush=True)
         await asyncio.Event().wait()
 

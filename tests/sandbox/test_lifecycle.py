@@ -96,8 +96,9 @@ async def test_memory_over_the_limit_is_a_cause_of_its_own(
     agent = await spawn(runtime_class, msgspec.structs.replace(policy, memory_bytes=64 << 20))
     await agent.send("grow", 56 << 20)  # its interpreter and libraries take the rest
     ending = await agent.process.wait()
-    assert ending.cause == "exceeded its memory limit of 64Mi"
-    assert ending.memory_exceeded
+    peak = f"{ending.memory_peak_bytes / (1 << 20):.1f}Mi"
+    assert ending.cause == f"exceeded its memory limit of 64Mi (resource_limits.memory); its peak was {peak}"
+    assert ending.exceeded is ErrorCode.MEMORY_LIMIT_EXCEEDED
     assert ending.memory_peak_bytes > 64 << 20
 
 
@@ -256,8 +257,9 @@ async def test_nothing_outlives_a_killed_node(tmp_path: Path, strays: list[int],
         return psutil.Process(node.pid).children(recursive=True)
 
     await until(lambda: sum(member.name() == "sleep" for member in family()) == 8)
+    await until(lambda: sum(member.status() == psutil.STATUS_STOPPED for member in family()) == 2 * 2)
     strays += [member.pid for member in family()]
-    assert len(strays) >= 8 + 4 + 1
+    assert len(strays) >= 8 + 4 + 1 + 2 * 2
     node.send_signal(number)
     await node.wait()
     await gone(*strays)

@@ -18,6 +18,7 @@ import pytest
 from mcp import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from l02.domain.errors import ErrorCode
 from l02.domain.specification import RuntimeClass
 from l02.handlers.sandbox.confinement.policy import ProgramEntry, SandboxPolicy
 from l02.handlers.sandbox.program import program_argv, program_environment
@@ -166,8 +167,9 @@ async def test_a_program_over_its_memory_is_killed(
     process = await sandboxes.spawn(runtime_class, small, entry, str(tmp_path / "log"))
     ending = await process.wait()
     process.socket.close()
-    assert ending.cause == "exceeded its memory limit of 64Mi"
-    assert ending.memory_exceeded
+    peak = f"{ending.memory_peak_bytes / (1 << 20):.1f}Mi"
+    assert ending.cause == f"exceeded its memory limit of 64Mi (resource_limits.memory); its peak was {peak}"
+    assert ending.exceeded is ErrorCode.MEMORY_LIMIT_EXCEEDED
     done = await asyncio.to_thread(run, small, sys.executable, "-c", code, runtime_class=runtime_class)
     assert done.returncode == 137
     assert "exceeded its memory limit of 64Mi" in done.stderr
@@ -327,7 +329,7 @@ async def test_memory_of_a_long_chain_of_processes_is_counted(
         while log.read_text() != "deep\n":  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(0.05)
     assert process.memory_bytes() > 700 << 20
-    process.watch_memory()
+    process.watch()
     process.kill()
     assert (await process.wait()).cause == "killed by SIGKILL"
     process.socket.close()

@@ -73,8 +73,12 @@ def keep_only(socket_fd: int) -> None:
     os.close(null)
 
 
-def prepare(policy: SandboxPolicy, log_path: str | None, *, address_space: bool) -> None:
-    """Apply what every class gets: log, workspace, environment, limits, no capabilities. Raises OSError."""
+def prepare(policy: SandboxPolicy, log_path: str | None, *, one_process: bool) -> None:
+    """Apply what every class gets: log, workspace, environment, limits, no capabilities. Raises OSError.
+
+    What is `one_process` for ever is bounded in its address space, and its node can hold it to its share of all cores.
+    Of others, processes may come and go between two looks, so they have no more cores than their share begins.
+    """
     for path in (*policy.read, *policy.write):
         os.stat(path)  # noqa: PTH116 - raises what says the path; sandlock would only say that it failed
     os.umask(0o077)
@@ -96,9 +100,10 @@ def prepare(policy: SandboxPolicy, log_path: str | None, *, address_space: bool)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
     _limit(resource.RLIMIT_FSIZE, FILE_BYTES)
-    if address_space:
+    if one_process:
         _limit(resource.RLIMIT_AS, policy.memory_bytes + _address_space())
-    _use_cores(math.ceil(policy.cpu_millis / 1000))
+    else:
+        _use_cores(math.ceil(policy.cpu_millis / 1000))
     drop_privileges()
 
 

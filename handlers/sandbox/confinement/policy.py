@@ -19,8 +19,9 @@ class SandboxPolicy(HidesEnvironment, frozen=True, kw_only=True, forbid_unknown_
     `workspace` is an absolute directory, created with mode 0700, which the process may write to; it is also its
     working directory, HOME and TMPDIR. `read` and `write` are further absolute paths. `network` lists `host:port`
     destinations and counts for programs only: a Python agent never has a network. `memory_bytes` bounds resident
-    memory, of a Python agent in `landlock` also what it adds to its address space. `cpu_millis` is rounded up to whole
-    cores (1000 = one). `max_processes` bounds programs; a Python agent in `landlock` is always one process.
+    memory, of a Python agent in `landlock` also what it adds to its address space. `cpu_millis` is a share of processor
+    time (1000: a core's), to which the node holds all processes of an agent together. `max_processes` bounds programs;
+    a Python agent in `landlock` is always one process.
     """
 
     workspace: str

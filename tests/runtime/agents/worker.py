@@ -80,6 +80,10 @@ async def steps(ctx, message):
                 results.append(list(offer.problems))
             case ["sleep", seconds]:
                 results.append(await ctx.sleep(seconds))
+            case ["burn", seconds]:
+                enough = time.process_time() + seconds
+                while time.process_time() < enough:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
             case ["now"]:
                 results.append((await ctx.now()).timestamp())
             case ["random"]:
