@@ -2,28 +2,237 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import SystemRandom
+
+from prometheus_client.registry import Collector
 
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.inference import KnownInput, ModelFailure, ModelOutcome, ModelRequest, Spending
+from l02.domain.inference import Attempt, KnownInput, ModelFailure, ModelOutcome, ModelRequest, ModelUsage, Spending
+from l02.handlers.models.breaker import BreakerState
+from l02.handlers.models.conversation import Checked, check
+from l02.handlers.models.exchange import Exchange, OnText
+from l02.handlers.models.faults import Fault, away
+from l02.handlers.models.keys import MAX_MESSAGE_BYTES
+from l02.handlers.models.limiter import Turn
+from l02.handlers.models.lines import Line, Lines
+from l02.handlers.models.metrics import Metrics
+from l02.handlers.models.prices import price_of
+from l02.handlers.models.quote import Worst, allowance, most, worst
+from l02.handlers.models.settings import ModelSettings
 
-OnText = Callable[[str], Awaitable[None]]
+_LONGEST_PAUSE = 8.0
+_chance = SystemRandom()
 
 
 class Models:
-    """The models of a node by their aliases."""
+    """The models of a node by their aliases. `first_pause`: seconds before the first retry, about."""
+
+    def __init__(self, first_pause: float = 0.25) -> None:
+        self._first_pause = first_pause
+        self._lines = Lines()
+        self._metrics = Metrics(self.breakers)
+
+    @property
+    def metrics(self) -> Collector:
+        """What is measured, for the node's registry."""
+        return self._metrics
+
+    def breakers(self) -> dict[str, BreakerState]:
+        """How each endpoint stands, by its host and port."""
+        found: dict[str, BreakerState] = {}
+        for place in self._lines.places.values():
+            if found.get(place.name, BreakerState.CLOSED) is BreakerState.CLOSED:
+                found[place.name] = place.breaker.state
+        return found
+
+    async def set(self, settings: ModelSettings) -> None:
+        """Have these models from now on. Calls under way end as they began."""
+        await self._lines.set(settings)
+
+    async def close(self) -> None:
+        """No more calls; connections are closed."""
+        await self._lines.set(ModelSettings())
 
     def quote(self, alias: str, request: ModelRequest, known: KnownInput | None = None) -> Spending:
         """The most that a call can use and cost, all attempts of one pass together.
 
-        Raises Failure: E2101 for an alias that there is not, E2003 if no endpoint's context window can hold it.
+        Raises Failure: E2101 for an alias that there is not, E2003 if it fits no endpoint's context window, E2110 if
+        it is no request.
         """
-        raise Failure(ErrorCode.MODEL_UNAVAILABLE, f"this node has no model {alias!r}")
+        return most([each for _, each in self._fitting(alias, check(request), known)])
 
     async def call(
-        self, alias: str, request: ModelRequest, *, agent_id: str, on_text: OnText | None = None
+        self,
+        alias: str,
+        request: ModelRequest,
+        *,
+        agent_id: str,
+        on_text: OnText | None = None,
+        known: KnownInput | None = None,
     ) -> ModelOutcome:
-        """One pass over the alias's endpoints; never raises Failure. Cancelling it closes the connection."""
-        return ModelOutcome(
-            failure=ModelFailure(code=ErrorCode.MODEL_UNAVAILABLE, message=f"this node has no model {alias!r}")
-        )
+        """One pass over the alias's endpoints; never raises Failure. Cancelling it closes the connection.
+
+        Give it the `known` that the quote was for, or what is estimated may be more than was reserved.
+        """
+        try:
+            asked = check(request)
+            fitting = self._fitting(alias, asked, known)
+        except Failure as failure:
+            return ModelOutcome(failure=ModelFailure(code=failure.code, message=failure.message))
+        begun = asyncio.get_running_loop().time()
+        outcome = await _Pass(self._metrics, self._first_pause, asked, agent_id, on_text).over(fitting)
+        self._metrics.took("call", asyncio.get_running_loop().time() - begun)
+        return outcome
+
+    def _fitting(self, alias: str, asked: Checked, known: KnownInput | None) -> list[tuple[Line, Worst]]:
+        lines = self._lines.by_alias.get(alias)
+        if lines is None:
+            there = ", ".join(self._lines.by_alias) or "none"
+            raise Failure(
+                ErrorCode.MODEL_UNAVAILABLE, f"this node has no model {alias[:128]!r} (its models: {there[:1000]})"
+            )
+        every = [(line, worst(line.endpoint, asked, known)) for line in lines]
+        fitting = [each for each in every if each[1].fits]
+        if not fitting:
+            window = max(line.endpoint.context_window or 0 for line in lines)
+            raise Failure(
+                ErrorCode.CONTEXT_OVERFLOW,
+                f"the request and an answer of {every[0][1].max_tokens} tokens do not fit the {window} tokens that "
+                f"{alias} can hold; leave out the oldest messages, or ask for less",
+            )
+        return fitting
+
+
+@asynccontextmanager
+async def open_models(settings: ModelSettings) -> AsyncIterator[Models]:
+    """The models of these settings; their connections are closed when the context ends."""
+    models = Models()
+    await models.set(settings)
+    try:
+        yield models
+    finally:
+        await models.close()
+
+
+class _Pass:
+    """One pass over the endpoints for one call."""
+
+    def __init__(
+        self, metrics: Metrics, first_pause: float, asked: Checked, agent_id: str, on_text: OnText | None
+    ) -> None:
+        self._metrics = metrics
+        self._first_pause = first_pause
+        self._asked = asked
+        self._agent_id = agent_id
+        self._on_text = on_text
+        self._begun = asyncio.get_running_loop().time()
+        self._attempts: list[Attempt] = []
+        self._charged = 0
+        """Attempts that came to nothing and may be charged for."""
+
+    async def over(self, fitting: list[tuple[Line, Worst]]) -> ModelOutcome:
+        """Try them in their order."""
+        faults: list[tuple[Line, Fault]] = []
+        for at, (line, bound) in enumerate(fitting):
+            fault = await self._ask(line, bound, followers=len(fitting) - at - 1, allowed=allowance(len(fitting)))
+            if isinstance(fault, ModelOutcome):
+                return fault
+            faults.append((line, fault))
+            if not fault.elsewhere or self._charged >= allowance(len(fitting)):
+                break
+        return ModelOutcome(failure=_failure(faults), attempts=tuple(self._attempts))
+
+    async def _ask(self, line: Line, most: Worst, *, followers: int, allowed: int) -> ModelOutcome | Fault:
+        """One endpoint, as often as makes sense; a Fault if another may be asked."""
+        endpoint, loop = line.endpoint, asyncio.get_running_loop()
+        deadline = self._begun + endpoint.timeouts.whole
+        retries = 0
+        while True:
+            fault = await self._attempt(line, most, deadline)
+            if isinstance(fault, ModelOutcome):
+                return fault
+            pause = max(self._pause(retries), fault.retry_after or 0.0)
+            # An attempt at each of those that follow must be left.
+            tries_again = fault.again and retries < endpoint.max_retries and allowed - self._charged > followers
+            if not tries_again or loop.time() + pause >= deadline:
+                return fault
+            retries += 1
+            self._metrics.retried(endpoint.name, fault.code.value)
+            await asyncio.sleep(pause)
+
+    def _pause(self, retries: int) -> float:
+        return float(min(self._first_pause * 2**retries, _LONGEST_PAUSE) * _chance.uniform(0.5, 1.5))
+
+    async def _attempt(self, line: Line, most: Worst, deadline: float) -> ModelOutcome | Fault:
+        try:
+            async with line.limiter.turn(self._agent_id, most.usage.tokens, deadline) as turn:
+                return await self._exchange(line, most, deadline, turn)
+        except Fault as fault:
+            return fault
+
+    async def _exchange(self, line: Line, most: Worst, deadline: float, turn: Turn) -> ModelOutcome | Fault:
+        endpoint, breaker, loop = line.endpoint, line.place.breaker, asyncio.get_running_loop()
+        if not breaker.admits():
+            raise away(
+                f"it has failed {breaker.failures} times in a row; it is asked again in {breaker.opens_in:.0f} s",
+                again=False,
+            )
+        begun, failed = loop.time(), None
+        try:
+            async with line.place.in_use() as client:
+                exchange = Exchange(client, endpoint, line.key, self._asked, most.max_tokens)
+                await exchange.run(self._on_text, deadline)
+        except Fault as fault:
+            failed = fault
+        finally:
+            breaker.let_go()
+        draft = exchange.draft
+        usage = ModelUsage() if failed and not failed.charged else draft.used(most.usage)
+        line.limiter.used(turn, usage.tokens)
+        if failed is None or not failed.unwell:
+            breaker.succeeded()
+        else:
+            breaker.failed()
+        self._attempts.append(_attempt(line, loop.time() - begun, usage, failed))
+        self._metrics.used(endpoint.model, usage)
+        if exchange.first_token_at is not None and self._asked.request.stream:
+            self._metrics.took("first_token", exchange.first_token_at - begun)
+        if failed is None:
+            answer = draft.answer(endpoint.model, as_json=self._asked.request.output_schema is not None)
+            return ModelOutcome(answer=answer, attempts=tuple(self._attempts))
+        self._charged += failed.charged
+        if draft.shown and self._asked.request.stream:
+            failure = ModelFailure(code=failed.code, message=_of(line, failed), cut_off=True)
+            return ModelOutcome(failure=failure, attempts=tuple(self._attempts))
+        return failed
+
+
+def _attempt(line: Line, seconds: float, usage: ModelUsage, fault: Fault | None) -> Attempt:
+    price = price_of(line.endpoint, usage.input_tokens)
+    return Attempt(
+        endpoint=line.endpoint.name,
+        model=line.endpoint.model,
+        duration_seconds=seconds,
+        usage=usage,
+        cost=price.cost(usage) if price else 0,
+        price=price,
+        code=fault.code.value if fault else None,
+        message=fault.message if fault else None,
+    )
+
+
+def _failure(faults: list[tuple[Line, Fault]]) -> ModelFailure:
+    """The code is that of the last endpoint that answered at all, or was given its time; E2101 if none was there."""
+    reached = [fault for _, fault in faults if fault.reached]
+    message = "; ".join(_of(line, fault) for line, fault in faults)
+    return ModelFailure(
+        code=(reached or [fault for _, fault in faults])[-1].code,
+        message=message.encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore"),
+    )
+
+
+def _of(line: Line, fault: Fault) -> str:
+    return f"{line.endpoint.model} at {line.endpoint.name}: {fault.message}"

@@ -1,0 +1,113 @@
+"""What an agent may ask: held to the shape of chat completions before anything is reserved or sent.
+
+So who translates a request for an endpoint need not doubt it, and nothing in it spends what was not reserved.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.inference import ModelRequest, input_bytes
+
+# They are the bridge's own, or make an endpoint read, do or charge for more than the request says.
+# fmt: off
+_NOT_FOR_AGENTS = frozenset(
+    {
+        "background", "best_of", "container", "context_management", "conversation", "fallbacks", "functions",
+        "function_call", "inference_geo", "input", "instructions", "max_completion_tokens", "max_output_tokens",
+        "max_tokens", "mcp_servers", "messages", "modalities", "model", "models", "n", "plugins", "prediction",
+        "previous_response_id", "prompt", "provider", "route", "service_tier", "speed", "store", "stream",
+        "stream_options", "system", "tool_choice", "tools", "transforms", "web_search_options",
+    }
+)
+# fmt: on
+
+
+class Function(Struct, frozen=True):
+    """What an assistant wanted to have called."""
+
+    name: str
+    arguments: str = ""
+
+
+class Called(Struct, frozen=True):
+    """A tool call in an assistant's message."""
+
+    id: str
+    function: Function
+
+
+class Message(Struct, frozen=True):
+    """A message as chat completions have it. Content is a text, or parts that each say their type."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[dict[str, Any]] | None = None
+    tool_calls: list[Called] | None = None
+    tool_call_id: str | None = None
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """Its content as parts."""
+        if isinstance(self.content, str):
+            return [{"type": "text", "text": self.content}] if self.content else []
+        return self.content or []
+
+    @property
+    def text(self) -> str:
+        """The text of its content."""
+        return "".join(str(part.get("text", "")) for part in self.parts)
+
+
+class Offered(Struct, frozen=True):
+    """What a tool is, for the model."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(Struct, frozen=True):
+    """A tool that the agent itself will call: an endpoint's own would be charged for without being reserved."""
+
+    type: Literal["function"]
+    function: Offered
+
+
+class _Asked(Struct, frozen=True):
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    tools: list[Tool]
+
+
+class Checked(Struct, frozen=True):
+    """A request that holds what it should; `bytes` is the size of all in it that a model may read."""
+
+    request: ModelRequest
+    messages: list[Message]
+    tools: list[Tool]
+    bytes: int
+
+
+def check(request: ModelRequest) -> Checked:
+    """The request, read. Raises Failure E2110 that names the field."""
+    for key in request.parameters:
+        if key in _NOT_FOR_AGENTS and not (key == "n" and request.parameters[key] == 1):
+            raise Failure(
+                ErrorCode.COMMAND_INVALID,
+                f"the parameter {key!r} is not the agent's to give; leave it out",
+                f"$.parameters.{key}",
+            )
+    try:
+        asked = msgspec.convert({"messages": request.messages, "tools": request.tools}, _Asked)
+        size = input_bytes(request) + len(msgspec.json.encode((request.tool_choice, request.parameters)))
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `")
+        raise Failure(
+            ErrorCode.COMMAND_INVALID, f"a model cannot be asked this: {message}", where[:-1] or None
+        ) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Failure(ErrorCode.COMMAND_INVALID, f"a model's request takes JSON: {error}", "$.messages") from error
+    return Checked(request, asked.messages, asked.tools, size)

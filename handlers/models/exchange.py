@@ -1,0 +1,191 @@
+"""One request to an endpoint and what comes back: bounded in size and time, whatever that is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import cache
+from ssl import SSLContext
+
+import httpx2
+import msgspec
+from httpx2 import EventSource, SSEError
+
+from l02.handlers.models.conversation import Checked
+from l02.handlers.models.draft import Draft
+from l02.handlers.models.faults import Fault, away, late, message_of, nonsense, of_status
+from l02.handlers.models.keys import Key, presentable
+from l02.handlers.models.settings import Endpoint
+from l02.handlers.models.shapes import SHAPES
+from l02.handlers.models.shapes.shape import UNREADABLE
+
+OnText = Callable[[str], Awaitable[None]]
+
+MAX_MESSAGE = 8 * 1024 * 1024
+"""Bytes of an answer in one message, and of one message of a stream."""
+MAX_STREAM = 256 * 1024 * 1024
+"""Bytes of a whole stream: most of them are around the few of each token."""
+_MAX_ERROR = 64 * 1024
+_ERROR_SECONDS = 10.0
+_END_SECONDS = 0.05
+_SHOWN = 500
+_ECHO = "its answer holds the key that it was asked with"
+_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=15.0)
+
+
+@cache
+def _trusted() -> SSLContext:
+    return httpx2.create_ssl_context()
+
+
+def new_client(proxy: str | None) -> httpx2.AsyncClient:
+    """A client for one endpoint, which takes nothing from the environment and follows nobody."""
+    return httpx2.AsyncClient(
+        verify=_trusted(),
+        proxy=proxy,
+        trust_env=False,
+        follow_redirects=False,
+        limits=_LIMITS,
+        # Nothing is unpacked: what is small when packed can be large.
+        headers={"accept-encoding": "identity", "user-agent": "l02", "content-type": "application/json"},
+    )
+
+
+class Exchange:
+    """One attempt, which is `run` once. `draft` holds what has come, also if it failed."""
+
+    def __init__(
+        self, client: httpx2.AsyncClient, endpoint: Endpoint, key: Key | None, asked: Checked, max_tokens: int
+    ) -> None:
+        self._client = client
+        self._endpoint = endpoint
+        self._key = key
+        self._asked = asked
+        self._max_tokens = max_tokens
+        self._shape = SHAPES[endpoint.api]
+        self.draft = Draft()
+        self.first_token_at: float | None = None
+        """When anything of the model came first, on the loop's clock."""
+
+    async def run(self, on_text: OnText | None, deadline: float) -> None:
+        """Ask, and take the answer into the draft, until `deadline` of the loop's clock. Raises Fault."""
+        try:
+            await self._run(on_text, deadline)
+        except Fault as fault:
+            # Whatever comes behind the answer's end changes nothing.
+            if not self.draft.complete:
+                fault.message = presentable(fault.message, self._key)
+                raise
+
+    async def _run(self, on_text: OnText | None, deadline: float) -> None:
+        loop, timeouts = asyncio.get_running_loop(), self._endpoint.timeouts
+        first = loop.time() + timeouts.first_token if self._asked.request.stream else deadline
+        try:
+            async with asyncio.timeout_at(min(first, deadline)) as patience:
+                response = await self._client.send(self._request(), stream=True)
+                try:
+                    await self._take(response, on_text, patience, deadline)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise self._late(loop.time() >= deadline) from None
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+            raise away(f"it cannot be reached: {error or type(error).__name__}") from None
+        except SSEError as error:
+            raise nonsense(str(error)) from None
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            raise away(f"the connection was lost: {type(error).__name__} {error}", sent=True) from None
+        except UNREADABLE as error:
+            raise nonsense(f"its answer cannot be read: {error}") from None
+
+    def _request(self) -> httpx2.Request:
+        body = self._shape.body(self._endpoint, self._asked, self._max_tokens)
+        return self._client.build_request(
+            "POST",
+            self._endpoint.url + self._shape.path,
+            content=msgspec.json.encode(body),
+            headers=self._shape.headers(self._key.reveal() if self._key else None),
+            timeout=httpx2.Timeout(None, connect=self._endpoint.timeouts.connect),
+        )
+
+    async def _take(
+        self, response: httpx2.Response, on_text: OnText | None, patience: asyncio.Timeout, deadline: float
+    ) -> None:
+        if response.status_code != 200:
+            patience.reschedule(min(asyncio.get_running_loop().time() + _ERROR_SECONDS, deadline))
+            said = message_of(await self._body(response, _MAX_ERROR, cut=True))
+            raise of_status(response.status_code, said, response.headers.get("retry-after"))
+        packed = response.headers.get("content-encoding", "identity")
+        if packed.lower() != "identity":
+            raise nonsense(f"its answer is packed as {packed[:100]!r}, which nobody asked for")
+        if response.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream":
+            await self._take_stream(response, on_text, patience, deadline)
+        else:
+            await self._take_whole(response, on_text, patience, deadline)
+        if not self.draft.answered:
+            raise nonsense("its answer holds none")
+
+    async def _take_whole(
+        self, response: httpx2.Response, on_text: OnText | None, patience: asyncio.Timeout, deadline: float
+    ) -> None:
+        patience.reschedule(deadline)
+        body = await self._body(response, MAX_MESSAGE)
+        try:
+            self._shape.whole(body, self.draft)
+        except UNREADABLE as error:
+            begins = body[:_SHOWN].decode(errors="replace")
+            raise nonsense(f"its answer cannot be read ({error}); it begins {begins!r}") from None
+        self.first_token_at = asyncio.get_running_loop().time()
+        text = self.draft.whole_text if self._asked.request.stream else ""
+        if text and on_text is not None:
+            await on_text(text)
+
+    async def _take_stream(
+        self, response: httpx2.Response, on_text: OnText | None, patience: asyncio.Timeout, deadline: float
+    ) -> None:
+        loop, draft, shape = asyncio.get_running_loop(), self.draft, self._shape
+        between = self._endpoint.timeouts.between_tokens
+        response.encoding, ended = "utf-8", False
+        async for event in EventSource(response, max_event_size=MAX_MESSAGE):
+            if ended:
+                continue
+            if response.num_bytes_downloaded > MAX_STREAM:
+                raise nonsense(f"a stream of more than {MAX_STREAM} bytes")
+            if self._key is not None and self._key.is_in(event.data):
+                raise nonsense(_ECHO)
+            text = shape.piece(event.data, draft)
+            if draft.begun:
+                now = loop.time()
+                self.first_token_at = self.first_token_at or now
+                if text and on_text is not None:
+                    patience.reschedule(deadline)
+                    await on_text(text)
+                    now = loop.time()
+                patience.reschedule(min(now + between, deadline))
+            ended = draft.ended
+            if ended:
+                # Its end, for which the connection is kept if it comes at once.
+                patience.reschedule(loop.time() + _END_SECONDS)
+        if not draft.complete:
+            raise away("the stream ended in the middle of the answer", sent=True)
+
+    async def _body(self, response: httpx2.Response, most: int, *, cut: bool = False) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > most:
+                if cut:
+                    break
+                raise nonsense(f"an answer of more than {most} bytes")
+        raw = bytes(body[:most])
+        if not cut and self._key is not None and self._key.is_in(raw.decode(errors="replace")):
+            raise nonsense(_ECHO)
+        return raw
+
+    def _late(self, whole: bool) -> Fault:
+        timeouts = self._endpoint.timeouts
+        if whole:
+            return late(f"no whole answer {timeouts.whole:g} s after the call began", again=False)
+        if self.draft.begun:
+            return late(f"no further token within {timeouts.between_tokens:g} s", again=False)
+        return late(f"no token within {timeouts.first_token:g} s")

@@ -1,0 +1,51 @@
+"""What differs between the kinds of endpoints: where they are asked, how, and how their answers read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import msgspec
+
+from l02.domain.errors import ErrorCode
+from l02.handlers.models.conversation import Checked
+from l02.handlers.models.draft import Draft
+from l02.handlers.models.faults import Fault, message_of
+from l02.handlers.models.settings import Endpoint
+
+NOTHING = msgspec.Raw(b"null")
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class Shape(ABC):
+    """One kind of endpoint. What it reads raises one of UNREADABLE, or a Fault."""
+
+    path: ClassVar[str]
+
+    @abstractmethod
+    def headers(self, key: str | None) -> dict[str, str]:
+        """Those that say who asks."""
+
+    @abstractmethod
+    def body(self, endpoint: Endpoint, asked: Checked, max_tokens: int) -> dict[str, Any]:
+        """The request as the endpoint reads it; `max_tokens` of output at most."""
+
+    @abstractmethod
+    def whole(self, body: bytes, draft: Draft) -> None:
+        """Take an answer that came in one message."""
+
+    @abstractmethod
+    def piece(self, data: str, draft: Draft) -> str:
+        """Take one message of a stream; gives the text in it."""
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """The usual header for a key."""
+    return {} if key is None else {"authorization": f"Bearer {key}"}
+
+
+def refuse_error(error: msgspec.Raw) -> None:
+    """Raises Fault if the endpoint says within an answer that it failed; it may be well the next time."""
+    if error != NOTHING:
+        message = message_of(b'{"error":%b}' % bytes(error))
+        raise Fault(ErrorCode.INFERENCE_FAILED, message, again=True, charged=True, unwell=True)
