@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from l02.domain.agent import sessions
+from l02.domain.agent import resources, sessions
 from l02.domain.agent.life import restarts, resuming, spawning, suspension, termination
 from l02.domain.agent.saved import checkpoints, forks, restoring
 from l02.domain.agent.state import AgentState
@@ -34,6 +34,7 @@ AGENT: Aggregate[AgentState] = Aggregate(
         checkpoints,
         restoring,
         forks,
+        resources,
         sessions,
     ),
     fold_version=3,

@@ -129,7 +129,10 @@ class AskedModel(Struct, frozen=True, kw_only=True):
 
 
 class Execution(Struct, frozen=True, kw_only=True):
-    """A piece of work under way or in the queue. `spent` is what its models have used, as far as that is settled."""
+    """A piece of work under way or in the queue. `spent` is what its models have used, as far as that is settled.
+
+    `warned_percent` is how much of its time was used when that was said last.
+    """
 
     execution_id: str
     input: Any
@@ -140,6 +143,7 @@ class Execution(Struct, frozen=True, kw_only=True):
     requested_tools: dict[int, RequestedTool] = {}
     asked_models: dict[int, AskedModel] = {}
     spent: Spending = Spending()
+    warned_percent: int = 0
 
     def has_recorded(self, call: int | None) -> bool:
         """Whether the answer of a call is on record."""

@@ -150,6 +150,8 @@ class AgentState(Struct, frozen=True, kw_only=True):
     termination_awaited_by: tuple[str, ...] = ()
     termination_forced: bool = False
     usage: ResourceUsage = ResourceUsage()
+    seen_usage: ResourceUsage | None = None
+    """With what the process under way had used when its node last said so."""
     executions: dict[str, Execution] = {}
     held: dict[str, Execution] = {}
     data: dict[str, Any] = {}
@@ -250,6 +252,16 @@ class AgentState(Struct, frozen=True, kw_only=True):
         """What is charged for calls of models that are open, if all work ends now."""
         calls = (call for execution in self.executions.values() for call in execution.lost)
         return sum((call.reserved.spending for call in calls), Spending())
+
+    @property
+    def known_usage(self) -> ResourceUsage:
+        """What it has used at least, if nobody can say any more what its process has."""
+        seen = self.seen_usage or self.usage
+        return replace(
+            self.usage,
+            cpu_seconds=max(self.usage.cpu_seconds, seen.cpu_seconds),
+            memory_peak_bytes=max(self.usage.memory_peak_bytes, seen.memory_peak_bytes),
+        )
 
     def ended(self, status: Status, usage: ResourceUsage) -> Self:
         """After its end."""

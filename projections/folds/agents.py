@@ -15,6 +15,7 @@ from l02.domain.agent.life.resuming import ExecutionReopened
 from l02.domain.agent.life.spawning import AgentSpawned, SpawnFailed, SpawnRequested
 from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
 from l02.domain.agent.life.termination import AgentTerminated, TerminationRequested
+from l02.domain.agent.resources import ResourceUsageSeen
 from l02.domain.agent.saved.checkpoints import CheckpointCreated, CheckpointFailed, CheckpointKept, CheckpointRequested
 from l02.domain.agent.saved.forks import AgentForked, ExecutionInherited
 from l02.domain.agent.saved.restoring import CheckpointRestored, RestoreFailed, RestoreRequested
@@ -283,6 +284,11 @@ def _spent(view: AgentView, tokens: int) -> Changes:
     return {"tokens": view.tokens + tokens, "usage": usage}
 
 
+def _usage_seen(view: AgentView, event: ResourceUsageSeen, time: datetime) -> Changes:
+    used = replace(view.usage, cpu_seconds=event.cpu_seconds, memory_peak_bytes=event.memory_peak_bytes)
+    return {"usage": used}
+
+
 def _without(entries: dict[str, V], name: str) -> dict[str, V]:
     return {key: value for key, value in entries.items() if key != name}
 
@@ -333,6 +339,7 @@ _CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
     StepsRecorded: _steps_recorded,
     ExecutionCompleted: _execution_completed,
     ExecutionFailed: _execution_failed,
+    ResourceUsageSeen: _usage_seen,
     SessionStarted: _session_started,
     SessionSnapshotSaved: _session_told,
     SessionRolledBack: _session_told,

@@ -66,6 +66,7 @@ from l02.domain.specification import (
 )
 from l02.domain.spending.limits import LimitAction
 from tests.golden.models import LOST, MODEL_CALLED, MODEL_REQUESTED
+from tests.golden.resources import RESOURCES
 
 EVENTS = Path(__file__).parent / "events"
 
@@ -174,6 +175,7 @@ _EVENTS: tuple[Event, ...] = (
         deadline=1_767_225_660.5,
         text=SaidText(pieces=2, sha256="fcde2b2edba56bf4"),
     ),
+    *RESOURCES,
     MODEL_REQUESTED,
     MODEL_CALLED,
     StepsRecorded(

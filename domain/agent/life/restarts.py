@@ -73,7 +73,7 @@ class RecoverProcess(NodeCommand, frozen=True, kw_only=True):
         wanted = agent.wants_process or (agent.restart_pending and node_id != self.lost_node_id)
         if not wanted or not agent.is_live or agent.node_id != self.lost_node_id:
             return asked_anew
-        return [*_restarted_at_once(agent, node_id, self.cause, agent.usage, "recovery"), *asked_anew]
+        return [*_restarted_at_once(agent, node_id, self.cause, agent.known_usage, "recovery"), *asked_anew]
 
 
 class RestartDue(AgentTimerCommand, frozen=True, kw_only=True):

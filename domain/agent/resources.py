@@ -1,0 +1,111 @@
+"""What an agent takes of the machine, as its node sees it: said now and then, warned of before a limit strikes."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
+from l02.domain.agent.messages import AgentEvent, AgentReport
+from l02.domain.agent.state import AgentState
+from l02.domain.kernel.message import Context
+from l02.domain.specification import ResourceLimits, cpu_millis, memory_bytes
+
+WARN_AT_PERCENT = (80, 90)
+_MOVED = 0.1
+_NOISE = 0.01
+
+ResourceType = Literal["cpu", "memory", "disk", "execution_seconds", "tokens", "cost"]
+
+
+class ResourceUsageSeen(AgentReport, frozen=True, kw_only=True):
+    """What an agent takes has moved by a tenth or more since its process began or this was said last.
+
+    `cpu_seconds`, `memory_peak_bytes` and `tokens_consumed` are of the agent's whole life, `cpu_cores` and
+    `memory_bytes` of its process lately.
+    """
+
+    type: ClassVar[str] = "agent.resource.usage"
+    incarnation: int
+    cpu_seconds: float
+    cpu_cores: float
+    memory_bytes: int
+    memory_peak_bytes: int
+    tokens_consumed: int
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """If it is of the process that the agent should have."""
+        return [self] if agent.is_served_by(self.incarnation) else []
+
+    def evolve(self, agent: AgentState, /) -> AgentState:
+        """Should its node be lost, it has used so much at least."""
+        seen = replace(agent.usage, cpu_seconds=self.cpu_seconds, memory_peak_bytes=self.memory_peak_bytes)
+        return replace(agent, seen_usage=seen)
+
+
+class ResourceWarned(AgentReport, frozen=True, kw_only=True):
+    """So many percent of a limit are used: once for each threshold and process, or execution if it has an id.
+
+    Of `execution_seconds` usage and limit are in seconds, of `memory` and `disk` in bytes, of `tokens` in tokens, of
+    `cost` in USD.
+    """
+
+    type: ClassVar[str] = "agent.resource.warning"
+    resource_type: ResourceType
+    current_usage: float
+    limit: float
+    threshold_percent: int
+    execution_id: str | UnsetType = UNSET
+    incarnation: int | UnsetType = UNSET
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """While the process is the agent's, and the execution under way and not warned of as much."""
+        if self.incarnation is not UNSET and not agent.is_served_by(self.incarnation):
+            return []
+        if self.execution_id is UNSET:
+            return [self]
+        execution = agent.executions.get(self.execution_id)
+        return [] if execution is None or execution.warned_percent >= self.threshold_percent else [self]
+
+    def evolve(self, agent: AgentState, /) -> AgentState:
+        """It is not said again of the execution."""
+        if self.execution_id is UNSET:
+            return agent
+        warned = replace(agent.executions[self.execution_id], warned_percent=self.threshold_percent)
+        return replace(agent, executions={**agent.executions, self.execution_id: warned})
+
+
+class ResourceExceeded(AgentReport, frozen=True, kw_only=True):
+    """A limit was passed: `action_taken` `terminate` ends the process of it, with the same `code` in its cause."""
+
+    type: ClassVar[str] = "agent.resource.exceeded"
+    resource_type: ResourceType
+    limit: float
+    actual: float
+    action_taken: Literal["warn", "refuse", "throttle", "suspend", "ask", "terminate"]
+    code: str
+    incarnation: int | UnsetType = UNSET
+
+    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
+        """While the process is the agent's."""
+        return [] if self.incarnation is not UNSET and not agent.is_served_by(self.incarnation) else [self]
+
+    def evolve(self, agent: AgentState, /) -> AgentState:
+        """What becomes of it, other events say."""
+        return agent
+
+
+def has_moved(limits: ResourceLimits, before: ResourceUsageSeen | None, now: ResourceUsageSeen) -> bool:
+    """Whether it is worth an event, which is kept for ever: by a tenth, and by a hundredth of the limit."""
+    figures = (
+        (before.cpu_cores if before else 0, now.cpu_cores, cpu_millis(limits.cpu) / 1000),
+        (before.memory_bytes if before else 0, now.memory_bytes, memory_bytes(limits.memory)),
+    )
+    return any(abs(new - old) >= max(_MOVED * old, _NOISE * limit) for old, new, limit in figures)
+
+
+def threshold_reached(used: float, limit: float, warned: int) -> int | None:
+    """The highest threshold, in percent, that is reached and beyond the one that was `warned` of."""
+    reached = [percent for percent in WARN_AT_PERCENT if warned < percent <= 100 * used / limit]
+    return max(reached, default=None)
