@@ -8,10 +8,22 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
 from l02.domain.secrecy import HidesEnvironment
+from l02.domain.spending.limits import (
+    DEFAULT_THRESHOLDS,
+    DEFAULT_TOKENS_PER_HOUR,
+    OWN_LIMITS,
+    LimitAction,
+    LimitName,
+    Thresholds,
+    Tokens,
+    require_ascending,
+)
+from l02.domain.spending.money import Usd, in_millionths, require_millionths
 
 MAX_SPECIFICATION_BYTES = 256 * 1024
 _CPU = re.compile(r"(?:[1-9][0-9]{0,3}|[1-9][0-9]{0,6}m)")
@@ -67,13 +79,43 @@ class ResourceLimits(_Strict, frozen=True, kw_only=True):
 
     `execution_seconds` bounds one piece of work, from its acceptance to its end, with all that it waits for (E2006),
     to the second; also while its agent is suspended or waits to be restarted.
+
+    `tokens_per_hour`, `tokens_per_day` and `cost_per_day` (USD) bound what its models use: null is no limit, 0 allows
+    nothing. At a limit `action` is taken, and at the parts `warn_at` of it somebody is warned. What is left out is as
+    the node's settings say (`resource_manager`), and then stands here.
     """
 
     cpu: str = "2"
     memory: str = "2Gi"
-    tokens_per_hour: Annotated[int, Meta(ge=0)] = 100_000
+    tokens_per_hour: Annotated[int, Meta(ge=0)] | UnsetType | None = UNSET
+    tokens_per_day: Tokens | UnsetType | None = UNSET
+    cost_per_day: Usd | UnsetType | None = UNSET
+    action: LimitAction | UnsetType = UNSET
+    warn_at: Thresholds | UnsetType = UNSET
     processes: Count = 64
     execution_seconds: Seconds | UnsetType = UNSET
+
+    def with_defaults(self, tokens_per_hour: int | None, action: LimitAction, warn_at: Thresholds) -> ResourceLimits:
+        """With these where nothing else is said. A daily limit that is said bounds the hourly one that is not."""
+        daily = self.tokens_per_day
+        if isinstance(daily, int) and (tokens_per_hour is None or daily < tokens_per_hour):
+            tokens_per_hour = daily
+        return replace(
+            self,
+            tokens_per_hour=tokens_per_hour if self.tokens_per_hour is UNSET else self.tokens_per_hour,
+            action=action if self.action is UNSET else self.action,
+            warn_at=warn_at if self.warn_at is UNSET else self.warn_at,
+        )
+
+    @property
+    def amounts(self) -> dict[LimitName, int]:
+        """The limits there are on what its models use, in tokens and in millionths of a dollar."""
+        known = self.with_defaults(DEFAULT_TOKENS_PER_HOUR, LimitAction.SUSPEND, DEFAULT_THRESHOLDS)
+        return {
+            limit: in_millionths(value) if limit.is_money else value
+            for limit in OWN_LIMITS
+            if (value := getattr(known, limit)) not in (None, UNSET)
+        }
 
 
 class FileAccess(_Strict, frozen=True, kw_only=True):
@@ -182,8 +224,7 @@ def validate_specification(specification: AgentSpecification, path: str = "$.spe
         raise Failure(ErrorCode.COMMAND_INVALID, "give exactly one of 'entrypoint' and 'command'", f"{path}.entrypoint")
     if specification.fleet is not None:
         require_id(specification.fleet, f"{path}.fleet")
-    cpu_millis(specification.resource_limits.cpu, f"{path}.resource_limits.cpu")
-    memory_bytes(specification.resource_limits.memory, f"{path}.resource_limits.memory")
+    validate_limits(specification.resource_limits, f"{path}.resource_limits")
     _require_absolute(specification.files.read, f"{path}.files.read")
     _require_absolute(specification.files.write, f"{path}.files.write")
     entrypoint = specification.entrypoint
@@ -196,6 +237,23 @@ def validate_specification(specification: AgentSpecification, path: str = "$.spe
         _require_environment(server.environment, f"{path}.tools.{name}.environment")
         _require_absolute(server.read, f"{path}.tools.{name}.read")
         _require_absolute(server.write, f"{path}.tools.{name}.write")
+
+
+def validate_limits(limits: ResourceLimits, path: str) -> None:
+    """Raise E2110 for what the types cannot say, and for limits that do not fit each other."""
+    cpu_millis(limits.cpu, f"{path}.cpu")
+    memory_bytes(limits.memory, f"{path}.memory")
+    if isinstance(limits.cost_per_day, float):
+        require_millionths(limits.cost_per_day, f"{path}.cost_per_day")
+    if limits.warn_at is not UNSET:
+        require_ascending(limits.warn_at, f"{path}.warn_at")
+    hourly, daily = limits.tokens_per_hour, limits.tokens_per_day
+    if isinstance(hourly, int) and isinstance(daily, int) and hourly > daily:
+        raise Failure(
+            ErrorCode.COMMAND_INVALID,
+            f"{hourly:,} tokens an hour can never be had of {daily:,} a day; make the daily limit the larger one",
+            f"{path}.tokens_per_hour",
+        )
 
 
 def _require_absolute(paths: tuple[str, ...], field: str) -> None:

@@ -18,16 +18,11 @@ class Exhausted(Failure):
         self.budget = budget
 
 
-def said(limit: LimitName, amount: int) -> float:
-    """An amount of a limit as it is said on the wire: tokens, or USD."""
-    return in_usd(amount) if limit.is_money else amount
-
-
 def _words(shortage: Shortage, budget: str | None) -> str:
     limit = shortage.limit
     whose = "the agent's own" if budget is None else f"budget {budget!r}, its"
     advice = "`l02 set-quota ID` raises it" if budget is None else f"`l02 budget raise {budget}` raises it"
-    needed, amount, left = (_amount(limit, item) for item in (shortage.needed, shortage.amount, shortage.left))
+    needed, amount, left = (said_amount(limit, item) for item in (shortage.needed, shortage.amount, shortage.left))
     text = f"the call needs up to {needed}, and {whose} {limit} of {amount}"
     if not shortage.could_fit:
         return f"{text} can never hold that; ask for less (`max_tokens`), or {advice}"
@@ -35,7 +30,8 @@ def _words(shortage: Shortage, budget: str | None) -> str:
     return f"{text} has {left} left{when}; {advice}"
 
 
-def _amount(limit: LimitName, amount: int) -> str:
+def said_amount(limit: LimitName, amount: int) -> str:
+    """An amount of a limit in words."""
     return f"{in_usd(amount):,.6g} USD" if limit.is_money else f"{amount:,} tokens"
 
 

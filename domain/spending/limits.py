@@ -18,6 +18,9 @@ Thresholds = Annotated[tuple[Fraction, ...], Meta(max_length=100)]
 
 DEFAULT_THRESHOLDS = (0.8, 0.9)
 
+DEFAULT_TOKENS_PER_HOUR = 100_000
+"""Of an agent whose specification and whose node's settings say nothing else."""
+
 _HOUR = 3600.0
 _DAY = 86_400.0
 
@@ -43,6 +46,10 @@ class LimitName(StrEnum):
     def of(self, spending: Spending) -> int:
         """What it limits of that: tokens, or millionths of a dollar."""
         return spending.cost if self.is_money else spending.tokens
+
+
+OWN_LIMITS = (LimitName.TOKENS_PER_HOUR, LimitName.TOKENS_PER_DAY, LimitName.COST_PER_DAY)
+"""Those that an agent has of its own; of a cost in all only budgets have one."""
 
 
 class LimitAction(StrEnum):

@@ -24,6 +24,7 @@ from l02.domain.aggregates import AGENT, AGGREGATES, NODE
 from l02.handlers.executor.executor import Executor
 from l02.handlers.lifecycle import Lifecycle
 from l02.handlers.nodes import Nodes
+from l02.handlers.resources.defaults import LimitDefaults
 from l02.handlers.sandbox.processes import Processes
 from l02.handlers.sandbox.sandboxes import Sandboxes
 from l02.handlers.sessions import SessionBridge
@@ -64,6 +65,7 @@ class Parts:
     sessions: SessionBridge | None
     nodes: Nodes
     placements: Placements
+    limit_defaults: LimitDefaults
     tables: TableProjector
     views: ViewProjector
     progress: Progress
@@ -109,6 +111,7 @@ async def wire(
         }
         agents = repositories[AGENT.name] = Repository(AGENT, store, node_id, snapshots)
         Forking(bus, agents)
+        limit_defaults = LimitDefaults(agents, settings.resources)
         progress = Progress()
         read_model = await stack.enter_async_context(open_read_model(bus, postgres_url, progress))
         sandboxes = await stack.enter_async_context(Sandboxes(_PRELOADED))
@@ -150,6 +153,7 @@ async def wire(
             sessions=bridge,
             nodes=Nodes(leases, partitions, Repository(NODE, store, node_id), placements, lifecycle.take_over),
             placements=placements,
+            limit_defaults=limit_defaults,
             tables=TableProjector(bus, postgres_url, progress),
             views=ViewProjector(bus, progress),
             progress=progress,

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from l02.data_dir import default_data_dir
+from l02.domain.spending.limits import LimitAction
+from l02.handlers.resources.settings import ResourceSettings
 from l02.handlers.sessions import BridgeSettings
 from l02.handlers.state.settings import StateSettings
 from l02.node.session_server import SessionSettings
@@ -89,6 +91,7 @@ class Settings:
     keep_files_days: int = 7
     state: StateSettings = field(default_factory=StateSettings)
     sessions: SessionSettings = field(default_factory=SessionSettings)
+    resources: ResourceSettings = field(default_factory=ResourceSettings)
 
     @classmethod
     def from_environment(
@@ -101,7 +104,16 @@ class Settings:
     def of(cls, found: dict[str, Effective]) -> Self:
         """Settings that fit together. Raises SettingsError."""
         own = {name.partition(".")[2]: one.value for name, one in found.items() if name.startswith("node.")}
-        return cls(**own, state=_state(found), sessions=_sessions(found))
+        return cls(**own, state=_state(found), sessions=_sessions(found), resources=resource_settings(found))
+
+
+def resource_settings(found: dict[str, Effective]) -> ResourceSettings:
+    """What is said about limits; read again on SIGHUP."""
+    return ResourceSettings(
+        tokens_per_hour=found["resource_manager.tokens_per_hour"].value,
+        token_budget_action=LimitAction(found["resource_manager.token_budget_action"].value),
+        warn_at=found["resource_manager.warn_at"].value,
+    )
 
 
 def _state(found: dict[str, Effective]) -> StateSettings:

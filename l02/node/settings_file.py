@@ -18,6 +18,7 @@ _KEYS = {
     section: [each.key for each in SETTINGS if each.section == section] for section in {s.section: 0 for s in SETTINGS}
 }
 _TAGS = {"text": "str", "number": "int", "truth": "bool"}
+_ITEMS = {"words": "str", "parts": "float"}
 _TRUE = ("true", "yes", "on")
 
 
@@ -84,9 +85,9 @@ def _entries(node: yaml.Node | None, path: Path, of: str, known: list[str]) -> I
 def _text(node: yaml.Node, setting: Setting, place: str) -> str:
     if _is_null(node):
         return ""
-    if setting.kind == "words":
-        is_list = isinstance(node, yaml.SequenceNode) and _has_tag(node, "seq")
-        if is_list and all(_is(item, "str") and "," not in item.value for item in node.value):
+    if setting.kind in _ITEMS:
+        is_list, tag = isinstance(node, yaml.SequenceNode) and _has_tag(node, "seq"), _ITEMS[setting.kind]
+        if is_list and all(_is(item, tag) and "," not in item.value for item in node.value):
             return ",".join(item.value for item in node.value)
     elif _is(node, _TAGS[setting.kind]):
         return str(int(node.value.lower() in _TRUE)) if setting.kind == "truth" else str(node.value)

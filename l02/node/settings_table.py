@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
+from l02.domain.spending.limits import LimitAction
+from l02.handlers.resources.settings import ResourceSettings
 from l02.handlers.sessions import BridgeSettings
 from l02.handlers.state.settings import Compression, HotStorage, StateSettings, Storage
 
-Kind = Literal["text", "number", "truth", "words"]
+Kind = Literal["text", "number", "truth", "words", "parts"]
 _MOST_DIGITS = 9
-_STATE, _BRIDGE = StateSettings(), BridgeSettings()
+_PART = re.compile(r"0?\.[0-9]{1,9}")
+_STATE, _BRIDGE, _RESOURCES = StateSettings(), BridgeSettings(), ResourceSettings()
 
 
 class SettingsError(Exception):
@@ -47,6 +52,8 @@ class Setting:
             return "true or false (in a variable 1 or 0)"
         if self.kind == "words":
             return "a list of names (in a variable with commas)"
+        if self.kind == "parts":
+            return "a list of numbers above 0 and below 1, ascending (in a variable with commas)"
         return " or ".join(self.choices) or "text"
 
     def value(self, text: str, place: str) -> Any:
@@ -58,6 +65,9 @@ class Setting:
             fits, value = text in ("0", "1"), text == "1"
         elif self.kind == "words":
             fits, value = True, tuple(word.strip() for word in text.split(",") if word.strip())
+        elif self.kind == "parts":
+            value = tuple(float(part) for part in text.split(",") if _PART.fullmatch(part.strip()))
+            fits = len(value) == text.count(",") + 1 and all(low < high for low, high in pairwise((0.0, *value, 1.0)))
         else:
             fits, value = "\0" not in text and (not self.choices or text in self.choices), text
         if not fits:
@@ -77,6 +87,10 @@ def _state(key: str, variable: str, meaning: str, **more: Any) -> Setting:
 def _bridge(key: str, meaning: str, variable: str | None = None, **more: Any) -> Setting:
     name = f"L02_SESSION_{variable or key.upper()}"
     return Setting(section="session_bridge", key=key, variable=name, meaning=meaning, **more)
+
+
+def _resource(key: str, meaning: str, **more: Any) -> Setting:
+    return Setting(section="resource_manager", key=key, variable=f"L02_{key.upper()}", meaning=meaning, **more)
 
 
 def _number(default: float, highest: int, lowest: int = 0) -> dict[str, Any]:
@@ -147,5 +161,22 @@ SETTINGS: tuple[Setting, ...] = (
         "RECOVERY_CHECK",
         kind="truth",
         default=_BRIDGE.enable_recovery_check,
+    ),
+    _resource(
+        "tokens_per_hour",
+        "what an agent's models may use, if its specification does not say",
+        **_number(_RESOURCES.tokens_per_hour, 999_999_999),
+    ),
+    _resource(
+        "token_budget_action",
+        "what is done at an agent's limit, if its specification does not say",
+        default=_RESOURCES.token_budget_action.value,
+        choices=tuple(action.value for action in LimitAction),
+    ),
+    _resource(
+        "warn_at",
+        "at these parts of a limit somebody is warned, if the agent's specification does not say",
+        kind="parts",
+        default=_RESOURCES.warn_at,
     ),
 )

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from l02.cli import app
+from l02.domain.spending.limits import LimitAction
+from l02.handlers.resources.settings import ResourceSettings
 from l02.handlers.sessions import BridgeSettings
 from l02.handlers.state.settings import StateSettings
 from l02.node.session_server import SessionSettings
@@ -43,6 +45,10 @@ session_bridge:
   heartbeat_timeout_seconds: 12
   max_retries: 13
   enable_recovery_check: false
+resource_manager:
+  tokens_per_hour: 2000
+  token_budget_action: ask
+  warn_at: [0.5, .75]
 """
 
 
@@ -93,6 +99,7 @@ def test_every_key_has_its_place(file: Path, tmp_path: Path) -> None:
                 heartbeat_interval_seconds=11, heartbeat_timeout_seconds=12, max_retries=13, enable_recovery_check=False
             ),
         ),
+        resources=ResourceSettings(tokens_per_hour=2000, token_budget_action=LimitAction.ASK, warn_at=(0.5, 0.75)),
     )
 
 
@@ -149,6 +156,9 @@ def test_it_is_shown_with_its_origin_and_without_secrets(file: Path, monkeypatch
         ("node:\n  data_dir: ~nobody-of-this-name/x\n", ":2: node.data_dir is '~nobody-of-this-name/x', and nobody"),
         ("state_manager:\n  hot_storage: redis\n", ":2: state_manager.hot_storage is 'redis'; L02_REDIS_URL must say"),
         ("session_bridge:\n  environment: [NOBODY_SET]\n", ":2: session_bridge.environment names NOBODY_SET"),
+        ("resource_manager:\n  warn_at: [0.9, 0.8]\n", ":2: resource_manager.warn_at is '0.9,0.8'; it takes a list"),
+        ("resource_manager:\n  warn_at: [0.9, 1.0]\n", ":2: resource_manager.warn_at is '0.9,1.0'; it takes a list"),
+        ("resource_manager:\n  warn_at: [often]\n", ":2: resource_manager.warn_at has a value of another type"),
         ("node:\n\t- [\n", ":2: this is no YAML"),
     ],
 )

@@ -24,6 +24,7 @@ from l02.domain.specification import (
     memory_bytes,
     validate_specification,
 )
+from l02.domain.spending.limits import LimitAction, LimitName
 from tests.domain.json_values import json_values, texts
 
 PYTHON = AgentSpecification(name="historian", entrypoint="/agents/historian.py")
@@ -220,3 +221,39 @@ def test_a_tool_server_starts_when_it_is_wanted_or_with_the_agent() -> None:
     assert b"start" not in msgspec.json.encode(servers[0]), "what was stored before is stored in the same bytes"
     with pytest.raises(msgspec.ValidationError, match="soon"):
         msgspec.json.decode(b'{"command": ["a"], "start": "soon"}', type=ToolServer)
+
+
+def _refusal(**limits: Any) -> Failure:
+    with pytest.raises(Failure) as caught:
+        validate_specification(replace(PYTHON, resource_limits=ResourceLimits(**limits)))
+    return caught.value
+
+
+def test_limits_on_models_fit_each_other() -> None:
+    validate_specification(replace(PYTHON, resource_limits=ResourceLimits(tokens_per_hour=7, tokens_per_day=7)))
+    validate_specification(replace(PYTHON, resource_limits=ResourceLimits(tokens_per_hour=None, tokens_per_day=0)))
+    hourly = _refusal(tokens_per_hour=8, tokens_per_day=7)
+    assert (hourly.code, hourly.path) == (ErrorCode.COMMAND_INVALID, "$.spec.resource_limits.tokens_per_hour")
+    assert "make the daily limit the larger one" in hourly.message
+    finer = _refusal(cost_per_day=0.0000001)
+    assert (finer.code, finer.path) == (ErrorCode.COMMAND_INVALID, "$.spec.resource_limits.cost_per_day")
+    descending = _refusal(warn_at=(0.9, 0.8))
+    assert (descending.code, descending.path) == (ErrorCode.COMMAND_INVALID, "$.spec.resource_limits.warn_at")
+
+
+def test_what_a_specification_leaves_out_is_as_the_settings_say() -> None:
+    left_out = ResourceLimits().with_defaults(5000, LimitAction.ASK, (0.5,))
+    assert left_out == ResourceLimits(tokens_per_hour=5000, action=LimitAction.ASK, warn_at=(0.5,))
+    said = ResourceLimits(tokens_per_hour=None, action=LimitAction.WARN, warn_at=())
+    assert said.with_defaults(5000, LimitAction.ASK, (0.5,)) == said
+    daily = ResourceLimits(tokens_per_day=800, action=LimitAction.WARN, warn_at=())
+    assert daily.with_defaults(5000, LimitAction.ASK, ()).tokens_per_hour == 800
+    assert daily.with_defaults(500, LimitAction.ASK, ()).tokens_per_hour == 500
+
+
+def test_limits_are_tokens_and_millionths() -> None:
+    assert ResourceLimits().amounts == {LimitName.TOKENS_PER_HOUR: 100_000}
+    assert ResourceLimits(tokens_per_hour=None, tokens_per_day=0, cost_per_day=2.5).amounts == {
+        LimitName.TOKENS_PER_DAY: 0,
+        LimitName.COST_PER_DAY: 2_500_000,
+    }

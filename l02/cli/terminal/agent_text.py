@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from l02.domain.specification import ResourceLimits
     from l02.projections.folds.agents import AgentView
 
 AGENT_HEADINGS = ("ID", "NAME", "STATE", "WORK", "DONE", "FAILED", "TOOLS", "TOKENS", "RESTARTS", "NODE", "SANDBOX")
@@ -42,7 +43,7 @@ def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
         ("tools", ", ".join(spec.tools) or "-"),
         ("node", agent.node_id or "-"),
         ("sandbox", f"{agent.sandbox_type or '-'} (trust level {agent.trust_level})"),
-        ("limits", f"{limits.cpu} CPU, {limits.memory}, {limits.tokens_per_hour} tokens an hour"),
+        ("limits", ", ".join((f"{limits.cpu} CPU", limits.memory, *_spending(limits)))),
         ("created", f"{agent.created_at:%Y-%m-%d %H:%M:%S} UTC"),
         ("changed", f"{agent.updated_at:%Y-%m-%d %H:%M:%S} UTC, version {agent.version}, event {agent.sequence}"),
         ("executions", f"{agent.executions_completed} completed, {agent.executions_failed} failed"),
@@ -64,3 +65,13 @@ def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
     if agent.last_error:
         pairs.append(("last error", f"{agent.last_error.code}: {agent.last_error.message}"))
     return pairs
+
+
+def _spending(limits: ResourceLimits) -> list[str]:
+    """What the agent's models may use."""
+    from l02.domain.spending.exhausted import said_amount
+
+    return [f"{said_amount(limit, amount)} {_PER[limit]}" for limit, amount in limits.amounts.items()]
+
+
+_PER = {"tokens_per_hour": "an hour", "tokens_per_day": "a day", "cost_per_day": "a day"}
