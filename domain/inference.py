@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, json
 from l02.domain.errors import ErrorCode
 
 MAX_COUNT = 1_000_000_000_000_000
+UsdForAMillion = Annotated[float, Meta(ge=0, le=1_000_000)]
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
 
@@ -76,10 +77,10 @@ class ModelUsage(Struct, frozen=True, kw_only=True):
 class Price(Struct, frozen=True, kw_only=True):
     """USD for a million tokens; those read from or written to a cache cost what others do if nothing is said."""
 
-    input: Annotated[float, Meta(ge=0)] = 0.0
-    cached_input: Annotated[float, Meta(ge=0)] | None = None
-    cache_write: Annotated[float, Meta(ge=0)] | None = None
-    output: Annotated[float, Meta(ge=0)] = 0.0
+    input: UsdForAMillion = 0.0
+    cached_input: UsdForAMillion | None = None
+    cache_write: UsdForAMillion | None = None
+    output: UsdForAMillion = 0.0
 
     def cost(self, usage: ModelUsage) -> int:
         """What it costs, in millionths of a dollar, rounded up."""

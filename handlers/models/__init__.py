@@ -2,7 +2,3 @@
 
 It knows no agent, no event and no bus: who asks records, and pays.
 """
-
-from l02.handlers.models.bridge import Models
-
-__all__ = ["Models"]

@@ -19,7 +19,6 @@ from l02.handlers.models.keys import MAX_MESSAGE_BYTES
 from l02.handlers.models.limiter import Turn
 from l02.handlers.models.lines import Line, Lines
 from l02.handlers.models.metrics import Metrics
-from l02.handlers.models.prices import price_of
 from l02.handlers.models.quote import Worst, allowance, most, worst
 from l02.handlers.models.settings import ModelSettings
 
@@ -94,7 +93,7 @@ class Models:
             raise Failure(
                 ErrorCode.MODEL_UNAVAILABLE, f"this node has no model {alias[:128]!r} (its models: {there[:1000]})"
             )
-        every = [(line, worst(line.endpoint, asked, known)) for line in lines]
+        every = [(line, worst(line.endpoint, line.pricing, asked, known)) for line in lines]
         fitting = [each for each in every if each[1].fits]
         if not fitting:
             window = max(line.endpoint.context_window or 0 for line in lines)
@@ -211,7 +210,7 @@ class _Pass:
 
 
 def _attempt(line: Line, seconds: float, usage: ModelUsage, fault: Fault | None) -> Attempt:
-    price = price_of(line.endpoint, usage.input_tokens)
+    price = line.pricing.of(usage.input_tokens)
     return Attempt(
         endpoint=line.endpoint.name,
         model=line.endpoint.model,

@@ -22,7 +22,7 @@ class KeyUnusable(Exception):
     """A key cannot be had; the message is one line without it."""
 
 
-class KeySource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class KeySource(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Where a key is: in a variable of the node's environment, or in a file that only its owner can read."""
 
     env: str | None = None

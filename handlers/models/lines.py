@@ -5,6 +5,7 @@ New settings take what is still the same over from the old; a client that nobody
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from l02.handlers.models.breaker import Breaker
 from l02.handlers.models.exchange import new_client
 from l02.handlers.models.keys import Key
 from l02.handlers.models.limiter import Limiter
+from l02.handlers.models.prices import Pricing, pricing_of
 from l02.handlers.models.settings import Endpoint, ModelSettings
 
 
@@ -54,6 +56,7 @@ class Line:
 
     endpoint: Endpoint
     key: Key | None
+    pricing: Pricing
     place: Place
     limiter: Limiter
 
@@ -68,6 +71,7 @@ class Lines:
 
     async def set(self, settings: ModelSettings) -> None:
         """Have these from now on."""
+        pricings = await asyncio.to_thread(_pricings, settings)
         old = self.places
         self.places = {}
         limiters: dict[tuple[str, str], Limiter] = {}
@@ -85,7 +89,7 @@ class Lines:
                 self.places[address] = place
                 of_model = endpoint.url, endpoint.model
                 limiter = limiters.setdefault(of_model, self._limiters.get(of_model) or Limiter(defaults.max_waiting))
-                lines.append(Line(endpoint, key, place, limiter))
+                lines.append(Line(endpoint, key, pricings[id(endpoint)], place, limiter))
             by_alias[alias] = tuple(lines)
         self.by_alias, self._limiters = by_alias, limiters
         for place in self.places.values():
@@ -98,6 +102,11 @@ class Lines:
     def _endpoints(self, of_model: tuple[str, str]) -> list[Endpoint]:
         every = (line.endpoint for lines in self.by_alias.values() for line in lines)
         return [endpoint for endpoint in every if (endpoint.url, endpoint.model) == of_model]
+
+
+def _pricings(settings: ModelSettings) -> dict[int, Pricing]:
+    every = (endpoint for model in settings.models.values() for endpoint, _ in model.endpoints)
+    return {id(endpoint): pricing_of(endpoint) for endpoint in every}
 
 
 def _limit(limiter: Limiter, max_waiting: int, endpoints: list[Endpoint]) -> None:

@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import cache
-from types import ModuleType
 from typing import Any
 
 from l02.domain.inference import Price
 from l02.handlers.models.settings import Endpoint
 
 
-@cache
-def _genai_prices() -> ModuleType | None:
-    """The table; reading it takes half a second. None if it is not installed (extra `prices`)."""
-    try:
-        from genai_prices import data_snapshot
-    except ImportError:
-        return None
-    return data_snapshot
+class Pricing:
+    """A model's price, which may change with time, and be another for a large input."""
+
+    def __init__(self, fixed: Price | None = None, known: Any = None) -> None:
+        self._fixed = fixed
+        self._known = known
+
+    def of(self, input_tokens: int) -> Price | None:
+        """The price now of a call with so much input; None if nobody knows."""
+        if self._known is None:
+            return self._fixed
+        prices = self._known.get_prices(datetime.now(UTC))
+        read, written = _unit(prices.input_mtok, input_tokens), _unit(prices.output_mtok, input_tokens)
+        if read is None or written is None:
+            return None
+        return Price(
+            input=read,
+            cached_input=_unit(prices.cache_read_mtok, input_tokens),
+            cache_write=_unit(prices.cache_write_mtok, input_tokens),
+            output=written,
+        )
 
 
-def price_of(endpoint: Endpoint, input_tokens: int) -> Price | None:
-    """The price of a call with so much input, as it is now; None if nobody knows."""
-    if endpoint.price is not None:
-        return endpoint.price
-    table = _genai_prices()
-    if table is None:
-        return None
-    try:
-        _, model = table.get_snapshot().find_provider_model(endpoint.model, None, None, endpoint.url)
-    except LookupError:
-        return None
-    prices = model.get_prices(datetime.now(UTC))
-    of_input = _of(prices.input_mtok, input_tokens)
-    of_output = _of(prices.output_mtok, input_tokens)
-    if of_input is None or of_output is None:
-        return None
-    return Price(
-        input=of_input,
-        cached_input=_of(prices.cache_read_mtok, input_tokens),
-        cache_write=_of(prices.cache_write_mtok, input_tokens),
-        output=of_output,
-    )
-
-
-def _of(price: Any, input_tokens: int) -> float | None:
-    """A price that may be another above some size of the input."""
+def _unit(price: Any, input_tokens: int) -> float | None:
     if price is None:
         return None
     unit = getattr(price, "base", price)
@@ -54,3 +40,17 @@ def _of(price: Any, input_tokens: int) -> float | None:
         if input_tokens > tier.start:
             unit = tier.price
     return float(unit)
+
+
+def pricing_of(endpoint: Endpoint) -> Pricing:
+    """Where an endpoint's prices come from. The first look-up takes a second: call it in a thread."""
+    if endpoint.price is not None:
+        return Pricing(endpoint.price)
+    try:
+        from genai_prices.data_snapshot import get_snapshot
+    except ImportError:  # the extra `prices` is not installed
+        return Pricing()
+    try:
+        return Pricing(known=get_snapshot().find_provider_model(endpoint.model, None, None, endpoint.url)[1])
+    except LookupError:
+        return Pricing()

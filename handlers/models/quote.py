@@ -9,7 +9,7 @@ import msgspec
 
 from l02.domain.inference import KnownInput, ModelUsage, Price, Spending
 from l02.handlers.models.conversation import Checked
-from l02.handlers.models.prices import price_of
+from l02.handlers.models.prices import Pricing
 from l02.handlers.models.settings import Endpoint
 
 # What endpoints put around a conversation: the marks of a chat, a template's own prompt; and one about tools
@@ -43,7 +43,7 @@ class Worst:
         return Spending(tokens=self.usage.tokens, cost=self.cost)
 
 
-def worst(endpoint: Endpoint, asked: Checked, known: KnownInput | None) -> Worst:
+def worst(endpoint: Endpoint, pricing: Pricing, asked: Checked, known: KnownInput | None) -> Worst:
     """What an attempt can come to. The known beginning counts if this very model has counted it."""
     window = endpoint.context_window
     output = asked.request.max_tokens or endpoint.max_output
@@ -56,7 +56,7 @@ def worst(endpoint: Endpoint, asked: Checked, known: KnownInput | None) -> Worst
     least = (known.tokens if known else 0) + (rest - size) // _MOST_BYTES_OF_A_TOKEN + 1
     if window is not None:
         most = min(most, window)
-    price = price_of(endpoint, most)
+    price = pricing.of(most)
     dear = price is not None and price.cache_write is not None and price.cache_write > price.input
     usage = ModelUsage(input_tokens=most, cache_write_tokens=most if dear else 0, output_tokens=output, estimated=True)
     return Worst(

@@ -116,6 +116,15 @@ def model_settings(section: Any, defaults: Defaults, beside: Path) -> ModelSetti
     return ModelSettings({alias: _model(alias, value, defaults, beside) for alias, value in section.items()}, defaults)
 
 
+def as_shown(settings: ModelSettings) -> dict[str, dict[str, Any]]:
+    """What holds of each endpoint, as `alias[number]`, for people. Of a key it says where it is."""
+    return {
+        f"{alias}[{at}]": {key: each for key, each in msgspec.to_builtins(endpoint).items() if each is not None}
+        for alias, model in settings.models.items()
+        for at, (endpoint, _) in enumerate(model.endpoints)
+    }
+
+
 def _model(alias: Any, value: Any, defaults: Defaults, beside: Path) -> Model:
     try:
         msgspec.convert(alias, _Alias)

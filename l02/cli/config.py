@@ -57,10 +57,12 @@ def show(
         import msgspec
 
         from l02.cli.terminal.output import safe
-        from l02.node.settings import Settings, effective
+        from l02.handlers.models.settings import as_shown
+        from l02.node.settings import Settings, effective, effective_models, settings_file
 
         found = effective(config=config, data_dir=data_dir, http_port=http_port)
-        Settings.of(found)
+        models = effective_models(found, config=config)
+        Settings.of(found, models)
         rows: list[dict[str, Any]] = [
             {
                 "setting": name,
@@ -69,6 +71,10 @@ def show(
                 "place": None if one.origin == "default" else one.place,
             }
             for name, one in found.items()
+        ]
+        rows += [
+            {"setting": f"models.{name}", "value": value, "origin": "file", "place": str(settings_file(config))}
+            for name, value in as_shown(models).items()
         ]
         if as_json:
             typer.echo(msgspec.json.encode(rows, enc_hook=str))

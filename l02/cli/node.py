@@ -57,7 +57,10 @@ def up(
         from l02.node.settings import Settings, settings_file
         from l02.node.settings_file import secrets_seen_by_others
 
-        settings = Settings.from_environment(config=config, data_dir=data_dir, http_port=http_port)
+        def read_settings() -> Settings:
+            return Settings.from_environment(config=config, data_dir=data_dir, http_port=http_port)
+
+        settings = read_settings()
         configure_logging(log_format)
         file = settings_file(config)
         if file and (warning := secrets_seen_by_others(file)):
@@ -65,7 +68,7 @@ def up(
         from l02.node.running import run_node
 
         collect_garbage_less_often()
-        run_node(settings, log_format)
+        run_node(settings, read_settings, log_format)
 
 
 def demo(as_json: AsJson = False) -> None:

@@ -23,6 +23,7 @@ from l02.domain.agent.state import AgentState
 from l02.domain.aggregates import AGENT, AGGREGATES, NODE
 from l02.handlers.executor.executor import Executor
 from l02.handlers.lifecycle import Lifecycle
+from l02.handlers.models.bridge import Models, open_models
 from l02.handlers.nodes import Nodes
 from l02.handlers.resources.defaults import LimitDefaults
 from l02.handlers.sandbox.processes import Processes
@@ -63,6 +64,7 @@ class Parts:
     lifecycle: Lifecycle
     state: StateManager
     sessions: SessionBridge | None
+    models: Models
     nodes: Nodes
     placements: Placements
     limit_defaults: LimitDefaults
@@ -80,6 +82,10 @@ class Parts:
         """What keeps the node from doing all its work now, in words."""
         halted = [f"{name} has halted: {reason}" for name, reason in self.progress.halted.items()]
         return halted if self.bus.client.is_connected else ["NATS is away", *halted]
+
+    async def reconfigure(self, settings: Settings) -> None:
+        """Go on with those of these settings that may change while the node runs."""
+        await self.models.set(settings.models)
 
     async def keep_tables(self) -> None:
         """Project into the tables until cancelled."""
@@ -116,6 +122,7 @@ async def wire(
         read_model = await stack.enter_async_context(open_read_model(bus, postgres_url, progress))
         sandboxes = await stack.enter_async_context(Sandboxes(_PRELOADED))
         tool_servers = await stack.enter_async_context(ToolServers(data_dir / "tools", data_dir / "logs"))
+        models = await stack.enter_async_context(open_models(settings.models))
         announcer = OutcomeAnnouncer(bus, partitions, tasks)
         for repository in repositories.values():
             repository.on_recorded(announcer.announce)
@@ -151,6 +158,7 @@ async def wire(
             lifecycle=lifecycle,
             state=StateManager(bus, reader, agents, checkpoints, hot, settings.state, node_id),
             sessions=bridge,
+            models=models,
             nodes=Nodes(leases, partitions, Repository(NODE, store, node_id), placements, lifecycle.take_over),
             placements=placements,
             limit_defaults=limit_defaults,

@@ -35,6 +35,7 @@ from l02.node.greeting import greeting
 from l02.node.http import HttpPortTaken, serve_http
 from l02.node.metrics import NodeMetrics
 from l02.node.settings import NodeFailed, Settings
+from l02.node.settings_table import SettingsError
 from l02.projections.projector.progress import ProjectionHalted
 from l02.projections.tables.database import DatabaseUnreachable, SchemaMismatch
 
@@ -194,20 +195,21 @@ async def _end(running: list[asyncio.Task[None]]) -> None:
         await end(running.pop())
 
 
-def run_node(settings: Settings, log_format: LogFormat = "text") -> None:
-    """Run a node in the foreground until SIGTERM or Ctrl-C. Raises NodeFailed."""
+def run_node(settings: Settings, read_settings: Callable[[], Settings], log_format: LogFormat = "text") -> None:
+    """Run a node in the foreground until SIGTERM or Ctrl-C; SIGHUP has its settings read again. Raises NodeFailed."""
     import uvloop
 
     configure_logging(log_format)
-    uvloop.run(_serve(settings, log_format))
+    uvloop.run(_serve(settings, read_settings, log_format))
 
 
-async def _serve(settings: Settings, log_format: LogFormat) -> None:
+async def _serve(settings: Settings, read_settings: Callable[[], Settings], log_format: LogFormat) -> None:
     begun = time.monotonic()
-    stop = asyncio.Event()
+    stop, hangup = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
     async with running_node(settings) as node:
         seconds = time.monotonic() - begun
         if log_format == "text":
@@ -220,8 +222,24 @@ async def _serve(settings: Settings, log_format: LogFormat) -> None:
                 http_url=node.runtime["http_url"],
                 seconds=round(seconds, 3),
             )
-        await stop.wait()
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(_read_again(hangup, read_settings, node.parts))
+            await stop.wait()
+            await end(reading)
         _log.info("stopping")
+
+
+async def _read_again(hangup: asyncio.Event, read_settings: Callable[[], Settings], parts: Parts) -> None:
+    """On each hangup. Settings that cannot be used change nothing."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        try:
+            await parts.reconfigure(await asyncio.to_thread(read_settings))
+        except SettingsError as error:
+            _log.error("the settings stay as they were", error=str(error))
+        else:
+            _log.info("the settings have been read again")
 
 
 def _first_line(group: BaseExceptionGroup[Exception]) -> str:

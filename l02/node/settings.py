@@ -10,9 +10,11 @@ from typing import Any, Literal, NamedTuple, Self
 
 from l02.data_dir import default_data_dir
 from l02.domain.spending.limits import LimitAction
+from l02.handlers.models.settings import Defaults, ModelSettings
 from l02.handlers.resources.settings import ResourceSettings
 from l02.handlers.sessions import BridgeSettings
 from l02.handlers.state.settings import StateSettings
+from l02.node.models_file import read_models
 from l02.node.session_server import SessionSettings
 from l02.node.settings_file import read_settings_file
 from l02.node.settings_table import SETTINGS, Setting, SettingsError
@@ -68,6 +70,13 @@ def effective(
     return found | {"node.data_dir": where._replace(value=beside / path)}
 
 
+def effective_models(found: dict[str, Effective], *, config: Path | None = None) -> ModelSettings:
+    """The models of the settings file, where the other settings are these. Raises SettingsError."""
+    told = {name.partition(".")[2]: one.value for name, one in found.items() if name.startswith("model_bridge.")}
+    defaults, file = Defaults(**told), settings_file(config)
+    return read_models(file, defaults) if file else ModelSettings(defaults=defaults)
+
+
 def _at_home(text: str, place: str) -> Path:
     """A path that may begin with `~`."""
     try:
@@ -92,19 +101,27 @@ class Settings:
     state: StateSettings = field(default_factory=StateSettings)
     sessions: SessionSettings = field(default_factory=SessionSettings)
     resources: ResourceSettings = field(default_factory=ResourceSettings)
+    models: ModelSettings = field(default_factory=ModelSettings)
 
     @classmethod
     def from_environment(
         cls, *, config: Path | None = None, data_dir: Path | None = None, http_port: int | None = None
     ) -> Self:
         """What options, variables and the settings file say; `settings_table` lists them all. Raises SettingsError."""
-        return cls.of(effective(config=config, data_dir=data_dir, http_port=http_port))
+        found = effective(config=config, data_dir=data_dir, http_port=http_port)
+        return cls.of(found, models=effective_models(found, config=config))
 
     @classmethod
-    def of(cls, found: dict[str, Effective]) -> Self:
+    def of(cls, found: dict[str, Effective], models: ModelSettings) -> Self:
         """Settings that fit together. Raises SettingsError."""
         own = {name.partition(".")[2]: one.value for name, one in found.items() if name.startswith("node.")}
-        return cls(**own, state=_state(found), sessions=_sessions(found), resources=resource_settings(found))
+        return cls(
+            **own,
+            state=_state(found),
+            sessions=_sessions(found),
+            resources=resource_settings(found),
+            models=models,
+        )
 
 
 def resource_settings(found: dict[str, Effective]) -> ResourceSettings:

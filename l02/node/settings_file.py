@@ -17,6 +17,8 @@ _BY_NAME = {setting.name: setting for setting in SETTINGS}
 _KEYS = {
     section: [each.key for each in SETTINGS if each.section == section] for section in {s.section: 0 for s in SETTINGS}
 }
+MODELS = "models"
+"""The section that has aliases for keys: `models_file` reads it."""
 _TAGS = {"text": "str", "number": "int", "truth": "bool"}
 _ITEMS = {"words": "str", "parts": "float"}
 _TRUE = ("true", "yes", "on")
@@ -31,22 +33,10 @@ class InFile(NamedTuple):
 
 def read_settings_file(path: Path) -> dict[str, InFile]:
     """What the file says, by `section.key`; each value fits its setting. Raises SettingsError."""
-    try:
-        with path.open("rb") as file:
-            raw = file.read(_MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"the settings file {path} cannot be read: {error}") from error
-    if len(raw) > _MOST_BYTES:
-        raise SettingsError(f"the settings file {path} is larger than {_MOST_BYTES} bytes")
-    try:
-        root = yaml.compose(raw, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SettingsError(f"{path}:{line}: this is no YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, UnicodeError, ValueError) as error:
-        raise SettingsError(f"{path}:1: this is no YAML: {type(error).__name__}") from error
     found: dict[str, InFile] = {}
-    for section, _, keys in _entries(root, path, "the file", list(_KEYS)):
+    for section, _, keys in _entries(compose(path), path, "the file", [*_KEYS, MODELS]):
+        if section == MODELS:
+            continue
         for key, line, node in _entries(keys, path, section, _KEYS[section]):
             setting = _BY_NAME[f"{section}.{key}"]
             place = f"{path}:{line}: {setting.name}"
@@ -55,6 +45,24 @@ def read_settings_file(path: Path) -> dict[str, InFile]:
                 setting.value(text, place)
                 found[setting.name] = InFile(text, place)
     return found
+
+
+def compose(path: Path) -> yaml.Node | None:
+    """The file as YAML has it, before anything is made of it. Raises SettingsError."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"the settings file {path} cannot be read: {error}") from error
+    if len(raw) > _MOST_BYTES:
+        raise SettingsError(f"the settings file {path} is larger than {_MOST_BYTES} bytes")
+    try:
+        return yaml.compose(raw, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SettingsError(f"{path}:{line}: this is no YAML: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError, UnicodeError, ValueError) as error:
+        raise SettingsError(f"{path}:1: this is no YAML: {type(error).__name__}") from error
 
 
 def secrets_seen_by_others(path: Path) -> str | None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from l02.domain.spending.limits import LimitAction
+from l02.handlers.models.settings import Defaults
 from l02.handlers.resources.settings import ResourceSettings
 from l02.handlers.sessions import BridgeSettings
 from l02.handlers.state.settings import Compression, HotStorage, StateSettings, Storage
@@ -15,7 +16,7 @@ from l02.handlers.state.settings import Compression, HotStorage, StateSettings, 
 Kind = Literal["text", "number", "truth", "words", "parts"]
 _MOST_DIGITS = 9
 _PART = re.compile(r"0?\.[0-9]{1,9}")
-_STATE, _BRIDGE, _RESOURCES = StateSettings(), BridgeSettings(), ResourceSettings()
+_STATE, _BRIDGE, _RESOURCES, _MODELS = StateSettings(), BridgeSettings(), ResourceSettings(), Defaults()
 
 
 class SettingsError(Exception):
@@ -91,6 +92,17 @@ def _bridge(key: str, meaning: str, variable: str | None = None, **more: Any) ->
 
 def _resource(key: str, meaning: str, **more: Any) -> Setting:
     return Setting(section="resource_manager", key=key, variable=f"L02_{key.upper()}", meaning=meaning, **more)
+
+
+def _models(key: str, highest: int, meaning: str) -> Setting:
+    least = 0 if key == "max_retries" else 1
+    return Setting(
+        section="model_bridge",
+        key=key,
+        variable=f"L02_MODEL_{key.upper()}",
+        meaning=meaning,
+        **_number(getattr(_MODELS, key), highest, least),
+    )
 
 
 def _number(default: float, highest: int, lowest: int = 0) -> dict[str, Any]:
@@ -179,4 +191,14 @@ SETTINGS: tuple[Setting, ...] = (
         kind="parts",
         default=_RESOURCES.warn_at,
     ),
+    _models("request_timeout_seconds", 86_400, "for a call, from its beginning to its answer (`timeouts.whole`)"),
+    _models("connect_timeout_seconds", 3600, "until an endpoint is connected (`timeouts.connect`)"),
+    _models("first_token_timeout_seconds", 86_400, "until a stream's first token (`timeouts.first_token`)"),
+    _models("between_tokens_timeout_seconds", 86_400, "until its next one (`timeouts.between_tokens`)"),
+    _models("max_retries", 100, "at one endpoint, of what may pass (`max_retries`)"),
+    _models("max_concurrent", 100_000, "calls of a model at once (`max_concurrent`)"),
+    _models("max_output", 100_000_000, "tokens of an answer (`max_output`)"),
+    _models("max_waiting", 1_000_000, "calls that wait for their turn at a model; more are E2103"),
+    _models("breaker_failures", 1000, "in a row, after which an endpoint is left alone"),
+    _models("breaker_seconds", 86_400, "that it is left alone"),
 )

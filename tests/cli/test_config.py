@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from l02.cli import app
 from l02.domain.spending.limits import LimitAction
+from l02.handlers.models.settings import Defaults, ModelSettings
 from l02.handlers.resources.settings import ResourceSettings
 from l02.handlers.sessions import BridgeSettings
 from l02.handlers.state.settings import StateSettings
@@ -49,6 +50,17 @@ resource_manager:
   tokens_per_hour: 2000
   token_budget_action: ask
   warn_at: [0.5, .75]
+model_bridge:
+  request_timeout_seconds: 21
+  connect_timeout_seconds: 22
+  first_token_timeout_seconds: 23
+  between_tokens_timeout_seconds: 24
+  max_retries: 25
+  max_concurrent: 26
+  max_output: 27
+  max_waiting: 28
+  breaker_failures: 29
+  breaker_seconds: 30
 """
 
 
@@ -100,6 +112,20 @@ def test_every_key_has_its_place(file: Path, tmp_path: Path) -> None:
             ),
         ),
         resources=ResourceSettings(tokens_per_hour=2000, token_budget_action=LimitAction.ASK, warn_at=(0.5, 0.75)),
+        models=ModelSettings(
+            defaults=Defaults(
+                request_timeout_seconds=21,
+                connect_timeout_seconds=22,
+                first_token_timeout_seconds=23,
+                between_tokens_timeout_seconds=24,
+                max_retries=25,
+                max_concurrent=26,
+                max_output=27,
+                max_waiting=28,
+                breaker_failures=29,
+                breaker_seconds=30,
+            )
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from l02.domain.inference import ModelOutcome, ModelRequest
-from l02.handlers.models import Models
+from l02.handlers.models.bridge import Models
 from l02.handlers.models.settings import Defaults, model_settings
 from tests.models.endpoint import ScriptedEndpoint, scripted_endpoint
 

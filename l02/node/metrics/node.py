@@ -28,6 +28,7 @@ class NodeMetrics:
             collector(registry=self._registry)
         if parts.sessions is not None:
             self._registry.register(parts.sessions.latency)
+        self._registry.register(parts.models.metrics)
         self._asked = Asked(parts)
         recorded = Recorded(self._registry, parts.agents, agent_labels=agent_labels)
         parts.agents.on_recorded(recorded.take)
