@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 from msgspec.structs import replace
 
+from l02.domain.errors import ErrorCode, Failure
 from l02.domain.inference import Drawn, Spending
 from l02.domain.kernel.states import Growing
 from l02.domain.spending.amounts import Amount
@@ -98,6 +99,27 @@ class RequestedTool(Struct, frozen=True, kw_only=True):
         return {"tool": self.tool, "arguments": self.arguments}
 
 
+class Approval(Struct, frozen=True, kw_only=True):
+    """What a person says to a tool's call; `granted` is None while nobody has said anything."""
+
+    server: str
+    tool: str
+    arguments: Any
+    granted: bool | None = None
+    reason: str | None = None
+    by: str = ""
+
+    def is_for(self, server: str, tool: str, arguments: Any) -> bool:
+        """Whether it is about this very call."""
+        return _encoder.encode((self.server, self.tool, self.arguments)) == _encoder.encode((server, tool, arguments))
+
+    def require_granted(self) -> None:
+        """Failure E2114 if it was denied."""
+        if not self.granted:
+            why = f": {self.reason}" if self.reason else ""
+            raise Failure(ErrorCode.NOT_AUTHORIZED, f"{self.by} has denied the call of tool {self.tool!r}{why}")
+
+
 class LostModelCall(Struct, frozen=True, kw_only=True):
     """An attempt to ask a model of which nobody knows what came: what was reserved for it is charged."""
 
@@ -141,6 +163,7 @@ class Execution(Struct, frozen=True, kw_only=True):
     journal: Journal = field(default_factory=Journal)
     waiting: dict[int, Waiting] = {}
     requested_tools: dict[int, RequestedTool] = {}
+    approvals: dict[int, Approval] = {}
     asked_models: dict[int, AskedModel] = {}
     spent: Spending = Spending()
     warned_percent: int = 0
@@ -152,7 +175,8 @@ class Execution(Struct, frozen=True, kw_only=True):
     @property
     def has_run(self) -> bool:
         """Whether a process has got so far with it as to ask for an effect."""
-        return bool(self.journal or self.waiting or self.requested_tools or self.asked_models)
+        begun = self.waiting or self.requested_tools or self.approvals or self.asked_models
+        return bool(self.journal or begun)
 
     @property
     def lost(self) -> tuple[LostModelCall, ...]:
@@ -180,5 +204,6 @@ class Execution(Struct, frozen=True, kw_only=True):
             journal=self.journal.plus(*entries),
             waiting={call: wait for call, wait in self.waiting.items() if call not in others},
             requested_tools={call: tool for call, tool in self.requested_tools.items() if call not in tools},
+            approvals={call: one for call, one in self.approvals.items() if call not in tools},
             asked_models={call: model for call, model in self.asked_models.items() if call not in models},
         )

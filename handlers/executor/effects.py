@@ -20,6 +20,7 @@ from l02.bus.wire.agent.texts import cut
 from l02.domain.agent.execution import JournalEntry
 from l02.domain.agent.saved.checkpoints import CheckpointRequested
 from l02.domain.agent.state import AgentState, StateChange
+from l02.domain.agent.work.approvals import ApprovalRequested
 from l02.domain.agent.work.effects import EffectRecorded, ToolCalled, ToolRequested
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.values import require_shallow
@@ -78,11 +79,10 @@ class Effects:
         arguments = await outline(self._bus, call.arguments)
         try:
             tool = await tools.find(call.tool)
-            if tool.asks:
-                raise Failure(
-                    ErrorCode.NOT_AUTHORIZED, f"tool {call.tool!r} needs a person's yes, and none can be asked"
-                )
             await tools.check(tool, call.arguments)
+            if tool.asks_at is not None:
+                await self._approved(call, tool.asks_at, tool.name, arguments)
+                began = time.monotonic()
             if not tool.idempotent:
                 self._work.records.add(
                     ToolRequested(
@@ -122,6 +122,21 @@ class Effects:
                 raise
             return replace(outcome, result={key: outcome.result[key] for key in ("code", "message")})
         return outcome
+
+    async def _approved(self, call: Call, server: str, tool: str, arguments: Any) -> None:
+        """Wait for a person's yes; Failure E2114 if it is a no."""
+        execution_id = self._work.execution_id
+        self._work.records.add(
+            ApprovalRequested(execution_id=execution_id, call=call.call, server=server, tool=tool, arguments=arguments)
+        )
+        await self._work.records.stored()
+        while True:
+            answered = self._work.news.pulse.next()
+            approval = (await self._work.state()).executions[execution_id].approvals[call.call]
+            if approval.granted is not None:
+                approval.require_granted()
+                return
+            await answered.wait()
 
     async def _tools(self, call: Call, tools: ToolBox) -> None:
         offer = msgspec.to_builtins(await tools.offer())

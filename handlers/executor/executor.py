@@ -19,6 +19,7 @@ from l02.domain.agent.life.termination import AgentTerminated
 from l02.domain.agent.saved.checkpoints import CheckpointCreated, CheckpointFailed
 from l02.domain.agent.saved.restoring import CheckpointRestored
 from l02.domain.agent.state import AgentState
+from l02.domain.agent.work.approvals import ApprovalAnswered
 from l02.domain.agent.work.executions import ExecutionFailed, ExecutionStarted
 from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.errors import ErrorCode
@@ -34,6 +35,7 @@ _WAKING_EVENTS = (
     ExecutionReopened,
     ExecutionFailed,
     SignalReceived,
+    ApprovalAnswered,
     CheckpointCreated,
     CheckpointFailed,
     CheckpointRestored,
@@ -92,7 +94,7 @@ class Executor:
                     self._end(recorded.aggregate.id)
             case ExecutionFailed(execution_id=execution_id, code=ErrorCode.EXECUTION_TIMEOUT.value):
                 runner.ended(execution_id, recorded.sequence)
-            case SignalReceived():
+            case SignalReceived() | ApprovalAnswered():
                 runner.tell(recorded.sequence)
             case _:
                 runner.wake(recorded.sequence)

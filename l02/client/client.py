@@ -150,6 +150,20 @@ class Client(BudgetVerbs, Asking):
         """Tell an agent something it waits for, now or later."""
         return await self._send(id, "signal", {"name": name, "payload": payload}, command_id)
 
+    async def approve(
+        self,
+        id: str,
+        execution_id: str,
+        call: int,
+        *,
+        granted: bool = True,
+        reason: str | None = None,
+        command_id: str | None = None,
+    ) -> Outcome:
+        """Say yes or no to a tool's call that waits for a person; the agent is told the reason."""
+        body = {"execution_id": execution_id, "call": call, "granted": granted, "reason": reason}
+        return await self._send(id, "approve", body, command_id)
+
     async def suspend(
         self, id: str, reason: str = "user_request", *, checkpoint: bool = True, command_id: str | None = None
     ) -> Outcome:

@@ -38,6 +38,7 @@ from l02.domain.agent.sessions import (
     SessionStarted,
 )
 from l02.domain.agent.state import ErrorDetail, PendingSignal, ResourceUsage, StateChange
+from l02.domain.agent.work.approvals import ApprovalAnswered, ApprovalRequested, Approve
 from l02.domain.agent.work.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
 from l02.domain.agent.work.executions import (
     Execute,
@@ -272,6 +273,8 @@ _EVENTS: tuple[Event, ...] = (
         state={"seen": 5},
         signals=(PendingSignal(name="approve", payload=_JSON),),
     ),
+    ApprovalRequested(execution_id="x1", call=9, server="git", tool="git_push", arguments=_OBJECT),
+    ApprovalAnswered(execution_id="x1", call=9, granted=False, reason="not today", answered_by="alice"),
     ExecutionInherited(
         execution_id="x1",
         input=_JSON,
@@ -344,6 +347,7 @@ COMMANDS: tuple[WireCommand, ...] = (
     ),
     Execute(input={"question": "how many commits?"}),
     Signal(name="approve", payload=True),
+    Approve(execution_id="x1", call=3, granted=False, reason="not today"),
     Suspend(reason="lunch", checkpoint=False),
     Resume(checkpoint_id="k1"),
     Checkpoint(label="before the move"),

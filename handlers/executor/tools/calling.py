@@ -31,13 +31,16 @@ class LocalToolLost(Exception):
 
 
 class Tool(Struct, frozen=True):
-    """A tool that an agent may call. `server` is None for one inside the agent. `asks`: a person must say yes first."""
+    """A tool that an agent may call. `server` is None for one inside the agent.
+
+    `asks_at` names the server of one that a person must say yes to.
+    """
 
     name: str
     schema: dict[str, Any]
     idempotent: bool
     server: ToolServer | None
-    asks: bool = False
+    asks_at: str | None = None
 
     @property
     def leaves(self) -> bool:
@@ -229,7 +232,8 @@ async def _first_found(
 def _tool(info: ToolInfo, server_name: str, server: ToolServer) -> Tool:
     if not server.allows(info.name):
         raise _not_allowed(server_name, info.name)
-    return Tool(info.name, info.schema, info.name in server.idempotent, server, server.asks(info.name))
+    asks_at = server_name if server.asks(info.name) else None
+    return Tool(info.name, info.schema, info.name in server.idempotent, server, asks_at)
 
 
 def _listed(names: set[str]) -> str:

@@ -68,6 +68,7 @@ def test_it_is_stored_as_a_tuple_is_and_read_from_that(made: list[JournalEntry])
         journal: tuple[JournalEntry, ...] = ()
         waiting: dict[int, Any] = {}
         requested_tools: dict[int, Any] = {}
+        approvals: dict[int, Any] = {}
         asked_models: dict[int, Any] = {}
         spent: Spending = Spending()
 

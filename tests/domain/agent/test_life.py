@@ -20,6 +20,7 @@ from l02.domain.agent.life.termination import AgentTerminated, Terminate
 from l02.domain.agent.saved.checkpoints import CheckpointExpired
 from l02.domain.agent.saved.forks import Fork, past_of
 from l02.domain.agent.state import ResourceUsage, StateChange, Status
+from l02.domain.agent.work.approvals import ApprovalRequested, Approve
 from l02.domain.agent.work.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
 from l02.domain.agent.work.executions import Execute, ExecutionCompleted, ExecutionDue, ExecutionFailed
 from l02.domain.agent.work.signals import Signal
@@ -131,6 +132,16 @@ class AgentLife(CheckpointedLife):
             ToolRequested(execution_id=self.execution(choice), call=call, tool="t", arguments=arguments),
             node_id=self.node(),
         )
+
+    @rule(choice=choices, call=calls, arguments=values)
+    def ask_a_person(self, choice: int, call: int, arguments: Any) -> None:
+        execution_id = self.execution(choice)
+        asked = ApprovalRequested(execution_id=execution_id, call=call, server="s", tool="t", arguments=arguments)
+        self.send(asked, node_id=self.node())
+
+    @rule(choice=choices, call=calls, granted=st.booleans())
+    def approve(self, choice: int, call: int, granted: bool) -> None:
+        self.send(Approve(execution_id=self.execution(choice), call=call, granted=granted))
 
     @rule(choice=choices, call=calls, ok=st.booleans(), result=values)
     def record_tool(self, choice: int, call: int, ok: bool, result: Any) -> None:
