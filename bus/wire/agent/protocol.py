@@ -6,13 +6,15 @@ languages. Standard library and msgspec only: it is loaded inside the sandbox.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from l02.bus.wire.agent.texts import MESSAGE_BYTES, cut
+from l02.domain.conversation import Asked
+from l02.domain.inference import ModelRequest
 
 PROTOCOL = 1
 """The version that `hello` announces."""
@@ -37,6 +39,7 @@ NAME_BYTES = 256
 Name = Annotated[str, _Cut(NAME_BYTES)]
 Code = Annotated[str, _Cut(64)]
 SignalName = Annotated[str, _Cut(128)]
+Alias = Annotated[str, _Cut(128)]
 
 
 @cache
@@ -51,7 +54,7 @@ def _limits(kind: type) -> tuple[tuple[str, int], ...]:
     )
 
 
-CallKind = Literal["tool", "tools", "now", "random", "sleep", "signal", "checkpoint"]
+CallKind = Literal["tool", "tools", "model", "now", "random", "sleep", "signal", "checkpoint"]
 StepKind = Literal["tool", "now", "random", "thread"]
 _Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -194,11 +197,11 @@ class StateChanges(msgspec.Struct, frozen=True):
     delete: list[str] = []
 
 
-class Call(_Message, frozen=True, tag="call"):
+class Call(_Message, frozen=True, tag="call", dict=True):
     """The agent wants an effect. Which of the last fields are set depends on `kind`.
 
     `seconds` and `timeout` are seconds; a `timeout` of null waits for ever. `state` is what the execution has changed
-    so far.
+    so far. `model` is the alias of one, and what follows it is what it is asked (`l02.domain.inference.ModelRequest`).
     """
 
     execution_id: Name
@@ -211,6 +214,15 @@ class Call(_Message, frozen=True, tag="call"):
     timeout: _Seconds | UnsetType | None = UNSET
     label: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | UnsetType | None = UNSET
     state: StateChanges | UnsetType = UNSET
+    model: Alias | UnsetType = UNSET
+    messages: list[dict[str, Any]] | UnsetType = UNSET
+    tools: list[dict[str, Any]] | UnsetType = UNSET
+    tool_choice: Any = UNSET
+    output_schema: dict[str, Any] | UnsetType | None = UNSET
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=2**53)] | UnsetType | None = UNSET
+    temperature: float | UnsetType | None = UNSET
+    stream: bool | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -218,12 +230,29 @@ class Call(_Message, frozen=True, tag="call"):
             if getattr(self, field) is UNSET:
                 raise ValueError(f"a call of kind `{self.kind}` needs the field `{field}`")
 
+    @cached_property
+    def request(self) -> ModelRequest:
+        """What a model is asked."""
+        given = {name: value for name in REQUEST_FIELDS if (value := getattr(self, name)) is not UNSET}
+        for name in ("messages", "tools"):
+            if name in given:
+                given[name] = tuple(given[name])
+        return ModelRequest(**given)
 
+    @cached_property
+    def asked(self) -> Asked:
+        """The same by its hashes."""
+        assert self.model is not UNSET
+        return Asked.of(self.model, self.request)
+
+
+REQUEST_FIELDS = tuple(field.name for field in msgspec.structs.fields(ModelRequest))
 _FIELDS_OF_KIND: dict[str, tuple[str, ...]] = {
     "tool": ("tool", "arguments"),
     "sleep": ("seconds",),
     "signal": ("name", "timeout"),
     "checkpoint": ("label", "state"),
+    "model": ("model", "messages"),
 }
 
 
