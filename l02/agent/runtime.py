@@ -1,8 +1,9 @@
 """Serves an agent over its socket: what a sandboxed process runs, from its fork to its end.
 
 Answers, results of own steps and of threads must act on a handler in the same way however they come in: after a crash
-they all lie ready, while at first they came one by one. So one is taken in (`l02.agent.intake`) only when nothing in
-the process can run any more, and then only one: everything it set going runs until it waits again before the next.
+they all lie ready, while at first they came one by one. So one is taken in (`l02.agent.running.intake`) only when
+nothing in the process can run any more, and then only one: everything it set going runs until it waits again before
+the next.
 That the loop has nothing to run is seen exactly where the loop itself says so: it asks its selector to wait.
 """
 
@@ -20,8 +21,8 @@ from concurrent.futures import Executor
 from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack
 
 from l02.agent.definition import Agent
-from l02.agent.execution import Execution, numbered_tasks, thread_in_order
 from l02.agent.loader import LoadError, load
+from l02.agent.running.execution import Execution, numbered_tasks, thread_in_order
 from l02.agent.tools import run_tool
 from l02.bus.wire.agent.lines import LineBuffer, ProtocolError, decode_node_message, encode
 from l02.bus.wire.agent.protocol import (

@@ -20,7 +20,7 @@ import msgspec
 from l02.agent.answer import Answer
 from l02.agent.context import ToolError
 from l02.agent.definition import Agent
-from l02.agent.execution import Execution
+from l02.agent.running.execution import Execution
 from l02.agent.tools import run_tool
 from l02.bus.wire.agent.lines import decode_agent_message, encode
 from l02.bus.wire.agent.protocol import (

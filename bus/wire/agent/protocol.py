@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from l02.bus.wire.agent.texts import MESSAGE_BYTES, cut
-from l02.domain.conversation import Asked
+from l02.domain.agent.work.conversation import Asked
 from l02.domain.inference import ModelRequest
 
 PROTOCOL = 1
