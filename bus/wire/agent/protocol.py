@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from l02.bus.wire.agent.conversation import Asked
 from l02.bus.wire.agent.texts import MESSAGE_BYTES, cut
-from l02.domain.agent.work.conversation import Asked
 from l02.domain.inference import ModelRequest
 
 PROTOCOL = 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l02.domain.agent.work.conversation import Asked, RecordedRequest, recorded, whole
+from l02.bus.wire.agent.conversation import Asked, RecordedRequest, recorded, whole
 from l02.domain.inference import ModelRequest
 
 texts = st.sampled_from(["a", "b", "c", "d"])
