@@ -6,14 +6,14 @@ languages. Standard library and msgspec only: it is loaded inside the sandbox.
 
 from __future__ import annotations
 
-from functools import cache, cached_property
-from typing import Annotated, Any, Literal, get_type_hints
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from l02.bus.wire.agent.conversation import Asked
-from l02.bus.wire.agent.texts import MESSAGE_BYTES, cut
+from l02.bus.wire.agent.parts import Alias, Code, Message, Name, Part, SignalName
 from l02.domain.inference import ModelRequest
 
 PROTOCOL = 1
@@ -28,32 +28,6 @@ MAX_SCHEMA_BYTES = 64 * 1024
 _encoder = msgspec.json.Encoder()
 
 
-class _Cut(msgspec.Struct, frozen=True):
-    """The text of a field has at most so many bytes; a longer one is cut where it is decoded."""
-
-    limit: int
-
-
-Message = Annotated[str, _Cut(MESSAGE_BYTES)]
-NAME_BYTES = 256
-Name = Annotated[str, _Cut(NAME_BYTES)]
-Code = Annotated[str, _Cut(64)]
-SignalName = Annotated[str, _Cut(128)]
-Alias = Annotated[str, _Cut(128)]
-
-
-@cache
-def _limits(kind: type) -> tuple[tuple[str, int], ...]:
-    hints = get_type_hints(kind, include_extras=True)
-    return tuple(
-        (name, part.limit)
-        for name, hint in hints.items()
-        for one in (hint, *getattr(hint, "__args__", ()))
-        for part in getattr(one, "__metadata__", ())
-        if isinstance(part, _Cut)
-    )
-
-
 CallKind = Literal["tool", "tools", "model", "now", "random", "sleep", "signal", "checkpoint"]
 StepKind = Literal["tool", "now", "random", "thread"]
 _Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
@@ -61,21 +35,11 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
-class _Part(msgspec.Struct, frozen=True):
-    """A part of a message, whose texts are as long as their types allow, whoever made it."""
-
-    def __post_init__(self) -> None:
-        for field, limit in _limits(type(self)):
-            text = getattr(self, field)
-            if isinstance(text, str) and len(text) * 4 > limit:
-                msgspec.structs.force_setattr(self, field, cut(text, limit))
-
-
-class _Message(_Part, frozen=True, tag_field="type"):
+class _Message(Part, frozen=True, tag_field="type"):
     """A message; its class is told by the field `type`."""
 
 
-class ToolDescription(_Part, frozen=True):
+class ToolDescription(Part, frozen=True):
     """A tool that runs inside the agent's process. `schema` is the JSON Schema of its arguments."""
 
     name: Name
@@ -92,7 +56,7 @@ class ToolDescription(_Part, frozen=True):
             )
 
 
-class OfferedTool(_Part, frozen=True, omit_defaults=True):
+class OfferedTool(Part, frozen=True, omit_defaults=True):
     """A tool that the agent may call, by `name`; that of a `server` begins with the server's name and a dot.
 
     `schema` is the JSON Schema of its arguments, `asks` whether a person must say yes to each call.
@@ -121,7 +85,7 @@ class Hello(_Message, frozen=True, tag="hello"):
 
     protocol: int
     name: Name
-    tools: list[ToolDescription] = []
+    tools: list[ToolDescription] = msgspec.field(default_factory=list)
     answers_pings: bool = False
     records_steps: bool = False
 
@@ -137,7 +101,7 @@ class LoadFailed(_Message, frozen=True, tag="load_failed"):
     message: Message
 
 
-class Step(_Part, frozen=True, omit_defaults=True):
+class Step(Part, frozen=True, omit_defaults=True):
     """What the agent did itself: took the time, a random number, ran an idempotent tool of its own, or had a thread.
 
     `after` is how many answers of the node's it had taken in before it took in this. `call` is its number among the
@@ -256,7 +220,7 @@ _FIELDS_OF_KIND: dict[str, tuple[str, ...]] = {
 }
 
 
-class ToolFailure(_Part, frozen=True):
+class ToolFailure(Part, frozen=True):
     """Why a tool inside the agent failed."""
 
     message: Message
@@ -336,7 +300,7 @@ class Recorded(_Message, frozen=True, tag="recorded"):
     steps: list[Step]
 
 
-class CallError(_Part, frozen=True):
+class CallError(Part, frozen=True):
     """Why a call failed: code and name from the catalogue of errors, and a message for a person.
 
     `content` is all that a tool server's error held, if the message does not say it (`docs/tools.md`).
@@ -387,7 +351,7 @@ AgentMessage = Hello | LoadFailed | Call | ToolResult | Begin | Steps | Diverged
 """What an agent sends."""
 
 
-class TooHeavy(_Part, frozen=True):
+class TooHeavy(Part, frozen=True):
     """A message whose values the node does not build: to do so would keep it from others. Only this is known of it."""
 
     type: Name
