@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from l02.bus.wire.agent.lines import ProtocolError
@@ -258,8 +259,16 @@ def _entry(specification: AgentSpecification) -> Entry:
                 ErrorCode.SPAWN_FAILED, f"the program {specification.command[0]} (command) is not on this node"
             )
         return ProgramEntry(command=(program, *specification.command[1:]))
+    if specification.model:
+        limits = specification.executor
+        config = {
+            "name": specification.name,
+            "model": msgspec.to_builtins(specification.model),
+            "window_tokens": limits.context_window_tokens,
+        }
+        return PythonEntry(target=_PYTHON_ENTRY, config=config)
     entrypoint = specification.entrypoint
-    assert entrypoint is not None, "a specification has an entrypoint or a command"
+    assert entrypoint is not None, "a specification has an entrypoint, a command or a model"
     if ":" not in entrypoint:
         _require(entrypoint, "entrypoint", Path.is_file)
     return PythonEntry(target=_PYTHON_ENTRY, config={"entrypoint": entrypoint})

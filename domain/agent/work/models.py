@@ -164,7 +164,7 @@ class ModelCalled(AgentReport, frozen=True, kw_only=True):
 
 def require_model(specification: AgentSpecification, alias: str) -> None:
     """Failure E2114 unless the agent may ask this model."""
-    allowed = specification.models or ()
+    allowed = specification.allowed_models
     if alias in allowed:
         return
     said = ", ".join(allowed) if allowed else "none"
