@@ -114,15 +114,19 @@ class AgentProcess:
 class Processes:
     """Starts agent processes, and remembers what those that ended have used until it is recorded."""
 
-    def __init__(self, sandboxes: Sandboxes, data_dir: Path) -> None:
+    def __init__(
+        self, sandboxes: Sandboxes, data_dir: Path, require_model: Callable[[str], None] = lambda alias: None
+    ) -> None:
+        """`require_model` raises Failure for an alias of a model that this node has not got."""
         self._sandboxes = sandboxes
+        self._require_model = require_model
         self._agents_dir = data_dir / "agents"
         self._unrecorded: dict[str, ResourceUsage] = {}
         self.starting = 0
         """How many processes are asked for and not ready yet."""
 
     async def start(self, agent_id: str, incarnation: int, specification: AgentSpecification) -> AgentProcess:
-        """Start a process and wait until it is ready. Failure: E2020, E2021, E2040, E2041; PermanentFailure if
+        """Start a process and wait until it is ready. Failure: E2020, E2021, E2040, E2041, E2101; PermanentFailure if
         the agent's code, its specification or this node is at fault."""
         self.starting += 1
         try:
@@ -131,6 +135,11 @@ class Processes:
             self.starting -= 1
 
     async def _start(self, agent_id: str, incarnation: int, specification: AgentSpecification) -> AgentProcess:
+        if specification.model:
+            try:
+                self._require_model(specification.model.alias)
+            except Failure as failure:
+                raise PermanentFailure(failure.code, failure.message) from failure
         began = time.monotonic()
         home = self._agents_dir / agent_id
         log = ProcessLog(home / "log")

@@ -136,7 +136,7 @@ async def wire(
             bus,
             reader,
             agents,
-            Processes(sandboxes, data_dir),
+            Processes(sandboxes, data_dir, models.require),
             executor,
             node_id,
             settings.keep_files_days * 86_400.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from l02.agent.answer import Answer
 from l02.agent.context import Context, ToolError
 from l02.agent.definition import Agent
 from l02.agent.thinking.calls import as_message, results_of, with_ids
@@ -14,7 +15,7 @@ from l02.agent.thinking.failures import failure
 from l02.agent.thinking.inputs import messages_of
 from l02.agent.thinking.names import Names
 from l02.domain.errors import ErrorCode
-from l02.domain.inference import FinishReason, ModelAnswer
+from l02.domain.inference import FinishReason
 from l02.domain.specification import ModelAgent
 
 MAX_REPAIRS = 2
@@ -44,6 +45,7 @@ class _Thinking:
         self._conversation = Conversation.of(ctx.state, window_tokens)
         self._names = Names(())
         self._prompt: list[Message] = []
+        self._streams = model.output_schema is None
 
     async def output(self, given: Any) -> Any:
         """What the model says last. Raises `ToolError`."""
@@ -57,16 +59,19 @@ class _Thinking:
             conversation.add(as_message(answer.text, calls))
             conversation.counted(answer.usage.tokens)
             self._require_whole(answer, bool(calls))
+            if calls and number == most:
+                break
             if calls:
-                if number < most:
-                    cut_off = answer.finish_reason is FinishReason.LENGTH
-                    room = conversation.room // 2
-                    conversation.add(*await results_of(self._ctx, calls, self._names, room, cut_off=cut_off))
+                if answer.text and self._streams:
+                    self._ctx.emit("\n\n")
+                cut_off = answer.finish_reason is FinishReason.LENGTH
+                room = conversation.room // 2
+                conversation.add(*await results_of(self._ctx, calls, self._names, room, cut_off=cut_off))
                 continue
             problem = self._misfit(answer)
             if problem is None:
                 conversation.keep(self._ctx.state)
-                return answer.text if self._model.output_schema is None else answer.output
+                return answer.text if self._streams else answer.output
             repairs += 1
             if repairs > MAX_REPAIRS:
                 raise failure(
@@ -90,7 +95,7 @@ class _Thinking:
         prompt = "\n\n".join(part for part in parts if part)
         self._prompt = [{"role": "system", "content": prompt}] if prompt else []
 
-    async def _ask(self) -> ModelAnswer:
+    async def _ask(self) -> Answer:
         """The model's next answer; the conversation is compacted before if it is too long, or the model finds so."""
         conversation = self._conversation
         if conversation.is_too_long:
@@ -104,7 +109,7 @@ class _Thinking:
                     output_schema=self._model.output_schema,
                     max_tokens=self._model.max_tokens,
                     temperature=self._model.temperature,
-                    stream=self._model.output_schema is None,
+                    stream=self._streams,
                 )
             except ToolError as error:
                 if error.code != ErrorCode.CONTEXT_OVERFLOW.value or compactions == MAX_COMPACTIONS:
@@ -113,10 +118,10 @@ class _Thinking:
                     raise
         raise AssertionError("the last one is answered, or raises")
 
-    async def _summary(self, messages: list[Message]) -> ModelAnswer:
+    async def _summary(self, messages: list[Message]) -> Answer:
         return await self._ctx.model(messages, model=self._model.alias)
 
-    def _require_whole(self, answer: ModelAnswer, calls: bool) -> None:
+    def _require_whole(self, answer: Answer, calls: bool) -> None:
         """An answer that is cut off is none; calls of tools are, as those that are whole say so themselves."""
         if answer.finish_reason is FinishReason.CONTENT_FILTER:
             raise failure(
@@ -130,3 +135,8 @@ class _Thinking:
                 "the model's answer reached its limit before its end (finish_reason length); raise model.max_tokens, "
                 "or ask for a shorter answer",
             )
+
+    def _misfit(self, answer: Answer) -> str | None:
+        if self._streams or answer.output is not None:
+            return None
+        return "it is not JSON"
