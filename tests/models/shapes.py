@@ -224,8 +224,9 @@ class Anthropic(Shape):
 
     def _message(self, say: Say, content: list[dict[str, Any]], stop: str | None, usage: Any) -> dict[str, Any]:
         frame = {"id": "msg_1", "type": "message", "role": "assistant", "model": say.model, "content": content}
-        frame |= {"stop_reason": stop, "stop_sequence": None}
-        return frame | ({"usage": usage} if say.usage is not None else {})
+        return (
+            frame | {"stop_reason": stop, "stop_sequence": None} | ({"usage": usage} if say.usage is not None else {})
+        )
 
     def _stop(self, say: Say) -> str:
         return say.finish or ("tool_use" if say.calls else "end_turn")
