@@ -296,6 +296,7 @@ class Lifecycle:
                 cause=process.cause_of_end,
                 usage=self._processes.take_usage(agent_id, state.usage),
                 ended_with=process.ended_with,
+                exceeded=process.exceeded,
             ),
             keeper.correlation_id,
         )

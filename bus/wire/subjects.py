@@ -20,6 +20,7 @@ API = "l02.api"
 STREAM = "l02.stream"
 DEAD = "l02.dead"
 RETRY = "l02.retry"
+VIEWS_BUCKET = "l02_views"
 SNAPSHOTS_BUCKET = "l02_snapshots"
 HOT_BUCKET = "l02_hot"
 LEASES_BUCKET = "l02_leases"
@@ -123,6 +124,11 @@ def stream_subject(agent_id: str, execution_id: str) -> str:
 def snapshot_subject(aggregate: AggregateId) -> str:
     """Where an aggregate's snapshot is kept: the key `<kind>.<id>` of a bucket."""
     return f"$KV.{SNAPSHOTS_BUCKET}.{aggregate.kind}.{aggregate.id}"
+
+
+def usage_subject(agent_id: str) -> str:
+    """Where it stands what an agent's process takes now: the key `usage.<id>` among the live views."""
+    return f"$KV.{VIEWS_BUCKET}.usage.{agent_id}"
 
 
 def hot_subject(agent_id: str) -> str:

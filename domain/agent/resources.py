@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from msgspec import UNSET, UnsetType
+from msgspec import Struct
 from msgspec.structs import replace
 
 from l02.domain.agent.messages import AgentEvent, AgentReport
@@ -56,28 +56,31 @@ class ResourceWarned(AgentReport, frozen=True, kw_only=True):
     current_usage: float
     limit: float
     threshold_percent: int
-    execution_id: str | UnsetType = UNSET
-    incarnation: int | UnsetType = UNSET
+    execution_id: str | None = None
+    incarnation: int | None = None
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """While the process is the agent's, and the execution under way and not warned of as much."""
-        if self.incarnation is not UNSET and not agent.is_served_by(self.incarnation):
+        if self.incarnation is not None and not agent.is_served_by(self.incarnation):
             return []
-        if self.execution_id is UNSET:
+        if self.execution_id is None:
             return [self]
         execution = agent.executions.get(self.execution_id)
         return [] if execution is None or execution.warned_percent >= self.threshold_percent else [self]
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """It is not said again of the execution."""
-        if self.execution_id is UNSET:
+        if self.execution_id is None:
             return agent
         warned = replace(agent.executions[self.execution_id], warned_percent=self.threshold_percent)
         return replace(agent, executions={**agent.executions, self.execution_id: warned})
 
 
-class ResourceExceeded(AgentReport, frozen=True, kw_only=True):
-    """A limit was passed: `action_taken` `terminate` ends the process of it, with the same `code` in its cause."""
+class ResourceExceeded(AgentEvent, frozen=True, kw_only=True):
+    """A limit was passed; `action_taken` `terminate` has ended the process, and `code` stands in its cause as well.
+
+    Units are those of a warning; of `cpu`, seconds of processors that were used by what was stopped.
+    """
 
     type: ClassVar[str] = "agent.resource.exceeded"
     resource_type: ResourceType
@@ -85,15 +88,29 @@ class ResourceExceeded(AgentReport, frozen=True, kw_only=True):
     actual: float
     action_taken: Literal["warn", "refuse", "throttle", "suspend", "ask", "terminate"]
     code: str
-    incarnation: int | UnsetType = UNSET
-
-    def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
-        """While the process is the agent's."""
-        return [] if self.incarnation is not UNSET and not agent.is_served_by(self.incarnation) else [self]
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """What becomes of it, other events say."""
         return agent
+
+
+class LiveUsage(Struct, frozen=True, kw_only=True):
+    """What an agent's process takes now, in key `usage.<id>` of the live views: no event, and gone with the process.
+
+    It stands for the process of this `incarnation` on `node_id`, as of `at` (ISO 8601, UTC). `cpu_cores` and
+    `tokens_per_minute` are of lately; `cpu_seconds`, `memory_peak_bytes` and `tokens` of the agent's whole life.
+    """
+
+    id: str
+    node_id: str
+    incarnation: int
+    at: str
+    cpu_cores: float
+    cpu_seconds: float
+    memory_bytes: int
+    memory_peak_bytes: int
+    tokens: int
+    tokens_per_minute: float
 
 
 def has_moved(limits: ResourceLimits, before: ResourceUsageSeen | None, now: ResourceUsageSeen) -> bool:

@@ -7,13 +7,16 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
+from l02.domain.agent.resources import ResourceExceeded, ResourceType, threshold_reached
 from l02.domain.errors import ErrorCode
 from l02.domain.specification import RuntimeClass
 from l02.handlers.sandbox.confinement.policy import ProgramEntry, SpawnRequest, format_bytes
-from l02.handlers.sandbox.watch.share import Share
+from l02.handlers.sandbox.watch.share import EVADED_SECONDS, Share
 from l02.handlers.sandbox.watch.tree import ProcessTree
 from l02.handlers.sandbox.wire import Died, Operation
 
@@ -22,7 +25,7 @@ class Exit(msgspec.Struct, frozen=True):
     """How a process ended: exactly one of `exit_code` and `signal` is set, and `cause` says it in words.
 
     `cpu_seconds` includes descendants that were waited for. `memory_peak_bytes` is the largest resident memory of
-    the tree that was seen. `exceeded` is the code of the limit that the node killed it for.
+    the tree that was seen. `exceeded` is the limit that the node killed it for.
     """
 
     exit_code: int | None
@@ -30,7 +33,24 @@ class Exit(msgspec.Struct, frozen=True):
     cpu_seconds: float
     memory_peak_bytes: int
     cause: str
-    exceeded: ErrorCode | None = None
+    exceeded: ResourceExceeded | None = None
+
+
+class Threshold(NamedTuple):
+    """So many percent of a limit are used; both are in bytes."""
+
+    resource: ResourceType
+    used: int
+    limit: int
+    percent: int
+
+
+class Figures(NamedTuple):
+    """What a process and all it has started take, at the last look."""
+
+    cpu_seconds: float
+    memory_bytes: int
+    memory_peak_bytes: int
 
 
 class SandboxedProcess:
@@ -51,7 +71,10 @@ class SandboxedProcess:
         self._tree: ProcessTree | None = None
         self._share: Share | None = None
         self._memory_peak = 0
-        self._exceeded: tuple[ErrorCode, str] | None = None
+        self._exceeded: tuple[ResourceExceeded, str] | None = None
+        self._warned_percent = 0
+        self.on_threshold: Callable[[Threshold], None] = lambda reached: None
+        """Told when so much of a limit is used for the first time."""
 
     def begin(self, pid: int, parent: int) -> None:
         """It runs, as a child of that process; from now on it is watched."""
@@ -84,9 +107,11 @@ class SandboxedProcess:
         return self._tree.memory_bytes
 
     @property
-    def cpu_seconds(self) -> float:
-        """What it and all it has started have used of processors, at the last look."""
-        return 0.0 if self._tree is None else self._tree.cpu_ns / 1e9
+    def figures(self) -> Figures:
+        """What it takes."""
+        if self._tree is None:
+            return Figures(0.0, 0, 0)
+        return Figures(self._tree.cpu_ns / 1e9, self._tree.memory_bytes, self._memory_peak)
 
     @property
     def stopped_seconds(self) -> float:
@@ -99,24 +124,32 @@ class SandboxedProcess:
             return
         used, limit = self._tree.memory_bytes, self.policy.memory_bytes
         self._memory_peak = max(self._memory_peak, used)
+        percent = threshold_reached(used, limit, self._warned_percent)
         if used > limit:
-            self._exceed(
-                ErrorCode.MEMORY_LIMIT_EXCEEDED,
-                f"exceeded its memory limit of {format_bytes(limit)} (resource_limits.memory)",
-            )
+            cause = f"exceeded its memory limit of {format_bytes(limit)} (resource_limits.memory)"
+            self._exceed("memory", ErrorCode.MEMORY_LIMIT_EXCEEDED, limit, used, cause)
+        elif percent is not None:
+            self._warned_percent = percent
+            self.on_threshold(Threshold("memory", used, limit, percent))
         self._share.look()
 
     def _evaded(self, seconds: float) -> None:
-        millis = self.policy.cpu_millis
         self._exceed(
+            "cpu",
             ErrorCode.CPU_LIMIT_EXCEEDED,
-            f"cannot be held to its share of {millis}m (resource_limits.cpu): it used {seconds:.1f} s of processors "
-            "while it was stopped",
+            EVADED_SECONDS,
+            seconds,
+            f"cannot be held to its share of {self.policy.cpu_millis}m (resource_limits.cpu): it used {seconds:.1f} s "
+            "of processors while it was stopped",
         )
 
-    def _exceed(self, code: ErrorCode, cause: str) -> None:
+    def _exceed(self, resource: ResourceType, code: ErrorCode, limit: float, actual: float, cause: str) -> None:
         """Kill it for a limit; what was first is the cause."""
-        self._exceeded = self._exceeded or (code, cause)
+        if self._exceeded is None:
+            exceeded = ResourceExceeded(
+                resource_type=resource, limit=limit, actual=actual, action_taken="terminate", code=code.value
+            )
+            self._exceeded = exceeded, cause
         self.kill()
 
     def died(self, report: Died | None) -> None:
@@ -139,7 +172,8 @@ class SandboxedProcess:
         peak, exceeded = max(peak, self._memory_peak), None
         if self._exceeded is not None and number == signal.SIGKILL:
             exceeded, cause = self._exceeded
-            if exceeded is ErrorCode.MEMORY_LIMIT_EXCEEDED:
+            if exceeded.resource_type == "memory":
+                exceeded = replace(exceeded, actual=peak)
                 cause += f"; its peak was {peak / (1 << 20):.1f}Mi"
         if self._share is not None:
             self._share.close()

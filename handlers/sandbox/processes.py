@@ -7,22 +7,23 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-import msgspec
 from msgspec.structs import replace
 
 from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.protocol import PROTOCOL, Hello, LoadFailed, Shutdown
 from l02.bus.wire.agent.texts import CAUSE_BYTES, cut
+from l02.domain.agent.resources import ResourceExceeded
 from l02.domain.agent.state import ResourceUsage
 from l02.domain.errors import ErrorCode, Failure, PermanentFailure
 from l02.domain.identifiers import is_id
-from l02.domain.specification import AgentSpecification, RuntimeClass, cpu_millis, memory_bytes
+from l02.domain.specification import AgentSpecification, ResourceLimits, RuntimeClass, cpu_millis, memory_bytes
 from l02.handlers.sandbox.channel import AgentChannel, ChannelClosed
 from l02.handlers.sandbox.confinement.policy import Entry, ProgramEntry, PythonEntry, SandboxPolicy
 from l02.handlers.sandbox.log import ProcessLog
-from l02.handlers.sandbox.process import Exit, SandboxedProcess
+from l02.handlers.sandbox.process import Exit, Figures, SandboxedProcess, Threshold
 from l02.handlers.sandbox.removal import remove_tree
 from l02.handlers.sandbox.sandboxes import Sandboxes
 
@@ -41,17 +42,21 @@ class AgentProcess:
         hello: Hello,
         incarnation: int,
         spawn_seconds: float,
+        limits: ResourceLimits,
     ) -> None:
         self._sandboxed = sandboxed
         self._log = log
         self._condemned: str | None = None
         self.ended_with: str | None = None
         """The execution that it was ended with, if it was."""
+        self.exceeded: ResourceExceeded | None = None
+        """The limit that it was ended for, once it has been stopped."""
         self._cause = "its process ended"
         self.channel = channel
         self.hello = hello
         self.incarnation = incarnation
         self.spawn_seconds = spawn_seconds
+        self.limits = limits
 
     @property
     def pid(self) -> int:
@@ -67,6 +72,11 @@ class AgentProcess:
     def has_ended(self) -> bool:
         """Whether it is gone."""
         return self._sandboxed.ended
+
+    @property
+    def figures(self) -> Figures:
+        """What it and all it has started take, as of half a second ago or less."""
+        return self._sandboxed.figures
 
     @property
     def stopped_seconds(self) -> float:
@@ -105,7 +115,8 @@ class AgentProcess:
         ending = await self._sandboxed.wait()
         self._cause = f"its process ended: {ending.cause}"
         if ending.exceeded is not None:
-            self._cause = f"{ending.exceeded.value}: {self._cause}"
+            self._cause = f"{ending.exceeded.code}: {self._cause}"
+        self.exceeded = ending.exceeded
         self.channel.close()
         await self._log.close()
         return ResourceUsage(cpu_seconds=ending.cpu_seconds, memory_peak_bytes=ending.memory_peak_bytes)
@@ -114,32 +125,33 @@ class AgentProcess:
 class Processes:
     """Starts agent processes, and remembers what those that ended have used until it is recorded."""
 
-    def __init__(
-        self, sandboxes: Sandboxes, data_dir: Path, require_model: Callable[[str], None] = lambda alias: None
-    ) -> None:
-        """`require_model` raises Failure for an alias of a model that this node has not got."""
+    def __init__(self, sandboxes: Sandboxes, data_dir: Path) -> None:
         self._sandboxes = sandboxes
-        self._require_model = require_model
         self._agents_dir = data_dir / "agents"
         self._unrecorded: dict[str, ResourceUsage] = {}
+        self._running: dict[str, AgentProcess] = {}
+        self.on_threshold: Callable[[str, int, Threshold], None] = lambda agent_id, incarnation, reached: None
+        """Told when an agent's process has used so much of a limit for the first time."""
         self.starting = 0
         """How many processes are asked for and not ready yet."""
 
+    @property
+    def running(self) -> dict[str, AgentProcess]:
+        """Those that are ready and have not ended, by their agents."""
+        self._running = {agent_id: process for agent_id, process in self._running.items() if not process.has_ended}
+        return self._running
+
     async def start(self, agent_id: str, incarnation: int, specification: AgentSpecification) -> AgentProcess:
-        """Start a process and wait until it is ready. Failure: E2020, E2021, E2040, E2041, E2101; PermanentFailure if
+        """Start a process and wait until it is ready. Failure: E2020, E2021, E2040, E2041; PermanentFailure if
         the agent's code, its specification or this node is at fault."""
         self.starting += 1
         try:
-            return await self._start(agent_id, incarnation, specification)
+            process = self._running[agent_id] = await self._start(agent_id, incarnation, specification)
+            return process
         finally:
             self.starting -= 1
 
     async def _start(self, agent_id: str, incarnation: int, specification: AgentSpecification) -> AgentProcess:
-        if specification.model:
-            try:
-                self._require_model(specification.model.alias)
-            except Failure as failure:
-                raise PermanentFailure(failure.code, failure.message) from failure
         began = time.monotonic()
         home = self._agents_dir / agent_id
         log = ProcessLog(home / "log")
@@ -154,6 +166,7 @@ class Processes:
         except BaseException:
             await log.close()
             raise
+        sandboxed.on_threshold = partial(self.on_threshold, agent_id, incarnation)
         timeout = specification.lifecycle.spawn_timeout_seconds
         try:
             channel = await AgentChannel.open(sandboxed.socket)
@@ -163,7 +176,8 @@ class Processes:
             await sandboxed.wait()
             await log.close()
             raise
-        return AgentProcess(sandboxed, channel, log, hello, incarnation, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return AgentProcess(sandboxed, channel, log, hello, incarnation, seconds, specification.resource_limits)
 
     def note_usage(self, agent_id: str, usage: ResourceUsage) -> None:
         """Keep what an ended process used, until `take_usage`."""
@@ -268,16 +282,8 @@ def _entry(specification: AgentSpecification) -> Entry:
                 ErrorCode.SPAWN_FAILED, f"the program {specification.command[0]} (command) is not on this node"
             )
         return ProgramEntry(command=(program, *specification.command[1:]))
-    if specification.model:
-        limits = specification.executor
-        config = {
-            "name": specification.name,
-            "model": msgspec.to_builtins(specification.model),
-            "window_tokens": limits.context_window_tokens,
-        }
-        return PythonEntry(target=_PYTHON_ENTRY, config=config)
     entrypoint = specification.entrypoint
-    assert entrypoint is not None, "a specification has an entrypoint, a command or a model"
+    assert entrypoint is not None, "a specification has an entrypoint or a command"
     if ":" not in entrypoint:
         _require(entrypoint, "entrypoint", Path.is_file)
     return PythonEntry(target=_PYTHON_ENTRY, config={"entrypoint": entrypoint})

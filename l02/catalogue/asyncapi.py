@@ -25,8 +25,10 @@ from l02.bus.wire.subjects import (
     outcome_subject,
     stream_subject,
     timer_subject,
+    usage_subject,
 )
 from l02.catalogue.schemas import RESULTS, SCHEMAS, Schema, name_of, reference_to, request_schema
+from l02.domain.agent.resources import LiveUsage
 from l02.domain.aggregates import AGGREGATES
 from l02.domain.identifiers import MAX_ID_LENGTH
 from l02.domain.kernel.message import Event
@@ -217,6 +219,9 @@ def _add_rest(document: _Document) -> None:
         document.messages[f"view.{kind}"] = _message(fold.view)
         document.add_channel(f"view.{kind}", f"$KV.{VIEWS_BUCKET}.{kind}.{{id}}", f"view.{kind}")
         document.add_operation("send", f"view.{kind}")
+    document.messages["usage"] = _message(LiveUsage)
+    document.add_channel("usage", usage_subject("{id}"), "usage")
+    document.add_operation("send", "usage")
 
 
 def _add_requests(document: _Document, kind: str) -> None:

@@ -13,6 +13,7 @@ from l02.bus.commands.dead_letters import DeadLetter
 from l02.bus.commands.outcomes import Outcome
 from l02.bus.commands.service import Answer
 from l02.bus.wire.codec import SOURCE, CloudEvent
+from l02.domain.agent.resources import LiveUsage
 from l02.domain.agent.state import NewestState
 from l02.domain.aggregates import AGGREGATES, EVENT_TYPES
 from l02.domain.identifiers import MAX_ID_LENGTH
@@ -27,7 +28,7 @@ from l02.projections.folds.nodes import NodeView
 from l02.projections.tables.definitions import TABLES
 
 Schema = dict[str, Any]
-VIEWS: tuple[type[Struct], ...] = (*(table.fold.view for table in TABLES.values()), NewestState)
+VIEWS: tuple[type[Struct], ...] = (*(table.fold.view for table in TABLES.values()), NewestState, LiveUsage)
 REFERENCE = "#/components/schemas/"
 
 _ID: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1, "maxLength": MAX_ID_LENGTH}

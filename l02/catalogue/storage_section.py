@@ -34,6 +34,7 @@ from l02.catalogue.markdown import table
 from l02.catalogue.schemas import SCHEMAS, name_of, reference_to
 from l02.catalogue.words import fields_words, type_words
 from l02.domain.agent.life.restarts import RestartDue
+from l02.domain.agent.resources import LiveUsage
 from l02.domain.agent.saved.checkpoints import ExpireCheckpoints
 from l02.domain.agent.work.executions import ExecutionDue
 from l02.projections.views.projector import LIVE_VIEWS
@@ -139,7 +140,8 @@ def _streams() -> str:
     keys = ", ".join(f"`{kind}.<id>` ({_type(fold.view)})" for kind, fold in LIVE_VIEWS.items())
     views = (
         f"the live views, each the whole current state with the stream `sequence` it reflects: {keys}. "
-        f"`nats kv watch {VIEWS_BUCKET} 'agent.*'` is a subscription"
+        f"`nats kv watch {VIEWS_BUCKET} 'agent.*'` is a subscription. Beside them, while an agent has a process, "
+        f"`usage.<id>` ({_type(LiveUsage)}): what it takes now, which no event says and no replay makes"
     )
     buckets = [
         (f"`{VIEWS_BUCKET}`", "key-value", views),

@@ -26,6 +26,7 @@ from l02.handlers.lifecycle import Lifecycle
 from l02.handlers.models.bridge import Models, open_models
 from l02.handlers.nodes import Nodes
 from l02.handlers.resources.defaults import LimitDefaults
+from l02.handlers.resources.machine import MachineWatch
 from l02.handlers.sandbox.processes import Processes
 from l02.handlers.sandbox.sandboxes import Sandboxes
 from l02.handlers.sessions import SessionBridge
@@ -62,6 +63,7 @@ class Parts:
     reader: EventReader
     executor: Executor
     lifecycle: Lifecycle
+    machine: MachineWatch
     state: StateManager
     sessions: SessionBridge | None
     models: Models
@@ -132,11 +134,12 @@ async def wire(
         )
         reader = EventReader(bus, agents)
         executor = Executor(bus, reader, agents, tool_servers, leases)
+        processes = Processes(sandboxes, data_dir)
         lifecycle = Lifecycle(
             bus,
             reader,
             agents,
-            Processes(sandboxes, data_dir, models.require),
+            processes,
             executor,
             node_id,
             settings.keep_files_days * 86_400.0,
@@ -156,6 +159,7 @@ async def wire(
             reader=reader,
             executor=executor,
             lifecycle=lifecycle,
+            machine=MachineWatch(bus, agents, processes, settings.resources.usage_report_interval_seconds),
             state=StateManager(bus, reader, agents, checkpoints, hot, settings.state, node_id),
             sessions=bridge,
             models=models,

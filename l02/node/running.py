@@ -116,6 +116,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     if parts.sessions is not None:
         bridge, open_sessions = parts.sessions, await parts.read_model.open_sessions_of_node(directory.node_id)
         await _run_until_ready(run, lambda ready: bridge.run(open_sessions, ready))
+    run(parts.machine.run())
     await _run_until_ready(run, lambda ready: parts.lifecycle.run(to_recover, ready))
     run(parts.reader.run())
     run(parts.announcer.run())

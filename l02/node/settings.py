@@ -130,6 +130,7 @@ def resource_settings(found: dict[str, Effective]) -> ResourceSettings:
         tokens_per_hour=found["resource_manager.tokens_per_hour"].value,
         token_budget_action=LimitAction(found["resource_manager.token_budget_action"].value),
         warn_at=found["resource_manager.warn_at"].value,
+        usage_report_interval_seconds=found["resource_manager.usage_report_interval_seconds"].value,
     )
 
 

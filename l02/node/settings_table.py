@@ -191,6 +191,11 @@ SETTINGS: tuple[Setting, ...] = (
         kind="parts",
         default=_RESOURCES.warn_at,
     ),
+    _resource(
+        "usage_report_interval_seconds",
+        "between two looks at whether what an agent uses has moved and is to be recorded",
+        **_number(_RESOURCES.usage_report_interval_seconds, 86_400, 1),
+    ),
     _models("request_timeout_seconds", 86_400, "for a call, from its beginning to its answer (`timeouts.whole`)"),
     _models("connect_timeout_seconds", 3600, "until an endpoint is connected (`timeouts.connect`)"),
     _models("first_token_timeout_seconds", 86_400, "until a stream's first token (`timeouts.first_token`)"),

@@ -53,7 +53,7 @@ from l02.bus.wire.subjects import AggregateId, event_subject, stream_subject
 from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.aggregates import AGENT, AGGREGATES
 from l02.domain.kernel.message import Event
-from l02.domain.specification import AgentSpecification, RuntimeClass, ToolServer
+from l02.domain.specification import AgentSpecification, ResourceLimits, RuntimeClass, ToolServer
 from l02.handlers.executor.journal.records import Records
 from l02.handlers.executor.runner import AgentRunner
 from l02.handlers.executor.tools.checks import SchemaChecks
@@ -172,7 +172,9 @@ class Agent:
         self.heard.clear()
         ours, theirs = socket.socketpair()
         hello = Hello(1, "a", _TOOLS, records_steps=records_steps)
-        process = AgentProcess(cast(Any, None), await AgentChannel.open(ours), cast(Any, None), hello, 1, 0.0)
+        process = AgentProcess(
+            cast(Any, None), await AgentChannel.open(ours), cast(Any, None), hello, 1, 0.0, ResourceLimits()
+        )
         reader, self._writer = await asyncio.open_connection(sock=theirs, limit=1 << 20)
 
         async def hear() -> None:

@@ -27,6 +27,5 @@ RESOURCES = (
         actual=272_629_760,
         action_taken="terminate",
         code="E2071",
-        incarnation=1,
     ),
 )

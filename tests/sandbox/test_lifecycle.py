@@ -13,6 +13,7 @@ import msgspec
 import psutil
 import pytest
 
+from l02.domain.agent.resources import ResourceExceeded
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.specification import RuntimeClass, TrustLevel
 from l02.handlers.sandbox.confinement.policy import ProgramEntry, PythonEntry, SandboxPolicy
@@ -98,7 +99,13 @@ async def test_memory_over_the_limit_is_a_cause_of_its_own(
     ending = await agent.process.wait()
     peak = f"{ending.memory_peak_bytes / (1 << 20):.1f}Mi"
     assert ending.cause == f"exceeded its memory limit of 64Mi (resource_limits.memory); its peak was {peak}"
-    assert ending.exceeded is ErrorCode.MEMORY_LIMIT_EXCEEDED
+    assert ending.exceeded == ResourceExceeded(
+        resource_type="memory",
+        limit=64 << 20,
+        actual=ending.memory_peak_bytes,
+        action_taken="terminate",
+        code=ErrorCode.MEMORY_LIMIT_EXCEEDED.value,
+    )
     assert ending.memory_peak_bytes > 64 << 20
 
 

@@ -18,6 +18,7 @@ import pytest
 from mcp import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from l02.domain.agent.resources import ResourceExceeded
 from l02.domain.errors import ErrorCode
 from l02.domain.specification import RuntimeClass
 from l02.handlers.sandbox.confinement.policy import ProgramEntry, SandboxPolicy
@@ -169,7 +170,13 @@ async def test_a_program_over_its_memory_is_killed(
     process.socket.close()
     peak = f"{ending.memory_peak_bytes / (1 << 20):.1f}Mi"
     assert ending.cause == f"exceeded its memory limit of 64Mi (resource_limits.memory); its peak was {peak}"
-    assert ending.exceeded is ErrorCode.MEMORY_LIMIT_EXCEEDED
+    assert ending.exceeded == ResourceExceeded(
+        resource_type="memory",
+        limit=64 << 20,
+        actual=ending.memory_peak_bytes,
+        action_taken="terminate",
+        code=ErrorCode.MEMORY_LIMIT_EXCEEDED.value,
+    )
     done = await asyncio.to_thread(run, small, sys.executable, "-c", code, runtime_class=runtime_class)
     assert done.returncode == 137
     assert "exceeded its memory limit of 64Mi" in done.stderr

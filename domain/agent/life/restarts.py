@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from l02.domain.agent.life.spawning import SpawnFailed, another_process
 from l02.domain.agent.messages import AgentEvent, AgentTimerCommand, NodeCommand
+from l02.domain.agent.resources import ResourceExceeded
 from l02.domain.agent.saved.restoring import nothing_pending, taken_over
 from l02.domain.agent.state import AgentState, ResourceUsage, Status
 from l02.domain.agent.work.executions import fail_open_executions
@@ -34,12 +35,16 @@ class ReportSpawnFailed(NodeCommand, frozen=True, kw_only=True):
 
 
 class ReportExit(NodeCommand, frozen=True, kw_only=True):
-    """The process of this incarnation ended; `ended_with` is the execution that the node ended it with."""
+    """The process of this incarnation ended; `ended_with` is the execution that the node ended it with.
+
+    `exceeded` is the limit that it was ended for.
+    """
 
     incarnation: int
     cause: str
     usage: ResourceUsage
     ended_with: str | None = None
+    exceeded: ResourceExceeded | None = None
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """It counts towards `max_restart_count` if the same may happen again at once.
@@ -51,9 +56,10 @@ class ReportExit(NodeCommand, frozen=True, kw_only=True):
         if not agent.is_served_by(self.incarnation) or not agent.is_live:
             return []
         usage = agent.used(self.usage)
+        exceeded = [] if self.exceeded is None else [self.exceeded]
         if self.ended_with is None or self.ended_with in agent.executions:
-            return _restarted_or_given_up(agent, self.cause, usage)
-        return _restarted_at_once(agent, agent.node_id or "", self.cause, usage, "its work ended")
+            return [*exceeded, *_restarted_or_given_up(agent, self.cause, usage)]
+        return [*exceeded, *_restarted_at_once(agent, agent.node_id or "", self.cause, usage, "its work ended")]
 
 
 class RecoverProcess(NodeCommand, frozen=True, kw_only=True):

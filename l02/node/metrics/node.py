@@ -17,6 +17,7 @@ from prometheus_client import (
 from l02.node.bootstrap import Parts
 from l02.node.metrics.asked import Asked
 from l02.node.metrics.recorded import Recorded
+from l02.node.metrics.taken import taken
 
 
 class NodeMetrics:
@@ -30,12 +31,14 @@ class NodeMetrics:
             self._registry.register(parts.sessions.latency)
         self._registry.register(parts.models.metrics)
         self._asked = Asked(parts)
+        self._machine, self._agent_labels = parts.machine, agent_labels
         recorded = Recorded(self._registry, parts.agents, agent_labels=agent_labels)
         parts.agents.on_recorded(recorded.take)
 
     async def page(self) -> bytes:
         """All of them in Prometheus' text format."""
-        asked = _Families([family async for family in self._asked.families()])
+        families = [family async for family in self._asked.families()]
+        asked = _Families([*families, *taken(self._machine.live, agent_labels=self._agent_labels)])
         return await asyncio.to_thread(lambda: generate_latest(self._registry) + generate_latest(asked))
 
 

@@ -13,7 +13,7 @@ from l02.domain.agent.resources import (
     threshold_reached,
 )
 from l02.domain.specification import ResourceLimits
-from tests.domain.agent.story import EXECUTING, RUNNING, SUSPENDED, completed, given
+from tests.domain.agent.story import EXECUTING, RUNNING, SUSPENDED, completed, given, report_exit, restarted
 from tests.domain.agent.test_recover_process import AGAIN, RECOVER, recovered
 
 SEEN = ResourceUsageSeen(
@@ -28,20 +28,24 @@ LATE = ResourceWarned(
     resource_type="execution_seconds", current_usage=48.1, limit=60, threshold_percent=80, execution_id="x1"
 )
 FULL = ResourceWarned(resource_type="memory", current_usage=81, limit=100, threshold_percent=80, incarnation=1)
-EXCEEDED = ResourceExceeded(
-    resource_type="memory", limit=100, actual=101, action_taken="terminate", code="E2071", incarnation=1
-)
+EXCEEDED = ResourceExceeded(resource_type="memory", limit=100, actual=101, action_taken="terminate", code="E2071")
 
 
-@pytest.mark.parametrize("report", [SEEN, FULL, EXCEEDED], ids=lambda report: report.type)
-def test_happened(report: ResourceUsageSeen | ResourceWarned | ResourceExceeded) -> None:
+@pytest.mark.parametrize("report", [SEEN, FULL], ids=lambda report: report.type)
+def test_happened(report: ResourceUsageSeen | ResourceWarned) -> None:
     given(*RUNNING).when(report).then(report)
 
 
-@pytest.mark.parametrize("report", [SEEN, FULL, EXCEEDED], ids=lambda report: report.type)
-def test_ignored_of_a_process_that_is_gone(report: ResourceUsageSeen | ResourceWarned | ResourceExceeded) -> None:
+@pytest.mark.parametrize("report", [SEEN, FULL], ids=lambda report: report.type)
+def test_ignored_of_a_process_that_is_gone(report: ResourceUsageSeen | ResourceWarned) -> None:
     given(*RUNNING).when(replace(report, incarnation=2)).ignored()
     given(*SUSPENDED).when(report).ignored()
+
+
+def test_a_limit_that_was_passed_is_on_record_with_the_end_of_its_process() -> None:
+    ended = replace(report_exit(), exceeded=EXCEEDED)
+    given(*RUNNING).when(ended).then(EXCEEDED, restarted())
+    given(*RUNNING).when(replace(ended, incarnation=2)).ignored()
 
 
 def test_what_was_seen_of_a_process_is_known_when_its_node_is_lost() -> None:

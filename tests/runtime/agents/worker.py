@@ -8,6 +8,7 @@ from pathlib import Path
 from l02.agent import Agent, ToolError
 
 agent = Agent("worker")
+held = []
 
 
 @agent.tool(idempotent=True)
@@ -84,6 +85,8 @@ async def steps(ctx, message):
                 enough = time.process_time() + seconds
                 while time.process_time() < enough:  # noqa: ASYNC110
                     await asyncio.sleep(0)
+            case ["hold", megabytes]:
+                held.append(os.urandom(megabytes << 20))
             case ["now"]:
                 results.append((await ctx.now()).timestamp())
             case ["random"]:

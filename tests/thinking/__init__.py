@@ -1,1 +1,0 @@
-"""The built-in agent: a model that calls tools."""
