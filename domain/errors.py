@@ -249,8 +249,8 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "Look at it again and decide anew; the same command under the same id may be sent again.",
     ),
     ErrorCode.NOT_AUTHORIZED: Explanation(
-        "An agent asked a model that its specification does not allow.",
-        "List the model's alias in the specification, `models: [alias]`, or have the agent ask one that is.",
+        "An agent asked for a model or a tool that its specification does not allow.",
+        "Name it in the specification (`models: [alias]`, `tools.<server>.allow`), or have the agent do without.",
     ),
     ErrorCode.PAYLOAD_TOO_LARGE: Explanation(
         "A command has more than 1 MiB, a specification more than 256 KiB, or an agent's output or state is too large.",

@@ -31,12 +31,30 @@ class SaidText(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
+class Streamed(Struct, frozen=True, kw_only=True):
+    """Where the text of a model's answer stands in what the execution has streamed.
+
+    `n` is the number of its first piece of so many `pieces`; `own` pieces of the agent's own came before it.
+    """
+
+    n: int
+    pieces: int
+    own: int
+
+
+class CountedInput(Struct, frozen=True, kw_only=True):
+    """How many tokens a provider has counted of a request to its `model`."""
+
+    tokens: int
+    model: str
+
+
 class JournalEntry(Struct, frozen=True, kw_only=True):
     """One recorded effect. Replayed to the agent, in the order of the journal, when the execution runs again.
 
     What the agent did itself says `after` how many answers of the node's it was taken in. A `thread` has a number
     among the threads for `call`. `text` is what it had streamed when it made the call, or took the step in, if that is
-    known and there was any.
+    known and there was any. `streamed` and `counted` belong to a model's answer.
     """
 
     call: int
@@ -46,6 +64,8 @@ class JournalEntry(Struct, frozen=True, kw_only=True):
     result: Any
     after: int | UnsetType = UNSET
     text: SaidText | UnsetType = UNSET
+    streamed: Streamed | UnsetType = UNSET
+    counted: CountedInput | UnsetType = UNSET
 
     @property
     def place(self) -> tuple[bool, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -24,6 +24,7 @@ from l02.domain.spending.limits import (
     require_ascending,
 )
 from l02.domain.spending.money import Usd, in_millionths, require_millionths
+from l02.domain.values import require_shallow
 
 MAX_SPECIFICATION_BYTES = 256 * 1024
 _CPU = re.compile(r"(?:[1-9][0-9]{0,3}|[1-9][0-9]{0,6}m)")
@@ -153,6 +154,21 @@ class ToolServer(HidesEnvironment, _Strict, frozen=True, kw_only=True):
         return self.ask is not UNSET and tool in self.ask
 
 
+class ModelAgent(_Strict, frozen=True, kw_only=True):
+    """The built-in agent, which needs no code: the model `alias` answers, and calls the specification's tools.
+
+    `prompt` is what the model is told first of all. It is asked at most `max_rounds` times for each execution, each
+    time for at most `max_tokens`; its output is a text, or what `output_schema` (JSON Schema) describes.
+    """
+
+    alias: Name
+    prompt: str = ""
+    max_rounds: Annotated[int, Meta(ge=1, le=1000)] = 50
+    max_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    output_schema: dict[str, Any] | None = None
+
+
 class ExecutorLimits(_Strict, frozen=True, kw_only=True):
     """The agent executor's settings for this agent."""
 
@@ -191,14 +207,15 @@ class SessionSettings(_Strict, frozen=True, kw_only=True):
 
 
 class AgentSpecification(HidesEnvironment, _Strict, frozen=True, kw_only=True):
-    """Exactly one of `entrypoint` (a Python file or `module:object`) and `command` (any program) is given.
+    """Exactly one of `entrypoint` (a Python file or `module:object`), `command` (any program) and `model` is given.
 
-    `models` are the aliases of the models that the agent may ask.
+    `models` are the aliases of the models that the agent may ask, beside that of its `model`.
     """
 
     name: Name
     entrypoint: str | None = None
     command: Command | None = None
+    model: ModelAgent | UnsetType = UNSET
     trust_level: TrustLevel = TrustLevel.STANDARD
     resource_limits: ResourceLimits = ResourceLimits()
     tools: dict[str, ToolServer] = {}
@@ -210,6 +227,12 @@ class AgentSpecification(HidesEnvironment, _Strict, frozen=True, kw_only=True):
     lifecycle: LifecycleLimits = LifecycleLimits()
     session: SessionSettings = SessionSettings()
 
+    @property
+    def allowed_models(self) -> tuple[str, ...]:
+        """The aliases that the agent may ask."""
+        own = (self.model.alias,) if self.model else ()
+        return (*own, *(alias for alias in self.models or () if alias not in own))
+
 
 def validate_specification(specification: AgentSpecification, path: str = "$.spec") -> None:
     """Raise E2110 or E2115 for what the types cannot say."""
@@ -220,8 +243,12 @@ def validate_specification(specification: AgentSpecification, path: str = "$.spe
             f"the specification has {size} bytes, at most {MAX_SPECIFICATION_BYTES} are kept; name files instead",
             path,
         )
-    if (specification.entrypoint is None) == (specification.command is None):
-        raise Failure(ErrorCode.COMMAND_INVALID, "give exactly one of 'entrypoint' and 'command'", f"{path}.entrypoint")
+    given = [way is not None for way in (specification.entrypoint, specification.command, specification.model or None)]
+    if sum(given) != 1:
+        message = "give exactly one of 'entrypoint', 'command' and 'model'"
+        raise Failure(ErrorCode.COMMAND_INVALID, message, f"{path}.entrypoint")
+    if specification.model:
+        require_shallow(specification.model.output_schema, f"{path}.model.output_schema")
     if specification.fleet is not None:
         require_id(specification.fleet, f"{path}.fleet")
     validate_limits(specification.resource_limits, f"{path}.resource_limits")

@@ -58,6 +58,8 @@ class Effects:
         match call.kind:
             case "tool":
                 await self._tool(call, tools, run_local)
+            case "model":
+                raise Failure(ErrorCode.MODEL_UNAVAILABLE, "this node asks no models yet")
             case "tools":
                 await self._tools(call, tools)
             case "sleep":

@@ -55,6 +55,16 @@ class Models:
         """No more calls; connections are closed."""
         await self._lines.set(ModelSettings())
 
+    def require(self, alias: str) -> None:
+        """Failure E2101 if there is no model of that alias."""
+        if alias not in self._lines.by_alias:
+            there = ", ".join(self._lines.by_alias) or "none"
+            raise Failure(
+                ErrorCode.MODEL_UNAVAILABLE,
+                f"this node has no model {alias[:128]!r} (its models: {there[:1000]}); the section `models` of its "
+                "settings names them",
+            )
+
     def quote(self, alias: str, request: ModelRequest, known: KnownInput | None = None) -> Spending:
         """The most that a call can use and cost, all attempts of one pass together.
 
@@ -87,12 +97,8 @@ class Models:
         return outcome
 
     def _fitting(self, alias: str, asked: Checked, known: KnownInput | None) -> list[tuple[Line, Worst]]:
-        lines = self._lines.by_alias.get(alias)
-        if lines is None:
-            there = ", ".join(self._lines.by_alias) or "none"
-            raise Failure(
-                ErrorCode.MODEL_UNAVAILABLE, f"this node has no model {alias[:128]!r} (its models: {there[:1000]})"
-            )
+        self.require(alias)
+        lines = self._lines.by_alias[alias]
         every = [(line, worst(line.endpoint, line.pricing, asked, known)) for line in lines]
         fitting = [each for each in every if each[1].fits]
         if not fitting:
@@ -204,7 +210,8 @@ class _Pass:
             return ModelOutcome(answer=answer, attempts=tuple(self._attempts))
         self._charged += failed.charged
         if draft.shown and self._asked.request.stream:
-            failure = ModelFailure(code=failed.code, message=_of(line, failed), cut_off=True)
+            code = failed.code if failed.reached else ErrorCode.INFERENCE_FAILED
+            failure = ModelFailure(code=code, message=_of(line, failed), cut_off=True)
             return ModelOutcome(failure=failure, attempts=tuple(self._attempts))
         return failed
 

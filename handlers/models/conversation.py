@@ -56,18 +56,14 @@ class Message(Struct, frozen=True):
             return [{"type": "text", "text": self.content}] if self.content else []
         return self.content or []
 
-    @property
-    def text(self) -> str:
-        """The text of its content."""
-        return "".join(str(part.get("text", "")) for part in self.parts)
 
-
-class Offered(Struct, frozen=True):
+class Offered(Struct, frozen=True, omit_defaults=True):
     """What a tool is, for the model."""
 
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class Tool(Struct, frozen=True):

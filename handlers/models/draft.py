@@ -56,8 +56,16 @@ class Draft:
         """The model works, and what it says is not for others."""
         self.answered = self.begun = True
 
-    def call(self, at: str | int | None, call_id: str = "", name: str = "", arguments: str = "") -> None:
-        """A tool call begins or goes on: `at` says which, None the last one."""
+    def call(
+        self,
+        at: str | int | None,
+        call_id: str = "",
+        name: str = "",
+        arguments: str = "",
+        *,
+        whole: str | None = None,
+    ) -> None:
+        """A tool call begins or goes on: `at` says which, None the last one. `whole` are all its arguments."""
         self._grow(len(call_id) + len(name) + len(arguments))
         if at is None:
             at = next(reversed(self._calls)) if self._calls and not call_id else len(self._calls)
@@ -74,6 +82,9 @@ class Draft:
         found.name = found.name or name[:_MAX_NAME]
         if arguments:
             found.arguments.append(arguments)
+        elif whole and not found.arguments:
+            self._grow(len(whole))
+            found.arguments.append(whole)
 
     def _grow(self, by: int) -> None:
         self.thought()
@@ -95,7 +106,7 @@ class Draft:
         """The whole of it; `model` is its name if the endpoint gives none."""
         text = self.whole_text
         calls = tuple(
-            ToolCall(id=call.id or f"call_{at}", name=call.name, arguments="".join(call.arguments))
+            ToolCall(id=call.id or f"call_{at}", name=call.name, arguments="".join(call.arguments) or "{}")
             for at, call in enumerate(self._calls.values())
         )
         finish = FinishReason.CONTENT_FILTER if self.refused else self.finish or FinishReason.STOP

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from l02.bus.wire.agent.lines import ProtocolError
@@ -125,8 +126,12 @@ class AgentProcess:
 class Processes:
     """Starts agent processes, and remembers what those that ended have used until it is recorded."""
 
-    def __init__(self, sandboxes: Sandboxes, data_dir: Path) -> None:
+    def __init__(
+        self, sandboxes: Sandboxes, data_dir: Path, require_model: Callable[[str], None] = lambda alias: None
+    ) -> None:
+        """`require_model` raises Failure for an alias of a model that this node has not got."""
         self._sandboxes = sandboxes
+        self._require_model = require_model
         self._agents_dir = data_dir / "agents"
         self._unrecorded: dict[str, ResourceUsage] = {}
         self._running: dict[str, AgentProcess] = {}
@@ -142,7 +147,7 @@ class Processes:
         return self._running
 
     async def start(self, agent_id: str, incarnation: int, specification: AgentSpecification) -> AgentProcess:
-        """Start a process and wait until it is ready. Failure: E2020, E2021, E2040, E2041; PermanentFailure if
+        """Start a process and wait until it is ready. Failure: E2020, E2021, E2040, E2041, E2101; PermanentFailure if
         the agent's code, its specification or this node is at fault."""
         self.starting += 1
         try:
@@ -152,6 +157,11 @@ class Processes:
             self.starting -= 1
 
     async def _start(self, agent_id: str, incarnation: int, specification: AgentSpecification) -> AgentProcess:
+        if specification.model:
+            try:
+                self._require_model(specification.model.alias)
+            except Failure as failure:
+                raise PermanentFailure(failure.code, failure.message) from failure
         began = time.monotonic()
         home = self._agents_dir / agent_id
         log = ProcessLog(home / "log")
@@ -282,8 +292,16 @@ def _entry(specification: AgentSpecification) -> Entry:
                 ErrorCode.SPAWN_FAILED, f"the program {specification.command[0]} (command) is not on this node"
             )
         return ProgramEntry(command=(program, *specification.command[1:]))
+    if specification.model:
+        limits = specification.executor
+        config = {
+            "name": specification.name,
+            "model": msgspec.to_builtins(specification.model),
+            "window_tokens": limits.context_window_tokens,
+        }
+        return PythonEntry(target=_PYTHON_ENTRY, config=config)
     entrypoint = specification.entrypoint
-    assert entrypoint is not None, "a specification has an entrypoint or a command"
+    assert entrypoint is not None, "a specification has an entrypoint, a command or a model"
     if ":" not in entrypoint:
         _require(entrypoint, "entrypoint", Path.is_file)
     return PythonEntry(target=_PYTHON_ENTRY, config={"entrypoint": entrypoint})

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
 
+from l02.agent.answer import Answer
 from l02.bus.wire.agent.protocol import CallKind, Offer
-from l02.bus.wire.agent.values import State
+from l02.bus.wire.agent.values import State, to_json
 
 _MAX_LABEL = 200
 
@@ -72,6 +74,42 @@ class Context:
         present, and what was left out.
         """
         return msgspec.convert(await self._effects.call("tools"), Offer)
+
+    async def model(
+        self,
+        messages: str | Sequence[Mapping[str, Any]],
+        model: str,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: Any = None,
+        output_schema: Mapping[str, Any] | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        stream: bool = False,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Asks a model, by an alias that the specification lists in `models`.
+
+        `messages` and `tools` are those of chat completions; one text is a user's message. `output_schema` is the JSON
+        Schema of `answer.output`, `max_tokens` bounds the answer, `parameters` are given to the provider as they are.
+        With `stream` the text goes to whoever watches the execution while it comes. Raises `ToolError` if there is no
+        answer (E2100 to E2103), the agent may not ask the model (E2114), may not spend so much (E2072), or asks more
+        than fits (E2003, E2115); `TypeError` for what is no JSON.
+        """
+        said = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        fields = {
+            "messages": said,
+            "tools": None if tools is None else list(tools),
+            "tool_choice": tool_choice,
+            "output_schema": output_schema,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "parameters": parameters,
+        }
+        given = {name: value for name, value in fields.items() if value is not None}
+        for name, value in given.items():
+            to_json(value, name)
+        return msgspec.convert(await self._effects.call("model", model=model, stream=stream, **given), Answer)
 
     async def sleep(self, seconds: float) -> None:
         """Waits; also while the agent is suspended or its node is down."""

@@ -1,8 +1,9 @@
 """Serves an agent over its socket: what a sandboxed process runs, from its fork to its end.
 
 Answers, results of own steps and of threads must act on a handler in the same way however they come in: after a crash
-they all lie ready, while at first they came one by one. So one is taken in (`l02.agent.intake`) only when nothing in
-the process can run any more, and then only one: everything it set going runs until it waits again before the next.
+they all lie ready, while at first they came one by one. So one is taken in (`l02.agent.running.intake`) only when
+nothing in the process can run any more, and then only one: everything it set going runs until it waits again before
+the next.
 That the loop has nothing to run is seen exactly where the loop itself says so: it asks its selector to wait.
 """
 
@@ -19,9 +20,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack
 
+import msgspec
+
 from l02.agent.definition import Agent
-from l02.agent.execution import Execution, numbered_tasks, thread_in_order
 from l02.agent.loader import LoadError, load
+from l02.agent.running.execution import Execution, numbered_tasks, thread_in_order
+from l02.agent.thinking.agent import agent_of
 from l02.agent.tools import run_tool
 from l02.bus.wire.agent.lines import LineBuffer, ProtocolError, decode_node_message, encode
 from l02.bus.wire.agent.protocol import (
@@ -38,6 +42,7 @@ from l02.bus.wire.agent.protocol import (
     Shutdown,
     ToolResult,
 )
+from l02.domain.specification import ModelAgent
 
 _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
@@ -49,7 +54,8 @@ GRACE = 1.5
 def main(fd: int, config: Mapping[str, Any]) -> NoReturn:
     """Loads the agent and serves it over the connected stream socket `fd`, then ends the process.
 
-    `config` holds `entrypoint` (see `loader.load`) and, if one is to be chosen, `object`. Exit status: 0 after
+    `config` holds `entrypoint` (see `loader.load`) and, if one is to be chosen, `object`; of the built-in agent
+    `name`, `model` and `window_tokens` (see `thinking.agent.agent_of`). Exit status: 0 after
     `shutdown` or the socket's end, 1 when the agent could not be loaded or the node broke the protocol. The process
     ends without waiting for threads, which an author's code may have left in an endless loop.
     """
@@ -71,7 +77,7 @@ def main(fd: int, config: Mapping[str, Any]) -> NoReturn:
 def _serve(node: socket.socket, config: Mapping[str, Any]) -> int:
     node.setblocking(True)
     try:
-        agent = load(config["entrypoint"], config.get("object"))
+        agent = _agent(config)
     except LoadError as error:
         node.sendall(encode(LoadFailed(str(error))))
         return 1
@@ -91,6 +97,12 @@ def _serve(node: socket.socket, config: Mapping[str, Any]) -> int:
         except ProtocolError as error:
             sys.stderr.write(f"l02: the node broke the protocol: {error}\n")
             return 1
+
+
+def _agent(config: Mapping[str, Any]) -> Agent:
+    if "model" in config:
+        return agent_of(config["name"], msgspec.convert(config["model"], ModelAgent), config["window_tokens"])
+    return load(config["entrypoint"], config.get("object"))
 
 
 class _IdleSelector(selectors.DefaultSelector):

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from l02.agent.answer import Answer
 from l02.agent.context import ToolError
 from l02.agent.definition import Agent
-from l02.agent.execution import Execution
+from l02.agent.running.execution import Execution
 from l02.agent.tools import run_tool
 from l02.bus.wire.agent.lines import decode_agent_message, encode
 from l02.bus.wire.agent.protocol import (
     AgentMessage,
-    Answer,
     Call,
     CallError,
     Emit,
@@ -33,7 +34,13 @@ from l02.bus.wire.agent.protocol import (
     RunTool,
     ToolFailure,
 )
+from l02.bus.wire.agent.protocol import Answer as Answered
 from l02.bus.wire.agent.values import State, from_bytes, to_json
+from l02.domain.inference import FinishReason, ModelRequest, ModelUsage, ToolCall
+
+Scripted = Answer | str | ToolError
+"""What a model answers: `answer(…)`, a text alone, or why it does not."""
+Script = Sequence[Scripted] | Callable[[ModelRequest], Scripted | Awaitable[Scripted]]
 
 START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 """What `ctx.now()` says first; it goes on only by sleeps and timeouts, which do not wait."""
@@ -54,6 +61,7 @@ async def run(
     message: Any = None,
     *,
     tools: Mapping[str, Callable[..., Any]] | None = None,
+    models: Mapping[str, Script] | None = None,
     signals: Mapping[str, Any] | None = None,
     state: Mapping[str, Any] | None = None,
 ) -> Outcome:
@@ -61,10 +69,12 @@ async def run(
 
     `tools` stand in for MCP tools: functions, sync or async, that take the arguments by name; what one raises, the
     handler sees as a `ToolError` with code E2001 (or the `ToolError` itself). The agent's own tools run for real
-    unless they are named there. `signals` are the payloads already sent; a wait for another one times out. Sleeps
-    end at once, checkpoints are not kept, and random numbers are always the same. Raises what the handler raises.
+    unless they are named there. `models` stand in for models, by their aliases: answers, one for each call, or a
+    function, sync or async, that gives one for a `ModelRequest`; see `answer`. `signals` are the payloads already
+    sent; a wait for another one times out. Sleeps end at once, checkpoints are not kept, and random numbers are
+    always the same. Raises what the handler raises.
     """
-    node = _FakeNode(agent, tools or {}, signals or {})
+    node = _FakeNode(agent, tools or {}, models or {}, signals or {})
     execute = Execute("test", _as_json(message), _as_json({key: _kept(value) for key, value in (state or {}).items()}))
     execution = Execution(agent, execute, node.receive, _settle)
     node.execution = execution
@@ -75,6 +85,43 @@ async def run(
         await node.close()
     final = {key: value for key, value in execute.state.items() if key not in changes.delete}
     return Outcome(output, dict(State(final | _as_json(changes.set))), node.calls, node.emitted)
+
+
+def answer(
+    text: str = "",
+    *,
+    tool_calls: Sequence[tuple[str, Mapping[str, Any]]] = (),
+    output: Any = None,
+    input_tokens: int = 0,
+    output_tokens: int = 0,
+    cost: float = 0.0,
+) -> Answer:
+    """What a model may answer in a test; `tool_calls` are names of tools with their arguments, `cost` is in USD."""
+    calls = tuple(
+        ToolCall(id=f"call-{number}", name=name, arguments=json.dumps(arguments))
+        for number, (name, arguments) in enumerate(tool_calls, 1)
+    )
+    return Answer(
+        text=text,
+        model="scripted",
+        finish_reason=FinishReason.TOOL_CALLS if calls else FinishReason.STOP,
+        tool_calls=calls,
+        output=output,
+        usage=ModelUsage(input_tokens=input_tokens, output_tokens=output_tokens),
+        cost=cost,
+    )
+
+
+def _one_after_another(alias: str, answers: Sequence[Scripted]) -> Callable[[ModelRequest], Scripted]:
+    left = iter(answers)
+
+    def next_one(request: ModelRequest) -> Scripted:
+        said = next(left, None)
+        if said is None:
+            raise _failed(f"the handler asks the model {alias!r} more often than `models` has answers")
+        return said
+
+    return next_one
 
 
 async def _settle() -> None:
@@ -93,6 +140,7 @@ def _as_json(value: Any) -> Any:
 class _FakeNode:
     agent: Agent
     tools: Mapping[str, Callable[..., Any]]
+    models: Mapping[str, Script]
     signals: Mapping[str, Any]
     calls: list[Call] = field(default_factory=list)
     emitted: list[str] = field(default_factory=list)
@@ -102,6 +150,10 @@ class _FakeNode:
         self._now = START
         self._random = random.Random(0)  # noqa: S311  the same numbers in each test run
         self._answers: set[asyncio.Task[None]] = set()
+        self._scripts = {
+            alias: answers if callable(answers) else _one_after_another(alias, answers)
+            for alias, answers in self.models.items()
+        }
 
     def receive(self, message: AgentMessage) -> None:
         message = decode_agent_message(encode(message)[:-1])
@@ -120,12 +172,12 @@ class _FakeNode:
         assert self.execution is not None
         try:
             result = msgspec.json.decode(to_json(await self._effect(call), f"the result of {call.tool}"))
-            answer = Answer(call.execution_id, call.call, True, result=result)
+            message = Answered(call.execution_id, call.call, True, result=result)
         except Exception as error:
             failed = error if isinstance(error, ToolError) else _failed(f"{type(error).__name__}: {error}")
             failure = CallError(failed.code, failed.name, failed.message, failed.content)
-            answer = Answer(call.execution_id, call.call, False, error=failure)
-        self.execution.answer(answer)
+            message = Answered(call.execution_id, call.call, False, error=failure)
+        self.execution.answer(message)
         self.execution.take_in()
 
     async def _effect(self, call: Call) -> Any:
@@ -148,6 +200,8 @@ class _FakeNode:
                 return f"checkpoint-{call.call}"
             case Call(kind="tool", tool=str() as tool, arguments=dict() as arguments):
                 return await self._tool(call, tool, arguments)
+            case Call(kind="model", model=str() as alias):
+                return await self._model(call, alias)
         return None
 
     def _offer(self) -> Offer:
@@ -158,6 +212,18 @@ class _FakeNode:
         names = {tool.name for tool in own}
         others = [OfferedTool(name, "", {"type": "object"}) for name in self.tools if name not in names]
         return Offer((*own, *others))
+
+    async def _model(self, call: Call, alias: str) -> Any:
+        if alias not in self._scripts:
+            raise ToolError("E2114", "NOT_AUTHORIZED", f"the handler asks the model {alias!r}; script it in `models`")
+        said = self._scripts[alias](call.request)
+        said = await said if inspect.isawaitable(said) else said
+        given = answer(said) if isinstance(said, str) else said
+        if isinstance(given, Exception):
+            raise given
+        if call.stream is True and given.text:
+            self.emitted.append(given.text)
+        return msgspec.to_builtins(given)
 
     async def _tool(self, call: Call, tool: str, arguments: dict[str, Any]) -> Any:
         if tool in self.tools:

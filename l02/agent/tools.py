@@ -16,7 +16,7 @@ import msgspec
 
 from l02.agent.definition import Agent, Tool
 from l02.agent.errors import describe_error
-from l02.agent.threads import run_in_thread
+from l02.agent.running.threads import run_in_thread
 from l02.bus.wire.agent.lines import ProtocolError, encode
 from l02.bus.wire.agent.protocol import RunTool, ToolFailure, ToolResult
 from l02.bus.wire.agent.values import to_json

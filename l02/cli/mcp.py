@@ -73,12 +73,15 @@ def context(
 
 async def _serve(data_dir: Path | None, project_file: Path | None) -> None:
     from l02.client.discovery import find_postgres_url
-    from l02.context.server import serve
-    from l02.context.store import StoreUnusable
+    from l02.context.store import StoreUnusable, open_store
 
+    project = _project(project_file)
     url = os.environ.get(_URL_VARIABLE) if data_dir is None else None
     try:
-        await serve(url or find_postgres_url(data_dir), _project(project_file))
+        async with open_store(url or find_postgres_url(data_dir)) as store:
+            from l02.context.server import serve  # half a second: the package `mcp` makes a class of every message
+
+            await serve(store, project)
     except StoreUnusable as error:
         raise CommandFailed(f"{error}; see {_URL_VARIABLE}") from error
     except ExceptionGroup as group:

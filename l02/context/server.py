@@ -19,15 +19,15 @@ from l02.context.arguments import TOOLS, Arguments
 from l02.context.checkpoints import create_checkpoint, rollback_to
 from l02.context.model import ToolRefused
 from l02.context.recovery import check_recovery
-from l02.context.store import Store, open_store
+from l02.context.store import Store
 from l02.context.tasks import Project, get_unified_context, save_context_snapshot, switch_task
 
 Tool = Callable[[Store, Any], Awaitable[dict[str, Any]]]
 _REFERENCE = "#/$defs/{name}"
 
 
-async def serve(url: str, project: Project) -> None:
-    """Answer on standard input and output until the client closes them. Raises StoreUnusable if it cannot begin."""
+async def serve(store: Store, project: Project) -> None:
+    """Answer on standard input and output until the client closes them."""
 
     async def get_context(store: Store, arguments: Any) -> dict[str, Any]:
         return await get_unified_context(store, arguments, project)
@@ -41,14 +41,12 @@ async def serve(url: str, project: Project) -> None:
         "switch_task": switch_task,
     }
 
-    async with open_store(url) as store:
+    async def call(context: ServerRequestContext[Any], params: mcp.CallToolRequestParams) -> mcp.CallToolResult:
+        return await _call(store, tools, params.name, params.arguments or {})
 
-        async def call(context: ServerRequestContext[Any], params: mcp.CallToolRequestParams) -> mcp.CallToolResult:
-            return await _call(store, tools, params.name, params.arguments or {})
-
-        server = Server("l02-context", version=version("l02"), on_list_tools=_list, on_call_tool=call)
-        async with stdio_server() as (incoming, outgoing):
-            await server.run(incoming, outgoing, server.create_initialization_options())
+    server = Server("l02-context", version=version("l02"), on_list_tools=_list, on_call_tool=call)
+    async with stdio_server() as (incoming, outgoing):
+        await server.run(incoming, outgoing, server.create_initialization_options())
 
 
 async def _list(context: ServerRequestContext[Any], params: mcp.PaginatedRequestParams | None) -> mcp.ListToolsResult:

@@ -134,7 +134,7 @@ async def wire(
         )
         reader = EventReader(bus, agents)
         executor = Executor(bus, reader, agents, tool_servers, leases)
-        processes = Processes(sandboxes, data_dir)
+        processes = Processes(sandboxes, data_dir, models.require)
         lifecycle = Lifecycle(
             bus,
             reader,

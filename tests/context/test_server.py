@@ -16,14 +16,13 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from l02.context import store
-from tests.context.conftest import ContextServer, serving
+from tests.context.conftest import ContextServer
 
 Start = Callable[..., AbstractAsyncContextManager[ContextServer]]
 
 
-async def test_the_tools_are_those_of_the_reference(start: Start) -> None:
-    async with start() as server:
-        listed = {tool.name: tool for tool in (await server.session.list_tools()).tools}
+async def test_the_tools_are_those_of_the_reference(server: ContextServer) -> None:
+    listed = {tool.name: tool for tool in (await server.session.list_tools()).tools}
     assert {name: {*tool.input_schema["properties"]} for name, tool in listed.items()} == {
         "get_unified_context": {"taskId", "includeRelationships", "includeVersionHistory", "maxVersions"},
         "save_context_snapshot": {"taskId", "updates", "changeSummary", "sessionId", "syncToFile"},
@@ -36,30 +35,29 @@ async def test_the_tools_are_those_of_the_reference(start: Start) -> None:
     assert all(tool.description for tool in listed.values())
 
 
-async def test_a_snapshot_changes_what_it_names(start: Start) -> None:
-    async with start() as server:
-        saved = await server.call(
-            "save_context_snapshot",
-            taskId="t1",
-            sessionId="s1",
-            updates={
-                "status": "in_progress",
-                "currentPhase": "reading",
-                "iteration": 2,
-                "score": 0.5,
-                "immediateContext": {"workingOn": "chapter 1", "blockers": ["ink\x00"]},
-                "keyFiles": ["a.md"],
-                "technicalDecisions": [{"decision": "pen"}],
-                "lockedElements": ["title"],
-                "resumePrompt": "go on",
-            },
-            changeSummary="begun",
-        )
-        assert saved["success"] is True
-        assert saved["version"] == 1
-        assert saved["savedTo"] == {"database": True, "redis": False, "file": False}
-        await server.call("save_context_snapshot", taskId="t1", updates={"immediateContext": {"lastAction": "read"}})
-        answer = await server.call("get_unified_context", taskId="t1", includeVersionHistory=True)
+async def test_a_snapshot_changes_what_it_names(server: ContextServer) -> None:
+    saved = await server.call(
+        "save_context_snapshot",
+        taskId="t1",
+        sessionId="s1",
+        updates={
+            "status": "in_progress",
+            "currentPhase": "reading",
+            "iteration": 2,
+            "score": 0.5,
+            "immediateContext": {"workingOn": "chapter 1", "blockers": ["ink\x00"]},
+            "keyFiles": ["a.md"],
+            "technicalDecisions": [{"decision": "pen"}],
+            "lockedElements": ["title"],
+            "resumePrompt": "go on",
+        },
+        changeSummary="begun",
+    )
+    assert saved["success"] is True
+    assert saved["version"] == 1
+    assert saved["savedTo"] == {"database": True, "redis": False, "file": False}
+    await server.call("save_context_snapshot", taskId="t1", updates={"immediateContext": {"lastAction": "read"}})
+    answer = await server.call("get_unified_context", taskId="t1", includeVersionHistory=True)
     assert answer["projectId"] == "l02"
     assert answer["global"] == {"hardRules": [], "techStack": [], "keyPaths": {}, "services": []}
     assert answer["task"] == {
@@ -120,63 +118,59 @@ WITHOUT_SENSE: list[tuple[str, dict[str, object], str]] = [
 ]
 
 
-async def test_what_is_unknown_or_makes_no_sense_is_refused_and_changes_nothing(start: Start) -> None:
-    async with start() as server:
-        await server.call("save_context_snapshot", taskId="t1", sessionId="s1")
-        unknown = [(tool, arguments, "task 't9' is not known") for tool, arguments in UNKNOWN]
-        for tool, arguments, message in (*unknown, *WITHOUT_SENSE):
-            assert message in await server.refused(tool, **arguments), (tool, arguments)
-            answer = await server.call("get_unified_context", taskId="t1", includeVersionHistory=True)
-            assert len(answer["versionHistory"]) == 1, (tool, arguments)
-        with pytest.raises(MCPError, match="there is no tool 'get_task_graph'"):
-            await server.session.call_tool("get_task_graph", {})
+async def test_what_is_unknown_or_makes_no_sense_is_refused_and_changes_nothing(server: ContextServer) -> None:
+    await server.call("save_context_snapshot", taskId="t1", sessionId="s1")
+    unknown = [(tool, arguments, "task 't9' is not known") for tool, arguments in UNKNOWN]
+    for tool, arguments, message in (*unknown, *WITHOUT_SENSE):
+        assert message in await server.refused(tool, **arguments), (tool, arguments)
+        answer = await server.call("get_unified_context", taskId="t1", includeVersionHistory=True)
+        assert len(answer["versionHistory"]) == 1, (tool, arguments)
+    with pytest.raises(MCPError, match="there is no tool 'get_task_graph'"):
+        await server.session.call_tool("get_task_graph", {})
 
 
-async def test_rollback_to_a_version_and_to_a_checkpoint(start: Start) -> None:
-    async with start() as server:
-        for phase in ("one", "two", "three"):
-            await server.call("save_context_snapshot", taskId="t1", sessionId="s1", updates={"currentPhase": phase})
-            if phase == "two":
-                checkpoint = await server.call("create_checkpoint", label="second", taskId="t1", sessionId="s1")
-        assert (checkpoint["scope"], checkpoint["includedTasks"]) == ("task", ["t1"])
-        first = await server.call("rollback_to", taskId="t1", target={"type": "version", "version": 1})
-        assert first["restoredState"]["currentPhase"] == "one"
-        assert first["rolledBackTo"] == {"type": "version", "identifier": 1}
-        target = {"type": "checkpoint", "checkpointId": checkpoint["checkpointId"]}
-        second = await server.call("rollback_to", taskId="t1", target=target, createBackup=False)
-        assert second["restoredState"]["currentPhase"] == "two"
-        assert "backupCheckpointId" not in second
-        backup = {"type": "checkpoint", "checkpointId": first["backupCheckpointId"]}
-        back = await server.call("rollback_to", taskId="t1", target=backup)
-        assert back["restoredState"]["currentPhase"] == "three"
-        task = (await server.call("get_unified_context", taskId="t1"))["task"]
+async def test_rollback_to_a_version_and_to_a_checkpoint(server: ContextServer) -> None:
+    for phase in ("one", "two", "three"):
+        await server.call("save_context_snapshot", taskId="t1", sessionId="s1", updates={"currentPhase": phase})
+        if phase == "two":
+            checkpoint = await server.call("create_checkpoint", label="second", taskId="t1", sessionId="s1")
+    assert (checkpoint["scope"], checkpoint["includedTasks"]) == ("task", ["t1"])
+    first = await server.call("rollback_to", taskId="t1", target={"type": "version", "version": 1})
+    assert first["restoredState"]["currentPhase"] == "one"
+    assert first["rolledBackTo"] == {"type": "version", "identifier": 1}
+    target = {"type": "checkpoint", "checkpointId": checkpoint["checkpointId"]}
+    second = await server.call("rollback_to", taskId="t1", target=target, createBackup=False)
+    assert second["restoredState"]["currentPhase"] == "two"
+    assert "backupCheckpointId" not in second
+    backup = {"type": "checkpoint", "checkpointId": first["backupCheckpointId"]}
+    back = await server.call("rollback_to", taskId="t1", target=backup)
+    assert back["restoredState"]["currentPhase"] == "three"
+    task = (await server.call("get_unified_context", taskId="t1"))["task"]
     assert (task["version"], task["currentPhase"]) == (6, "three"), "history is kept"
 
 
-async def test_a_checkpoint_of_all_leaves_out_what_is_archived(start: Start) -> None:
-    async with start() as server:
-        for task_id, status in (("t1", "in_progress"), ("t2", "archived"), ("t3", "pending")):
-            await server.call("save_context_snapshot", taskId=task_id, sessionId="s1", updates={"status": status})
-        checkpoint = await server.call("create_checkpoint", label="all", checkpointType="milestone")
-        assert (checkpoint["scope"], checkpoint["includedTasks"]) == ("project", ["t1", "t3"])
+async def test_a_checkpoint_of_all_leaves_out_what_is_archived(server: ContextServer) -> None:
+    for task_id, status in (("t1", "in_progress"), ("t2", "archived"), ("t3", "pending")):
+        await server.call("save_context_snapshot", taskId=task_id, sessionId="s1", updates={"status": status})
+    checkpoint = await server.call("create_checkpoint", label="all", checkpointType="milestone")
+    assert (checkpoint["scope"], checkpoint["includedTasks"]) == ("project", ["t1", "t3"])
 
 
-async def test_switching_saves_the_one_and_takes_up_the_other(start: Start) -> None:
-    async with start() as server:
-        for task_id in ("t1", "t2"):
-            await server.call("save_context_snapshot", taskId=task_id, sessionId="s1", updates={"status": "pending"})
-        answer = await server.call(
-            "switch_task",
-            fromTaskId="t1",
-            toTaskId="t2",
-            currentTaskUpdates={"status": "blocked", "immediateContext": {"nextStep": "ask"}},
-            sessionId="s1",
-        )
-        assert answer["previousTask"]["status"] == "blocked"
-        assert answer["previousTask"]["immediateContext"]["nextStep"] == "ask"
-        assert (answer["newTask"]["taskId"], answer["newTask"]["status"]) == ("t2", "in_progress")
-        unsaved = await server.call("switch_task", fromTaskId="t2", toTaskId="t1", saveCurrentState=False)
-        assert unsaved["previousTask"]["version"] == answer["newTask"]["version"]
+async def test_switching_saves_the_one_and_takes_up_the_other(server: ContextServer) -> None:
+    for task_id in ("t1", "t2"):
+        await server.call("save_context_snapshot", taskId=task_id, sessionId="s1", updates={"status": "pending"})
+    answer = await server.call(
+        "switch_task",
+        fromTaskId="t1",
+        toTaskId="t2",
+        currentTaskUpdates={"status": "blocked", "immediateContext": {"nextStep": "ask"}},
+        sessionId="s1",
+    )
+    assert answer["previousTask"]["status"] == "blocked"
+    assert answer["previousTask"]["immediateContext"]["nextStep"] == "ask"
+    assert (answer["newTask"]["taskId"], answer["newTask"]["status"]) == ("t2", "in_progress")
+    unsaved = await server.call("switch_task", fromTaskId="t2", toTaskId="t1", saveCurrentState=False)
+    assert unsaved["previousTask"]["version"] == answer["newTask"]["version"]
 
 
 async def test_recovery_names_who_was_at_work_when_the_server_ended(start: Start) -> None:
@@ -249,41 +243,35 @@ async def test_two_servers_on_one_database(start: Start) -> None:
     assert sorted(versions) == list(range(2, 42))
 
 
-async def test_old_versions_go_but_for_those_of_checkpoints(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(database) as server:
-        await server.call("save_context_snapshot", taskId="t1", sessionId="s1", updates={"iteration": 1})
-        checkpoint = await server.call("create_checkpoint", label="kept", taskId="t1")
-        await server.call("save_context_snapshot", taskId="t1", sessionId="s1", updates={"iteration": 2})
-        connection = await asyncpg.connect(database)
-        await connection.execute(
-            "UPDATE l02_context.versions SET version = $1 WHERE version = 2", store.KEPT_VERSIONS + 2
-        )
-        await connection.execute("UPDATE l02_context.tasks SET version = $1", store.KEPT_VERSIONS + 2)
-        await connection.execute("INSERT INTO l02_context.versions (task_id, version, context) VALUES ('t1', 2, '{}')")
-        await connection.close()
-        await server.call("save_context_snapshot", taskId="t1", sessionId="s1", updates={"iteration": 3})
-        assert "no version 2" in await server.refused(
-            "rollback_to", taskId="t1", target={"type": "version", "version": 2}
-        )
-        target = {"type": "checkpoint", "checkpointId": checkpoint["checkpointId"]}
-        back = await server.call("rollback_to", taskId="t1", target=target)
-        assert back["restoredState"]["iteration"] == 1
+async def test_old_versions_go_but_for_those_of_checkpoints(server: ContextServer) -> None:
+    await server.call("save_context_snapshot", taskId="t1", sessionId="s1", updates={"iteration": 1})
+    checkpoint = await server.call("create_checkpoint", label="kept", taskId="t1")
+    await server.call("save_context_snapshot", taskId="t1", sessionId="s1", updates={"iteration": 2})
+    connection = await asyncpg.connect(server.database)
+    await connection.execute("UPDATE l02_context.versions SET version = $1 WHERE version = 2", store.KEPT_VERSIONS + 2)
+    await connection.execute("UPDATE l02_context.tasks SET version = $1", store.KEPT_VERSIONS + 2)
+    await connection.execute("INSERT INTO l02_context.versions (task_id, version, context) VALUES ('t1', 2, '{}')")
+    await connection.close()
+    await server.call("save_context_snapshot", taskId="t1", sessionId="s1", updates={"iteration": 3})
+    assert "no version 2" in await server.refused("rollback_to", taskId="t1", target={"type": "version", "version": 2})
+    target = {"type": "checkpoint", "checkpointId": checkpoint["checkpointId"]}
+    back = await server.call("rollback_to", taskId="t1", target=target)
+    assert back["restoredState"]["iteration"] == 1
 
 
-async def test_the_database_goes_and_comes_back(start: Start, database: str) -> None:
-    async with start() as server:
-        await server.call("save_context_snapshot", taskId="t1", sessionId="s1")
-        connection = await asyncpg.connect(database)
-        await connection.execute("ALTER TABLE l02_context.versions RENAME TO away")
-        with pytest.raises(MCPError, match="PostgreSQL does not do it"):
-            await server.session.call_tool("get_unified_context", {"taskId": "t1"})
-        await connection.execute("ALTER TABLE l02_context.away RENAME TO versions")
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'l02-context' "
-            "AND datname = current_database()"
-        )
-        await connection.close()
-        assert (await server.call("get_unified_context", taskId="t1"))["task"]["version"] == 1
+async def test_the_database_goes_and_comes_back(server: ContextServer) -> None:
+    await server.call("save_context_snapshot", taskId="t1", sessionId="s1")
+    connection = await asyncpg.connect(server.database)
+    await connection.execute("ALTER TABLE l02_context.versions RENAME TO away")
+    with pytest.raises(MCPError, match="PostgreSQL does not do it"):
+        await server.session.call_tool("get_unified_context", {"taskId": "t1"})
+    await connection.execute("ALTER TABLE l02_context.away RENAME TO versions")
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'l02-context' "
+        "AND datname = current_database()"
+    )
+    await connection.close()
+    assert (await server.call("get_unified_context", taskId="t1"))["task"]["version"] == 1
 
 
 def test_no_database_is_one_line(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from l02.bus.wire.agent.protocol import NAME_BYTES, Offer, ToolDescription
+from l02.bus.wire.agent.parts import NAME_BYTES
+from l02.bus.wire.agent.protocol import Offer, ToolDescription
 from l02.bus.wire.agent.texts import MESSAGE_BYTES
 from l02.domain.specification import ToolServer
 from l02.domain.values import MAX_DEPTH, is_deeper

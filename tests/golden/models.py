@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from l02.domain.agent.execution import LostModelCall, SaidText
-from l02.domain.agent.work.models import ModelCalled, ModelRequested, Streamed
+from l02.domain.agent.execution import LostModelCall, SaidText, Streamed
+from l02.domain.agent.work.models import ModelCalled, ModelRequested
 from l02.domain.inference import Drawn, FinishReason, Price
 from l02.domain.spending.amounts import Amount
 
@@ -31,7 +31,8 @@ MODEL_CALLED = ModelCalled(
     call=6,
     attempt=2,
     alias="small",
-    model="qwen3:8b-q4",
+    sha256="9f86d081884c7d659a2feaa0c55ad015",
+    model="qwen3:8b",
     endpoint="127.0.0.1:11434",
     input_tokens=1200,
     cached_tokens=1000,
@@ -54,5 +55,7 @@ MODEL_CALLED = ModelCalled(
     reserved=Amount(tokens=5_000, cost_usd=0.0125),
     drawn=(Drawn(budget="team-a", slice="n1-7"), Drawn(budget="research", slice="n1-3")),
     text=SaidText(pieces=2, sha256="fcde2b2edba56bf4"),
+    again=True,
+    lost=LOST,
     streamed=Streamed(n=2, pieces=3, own=2),
 )

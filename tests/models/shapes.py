@@ -127,4 +127,146 @@ class Chat(Shape):
         yield _event("[DONE]")
 
 
-SHAPES: dict[str, Shape] = {"chat": Chat()}
+class Responses(Shape):
+    """Responses, with every event that OpenAI sends."""
+
+    def _response(self, say: Say, asked: dict[str, Any], status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
+        usage = None
+        if status != "in_progress" and say.usage is not None:
+            read, written, cached, reasoning = say.tokens()
+            usage = {
+                "input_tokens": read,
+                "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+                "output_tokens": written,
+                "output_tokens_details": {"reasoning_tokens": reasoning},
+                "total_tokens": read + written,
+            }
+        return {
+            "id": "resp_1",
+            "object": "response",
+            "created_at": 1_700_000_000,
+            "status": status,
+            "error": None,
+            "incomplete_details": {"reason": say.finish} if status == "incomplete" else None,
+            "instructions": None,
+            "metadata": {},
+            "model": say.model,
+            "output": output,
+            "parallel_tool_calls": True,
+            "temperature": 1.0,
+            "tool_choice": asked.get("tool_choice", "auto"),
+            "tools": asked.get("tools", []),
+            "top_p": 1.0,
+            "usage": usage,
+        }
+
+    def _part(self, text: str) -> dict[str, Any]:
+        return {"type": "output_text", "text": text, "annotations": []}
+
+    def _items(self, say: Say, status: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        if say.whole or not say.calls:
+            content = [self._part(say.whole)] if status == "completed" else []
+            items.append({"id": "msg_1", "type": "message", "role": "assistant", "status": status, "content": content})
+        for at, call in enumerate(say.calls):
+            item = {"id": f"fc_{at}", "type": "function_call", "status": status, "call_id": call.id, "name": call.name}
+            items.append(item | {"arguments": call.arguments if status == "completed" else ""})
+        return items
+
+    def _status(self, say: Say) -> str:
+        return "incomplete" if say.finish else "completed"
+
+    def whole(self, say: Say, asked: dict[str, Any]) -> dict[str, Any]:
+        return self._response(say, asked, self._status(say), self._items(say, "completed"))
+
+    def events(self, say: Say, asked: dict[str, Any]) -> Iterator[bytes]:
+        number = -1
+
+        def event(kind: str, **data: Any) -> bytes:
+            nonlocal number
+            number += 1
+            return _event({"type": kind, "sequence_number": number} | data, kind)
+
+        begun = self._response(say, asked, "in_progress", [])
+        yield event("response.created", response=begun)
+        yield event("response.in_progress", response=begun)
+        done = self._items(say, "completed")
+        for at, item in enumerate(self._items(say, "in_progress")):
+            where = {"output_index": at, "item_id": item["id"]}
+            yield event("response.output_item.added", output_index=at, item=item)
+            if item["type"] == "message":
+                where["content_index"] = 0
+                yield event("response.content_part.added", **where, part=self._part(""))
+                for piece in say.in_pieces():
+                    yield event("response.output_text.delta", **where, delta=piece, logprobs=[])
+                yield event("response.output_text.done", **where, text=say.whole, logprobs=[])
+                yield event("response.content_part.done", **where, part=self._part(say.whole))
+            else:
+                arguments = done[at]["arguments"]
+                for half in (arguments[: len(arguments) // 2], arguments[len(arguments) // 2 :]):
+                    yield event("response.function_call_arguments.delta", **where, delta=half)
+                yield event("response.function_call_arguments.done", **where, name=item["name"], arguments=arguments)
+            yield event("response.output_item.done", output_index=at, item=done[at])
+        yield event(f"response.{self._status(say)}", response=self.whole(say, asked))
+
+
+class Anthropic(Shape):
+    """Messages. Of its usage, `cached` was read from the cache; input is the rest."""
+
+    def _usage(self, say: Say, *, begun: bool = False) -> dict[str, Any]:
+        read, written, cached, _ = say.tokens()
+        return {
+            "input_tokens": read - cached,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": cached,
+            "output_tokens": 1 if begun else written,
+        }
+
+    def _message(self, say: Say, content: list[dict[str, Any]], stop: str | None, usage: Any) -> dict[str, Any]:
+        frame = {"id": "msg_1", "type": "message", "role": "assistant", "model": say.model, "content": content}
+        return (
+            frame | {"stop_reason": stop, "stop_sequence": None} | ({"usage": usage} if say.usage is not None else {})
+        )
+
+    def _stop(self, say: Say) -> str:
+        return say.finish or ("tool_use" if say.calls else "end_turn")
+
+    def whole(self, say: Say, asked: dict[str, Any]) -> dict[str, Any]:
+        content: list[dict[str, Any]] = [{"type": "text", "text": say.whole}] if say.whole else []
+        for call in say.calls:
+            arguments = json.loads(call.arguments)
+            content.append({"type": "tool_use", "id": call.id, "name": call.name, "input": arguments})
+        return self._message(say, content, self._stop(say), self._usage(say))
+
+    def events(self, say: Say, asked: dict[str, Any]) -> Iterator[bytes]:
+        def event(name: str, **data: Any) -> bytes:
+            return _event({"type": name} | data, name)
+
+        yield event("message_start", message=self._message(say, [], None, self._usage(say, begun=True)))
+        at = 0
+        if say.whole:
+            yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+            yield event("ping")
+            for piece in say.in_pieces():
+                yield event("content_block_delta", index=0, delta={"type": "text_delta", "text": piece})
+            yield event("content_block_stop", index=0)
+            at = 1
+        for index, call in enumerate(say.calls, at):
+            block = {"type": "tool_use", "id": call.id, "name": call.name, "input": {}}
+            yield event("content_block_start", index=index, content_block=block)
+            for half in (call.arguments[: len(call.arguments) // 2], call.arguments[len(call.arguments) // 2 :]):
+                yield event(
+                    "content_block_delta", index=index, delta={"type": "input_json_delta", "partial_json": half}
+                )
+            yield event("content_block_stop", index=index)
+        usage: dict[str, Any] = {} if say.usage is None else {"usage": self._usage(say)}
+        yield event("message_delta", delta={"stop_reason": self._stop(say), "stop_sequence": None}, **usage)
+        yield event("message_stop")
+
+    def error(self, status: int, message: str) -> dict[str, Any]:
+        kinds = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error"}
+        kinds |= {429: "rate_limit_error", 529: "overloaded_error"}
+        return {"type": "error", "error": {"type": kinds.get(status, "api_error"), "message": message}}
+
+
+SHAPES: dict[str, Shape] = {"chat": Chat(), "responses": Responses(), "anthropic": Anthropic()}

@@ -93,6 +93,26 @@ FROM_AGENT: list[tuple[AgentMessage, bytes]] = [
         b'{"type":"tool_result","execution_id":"x","call":1,"ok":true,"result":null}',
     ),
     (
+        Call(
+            "x",
+            8,
+            "model",
+            model="small",
+            messages=[{"role": "user", "content": "hi"}],
+            tools=[{"type": "function", "function": {"name": "t", "parameters": {}}}],
+            tool_choice="auto",
+            output_schema={"type": "object"},
+            max_tokens=100,
+            temperature=0.5,
+            stream=True,
+            parameters={"seed": 7},
+        ),
+        b'{"type":"call","execution_id":"x","call":8,"kind":"model","model":"small",'
+        b'"messages":[{"role":"user","content":"hi"}],'
+        b'"tools":[{"type":"function","function":{"name":"t","parameters":{}}}],"tool_choice":"auto",'
+        b'"output_schema":{"type":"object"},"max_tokens":100,"temperature":0.5,"stream":true,"parameters":{"seed":7}}',
+    ),
+    (
         ToolResult("x", 1, False, error=ToolFailure("why")),
         b'{"type":"tool_result","execution_id":"x","call":1,"ok":false,"error":{"message":"why"}}',
     ),

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from l02.agent import Agent, Context, ToolError
-from l02.agent.testing import Outcome, run
+from l02.agent.answer import Answer
+from l02.agent.testing import Outcome, Script, answer, run
 from l02.bus.wire.agent.protocol import StateChanges
+from l02.domain.inference import ModelRequest
 
 
 async def test_a_handler_with_everything() -> None:
@@ -146,3 +148,41 @@ async def test_a_wait_that_would_never_end_is_said() -> None:
 async def test_an_agent_without_a_handler() -> None:
     with pytest.raises(TypeError, match="a has no handler"):
         await run(Agent("a"))
+
+
+async def test_models_answer_as_they_are_scripted() -> None:
+    agent = Agent("a")
+
+    @agent.on_message
+    async def handle(ctx: Context, message: Any) -> Any:
+        first = await ctx.model("how many?", "small", tools=[{"type": "function"}], stream=True)
+        second = await ctx.model([{"role": "user", "content": first.text}], "large", output_schema={"type": "object"})
+        with pytest.raises(ToolError, match="E2103"):
+            await ctx.model("again", "small")
+        with pytest.raises(ToolError, match="E2114"):
+            await ctx.model("again", "absent")
+        return [first.tool_calls[0].arguments, first.finish_reason, second.output, second.usage.tokens, second.cost]
+
+    async def large(request: ModelRequest) -> Answer:
+        assert request.output_schema == {"type": "object"}
+        return answer(output=request.messages[0]["content"], input_tokens=5, output_tokens=2, cost=0.5)
+
+    models: dict[str, Script] = {
+        "small": [answer("let me see", tool_calls=[("count", {"n": 1})]), ToolError("E2103", "RATE_LIMITED", "later")],
+        "large": large,
+    }
+    outcome = await run(agent, models=models)
+    assert outcome.output == ['{"n": 1}', "tool_calls", "let me see", 7, 0.5]
+    assert outcome.emitted == ["let me see"]
+
+
+async def test_a_model_is_asked_for_json_values_only() -> None:
+    agent = Agent("a")
+
+    @agent.on_message
+    async def handle(ctx: Context, message: Any) -> Any:
+        with pytest.raises(TypeError, match="messages is not a JSON value"):
+            await ctx.model([{"role": "user", "content": float("nan")}], "small")
+        return (await ctx.model("hello", "small")).text
+
+    assert (await run(agent, models={"small": ["hi"]})).output == "hi"

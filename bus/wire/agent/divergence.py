@@ -20,6 +20,8 @@ def request_of(call: Call | Step) -> Any:
     match call:
         case Call(kind="tool") | Step(kind="tool"):
             return {"tool": call.tool, "arguments": call.arguments}
+        case Call(kind="model"):
+            return {"alias": call.model, "sha256": call.asked.sha256}
         case Call(kind="sleep"):
             return {"seconds": call.seconds}
         case Call(kind="signal"):

@@ -6,13 +6,15 @@ languages. Standard library and msgspec only: it is loaded inside the sandbox.
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Annotated, Any, Literal, get_type_hints
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from l02.bus.wire.agent.texts import MESSAGE_BYTES, cut
+from l02.bus.wire.agent.conversation import Asked
+from l02.bus.wire.agent.parts import Alias, Code, Message, Name, Part, SignalName
+from l02.domain.inference import ModelRequest
 
 PROTOCOL = 1
 """The version that `hello` announces."""
@@ -26,53 +28,18 @@ MAX_SCHEMA_BYTES = 64 * 1024
 _encoder = msgspec.json.Encoder()
 
 
-class _Cut(msgspec.Struct, frozen=True):
-    """The text of a field has at most so many bytes; a longer one is cut where it is decoded."""
-
-    limit: int
-
-
-Message = Annotated[str, _Cut(MESSAGE_BYTES)]
-NAME_BYTES = 256
-Name = Annotated[str, _Cut(NAME_BYTES)]
-Code = Annotated[str, _Cut(64)]
-SignalName = Annotated[str, _Cut(128)]
-
-
-@cache
-def _limits(kind: type) -> tuple[tuple[str, int], ...]:
-    hints = get_type_hints(kind, include_extras=True)
-    return tuple(
-        (name, part.limit)
-        for name, hint in hints.items()
-        for one in (hint, *getattr(hint, "__args__", ()))
-        for part in getattr(one, "__metadata__", ())
-        if isinstance(part, _Cut)
-    )
-
-
-CallKind = Literal["tool", "tools", "now", "random", "sleep", "signal", "checkpoint"]
+CallKind = Literal["tool", "tools", "model", "now", "random", "sleep", "signal", "checkpoint"]
 StepKind = Literal["tool", "now", "random", "thread"]
 _Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
-class _Part(msgspec.Struct, frozen=True):
-    """A part of a message, whose texts are as long as their types allow, whoever made it."""
-
-    def __post_init__(self) -> None:
-        for field, limit in _limits(type(self)):
-            text = getattr(self, field)
-            if isinstance(text, str) and len(text) * 4 > limit:
-                msgspec.structs.force_setattr(self, field, cut(text, limit))
-
-
-class _Message(_Part, frozen=True, tag_field="type"):
+class _Message(Part, frozen=True, tag_field="type"):
     """A message; its class is told by the field `type`."""
 
 
-class ToolDescription(_Part, frozen=True):
+class ToolDescription(Part, frozen=True):
     """A tool that runs inside the agent's process. `schema` is the JSON Schema of its arguments."""
 
     name: Name
@@ -89,7 +56,7 @@ class ToolDescription(_Part, frozen=True):
             )
 
 
-class OfferedTool(_Part, frozen=True, omit_defaults=True):
+class OfferedTool(Part, frozen=True, omit_defaults=True):
     """A tool that the agent may call, by `name`; that of a `server` begins with the server's name and a dot.
 
     `schema` is the JSON Schema of its arguments, `asks` whether a person must say yes to each call.
@@ -118,7 +85,7 @@ class Hello(_Message, frozen=True, tag="hello"):
 
     protocol: int
     name: Name
-    tools: list[ToolDescription] = []
+    tools: list[ToolDescription] = msgspec.field(default_factory=list)
     answers_pings: bool = False
     records_steps: bool = False
 
@@ -134,7 +101,7 @@ class LoadFailed(_Message, frozen=True, tag="load_failed"):
     message: Message
 
 
-class Step(_Part, frozen=True, omit_defaults=True):
+class Step(Part, frozen=True, omit_defaults=True):
     """What the agent did itself: took the time, a random number, ran an idempotent tool of its own, or had a thread.
 
     `after` is how many answers of the node's it had taken in before it took in this. `call` is its number among the
@@ -194,11 +161,11 @@ class StateChanges(msgspec.Struct, frozen=True):
     delete: list[str] = []
 
 
-class Call(_Message, frozen=True, tag="call"):
+class Call(_Message, frozen=True, tag="call", dict=True):
     """The agent wants an effect. Which of the last fields are set depends on `kind`.
 
     `seconds` and `timeout` are seconds; a `timeout` of null waits for ever. `state` is what the execution has changed
-    so far.
+    so far. `model` is the alias of one, and what follows it is what it is asked (`l02.domain.inference.ModelRequest`).
     """
 
     execution_id: Name
@@ -211,6 +178,15 @@ class Call(_Message, frozen=True, tag="call"):
     timeout: _Seconds | UnsetType | None = UNSET
     label: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | UnsetType | None = UNSET
     state: StateChanges | UnsetType = UNSET
+    model: Alias | UnsetType = UNSET
+    messages: list[dict[str, Any]] | UnsetType = UNSET
+    tools: list[dict[str, Any]] | UnsetType = UNSET
+    tool_choice: Any = UNSET
+    output_schema: dict[str, Any] | UnsetType | None = UNSET
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=2**53)] | UnsetType | None = UNSET
+    temperature: float | UnsetType | None = UNSET
+    stream: bool | UnsetType = UNSET
+    parameters: dict[str, Any] | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -218,16 +194,33 @@ class Call(_Message, frozen=True, tag="call"):
             if getattr(self, field) is UNSET:
                 raise ValueError(f"a call of kind `{self.kind}` needs the field `{field}`")
 
+    @cached_property
+    def request(self) -> ModelRequest:
+        """What a model is asked."""
+        given = {name: value for name in REQUEST_FIELDS if (value := getattr(self, name)) is not UNSET}
+        for name in ("messages", "tools"):
+            if name in given:
+                given[name] = tuple(given[name])
+        return ModelRequest(**given)
 
+    @cached_property
+    def asked(self) -> Asked:
+        """The same by its hashes."""
+        assert self.model is not UNSET
+        return Asked.of(self.model, self.request)
+
+
+REQUEST_FIELDS = tuple(field.name for field in msgspec.structs.fields(ModelRequest))
 _FIELDS_OF_KIND: dict[str, tuple[str, ...]] = {
     "tool": ("tool", "arguments"),
     "sleep": ("seconds",),
     "signal": ("name", "timeout"),
     "checkpoint": ("label", "state"),
+    "model": ("model", "messages"),
 }
 
 
-class ToolFailure(_Part, frozen=True):
+class ToolFailure(Part, frozen=True):
     """Why a tool inside the agent failed."""
 
     message: Message
@@ -307,7 +300,7 @@ class Recorded(_Message, frozen=True, tag="recorded"):
     steps: list[Step]
 
 
-class CallError(_Part, frozen=True):
+class CallError(Part, frozen=True):
     """Why a call failed: code and name from the catalogue of errors, and a message for a person.
 
     `content` is all that a tool server's error held, if the message does not say it (`docs/tools.md`).
@@ -358,7 +351,7 @@ AgentMessage = Hello | LoadFailed | Call | ToolResult | Begin | Steps | Diverged
 """What an agent sends."""
 
 
-class TooHeavy(_Part, frozen=True):
+class TooHeavy(Part, frozen=True):
     """A message whose values the node does not build: to do so would keep it from others. Only this is known of it."""
 
     type: Name

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from l02.domain.agent.execution import MODEL, AskedModel, JournalEntry, LostModelCall, SaidText
+from l02.domain.agent.execution import MODEL, AskedModel, CountedInput, JournalEntry, LostModelCall, SaidText, Streamed
 from l02.domain.agent.messages import AgentEvent, AgentReport, require_may_act
 from l02.domain.agent.state import AgentState
 from l02.domain.agent.work.effects import at_work
@@ -71,24 +71,15 @@ class ModelRequested(AgentReport, frozen=True, kw_only=True):
         )
 
 
-class Streamed(Struct, frozen=True, kw_only=True):
-    """Where the text of an answer stands in what the execution has streamed.
-
-    `n` is the number of its first piece of so many `pieces`; `own` pieces of the agent's own came before it.
-    """
-
-    n: int
-    pieces: int
-    own: int
-
-
 class ModelCalled(AgentReport, frozen=True, kw_only=True):
     """A model was asked, and this came of it: an answer (docs/models.md), or if not `ok` the failure `{code, message}`.
 
-    Tokens and cost are those of all `attempts` that the node made of it at endpoints, of which `endpoint` and `model`,
-    the provider's name for it, made the last, at `price`; they are those reserved, and `estimated`, if nobody knows.
-    `reserved` and `drawn` are as they were requested, and reserved no more. If `again`, the agent is not told: another
-    attempt follows. `text` had been streamed by the agent when it was asked for, `streamed` is where the answer stands.
+    `sha256` is that of what the agent asks. Tokens and cost are those of all `attempts` the node made at endpoints,
+    of which `endpoint` and its `model` made the last, at `price`; they are those reserved, and `estimated`, if nobody
+    knows. `reserved` and `drawn` are as they were requested, and reserved no more. If `again`, the agent is not told:
+    another attempt follows. Attempt 0 is one that was refused before it was requested; `lost` is then the one before,
+    if nobody knows what came of that. `text` had been streamed by the agent when it asked, `streamed` is where the
+    answer stands.
     """
 
     type: ClassVar[str] = "agent.model.called"
@@ -96,6 +87,7 @@ class ModelCalled(AgentReport, frozen=True, kw_only=True):
     call: int
     attempt: int
     alias: str
+    sha256: str
     model: str | None
     endpoint: str | None
     input_tokens: Count
@@ -114,6 +106,7 @@ class ModelCalled(AgentReport, frozen=True, kw_only=True):
     drawn: tuple[Drawn, ...] = ()
     cache_write_tokens: Count = 0
     again: bool = False
+    lost: LostModelCall | UnsetType = UNSET
     text: SaidText | UnsetType = UNSET
     streamed: Streamed | UnsetType = UNSET
 
@@ -122,10 +115,13 @@ class ModelCalled(AgentReport, frozen=True, kw_only=True):
         execution = at_work(agent, self.execution_id, context)
         known = execution.journal.answer(self.call)
         if known is not None:
-            if self._entry(known.request).is_same(known):
+            if self.entry.is_same(known):
                 return []
             raise Failure(ErrorCode.NONDETERMINISTIC_AGENT, f"call {self.call} is on record, and not as this says")
         asked = execution.asked_models.get(self.call)
+        if not self.attempt:
+            lost = None if asked is None else asked.lost(self.call)
+            return [self if lost is None else replace(self, lost=lost)]
         if asked is None or asked.attempt != self.attempt:
             raise Failure(ErrorCode.INVALID_STATE, f"attempt {self.attempt} of call {self.call} is not under way")
         return [self] if asked.reserved is not None or not self.again else []
@@ -133,13 +129,12 @@ class ModelCalled(AgentReport, frozen=True, kw_only=True):
     def evolve(self, agent: AgentState, /) -> AgentState:
         """What was reserved is settled; the answer stands in the journal, unless it is made again."""
         execution = agent.executions[self.execution_id]
-        asked = execution.asked_models[self.call]
         if self.again:
-            models = {**execution.asked_models, self.call: replace(asked, reserved=None, drawn=())}
-            after = replace(execution, asked_models=models)
+            asked = replace(execution.asked_models[self.call], reserved=None, drawn=())
+            after = replace(execution, asked_models={**execution.asked_models, self.call: asked})
         else:
-            after = execution.answered(self._entry({"alias": asked.alias, "sha256": asked.request}))
-        return agent.spending(after, self.used)
+            after = execution.answered(self.entry)
+        return agent.spending(after, self.used if self.lost is UNSET else self.used + self.lost.reserved.spending)
 
     @property
     def usage(self) -> ModelUsage:
@@ -158,13 +153,25 @@ class ModelCalled(AgentReport, frozen=True, kw_only=True):
         """What it took of what was reserved, or beyond."""
         return Spending(tokens=self.usage.tokens, cost=in_millionths(self.cost_usd))
 
-    def _entry(self, request: Any) -> JournalEntry:
-        return JournalEntry(call=self.call, kind=MODEL, request=request, ok=self.ok, result=self.result, text=self.text)
+    @property
+    def entry(self) -> JournalEntry:
+        """As it stands in the journal, unless it is made `again`."""
+        is_counted = self.ok and self.attempts == 1 and not self.estimated and self.model is not None
+        return JournalEntry(
+            call=self.call,
+            kind=MODEL,
+            request={"alias": self.alias, "sha256": self.sha256},
+            ok=self.ok,
+            result=self.result,
+            text=self.text,
+            streamed=self.streamed,
+            counted=CountedInput(tokens=self.input_tokens, model=self.model or "") if is_counted else UNSET,
+        )
 
 
 def require_model(specification: AgentSpecification, alias: str) -> None:
     """Failure E2114 unless the agent may ask this model."""
-    allowed = specification.models or ()
+    allowed = specification.allowed_models
     if alias in allowed:
         return
     said = ", ".join(allowed) if allowed else "none"

@@ -12,7 +12,8 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from l02.bus.wire.agent.protocol import MAX_SCHEMA_BYTES, NAME_BYTES, Offer, OfferedTool, ToolDescription
+from l02.bus.wire.agent.parts import NAME_BYTES
+from l02.bus.wire.agent.protocol import MAX_SCHEMA_BYTES, Offer, OfferedTool, ToolDescription
 from l02.bus.wire.agent.texts import cut
 from l02.domain.specification import ToolServer
 from l02.domain.values import MAX_DEPTH, is_deeper

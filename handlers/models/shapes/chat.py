@@ -11,7 +11,7 @@ from l02.domain.inference import FinishReason, ModelUsage
 from l02.handlers.models.conversation import Checked
 from l02.handlers.models.draft import Draft, Tokens, usage_in
 from l02.handlers.models.settings import Endpoint
-from l02.handlers.models.shapes.shape import NOTHING, Shape, bearer, refuse_error
+from l02.handlers.models.shapes.shape import NOTHING, Shape, bearer, is_strict, refuse_error
 
 FINISH = {
     "length": FinishReason.LENGTH,
@@ -103,10 +103,10 @@ class Chat(Shape):
             body["tool_choice"] = request.tool_choice
         if request.temperature is not None:
             body["temperature"] = request.temperature
-        if request.output_schema is not None:
+        if (schema := request.output_schema) is not None:
             body["response_format"] = {
                 "type": "json_schema",
-                "json_schema": {"name": "output", "schema": request.output_schema},
+                "json_schema": {"name": "output", "schema": schema, "strict": is_strict(schema)},
             }
         if request.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}

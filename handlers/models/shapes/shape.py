@@ -49,3 +49,20 @@ def refuse_error(error: msgspec.Raw) -> None:
     if error != NOTHING:
         message = message_of(b'{"error":%b}' % bytes(error))
         raise Fault(ErrorCode.INFERENCE_FAILED, message, again=True, charged=True, unwell=True)
+
+
+def is_strict(schema: dict[str, Any]) -> bool:
+    """Whether it is one that OpenAI can hold an answer to: every object has all its properties, and no others."""
+    left: list[Any] = [schema]
+    while left:
+        each = left.pop()
+        if isinstance(each, list):
+            left.extend(each)
+        elif isinstance(each, dict):
+            properties, required = each.get("properties"), each.get("required")
+            if isinstance(properties, dict):
+                complete = isinstance(required, list) and all(name in required for name in properties)
+                if not complete or each.get("additionalProperties") is not False:
+                    return False
+            left.extend(each.values())
+    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from l02.domain.specification import ResourceLimits
+    from l02.domain.specification import AgentSpecification, ResourceLimits
     from l02.projections.folds.agents import AgentView
 
 AGENT_HEADINGS = ("ID", "NAME", "STATE", "WORK", "DONE", "FAILED", "TOOLS", "TOKENS", "RESTARTS", "NODE", "SANDBOX")
@@ -31,6 +31,10 @@ def _state(agent: AgentView) -> str:
     return "terminating" if agent.terminating else agent.state.value
 
 
+def _thinks_with(spec: AgentSpecification) -> str:
+    return f"the built-in agent, with the model {spec.model.alias}" if spec.model else "-"
+
+
 def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
     """All that is known about the agent, with its names."""
     limits = agent.resource_limits
@@ -39,7 +43,7 @@ def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
         ("id", agent.id),
         ("name", agent.name),
         ("state", _state(agent) + (f" ({agent.terminate_reason})" if agent.terminate_reason else "")),
-        ("program", spec.entrypoint or " ".join(spec.command or ())),
+        ("program", spec.entrypoint or " ".join(spec.command or ()) or _thinks_with(spec)),
         ("tools", ", ".join(spec.tools) or "-"),
         ("node", agent.node_id or "-"),
         ("sandbox", f"{agent.sandbox_type or '-'} (trust level {agent.trust_level})"),

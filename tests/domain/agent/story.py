@@ -149,6 +149,7 @@ def model_called(call: int = 1, attempt: int = 1, *, again: bool = False) -> Mod
         call=call,
         attempt=attempt,
         alias="small",
+        sha256="5ab1",
         model="qwen3:8b",
         endpoint="127.0.0.1:11434",
         input_tokens=1_200,

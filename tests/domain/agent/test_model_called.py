@@ -1,7 +1,7 @@
 import pytest
 from msgspec.structs import replace
 
-from l02.domain.agent.execution import JournalEntry, LostModelCall
+from l02.domain.agent.execution import CountedInput, JournalEntry, LostModelCall
 from l02.domain.agent.life.resuming import ExecutionReopened
 from l02.domain.agent.saved.forks import past_of
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
@@ -35,6 +35,7 @@ def test_happened() -> None:
             request={"alias": "small", "sha256": "5ab1"},
             ok=True,
             result={"text": "42", "model": "qwen3:8b", "finish_reason": "stop"},
+            counted=CountedInput(tokens=1_200, model="qwen3:8b"),
         ),
     )
     assert not execution.asked_models
@@ -118,3 +119,16 @@ def test_a_fork_asks_anew_for_what_had_no_answer_and_is_charged_for_nothing_else
     past = past_of(given(*OPEN, model_requested(2), model_called(2)).state, 6, 60)
     [execution] = past.executions
     assert [entry.call for entry in execution.journal] == [2]
+
+
+def test_one_that_was_refused_before_it_was_requested_is_an_answer_too() -> None:
+    refused = replace(model_called(attempt=0), ok=False, result={"code": "E2114", "message": "not allowed"})
+    [entry] = given(*ASKING).when(refused).then(refused).state.executions["x1"].journal
+    assert (entry.call, entry.ok, entry.result["code"]) == (1, False, "E2114")
+
+
+def test_one_that_is_refused_settles_the_attempt_that_was_lost() -> None:
+    refused = replace(model_called(attempt=0), ok=False, input_tokens=0, output_tokens=0, cost_usd=0.0)
+    execution = given(*OPEN).when(refused).then(replace(refused, lost=LOST[0])).state.executions["x1"]
+    assert execution.spent == RESERVED
+    assert not execution.asked_models

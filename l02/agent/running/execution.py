@@ -20,9 +20,9 @@ from msgspec import UNSET
 from l02.agent.context import Context, ToolError
 from l02.agent.definition import Agent, Handler
 from l02.agent.errors import describe_error, leaves_of
-from l02.agent.intake import Intake
-from l02.agent.outbox import Outbox
-from l02.agent.own_steps import Divergence, OwnWork
+from l02.agent.running.intake import Intake
+from l02.agent.running.outbox import Outbox
+from l02.agent.running.own_steps import Divergence, OwnWork
 from l02.bus.wire.agent.divergence import ended_early
 from l02.bus.wire.agent.lines import ProtocolError, encode
 from l02.bus.wire.agent.protocol import Answer, Call, CallError, CallKind, Complete, Diverged, Emit, Execute, Fail, Step

@@ -17,9 +17,9 @@ from msgspec import UNSET
 
 from l02.agent.context import ToolError
 from l02.agent.definition import Agent, Tool
-from l02.agent.intake import Intake, Place
-from l02.agent.outbox import Outbox
-from l02.agent.own_tools import OwnTools
+from l02.agent.running.intake import Intake, Place
+from l02.agent.running.outbox import Outbox
+from l02.agent.running.own_tools import OwnTools
 from l02.bus.wire.agent.divergence import REPLAY_STALL_SECONDS, another, not_made, request_of
 from l02.bus.wire.agent.lines import MAX_LINE, ProtocolError
 from l02.bus.wire.agent.meter import ContextMeter, require_size

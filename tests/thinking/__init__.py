@@ -1,0 +1,1 @@
+"""The built-in agent: a model that calls tools."""
