@@ -74,6 +74,6 @@ def up(
 def demo(as_json: AsJson = False) -> None:
     """Show the main job: agents at work, one of them killed in the middle, and all of it in the log."""
     with reporting(as_json):
-        from l02.cli.demo import run_demo
+        from l02.cli.demo.run import run_demo
 
         raise typer.Exit(run_demo(json=as_json))

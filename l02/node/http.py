@@ -35,6 +35,13 @@ async def serve_http(
     port: int, why_not_ready: Callable[[], list[str]], metrics_page: Callable[[], Awaitable[bytes]]
 ) -> AsyncIterator[str]:
     """Serve on `port` of loopback (0: any free one); gives the URL. The node is ready if nothing says why not."""
+    async with serving(_application(why_not_ready, metrics_page), port) as url:
+        yield url
+
+
+@asynccontextmanager
+async def serving(application: Starlette, port: int = 0) -> AsyncIterator[str]:
+    """An application on `port` of loopback (0: any free one) while the context lasts; gives the URL."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -45,7 +52,6 @@ async def serve_http(
             f"port {port} of {_HOST} is in use; choose another with --http-port, or 0 for any"
         ) from error
     listener.listen(128)
-    application = _application(why_not_ready, metrics_page)
     server = _Server(uvicorn.Config(application, log_level="warning", access_log=False, lifespan="off"))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

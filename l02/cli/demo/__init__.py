@@ -1,0 +1,1 @@
+"""`l02 demo`: the main job, end to end, on this very repository."""
