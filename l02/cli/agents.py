@@ -11,6 +11,7 @@ import typer
 from l02.cli.options import AgentId, AsJson, DataDir, json_object, json_or_text
 from l02.cli.running import reporting, run_with_client
 from l02.cli.terminal.agent_text import AGENT_HEADINGS, agent_pairs, agent_row
+from l02.cli.terminal.conversation_text import last_rounds
 from l02.cli.terminal.output import (
     print_done,
     print_json,
@@ -159,11 +160,14 @@ def ps(
 
 
 def show(agent_id: AgentId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show all that is known about an agent."""
+    """Show all that is known about an agent; of one that a model is, also what was said last."""
 
     async def work(client: Client) -> None:
         agent = await client.get(agent_id)
-        print_result(agent, as_json, lambda: print_pairs(agent_pairs(agent)))
+        pairs = agent_pairs(agent)
+        if agent.spec.model and not as_json:
+            pairs.append(("conversation", last_rounds((await client.state(agent_id)).state) or "-"))
+        print_result(agent, as_json, lambda: print_pairs(pairs))
 
     run_with_client(work, data_dir=data_dir, as_json=as_json)
 
