@@ -197,6 +197,17 @@ def test_images_are_not_counted_as_text(value: Any) -> None:
         meter.add({"type": "text", "text": "A" * 100_000})
 
 
+@pytest.mark.parametrize("compacted", [False, True])
+def test_what_an_agent_leaves_out_by_itself_is_not_in_the_way(compacted: bool) -> None:
+    meter = ContextMeter(100, compacted=compacted)
+    meter.add("A" * 300)
+    if compacted:
+        meter.add("A" * 300)
+        assert meter.tokens == 152
+    with pytest.raises(Failure, match=f"E2003.*: {0 if compacted else 76} of 100"):
+        meter.add("A" * 500)
+
+
 @pytest.mark.parametrize(
     ("value", "is_read"),
     [

@@ -25,18 +25,21 @@ class ContextMeter:
     A model's own count replaces it where a model was asked; this one needs no model.
     """
 
-    def __init__(self, window_tokens: int, tokens: int = 0) -> None:
+    def __init__(self, window_tokens: int, tokens: int = 0, *, compacted: bool = False) -> None:
+        """`compacted` if the agent makes room by itself: then each value has to fit for itself alone."""
         self.tokens = tokens
+        self._compacted = compacted
         self._window = window_tokens
 
     def add(self, value: Any) -> None:
         """Count a value that enters the context; Failure E2003 or E2115, and it does not enter, if it is too large."""
         size, tokens = _measure(value)
         require_size(size)
-        if self.tokens + tokens > self._window:
+        used = 0 if self._compacted else self.tokens
+        if used + tokens > self._window:
             raise Failure(
                 ErrorCode.CONTEXT_OVERFLOW,
-                f"{tokens} more tokens do not fit: {self.tokens} of {self._window} (context_window_tokens) are in use",
+                f"{tokens} more tokens do not fit: {used} of {self._window} (context_window_tokens) are in use",
             )
         self.tokens += tokens
 
