@@ -8,6 +8,7 @@ import random
 import secrets
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +24,10 @@ from nats.aio.client import Client
 
 from l02.bus.embedded import EmbeddedNats, EmbeddedPostgres
 from l02.bus.embedded.endpoint import Endpoint
+
+# What Python has compiled is kept, though the machine may say otherwise: hundreds of processes would compile it anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A busy machine must not fail a property.
 settings.register_profile("no deadline", deadline=None)
