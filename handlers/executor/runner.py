@@ -23,7 +23,7 @@ from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
 from l02.domain.errors import ErrorCode, Failure, OwnError
 from l02.domain.values import require_shallow
 from l02.domain.weight import WEIGHT_IN_WORDS
-from l02.handlers.executor.deadlines import cancel_deadline
+from l02.handlers.executor.deadlines import cancel_deadline, warned_of_time
 from l02.handlers.executor.effects import Effects
 from l02.handlers.executor.heartbeat import watch_heartbeat
 from l02.handlers.executor.inbox import Inbox
@@ -209,7 +209,8 @@ class AgentRunner:
             return
         self._current = run
         try:
-            end = await _before(execution.deadline, run.run(execution.input, data, inbox), work, state)
+            async with warned_of_time(self._node.agents, self._agent_id, execution):
+                end = await _before(execution.deadline, run.run(execution.input, data, inbox), work, state)
         except Failure as failure:
             try:
                 await self._fail(work, failure.code.value, failure.message, process.incarnation)
