@@ -9,7 +9,7 @@ from l02.domain.agent.life import restarts, resuming, spawning, suspension, term
 from l02.domain.agent.saved import checkpoints, forks, restoring
 from l02.domain.agent.state import AgentState
 from l02.domain.agent.work import approvals, effects, executions, models, signals
-from l02.domain.budget import configuring
+from l02.domain.budget import configuring, granting, lending, resetting, watching
 from l02.domain.budget.state import BudgetState
 from l02.domain.kernel.aggregate import Aggregate, messages_of
 from l02.domain.kernel.message import Event
@@ -56,8 +56,8 @@ BUDGET: Aggregate[BudgetState] = Aggregate(
     name="budget",
     initial_state=BudgetState,
     exists=lambda budget: budget.exists,
-    messages=messages_of(configuring),
-    fold_version=1,
+    messages=messages_of(configuring, granting, resetting, lending, watching),
+    fold_version=2,
     absent="there is no such budget; `l02 budget list` lists those that exist",
 )
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from msgspec.structs import replace
 
 from l02.bus.jetstream.group_commit import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
-from l02.bus.log.event_store import EventStore
+from l02.bus.log.event_store import EventStore, Part
 from l02.bus.log.loaded import Loaded
 from l02.bus.wire.codec import RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
@@ -25,7 +25,7 @@ class Attempt(Generic[S]):
 
     def __init__(self, aggregate: Aggregate[S], loaded: Loaded[S], store: EventStore) -> None:
         self._aggregate = aggregate
-        self._loaded = loaded
+        self.loaded = loaded
         self._store = store
         self.decided = 0
         """How many commands."""
@@ -40,7 +40,7 @@ class Attempt(Generic[S]):
 
         Raises the decider's Failure, or E2115 if it could not be stored alone either.
         """
-        state = self._states[-1] if self._states else self._loaded.state
+        state = self._states[-1] if self._states else self.loaded.state
         events = self._aggregate.decide(state, command, context)
         recorded = self._as_recorded(events, context)
         messages = [_message(item) for item in recorded]
@@ -59,23 +59,26 @@ class Attempt(Generic[S]):
         self._bytes += size
         return True
 
-    async def store(self) -> tuple[RecordedEvent, ...]:
-        """Store them, and take them in. Raises as `EventStore.append`."""
-        loaded = self._loaded
-        last = await self._store.append(self.recorded[0].aggregate, self._messages, loaded.sequence, loaded.trail)
-        first = last - len(self.recorded) + 1
+    @property
+    def part(self) -> Part:
+        """What is to be appended."""
+        loaded = self.loaded
+        return Part(self.recorded[0].aggregate, self._messages, loaded.sequence, loaded.trail)
+
+    def take_in(self, first: int) -> tuple[RecordedEvent, ...]:
+        """They are stored, the first with this stream sequence."""
         stored = tuple(replace(item, sequence=first + place) for place, item in enumerate(self.recorded))
         for item, state in zip(stored, self._states, strict=True):
-            loaded.take_in(item, state)
+            self.loaded.take_in(item, state)
         return stored
 
     def _as_recorded(self, events: Sequence[Event], context: Context) -> list[RecordedEvent]:
         address = AggregateId(self._aggregate.name, context.aggregate_id)
-        version = self._loaded.version + len(self.recorded)
+        version = self.loaded.version + len(self.recorded)
         now = datetime.now(UTC)
         metadata = context.metadata
         if metadata.is_of_runtime and metadata.traceparent is None:
-            metadata = replace(metadata, traceparent=self._loaded.trace_of(metadata.correlation_id))
+            metadata = replace(metadata, traceparent=self.loaded.trace_of(metadata.correlation_id))
         later = Metadata(
             causation_id=metadata.causation_id,
             correlation_id=metadata.correlation_id,
@@ -106,3 +109,15 @@ def _message(item: RecordedEvent) -> tuple[str, bytes]:
         metadata=item.metadata,
     )
     return event_subject(item.aggregate, item.event.type), payload
+
+
+async def store_together(store: EventStore, attempts: Sequence[Attempt[S]]) -> list[tuple[RecordedEvent, ...]]:
+    """Store what several aggregates have come to, in one append, and take it in. Raises as `EventStore.append`."""
+    parts = [attempt.part for attempt in attempts]
+    last = await (store.append(*parts[0]) if len(parts) == 1 else store.append_together(parts))
+    first = last + 1 - sum(len(attempt.recorded) for attempt in attempts)
+    taken = []
+    for attempt in attempts:
+        taken.append(attempt.take_in(first))
+        first += len(attempt.recorded)
+    return taken

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
@@ -50,6 +51,17 @@ class EventStoreSilent(Failure):
         )
 
 
+class Part(NamedTuple):
+    """What an append stores of one aggregate: `messages` (subject, payload) after its event with stream sequence
+    `expected` (0: none). `trail` is what the writer knows of the last events' sequences, that of `expected` at its end.
+    """
+
+    aggregate: AggregateId
+    messages: Sequence[tuple[str, bytes]]
+    expected: int
+    trail: Sequence[int] = ()
+
+
 class EventStore:
     """Append and load. One per process; made by `open_event_store`."""
 
@@ -65,21 +77,25 @@ class EventStore:
         expected: int,
         trail: Sequence[int] = (),
     ) -> int:
-        """Store `messages` (subject, payload) after the aggregate's event with stream sequence `expected` (0: none).
+        """Store what belongs to one aggregate (see `Part`). Returns the stream sequence of the last one.
 
-        `trail` is what the writer knows of the last events' sequences, that of `expected` at its end (see `trail`).
-        Returns the stream sequence of the last one. Raises Conflict, AppendFailed if the answer did not come, or
-        Failure E2115 if the server would never take it. If the caller is cancelled, it may be stored or not.
+        Raises Conflict, AppendFailed if the answer did not come, or Failure E2115 if the server would never take it. If
+        the caller is cancelled, it may be stored or not.
         """
-        self.require_storable(messages)
-        trail = trail or ((expected,) if expected else ())
-        expectation = expecting(expected, of=aggregate_filter(aggregate))
+        return await self.append_together([Part(aggregate, messages, expected, trail)])
+
+    async def append_together(self, parts: Sequence[Part]) -> int:
+        """The same for several aggregates: all parts one after another, or none of them."""
+        self.require_storable([message for part in parts for message in part.messages])
         with_headers: list[Message] = []
-        for place, (subject, payload) in enumerate(messages):
-            headers = {TRAIL_HEADER: trail_header(trail, place)}
-            with_headers.append((subject, payload, headers if place else headers | expectation))
+        for part in parts:
+            trail = part.trail or ((part.expected,) if part.expected else ())
+            expectation = expecting(part.expected, of=aggregate_filter(part.aggregate))
+            for place, (subject, payload) in enumerate(part.messages):
+                headers = {TRAIL_HEADER: trail_header(trail, place)}
+                with_headers.append((subject, payload, headers if place else headers | expectation))
         try:
-            return await self._commit.store({aggregate}, with_headers)
+            return await self._commit.store({part.aggregate for part in parts}, with_headers)
         except APIError as error:
             if error.err_code in UNEXPECTED_CODES:
                 raise Conflict(error.description) from error

@@ -11,8 +11,8 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -20,9 +20,10 @@ import structlog
 from nats.errors import Error as NatsError
 
 from l02.bus.jetstream.history import HistoryUnreadable
-from l02.bus.log.attempt import Attempt
-from l02.bus.log.event_store import AppendFailed, Conflict, EventStore, EventStoreSilent
+from l02.bus.log.attempt import Attempt, store_together
+from l02.bus.log.event_store import AppendFailed, Conflict, EventStore
 from l02.bus.log.loaded import Handled, Loaded
+from l02.bus.log.patience import RETRY_SECONDS, Patience
 from l02.bus.log.snapshots import Snapshots
 from l02.bus.log.turns import Turn, turn_of
 from l02.bus.wire.codec import RecordedEvent
@@ -37,10 +38,6 @@ C = TypeVar("C", bound=Command)
 
 _log = structlog.get_logger()
 _CACHED_AGGREGATES = 10_000
-_CONFLICT_RETRIES = 10
-_UNREACHABLE_SECONDS = 30.0
-_RETRY_SECONDS = 0.1
-_CONFLICT_PAUSE_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +47,6 @@ class Decision:
     version: int
     events: tuple[RecordedEvent, ...]
     repeated: Handled | None = None
-
-
-class _Patience:
-    """How often and how long a decision is tried anew."""
-
-    def __init__(self, subject: str) -> None:
-        self._subject = subject
-        self._deadline = asyncio.get_running_loop().time() + _UNREACHABLE_SECONDS
-        self._conflicts = 0
-
-    async def after(self, error: Exception) -> None:
-        """Wait a moment; raises Failure when it is no use any more."""
-        if isinstance(error, Conflict):
-            self._conflicts += 1
-            if self._conflicts > _CONFLICT_RETRIES:
-                raise Failure(
-                    ErrorCode.CONFLICT, f"others kept changing {self._subject}; send the command again"
-                ) from error
-            await asyncio.sleep(_CONFLICT_PAUSE_SECONDS * (2 ** (self._conflicts - 1) - 1))
-        else:
-            if asyncio.get_running_loop().time() > self._deadline:
-                raise EventStoreSilent(error) from error
-            await asyncio.sleep(_RETRY_SECONDS)
 
 
 class Repository(Generic[S]):
@@ -215,7 +189,7 @@ class Repository(Generic[S]):
     ) -> tuple[Decision, int]:
         """Decide `commands` one after another, as many of them from the first on as one append takes; how many."""
         async with self._exclusive(aggregate_id):
-            patience = _Patience(f"{self.aggregate.name} {aggregate_id}")
+            patience = Patience(f"{self.aggregate.name} {aggregate_id}")
             attempted: dict[str, int] = {}
             loaded = self._loaded.get(aggregate_id)
             is_fresh = loaded is None
@@ -245,11 +219,7 @@ class Repository(Generic[S]):
                 if attempt.recorded:
                     attempted.update((item.event_id, attempt.decided) for item in attempt.recorded)
                     try:
-                        for prepare_for in self._before_storing:
-                            await prepare_for(aggregate_id, [item.event for item in attempt.recorded])
-                        stored = await attempt.store()
-                        self._keep(aggregate_id, loaded)
-                        return self._tell(stored), attempt.decided
+                        return (await self._store({aggregate_id: attempt}))[aggregate_id], attempt.decided
                     except (Conflict, AppendFailed, NatsError, TimeoutError) as error:
                         await patience.after(error)
                 elif is_fresh:
@@ -259,6 +229,64 @@ class Repository(Generic[S]):
                 if stored:
                     return self._tell(stored), attempted[stored[0].event_id]
                 is_fresh = True
+
+    async def record_together(
+        self, reports: Mapping[str, Sequence[Command | Report]], cause: str | None = None
+    ) -> dict[str, Decision]:
+        """The same for several aggregates: what follows for all of them is stored in one append, or nothing is.
+
+        Raises the first decider's Failure, on the fresh state; E2113 if others kept changing them.
+        """
+        cause = cause or uuid.uuid4().hex
+        metadata = Metadata(causation_id=cause, correlation_id=cause, actor=f"node/{self.node_id}")
+        async with AsyncExitStack() as turns:
+            for aggregate_id in sorted(reports):  # in one order, so that nobody waits in a circle
+                await turns.enter_async_context(self._exclusive(aggregate_id))
+            patience = Patience(f"{self.aggregate.name} {', '.join(reports)}")
+            attempted: set[str] = set()
+            is_fresh = False
+            loaded = {key: self._loaded.get(key) or await self._read(key) for key in reports}
+            while True:
+                attempts = {key: Attempt(self.aggregate, loaded[key], self.store) for key in reports}
+                refusal: Failure | None = None
+                try:
+                    for key, attempt in attempts.items():
+                        context = Context(aggregate_id=key, node_id=self.node_id, time=time.time(), metadata=metadata)
+                        for report in reports[key]:
+                            if not attempt.takes(report, context):
+                                raise Failure(
+                                    ErrorCode.PAYLOAD_TOO_LARGE, f"too much for one append: {', '.join(reports)}"
+                                )
+                except Failure as failure:
+                    refusal = failure
+                changing = {key: attempt for key, attempt in attempts.items() if attempt.recorded}
+                if refusal is None and changing:
+                    attempted |= {item.event_id for attempt in changing.values() for item in attempt.recorded}
+                    try:
+                        return await self._store(changing)
+                    except (Conflict, AppendFailed, NatsError, TimeoutError) as error:
+                        await patience.after(error)
+                elif is_fresh:
+                    if refusal is not None:
+                        raise refusal
+                    return {}
+                news = {key: await self._refresh(key, item, patience) for key, item in loaded.items()}
+                stored = {
+                    key: tuple(item for item in found if item.event_id in attempted) for key, found in news.items()
+                }
+                if any(stored.values()):
+                    return {key: self._tell(events) for key, events in stored.items() if events}
+                is_fresh = True
+
+    async def _store(self, attempts: Mapping[str, Attempt[S]]) -> dict[str, Decision]:
+        """Store them, and take them in. Raises as `EventStore.append`."""
+        for prepare_for in self._before_storing:
+            for aggregate_id, attempt in attempts.items():
+                await prepare_for(aggregate_id, [item.event for item in attempt.recorded])
+        stored = await store_together(self.store, list(attempts.values()))
+        for aggregate_id, attempt in attempts.items():
+            self._keep(aggregate_id, attempt.loaded)
+        return {key: self._tell(events) for key, events in zip(attempts, stored, strict=True)}
 
     async def _prepared(self, command: Command | Report, context: Context) -> Command | Report:
         prepare = self._preparations.get(type(command)) if isinstance(command, Command) else None
@@ -288,7 +316,7 @@ class Repository(Generic[S]):
         return loaded
 
     async def _refresh(
-        self, aggregate_id: str, loaded: Loaded[S], patience: _Patience | None = None
+        self, aggregate_id: str, loaded: Loaded[S], patience: Patience | None = None
     ) -> list[RecordedEvent]:
         """Bring `loaded` up to date with the stream; gives what was new."""
         events = await self._events_after(aggregate_id, loaded.sequence, loaded.version, patience)
@@ -296,14 +324,14 @@ class Repository(Generic[S]):
         return events
 
     async def _events_after(
-        self, aggregate_id: str, sequence: int, version: int, patience: _Patience | None = None
+        self, aggregate_id: str, sequence: int, version: int, patience: Patience | None = None
     ) -> list[RecordedEvent]:
         while True:
             try:
                 return await self.store.load(AggregateId(self.aggregate.name, aggregate_id), sequence, version)
             except (NatsError, TimeoutError, HistoryUnreadable) as error:
                 if patience is None:
-                    await asyncio.sleep(_RETRY_SECONDS)
+                    await asyncio.sleep(RETRY_SECONDS)
                 else:
                     await patience.after(error)
 

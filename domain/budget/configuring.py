@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from msgspec.structs import replace
-
 from l02.domain.budget.messages import BudgetCommand, BudgetEvent
 from l02.domain.budget.state import BudgetLimits, BudgetState, amounts, limits_of, require_exact
 from l02.domain.errors import ErrorCode, Failure
@@ -51,9 +49,8 @@ class BudgetConfigured(BudgetEvent, frozen=True, kw_only=True):
     warn_at: Thresholds
 
     def evolve(self, budget: BudgetState, /) -> BudgetState:
-        """What was configured before does not matter any more."""
-        return replace(
-            budget,
+        """What was configured before does not matter any more; what was spent, and added for a window, does."""
+        return budget.with_other_limits(
             exists=True,
             limits=amounts(self.limits),
             parent=self.parent,

@@ -20,11 +20,12 @@ from l02.bus.log.reader import last_sequence
 from l02.bus.log.repository import Repository
 from l02.bus.log.snapshots import open_snapshots
 from l02.domain.agent.state import AgentState
-from l02.domain.aggregates import AGENT, AGGREGATES, NODE
+from l02.domain.aggregates import AGENT, AGGREGATES, BUDGET, NODE
 from l02.handlers.executor.executor import Executor
 from l02.handlers.lifecycle import Lifecycle
 from l02.handlers.models.bridge import Models, open_models
 from l02.handlers.nodes import Nodes
+from l02.handlers.resources.budgets import Budgets, open_budgets
 from l02.handlers.resources.defaults import LimitDefaults
 from l02.handlers.resources.machine import MachineWatch
 from l02.handlers.sandbox.processes import Processes
@@ -61,6 +62,7 @@ class Parts:
     commands: CommandProcessor
     announcer: OutcomeAnnouncer
     reader: EventReader
+    budgets: Budgets
     executor: Executor
     lifecycle: Lifecycle
     machine: MachineWatch
@@ -118,6 +120,8 @@ async def wire(
             if aggregate.takes_commands
         }
         agents = repositories[AGENT.name] = Repository(AGENT, store, node_id, snapshots)
+        spent = await stack.enter_async_context(open_snapshots(bus, BUDGET))
+        budgets_of_all = repositories[BUDGET.name] = Repository(BUDGET, store, node_id, spent)
         Forking(bus, agents)
         limit_defaults = LimitDefaults(agents, settings.resources)
         progress = Progress()
@@ -133,6 +137,7 @@ async def wire(
             open_checkpoints(settings.state, bus, postgres_url, settings.replicas)
         )
         reader = EventReader(bus, agents)
+        budgets = await stack.enter_async_context(open_budgets(bus, reader, budgets_of_all, leases))
         executor = Executor(bus, reader, agents, tool_servers, leases)
         processes = Processes(sandboxes, data_dir, models.require)
         lifecycle = Lifecycle(
@@ -157,6 +162,7 @@ async def wire(
             commands=CommandProcessor(bus, repositories, partitions),
             announcer=announcer,
             reader=reader,
+            budgets=budgets,
             executor=executor,
             lifecycle=lifecycle,
             machine=MachineWatch(bus, agents, processes, settings.resources.usage_report_interval_seconds),

@@ -111,6 +111,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     run(parts.keep_views())
     await parts.reader.open()
     to_recover = await parts.placements.agents_of(directory.node_id)
+    await _run_until_ready(run, parts.budgets.run)
     await _run_until_ready(run, parts.state.run)
     await _run_until_ready(run, parts.executor.run)
     if parts.sessions is not None:

@@ -1,4 +1,4 @@
-"""What people ask about a budget: what it allows, within what, and what happens at its limits."""
+"""What people ask about a budget: what it allows and what is left of that, and to whom it has lent what."""
 
 from __future__ import annotations
 
@@ -8,15 +8,47 @@ from msgspec import UNSET, Struct, UnsetType
 
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.budget.configuring import BudgetConfigured
-from l02.domain.budget.state import BudgetLimits
-from l02.domain.spending.limits import LimitAction
+from l02.domain.budget.messages import BudgetEvent
+from l02.domain.budget.resetting import due_at
+from l02.domain.budget.state import BudgetLimits, BudgetState, Slice, amounts, limits_of, said
+from l02.domain.spending.amounts import Amount
+from l02.domain.spending.limits import LimitAction, LimitName
+from l02.domain.spending.money import in_millionths
+from l02.domain.spending.windows import Window
 from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
+
+
+class LimitView(Struct, frozen=True, kw_only=True):
+    """A limit now, in tokens or USD; `amount` and `left` are null if it does not limit. It begins anew at `reset_at`.
+
+    `reserved` is lent to nodes and not spent yet. `warned` are the thresholds that were warned of since it began.
+    """
+
+    amount: int | float | None
+    used: int | float
+    reserved: int | float
+    left: int | float | None
+    reset_at: datetime | None
+    warned: tuple[float, ...] = ()
+    exceeded: bool = False
+
+
+class SliceView(Struct, frozen=True, kw_only=True):
+    """What is lent to the node `holder`: `held` may still be spent, `used` was. `sequence` is that of the loan."""
+
+    holder: str
+    held: Amount
+    used: Amount
+    until: datetime
+    recalled: bool
+    sequence: int
 
 
 class BudgetView(Struct, frozen=True, kw_only=True):
     """A budget as of stream sequence `sequence`. `version` counts its events, and `created_at` is the first one's time.
 
-    `halted_at` is the sequence of a message among its events that cannot be taken in, if there is one.
+    `limits` is what is configured, `raised` what was added until a limit is reset. `halted_at` is the sequence of a
+    message among its events that cannot be taken in, if there is one.
     """
 
     id: str
@@ -28,6 +60,10 @@ class BudgetView(Struct, frozen=True, kw_only=True):
     updated_at: datetime
     version: int
     sequence: int
+    raised: BudgetLimits = BudgetLimits()
+    spent: dict[LimitName, LimitView] = {}
+    slices: dict[str, SliceView] = {}
+    denied: bool = False
     halted_at: int | UnsetType = UNSET
 
 
@@ -35,19 +71,92 @@ def project_budget(view: BudgetView | None, recorded: RecordedEvent) -> BudgetVi
     """The view after one more of the budget's events, which must be the next. Raises ViewOutOfStep if it is not."""
     held = view.version if view is not None else 0
     event, time = recorded.event, utc(recorded.time)
-    if recorded.version != held + 1 or not isinstance(event, BudgetConfigured):
+    follows = recorded.version == held + 1 and (view is not None or isinstance(event, BudgetConfigured))
+    if not follows or not isinstance(event, BudgetEvent):
         raise ViewOutOfStep(recorded, held)
+    budget = event.evolve(_state(view) if view is not None else BudgetState())
+    lent_at = {name: item.sequence for name, item in view.slices.items()} if view is not None else {}
     return BudgetView(
         id=recorded.aggregate.id,
-        limits=event.limits,
-        parent=event.parent,
-        action=event.action,
-        warn_at=event.warn_at,
+        limits=limits_of(budget.limits),
+        parent=budget.parent,
+        action=budget.action,
+        warn_at=budget.warn_at,
         created_at=time if view is None else view.created_at,
         updated_at=time,
         version=recorded.version,
         sequence=recorded.sequence,
+        raised=limits_of(budget.raised),
+        spent={
+            limit: _limit_view(budget, limit)
+            for limit in LimitName
+            if limit in budget.limits or budget.windows.get(limit, Window()) != Window()
+        },
+        slices={name: _slice_view(lent, lent_at.get(name, recorded.sequence)) for name, lent in budget.slices.items()},
+        denied=budget.denied,
     )
+
+
+def _limit_view(budget: BudgetState, limit: LimitName) -> LimitView:
+    window, amount = budget.windows.get(limit, Window()), budget.allowed.get(limit)
+    return LimitView(
+        amount=None if amount is None else said(limit, amount),
+        used=said(limit, window.used),
+        reserved=said(limit, window.reserved),
+        left=None if amount is None else said(limit, window.left(amount)),
+        reset_at=None if window.reset_at is None else due_at(window.reset_at),
+        warned=window.warned,
+        exceeded=window.exceeded,
+    )
+
+
+def _slice_view(lent: Slice, sequence: int) -> SliceView:
+    return SliceView(
+        holder=lent.holder,
+        held=Amount.of(lent.held),
+        used=Amount.of(lent.used),
+        until=lent.until,
+        recalled=lent.recalled,
+        sequence=sequence,
+    )
+
+
+def _state(view: BudgetView) -> BudgetState:
+    """The budget that has this view."""
+    return BudgetState(
+        exists=True,
+        limits=amounts(view.limits),
+        parent=view.parent,
+        action=view.action,
+        warn_at=view.warn_at,
+        raised=amounts(view.raised),
+        windows={limit: window for limit, item in view.spent.items() if (window := _window(limit, item)) != Window()},
+        slices={
+            name: Slice(
+                holder=item.holder,
+                until=item.until,
+                held=item.held.spending,
+                used=item.used.spending,
+                recalled=item.recalled,
+            )
+            for name, item in view.slices.items()
+        },
+        denied=view.denied,
+    )
+
+
+def _window(limit: LimitName, view: LimitView) -> Window:
+    return Window(
+        used=_amount(limit, view.used),
+        reserved=_amount(limit, view.reserved),
+        reset_at=None if view.reset_at is None else view.reset_at.timestamp(),
+        warned=view.warned,
+        exceeded=view.exceeded,
+    )
+
+
+def _amount(limit: LimitName, value: int | float) -> int:
+    return in_millionths(value) if limit.is_money else int(value)
 
 
 BUDGET_FOLD = Fold(view=BudgetView, project=project_budget, kind="budget")

@@ -102,7 +102,7 @@ async def test_an_append_given_up_and_stored_later_is_not_decided_again(
 async def test_recording_waits_for_a_server_that_is_down(
     fresh_nats: EmbeddedNats, bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("l02.bus.log.repository._UNREACHABLE_SECONDS", 0.5)
+    monkeypatch.setattr("l02.bus.log.patience._UNREACHABLE_SECONDS", 0.5)
     repository = Repository(TOY, store, "n1")
     await repository.record("a1", toy.note(1))
     await fresh_nats.stop()

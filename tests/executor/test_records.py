@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from nats.errors import Error as NatsError
 
-from l02.bus.log import repository
+from l02.bus.log import patience
 from l02.bus.log.event_store import Conflict
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import EventDecoder, encode_event
@@ -96,8 +96,8 @@ async def _on_record(log: MemoryLog) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repository, "_RETRY_SECONDS", 0)
-    monkeypatch.setattr(repository, "_CONFLICT_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(patience, "_CONFLICT_PAUSE_SECONDS", 0)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

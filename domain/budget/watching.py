@@ -1,0 +1,93 @@
+"""What is said of a budget before nothing is left of it, and then: each once in a window."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from msgspec.structs import replace
+
+from l02.domain.budget.messages import BudgetEvent
+from l02.domain.budget.resetting import due_at
+from l02.domain.budget.state import BudgetState, said
+from l02.domain.spending.limits import LimitAction, LimitName
+from l02.domain.spending.windows import Window, crossed, with_exceeded, with_warned
+
+
+class BudgetWarning(BudgetEvent, frozen=True, kw_only=True):
+    """`threshold` of a limit is spent. `amount` is all that it allows, `used` what was spent of it; tokens, or USD."""
+
+    type: ClassVar[str] = "budget.warning"
+    limit: LimitName
+    threshold: float
+    percent: float
+    amount: int | float
+    used: int | float
+    reset_at: datetime | None
+
+    def evolve(self, budget: BudgetState, /) -> BudgetState:
+        """It is not said again in this window."""
+        return replace(budget, windows=with_warned(budget.windows, self.limit, self.threshold))
+
+
+class BudgetExceeded(BudgetEvent, frozen=True, kw_only=True):
+    """All of a limit is spent, or so much that a call was refused, which `needed` this; `action` is what follows."""
+
+    type: ClassVar[str] = "budget.exceeded"
+    limit: LimitName
+    percent: float
+    amount: int | float
+    used: int | float
+    reserved: int | float
+    reset_at: datetime | None
+    action: LimitAction
+    needed: int | float | None = None
+
+    def evolve(self, budget: BudgetState, /) -> BudgetState:
+        """It is not said again in this window."""
+        return replace(budget, windows=with_exceeded(budget.windows, self.limit))
+
+
+def remarks(budget: BudgetState) -> list[BudgetEvent]:
+    """What is to be said of a budget after something was spent."""
+    remarked: list[BudgetEvent] = [
+        BudgetWarning(
+            limit=limit,
+            threshold=threshold,
+            percent=_percent(budget, limit),
+            amount=said(limit, budget.allowed[limit]),
+            used=said(limit, budget.windows[limit].used),
+            reset_at=_reset_at(budget, limit),
+        )
+        for limit, threshold in crossed(budget.allowed, budget.windows, budget.warn_at)
+    ]
+    for limit, amount in budget.allowed.items():
+        window = budget.windows.get(limit, Window())
+        if 0 < window.used >= amount and not window.exceeded:
+            remarked.append(exceeded(budget, limit))
+    return remarked
+
+
+def exceeded(budget: BudgetState, limit: LimitName, needed: int | None = None) -> BudgetExceeded:
+    """That nothing is left of a limit, or less than a call needs."""
+    window = budget.windows.get(limit, Window())
+    return BudgetExceeded(
+        limit=limit,
+        percent=_percent(budget, limit),
+        amount=said(limit, budget.allowed[limit]),
+        used=said(limit, window.used),
+        reserved=said(limit, window.reserved),
+        reset_at=_reset_at(budget, limit),
+        action=budget.action,
+        needed=None if needed is None else said(limit, needed),
+    )
+
+
+def _percent(budget: BudgetState, limit: LimitName) -> float:
+    amount, used = budget.allowed[limit], budget.windows.get(limit, Window()).used
+    return round(100 * used / amount, 2) if amount else 100.0
+
+
+def _reset_at(budget: BudgetState, limit: LimitName) -> datetime | None:
+    at = budget.windows.get(limit, Window()).reset_at
+    return None if at is None else due_at(at)

@@ -1,0 +1,1 @@
+"""What is lent to nodes, and drawn on by calls."""
