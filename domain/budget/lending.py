@@ -7,7 +7,6 @@ nothing. A slice is large while much is left, and as large as one call needs at 
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar
 
 from msgspec.structs import replace
@@ -34,7 +33,7 @@ class Lend(BudgetUse, frozen=True, kw_only=True):
     holder: str
     needed: Spending
     wanted: Spending
-    until: datetime
+    until: float
 
     def decide(self, budget: BudgetState, context: Context, /) -> list[BudgetEvent]:
         """Once for each slice. Raises Exhausted if there is no room for the one call."""
@@ -72,14 +71,14 @@ def _share(budget: BudgetState, needed: int, wanted: int, *, is_money: bool) -> 
 
 class BudgetReserved(BudgetEvent, frozen=True, kw_only=True):
     """`amount` is lent to the node `holder`, which uses it until `until` or gives it back; `reserved` is all that is
-    lent with it. `at` is in seconds since 1970: windows that have not begun begin then.
+    lent with it. Windows that have not begun begin `at` this time. Times are in seconds since 1970.
     """
 
     type: ClassVar[str] = "budget.reserved"
     slice: str
     holder: str
     amount: Amount
-    until: datetime
+    until: float
     reserved: Amount
     at: float
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import ClassVar
 
 from l02.domain.budget.messages import BudgetCommand, BudgetEvent
@@ -29,14 +28,14 @@ class Reset(BudgetCommand, frozen=True, kw_only=True):
 
 
 class ResetDue(TimerCommand, frozen=True, kw_only=True):
-    """The windows that end at `at` are over."""
+    """The windows that end `at` this time (seconds since 1970) are over."""
 
     verb: ClassVar[str] = "reset-due"
-    at: datetime
+    at: float
 
     def decide(self, budget: BudgetState, context: Context, /) -> list[BudgetEvent]:
         """If nobody has come first. The timer is believed, whatever this node's clock says."""
-        return overdue(budget, max(self.at.timestamp(), context.time))
+        return overdue(budget, max(self.at, context.time))
 
 
 class BudgetReset(BudgetEvent, frozen=True, kw_only=True):
@@ -60,11 +59,6 @@ def overdue(budget: BudgetState, at: float) -> list[BudgetEvent]:
     """What has to be reset by this time, if anything has."""
     limits = budget.over(at)
     return [_reset(budget, limits, at, None)] if limits else []
-
-
-def due_at(time: float) -> datetime:
-    """A time of a window's end as timers and events say it."""
-    return datetime.fromtimestamp(time, UTC)
 
 
 def _reset(budget: BudgetState, limits: tuple[LimitName, ...], at: float, by: str | None) -> BudgetReset:

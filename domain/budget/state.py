@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from functools import reduce
 from typing import Any
 
@@ -34,7 +33,7 @@ class Slice(Struct, frozen=True, kw_only=True):
     """
 
     holder: str
-    until: datetime
+    until: float
     held: Spending
     used: Spending = Spending()
     recalled: bool = False

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import ClassVar
 
 from msgspec.structs import replace
 
 from l02.domain.budget.messages import BudgetEvent
-from l02.domain.budget.resetting import due_at
 from l02.domain.budget.state import BudgetState, said
 from l02.domain.spending.limits import LimitAction, LimitName
 from l02.domain.spending.windows import Window, crossed, with_exceeded, with_warned
 
 
 class BudgetWarning(BudgetEvent, frozen=True, kw_only=True):
-    """`threshold` of a limit is spent. `amount` is all that it allows, `used` what was spent of it; tokens, or USD."""
+    """`threshold` of a limit is spent. `amount` is all that it allows, `used` what was spent of it; tokens, or USD.
+
+    It is reset at `reset_at` (seconds since 1970).
+    """
 
     type: ClassVar[str] = "budget.warning"
     limit: LimitName
@@ -23,7 +24,7 @@ class BudgetWarning(BudgetEvent, frozen=True, kw_only=True):
     percent: float
     amount: int | float
     used: int | float
-    reset_at: datetime | None
+    reset_at: float | None
 
     def evolve(self, budget: BudgetState, /) -> BudgetState:
         """It is not said again in this window."""
@@ -39,7 +40,7 @@ class BudgetExceeded(BudgetEvent, frozen=True, kw_only=True):
     amount: int | float
     used: int | float
     reserved: int | float
-    reset_at: datetime | None
+    reset_at: float | None
     action: LimitAction
     needed: int | float | None = None
 
@@ -57,7 +58,7 @@ def remarks(budget: BudgetState) -> list[BudgetEvent]:
             percent=_percent(budget, limit),
             amount=said(limit, budget.allowed[limit]),
             used=said(limit, budget.windows[limit].used),
-            reset_at=_reset_at(budget, limit),
+            reset_at=budget.windows.get(limit, Window()).reset_at,
         )
         for limit, threshold in crossed(budget.allowed, budget.windows, budget.warn_at)
     ]
@@ -77,7 +78,7 @@ def exceeded(budget: BudgetState, limit: LimitName, needed: int | None = None) -
         amount=said(limit, budget.allowed[limit]),
         used=said(limit, window.used),
         reserved=said(limit, window.reserved),
-        reset_at=_reset_at(budget, limit),
+        reset_at=budget.windows.get(limit, Window()).reset_at,
         action=budget.action,
         needed=None if needed is None else said(limit, needed),
     )
@@ -86,8 +87,3 @@ def exceeded(budget: BudgetState, limit: LimitName, needed: int | None = None) -
 def _percent(budget: BudgetState, limit: LimitName) -> float:
     amount, used = budget.allowed[limit], budget.windows.get(limit, Window()).used
     return round(100 * used / amount, 2) if amount else 100.0
-
-
-def _reset_at(budget: BudgetState, limit: LimitName) -> datetime | None:
-    at = budget.windows.get(limit, Window()).reset_at
-    return None if at is None else due_at(at)

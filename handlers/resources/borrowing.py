@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 
 import structlog
@@ -82,7 +81,7 @@ class Borrower:
     async def _borrow(self, levels: Sequence[str], needed: Spending) -> None:
         """In the same append the slices in hand are given back, but for what calls under way have reserved of them."""
         token, now = self._slices.token, self._now()
-        until = datetime.fromtimestamp(round(time.time() + SLICE_SECONDS), UTC)
+        until = float(round(time.time() + SLICE_SECONDS))
         told: list[tuple[Hand, Settle]] = []
         lends: dict[str, Lend] = {}
         reports: dict[str, list[Command]] = {}

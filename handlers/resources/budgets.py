@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -26,7 +27,7 @@ from l02.domain.budget.configuring import BudgetConfigured
 from l02.domain.budget.granting import BudgetDenied, BudgetRaised
 from l02.domain.budget.lending import BudgetRecalled, BudgetSettled
 from l02.domain.budget.messages import BudgetEvent, after
-from l02.domain.budget.resetting import BudgetReset, ResetDue, due_at
+from l02.domain.budget.resetting import BudgetReset, ResetDue
 from l02.domain.budget.state import BudgetState
 from l02.domain.inference import Drawn, Spending
 from l02.domain.kernel.message import Event
@@ -236,14 +237,13 @@ class Budgets:
         before = known.state if known is not None else BudgetState()
         ends = after(before, [event for event in events if isinstance(event, BudgetEvent)]).reset_times
         for at in ends - before.reset_times:
-            due = due_at(at)
             await set_timer(
                 self._bus,
                 AggregateId("budget", budget_id),
                 f"reset-{round(at * 1000)}",
-                due=due,
+                due=datetime.fromtimestamp(at, UTC),
                 verb=ResetDue.verb,
-                body=msgspec.json.encode({"at": due}),
+                body=msgspec.json.encode({"at": at}),
                 command_id=f"reset-{budget_id}-{round(at * 1000)}",
             )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from msgspec import UNSET, Struct, UnsetType
 
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.budget.configuring import BudgetConfigured
 from l02.domain.budget.messages import BudgetEvent
-from l02.domain.budget.resetting import due_at
 from l02.domain.budget.state import BudgetLimits, BudgetState, Slice, amounts, limits_of, said
 from l02.domain.spending.amounts import Amount
 from l02.domain.spending.limits import LimitAction, LimitName
@@ -104,7 +103,7 @@ def _limit_view(budget: BudgetState, limit: LimitName) -> LimitView:
         used=said(limit, window.used),
         reserved=said(limit, window.reserved),
         left=None if amount is None else said(limit, window.left(amount)),
-        reset_at=None if window.reset_at is None else due_at(window.reset_at),
+        reset_at=None if window.reset_at is None else datetime.fromtimestamp(window.reset_at, UTC),
         warned=window.warned,
         exceeded=window.exceeded,
     )
@@ -115,7 +114,7 @@ def _slice_view(lent: Slice, sequence: int) -> SliceView:
         holder=lent.holder,
         held=Amount.of(lent.held),
         used=Amount.of(lent.used),
-        until=lent.until,
+        until=datetime.fromtimestamp(lent.until, UTC),
         recalled=lent.recalled,
         sequence=sequence,
     )
@@ -134,7 +133,7 @@ def _state(view: BudgetView) -> BudgetState:
         slices={
             name: Slice(
                 holder=item.holder,
-                until=item.until,
+                until=item.until.timestamp(),
                 held=item.held.spending,
                 used=item.used.spending,
                 recalled=item.recalled,

@@ -49,12 +49,10 @@ from l02.domain.agent.work.executions import (
 )
 from l02.domain.agent.work.signals import Signal, SignalReceived
 from l02.domain.aggregates import EVENT_TYPES
-from l02.domain.budget.configuring import BudgetConfigured, Configure
-from l02.domain.budget.granting import BudgetDenied, BudgetRaised, Deny, Raise
-from l02.domain.budget.lending import BudgetRecalled, BudgetReserved, BudgetSettled
-from l02.domain.budget.resetting import BudgetReset, Reset, ResetDue
+from l02.domain.budget.configuring import Configure
+from l02.domain.budget.granting import Deny, Raise
+from l02.domain.budget.resetting import Reset, ResetDue
 from l02.domain.budget.state import BudgetLimits
-from l02.domain.budget.watching import BudgetExceeded, BudgetWarning
 from l02.domain.errors import OwnError
 from l02.domain.kernel.message import Event, Metadata, WireCommand
 from l02.domain.node.membership import NodeJoined, NodeLeft, NodeLost
@@ -69,8 +67,8 @@ from l02.domain.specification import (
     ToolServer,
     TrustLevel,
 )
-from l02.domain.spending.amounts import Amount
 from l02.domain.spending.limits import LimitAction, LimitName
+from tests.golden.budgets import BUDGETS
 from tests.golden.models import LOST, MODEL_CALLED, MODEL_REQUESTED
 from tests.golden.resources import RESOURCES
 
@@ -114,7 +112,6 @@ _SPECIFICATION = AgentSpecification(
     ),
     session=SessionSettings(task_id="T-7"),
 )
-_UNTIL = datetime(2027, 1, 15, 8, 0, 30, tzinfo=UTC)
 _USAGE = ResourceUsage(cpu_seconds=12.5, memory_peak_bytes=104_857_600, tokens_consumed=4321)
 _CAPACITY = Capacity(cpu=2, memory_bytes=25_769_803_776, runtime_classes=("process", "landlock"))
 _OBJECT = {"$object": "9f86d081", "sha256": "9f86d081884c7d659a2feaa0c55ad015", "size": 300_000}
@@ -297,62 +294,7 @@ _EVENTS: tuple[Event, ...] = (
     ),
     NodeLeft(node_id="n1", capacity=_CAPACITY),
     NodeLost(node_id="n1", capacity=_CAPACITY, reported_by="n2"),
-    BudgetConfigured(
-        limits=BudgetLimits(tokens_per_hour=100_000, tokens_per_day=0, cost_per_day=12.5, cost_total=0.000001),
-        parent="research",
-        action=LimitAction.ASK,
-        warn_at=(0.5, 0.95),
-    ),
-    BudgetRaised(
-        amount=BudgetLimits(cost_per_day=1.5),
-        how_long="window",
-        by="alice",
-        limits=BudgetLimits(tokens_per_hour=100_000, tokens_per_day=0, cost_per_day=14.0, cost_total=0.000001),
-    ),
-    BudgetDenied(by="alice"),
-    BudgetReset(
-        limits=(LimitName.TOKENS_PER_HOUR, LimitName.COST_TOTAL),
-        used={LimitName.TOKENS_PER_HOUR: 90_000, LimitName.COST_TOTAL: 0.000001},
-        at=1_800_000_000.0,
-        by="alice",
-    ),
-    BudgetReserved(
-        slice="3f9a-1",
-        holder="n1",
-        amount=Amount(tokens=12_000, cost_usd=0.25),
-        until=_UNTIL,
-        reserved=Amount(tokens=12_000, cost_usd=0.25),
-        at=1_800_000_000.0,
-    ),
-    BudgetSettled(
-        slice="3f9a-1",
-        holder="n1",
-        used=Amount(tokens=1_234, cost_usd=0.012345),
-        returned=Amount(tokens=8_766, cost_usd=0.137655),
-        held=Amount(tokens=2_000, cost_usd=0.1),
-        closed=False,
-        reserved=Amount(tokens=2_000, cost_usd=0.1),
-        at=1_800_000_002.0,
-    ),
-    BudgetRecalled(slices=("3f9a-1",), limit=LimitName.COST_PER_DAY, needed=0.5, holder="n2"),
-    BudgetWarning(
-        limit=LimitName.TOKENS_PER_HOUR,
-        threshold=0.8,
-        percent=81.5,
-        amount=100_000,
-        used=81_500,
-        reset_at=_UNTIL,
-    ),
-    BudgetExceeded(
-        limit=LimitName.COST_PER_DAY,
-        percent=99.2,
-        amount=14.0,
-        used=13.888,
-        reserved=0.1,
-        reset_at=_UNTIL,
-        action=LimitAction.SUSPEND,
-        needed=0.125,
-    ),
+    *BUDGETS,
 )
 _SESSION_EVENTS: tuple[Event, ...] = (
     SessionStarted(session_id="s1", task_id="T-7", node_id="n1", version=1),
@@ -417,7 +359,7 @@ COMMANDS: tuple[WireCommand, ...] = (
     Raise(amount=BudgetLimits(tokens_per_hour=50_000), how_long="always"),
     Deny(),
     Reset(limits=(LimitName.COST_PER_DAY,)),
-    ResetDue(at=_UNTIL),
+    ResetDue(at=1_800_000_030.0),
 )
 
 SAMPLES = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from l02.domain.aggregates import BUDGET
@@ -15,7 +14,7 @@ from l02.domain.spending.amounts import Amount
 from l02.domain.spending.limits import LimitAction
 from tests.domain.given_when_then import Given
 
-UNTIL = datetime(2027, 1, 15, 8, 0, 30, tzinfo=UTC)
+UNTIL = 1_800_000_030.0
 NOTHING = Amount(tokens=0, cost_usd=0.0)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import msgspec
 import pytest
 
@@ -34,7 +32,7 @@ def test_raised_for_a_window_until_it_is_reset() -> None:
     budget = budget.when(Settle(slice="s2", used=tokens(500), closed=True)).then(
         *budget.when(Settle(slice="s2", used=tokens(500), closed=True)).decided()
     )
-    budget = budget.when(ResetDue(at=datetime.fromtimestamp(4600, UTC))).then(
+    budget = budget.when(ResetDue(at=4600)).then(
         BudgetReset(limits=(LimitName.TOKENS_PER_HOUR,), used={LimitName.TOKENS_PER_HOUR: 1500}, at=4600.0)
     )
     assert budget.state.allowed == {LimitName.TOKENS_PER_HOUR: 1000}
@@ -113,7 +111,7 @@ def test_reset_by_hand_begins_anew_and_leaves_what_is_lent() -> None:
 
 def test_a_timer_resets_what_is_due_and_only_that() -> None:
     budget = given(configured(tokens_per_hour=10, tokens_per_day=20), lent(10), settled(10))
-    early, hour = (ResetDue(at=datetime.fromtimestamp(second, UTC)) for second in (4599, 4600))
+    early, hour = (ResetDue(at=second) for second in (4599, 4600))
     budget.when(early).ignored()
     budget = budget.when(hour).then(
         BudgetReset(limits=(LimitName.TOKENS_PER_HOUR,), used={LimitName.TOKENS_PER_HOUR: 10}, at=4600.0)
