@@ -8,7 +8,7 @@ from l02.domain.agent import resources, sessions
 from l02.domain.agent.life import restarts, resuming, spawning, suspension, termination
 from l02.domain.agent.saved import checkpoints, forks, restoring
 from l02.domain.agent.state import AgentState
-from l02.domain.agent.work import approvals, effects, executions, models, signals
+from l02.domain.agent.work import approvals, blocking, effects, executions, models, quotas, signals
 from l02.domain.budget import configuring, granting, lending, resetting, watching
 from l02.domain.budget.state import BudgetState
 from l02.domain.kernel.aggregate import Aggregate, messages_of
@@ -31,6 +31,8 @@ AGENT: Aggregate[AgentState] = Aggregate(
         effects,
         approvals,
         models,
+        blocking,
+        quotas,
         signals,
         checkpoints,
         restoring,

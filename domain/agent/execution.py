@@ -12,6 +12,7 @@ from l02.domain.errors import ErrorCode, Failure
 from l02.domain.inference import Drawn, Spending
 from l02.domain.kernel.states import Growing
 from l02.domain.spending.amounts import Amount
+from l02.domain.spending.limits import LimitAction, LimitName
 
 TOOL = "tool"
 """The kind of a tool's answer in a journal."""
@@ -170,6 +171,25 @@ class AskedModel(Struct, frozen=True, kw_only=True):
         return LostModelCall(call=call, attempt=self.attempt, alias=self.alias, reserved=reserved, drawn=self.drawn)
 
 
+class Blocked(Struct, frozen=True, kw_only=True):
+    """A call that waits, since a limit has not got what it may need: the agent's own, or that of `budget`.
+
+    If the `action` is to ask a person, `denied_by` is who has said no, perhaps for a `reason`.
+    """
+
+    budget: str | None
+    limit: LimitName
+    needed: Amount
+    action: LimitAction
+    denied_by: str | None = None
+    reason: str | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person is asked, and has not answered."""
+        return self.action is LimitAction.ASK and self.denied_by is None
+
+
 class Execution(Struct, frozen=True, kw_only=True):
     """A piece of work under way or in the queue. `spent` is what its models have used, as far as that is settled.
 
@@ -185,6 +205,7 @@ class Execution(Struct, frozen=True, kw_only=True):
     requested_tools: dict[int, RequestedTool] = {}
     approvals: dict[int, Approval] = {}
     asked_models: dict[int, AskedModel] = {}
+    blocked: dict[int, Blocked] = {}
     spent: Spending = Spending()
     warned_percent: int = 0
 
@@ -212,7 +233,7 @@ class Execution(Struct, frozen=True, kw_only=True):
     def settled(self) -> Self:
         """With no call of a model open, and all that was spent said: what is made again is another attempt."""
         asked = {call: replace(model, reserved=None, drawn=()) for call, model in self.asked_models.items()}
-        return replace(self, asked_models=asked, spent=Spending())
+        return replace(self, asked_models=asked, blocked={}, spent=Spending())
 
     def answered(self, *entries: JournalEntry) -> Self:
         """With these in the journal: their calls are under way no more."""
@@ -226,4 +247,5 @@ class Execution(Struct, frozen=True, kw_only=True):
             requested_tools={call: tool for call, tool in self.requested_tools.items() if call not in tools},
             approvals={call: one for call, one in self.approvals.items() if call not in tools},
             asked_models={call: model for call, model in self.asked_models.items() if call not in models},
+            blocked={call: one for call, one in self.blocked.items() if call not in models},
         )

@@ -11,6 +11,8 @@ from l02.domain.agent.messages import AgentEvent, AgentReport
 from l02.domain.agent.state import AgentState
 from l02.domain.kernel.message import Context
 from l02.domain.specification import ResourceLimits, cpu_millis, memory_bytes
+from l02.domain.spending.limits import LimitName
+from l02.domain.spending.windows import with_exceeded, with_warned
 
 WARN_AT_PERCENT = (80, 90)
 _MOVED = 0.1
@@ -45,7 +47,8 @@ class ResourceUsageSeen(AgentReport, frozen=True, kw_only=True):
 
 
 class ResourceWarned(AgentReport, frozen=True, kw_only=True):
-    """So many percent of a limit are used: once for each threshold and process, or execution if it has an id.
+    """So many percent of a limit are used: once for each threshold and process, or execution if it has an id, or window
+    if it has a `name`, that of the limit on models; the window is over at `reset_at` (seconds since 1970).
 
     Of `execution_seconds` usage and limit are in seconds, of `memory` and `disk` in bytes, of `tokens` in tokens, of
     `cost` in USD.
@@ -58,6 +61,8 @@ class ResourceWarned(AgentReport, frozen=True, kw_only=True):
     threshold_percent: int
     execution_id: str | None = None
     incarnation: int | None = None
+    name: LimitName | None = None
+    reset_at: float | None = None
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """While the process is the agent's, and the execution under way and not warned of as much."""
@@ -69,7 +74,9 @@ class ResourceWarned(AgentReport, frozen=True, kw_only=True):
         return [] if execution is None or execution.warned_percent >= self.threshold_percent else [self]
 
     def evolve(self, agent: AgentState, /) -> AgentState:
-        """It is not said again of the execution."""
+        """It is not said again of the execution, or in the window."""
+        if self.name is not None:
+            return replace(agent, windows=with_warned(agent.windows, self.name, self.threshold_percent / 100))
         if self.execution_id is None:
             return agent
         warned = replace(agent.executions[self.execution_id], warned_percent=self.threshold_percent)
@@ -80,6 +87,9 @@ class ResourceExceeded(AgentEvent, frozen=True, kw_only=True):
     """A limit was passed; `action_taken` `terminate` has ended the process, and `code` stands in its cause as well.
 
     Units are those of a warning; of `cpu`, seconds of processors that were used by what was stopped.
+
+    If it has a `name`, that of a limit on models, a call may need more than is left of it until `reset_at` (seconds
+    since 1970): `actual` is what is used or reserved with that. It is said once in a window.
     """
 
     type: ClassVar[str] = "agent.resource.exceeded"
@@ -88,10 +98,12 @@ class ResourceExceeded(AgentEvent, frozen=True, kw_only=True):
     actual: float
     action_taken: Literal["warn", "refuse", "throttle", "suspend", "ask", "terminate"]
     code: str
+    name: LimitName | None = None
+    reset_at: float | None = None
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """What becomes of it, other events say."""
-        return agent
+        return agent if self.name is None else replace(agent, windows=with_exceeded(agent.windows, self.name))
 
 
 class LiveUsage(Struct, frozen=True, kw_only=True):

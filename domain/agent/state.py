@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Literal, Self
 
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from l02.domain.agent.execution import Execution, LostModelCall
+from l02.domain.agent.execution import Blocked, Execution, LostModelCall
 from l02.domain.agent.session import Session
 from l02.domain.inference import Spending
 from l02.domain.specification import AgentSpecification
+from l02.domain.spending.limits import OWN_LIMITS
 from l02.domain.spending.money import Usd, in_millionths, in_usd
+from l02.domain.spending.windows import Windows, with_settled
 
 CheckpointType = Literal["auto", "manual", "pre_suspend", "pre_drain"]
 
@@ -74,6 +77,8 @@ class PendingSignal(Struct, frozen=True, kw_only=True):
 
 IDLE = "idle"
 """The reason of a suspension that the agent's next work ends."""
+BUDGET = "budget"
+"""The reason of one that ends when there is something left again of the limit that is in the way."""
 
 
 class Status(StrEnum):
@@ -163,6 +168,8 @@ class AgentState(Struct, frozen=True, kw_only=True):
     pending_checkpoints: dict[str, PendingCheckpoint] = {}
     restoring: PendingRestore | None = None
     session: Session | None = None
+    windows: Windows = {}
+    """What its models have used of its own limits; what is reserved stands with the calls that are open."""
 
     @property
     def exists(self) -> bool:
@@ -223,8 +230,21 @@ class AgentState(Struct, frozen=True, kw_only=True):
 
     @property
     def sleeps(self) -> bool:
-        """Whether it is suspended only until there is work."""
-        return self.is_suspended and self.suspend_reason == IDLE
+        """Whether it is suspended only until there is work, as also when what a limit was in the way of has ended."""
+        return self.is_suspended and (
+            self.suspend_reason == IDLE or (self.waits_for_budget and not any(self.blocked_calls()))
+        )
+
+    @property
+    def waits_for_budget(self) -> bool:
+        """Whether it is suspended until a limit allows more."""
+        return self.is_suspended and self.suspend_reason == BUDGET
+
+    def blocked_calls(self) -> Iterator[tuple[Execution, int, Blocked]]:
+        """The calls that wait, since a limit has not got what they may need."""
+        for execution in self.executions.values():
+            for call, blocked in execution.blocked.items():
+                yield execution, call, blocked
 
     def is_at_work_on(self, node_id: str) -> bool:
         """Whether it is at work, and that on this node."""
@@ -285,16 +305,21 @@ class AgentState(Struct, frozen=True, kw_only=True):
     def spending(self, execution: Execution, spent: Spending) -> Self:
         """With an execution as it is after a model was asked, and what that has taken."""
         after = self.with_execution(replace(execution, spent=execution.spent + spent))
-        return replace(after, usage=self.usage.plus(spent))
+        return replace(after, usage=self.usage.plus(spent), windows=self.charged(spent))
+
+    def charged(self, spent: Spending) -> Windows:
+        """The windows of its own limits after that was spent."""
+        return with_settled(self.windows, OWN_LIMITS, Spending(), spent) if spent else self.windows
 
     def without_execution(self, execution_id: str, tokens: int, lost: tuple[LostModelCall, ...]) -> Self:
         """With an execution that has ended, the tokens it took in all, and the calls of models that ended with it."""
         counted = self.executions[execution_id].spent.tokens
-        cost = sum(call.reserved.spending.cost for call in lost)
+        gone = sum((call.reserved.spending for call in lost), Spending())
         return replace(
             self,
             executions={key: value for key, value in self.executions.items() if key != execution_id},
-            usage=self.usage.plus(Spending(tokens=max(0, tokens - counted), cost=cost)),
+            usage=self.usage.plus(Spending(tokens=max(0, tokens - counted), cost=gone.cost)),
+            windows=self.charged(gone),
             revision=self.revision + 1,
         )
 

@@ -252,6 +252,8 @@ def validate_specification(specification: AgentSpecification, path: str = "$.spe
     if specification.fleet is not None:
         require_id(specification.fleet, f"{path}.fleet")
     validate_limits(specification.resource_limits, f"{path}.resource_limits")
+    if (why := misfit(specification.resource_limits)) is not None:
+        raise Failure(ErrorCode.COMMAND_INVALID, why, f"{path}.resource_limits.tokens_per_hour")
     _require_absolute(specification.files.read, f"{path}.files.read")
     _require_absolute(specification.files.write, f"{path}.files.write")
     entrypoint = specification.entrypoint
@@ -267,20 +269,21 @@ def validate_specification(specification: AgentSpecification, path: str = "$.spe
 
 
 def validate_limits(limits: ResourceLimits, path: str) -> None:
-    """Raise E2110 for what the types cannot say, and for limits that do not fit each other."""
+    """Raise E2110 for what the types cannot say."""
     cpu_millis(limits.cpu, f"{path}.cpu")
     memory_bytes(limits.memory, f"{path}.memory")
     if isinstance(limits.cost_per_day, float):
         require_millionths(limits.cost_per_day, f"{path}.cost_per_day")
     if limits.warn_at is not UNSET:
         require_ascending(limits.warn_at, f"{path}.warn_at")
+
+
+def misfit(limits: ResourceLimits) -> str | None:
+    """Why limits do not fit each other, if they do not."""
     hourly, daily = limits.tokens_per_hour, limits.tokens_per_day
-    if isinstance(hourly, int) and isinstance(daily, int) and hourly > daily:
-        raise Failure(
-            ErrorCode.COMMAND_INVALID,
-            f"{hourly:,} tokens an hour can never be had of {daily:,} a day; make the daily limit the larger one",
-            f"{path}.tokens_per_hour",
-        )
+    if not isinstance(hourly, int) or not isinstance(daily, int) or hourly <= daily:
+        return None
+    return f"{hourly:,} tokens an hour can never be had of {daily:,} a day; make the daily limit the larger one"
 
 
 def _require_absolute(paths: tuple[str, ...], field: str) -> None:

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.inference import Spending
+from l02.domain.spending.money import in_usd
 
 # More than any budget has to be, and still a whole number to every reader of JSON.
 Tokens = Annotated[int, Meta(ge=0, le=1_000_000_000_000_000)]
@@ -46,6 +47,10 @@ class LimitName(StrEnum):
     def of(self, spending: Spending) -> int:
         """What it limits of that: tokens, or millionths of a dollar."""
         return spending.cost if self.is_money else spending.tokens
+
+    def said(self, amount: int) -> int | float:
+        """An amount of it as it stands on the wire: tokens, or USD."""
+        return in_usd(amount) if self.is_money else amount
 
 
 OWN_LIMITS = (LimitName.TOKENS_PER_HOUR, LimitName.TOKENS_PER_DAY, LimitName.COST_PER_DAY)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from l02.domain.inference import Spending
+from l02.domain.inference import MAX_COUNT, Spending
 from l02.domain.spending.limits import LimitName
 
 
@@ -77,6 +77,20 @@ def shortage(amounts: Mapping[LimitName, int], windows: Windows, needed: Spendin
     return min(found, key=lambda item: (item.could_fit, item.is_passing), default=None)
 
 
+def beginning(windows: Windows, limits: Iterable[LimitName], at: float) -> dict[LimitName, float]:
+    """The limits whose window has not begun and would with a spending at that time, each with when it is over."""
+    return {
+        limit: at + limit.seconds
+        for limit in limits
+        if limit.seconds is not None and windows.get(limit, _NEW).reset_at is None
+    }
+
+
+def with_begun(windows: Windows, begins: Mapping[LimitName, float]) -> Windows:
+    """With these windows begun."""
+    return {**windows, **{limit: replace(windows.get(limit, _NEW), reset_at=at) for limit, at in begins.items()}}
+
+
 def with_reserved(windows: Windows, limits: Iterable[LimitName], needed: Spending, at: float) -> Windows:
     """After a reservation. It begins the windows that have not begun."""
     after = dict(windows)
@@ -88,9 +102,11 @@ def with_reserved(windows: Windows, limits: Iterable[LimitName], needed: Spendin
 
 
 def with_settled(
-    windows: Windows, limits: Iterable[LimitName], reserved: Spending, used: Spending, at: float
+    windows: Windows, limits: Iterable[LimitName], reserved: Spending, used: Spending, at: float | None = None
 ) -> Windows:
-    """After a spending: what was `reserved` for it comes back, and what it `used` is gone."""
+    """After a spending: what was `reserved` for it comes back, and what it `used` is gone. Without a time, the windows
+    have begun.
+    """
     after = dict(windows)
     for limit in limits:
         amount = limit.of(used)
@@ -116,14 +132,13 @@ def with_reset(windows: Windows, limits: Iterable[LimitName], at: float) -> Wind
 def crossed(
     amounts: Mapping[LimitName, int], windows: Windows, thresholds: Sequence[float]
 ) -> Iterator[tuple[LimitName, float]]:
-    """The thresholds that what is used has reached and nobody was warned of in this window: of each limit the highest.
-
-    A limit of nothing has no threshold.
+    """The thresholds that what is used has reached, and of which, or of a higher one, nobody was warned in this window:
+    of each limit the highest. A limit of nothing has no threshold.
     """
     for limit, amount in amounts.items():
         window = windows.get(limit, _NEW)
         reached = [part for part in thresholds if amount and window.used >= part * amount]
-        if reached and reached[-1] not in window.warned:
+        if reached and reached[-1] > max(window.warned, default=0.0):
             yield limit, reached[-1]
 
 
@@ -131,6 +146,18 @@ def with_warned(windows: Windows, limit: LimitName, threshold: float) -> Windows
     """After a warning."""
     window = windows.get(limit, _NEW)
     return {**windows, limit: replace(window, warned=(*window.warned, threshold))}
+
+
+def with_other_amounts(windows: Windows, amounts: Mapping[LimitName, int]) -> Windows:
+    """After the limits were changed: what was said of one may be said again, where it holds no more."""
+    return {
+        limit: replace(
+            window,
+            warned=tuple(part for part in window.warned if window.used >= part * amounts.get(limit, MAX_COUNT)),
+            exceeded=window.exceeded and window.used >= amounts.get(limit, MAX_COUNT),
+        )
+        for limit, window in windows.items()
+    }
 
 
 def with_exceeded(windows: Windows, limit: LimitName) -> Windows:
@@ -141,7 +168,7 @@ def with_exceeded(windows: Windows, limit: LimitName) -> Windows:
 _NEW = Window()
 
 
-def _begun(limit: LimitName, window: Window, amount: int, at: float) -> Window:
-    if not amount or window.reset_at is not None or limit.seconds is None:
+def _begun(limit: LimitName, window: Window, amount: int, at: float | None) -> Window:
+    if not amount or at is None or window.reset_at is not None or limit.seconds is None:
         return window
     return replace(window, reset_at=at + limit.seconds)

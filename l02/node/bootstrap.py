@@ -89,6 +89,7 @@ class Parts:
 
     async def reconfigure(self, settings: Settings) -> None:
         """Go on with those of these settings that may change while the node runs."""
+        self.limit_defaults.settings = settings.resources
         await self.models.set(settings.models)
 
     async def keep_tables(self) -> None:

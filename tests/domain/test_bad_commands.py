@@ -32,6 +32,7 @@ REFUSALS = {
     ErrorCode.AGGREGATE_NOT_FOUND,
     ErrorCode.INVALID_STATE,
     ErrorCode.RESTORE_FAILED,
+    ErrorCode.QUOTA_UPDATE_FAILED,
 }
 commands = pytest.mark.parametrize(
     "command", [command for _, command in FROM_OUTSIDE], ids=lambda command: f"{command.__module__}.{command.verb}"

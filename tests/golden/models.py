@@ -6,6 +6,7 @@ from l02.domain.agent.execution import LostModelCall, SaidText, Streamed
 from l02.domain.agent.work.models import ModelCalled, ModelRequested
 from l02.domain.inference import Drawn, FinishReason, Price
 from l02.domain.spending.amounts import Amount
+from l02.domain.spending.limits import LimitName
 
 LOST = LostModelCall(
     call=6,
@@ -25,6 +26,7 @@ MODEL_REQUESTED = ModelRequested(
     drawn=(Drawn(budget="team-a", slice="n1-7"), Drawn(budget="research", slice="n1-3")),
     budgets=("team-a", "research"),
     lost=LOST,
+    reset_at={LimitName.TOKENS_PER_HOUR: 1_767_229_200.5},
 )
 MODEL_CALLED = ModelCalled(
     execution_id="x1",

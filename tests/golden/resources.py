@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from l02.domain.agent.resources import ResourceExceeded, ResourceUsageSeen, ResourceWarned
+from l02.domain.spending.limits import LimitName
+from tests.golden.quotas import QUOTAS
 
 RESOURCES = (
     ResourceUsageSeen(
@@ -20,6 +22,8 @@ RESOURCES = (
         threshold_percent=80,
         execution_id="x1",
         incarnation=1,
+        name=LimitName.COST_PER_DAY,
+        reset_at=1_767_312_000.5,
     ),
     ResourceExceeded(
         resource_type="memory",
@@ -27,5 +31,8 @@ RESOURCES = (
         actual=272_629_760,
         action_taken="terminate",
         code="E2071",
+        name=LimitName.COST_PER_DAY,
+        reset_at=1_767_312_000.5,
     ),
+    *QUOTAS,
 )

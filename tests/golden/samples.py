@@ -70,11 +70,13 @@ from l02.domain.specification import (
 from l02.domain.spending.limits import LimitAction, LimitName
 from tests.golden.budgets import BUDGETS
 from tests.golden.models import LOST, MODEL_CALLED, MODEL_REQUESTED
+from tests.golden.quotas import QUOTA_COMMANDS
 from tests.golden.resources import RESOURCES
 
 EVENTS = Path(__file__).parent / "events"
 
 _LIMITS = ResourceLimits(cpu="500m", memory="512Mi", tokens_per_hour=50_000, processes=8)
+_TIMED = ResourceLimits(execution_seconds=60.0)
 _SPECIFICATION = AgentSpecification(
     name="historian",
     entrypoint="/agents/historian.py",
@@ -335,11 +337,7 @@ _SESSION_EVENTS: tuple[Event, ...] = (
 
 COMMANDS: tuple[WireCommand, ...] = (
     Spawn(
-        spec=AgentSpecification(
-            name="historian",
-            entrypoint="/agents/historian.py",
-            resource_limits=ResourceLimits(execution_seconds=60.0),
-        ),
+        spec=AgentSpecification(name="historian", entrypoint="/agents/historian.py", resource_limits=_TIMED),
         fleet_id="archive",
         state={"seen": 1},
     ),
@@ -355,6 +353,7 @@ COMMANDS: tuple[WireCommand, ...] = (
     Terminate(reason="drain", force=True),
     ExecutionDue(execution_id="x1", deadline=1060.0),
     RestartDue(attempt=1),
+    *QUOTA_COMMANDS,
     Configure(limits=BudgetLimits(cost_per_day=0.25), parent="research", action=LimitAction.THROTTLE, warn_at=(0.5,)),
     Raise(amount=BudgetLimits(tokens_per_hour=50_000), how_long="always"),
     Deny(),

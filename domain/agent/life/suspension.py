@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from l02.domain.agent.messages import AgentCommand, AgentEvent, NodeCommand, refuse
 from l02.domain.agent.saved.checkpoints import CheckpointRequested
-from l02.domain.agent.state import IDLE, AgentState, Status
+from l02.domain.agent.state import BUDGET, IDLE, AgentState, Status
 from l02.domain.kernel.message import Context
 
 
@@ -21,14 +21,14 @@ class Suspend(AgentCommand, frozen=True, kw_only=True):
     checkpoint: bool = True
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
-        """One that only sleeps stays away from now on."""
+        """One that would go on by itself stays away from now on."""
         if not agent.is_live:
             refuse(agent, self.verb, "it has no process to take away")
-        if agent.is_suspended and not (agent.sleeps and self.reason != IDLE):
+        if agent.is_suspended and not (agent.suspend_reason in (IDLE, BUDGET) and self.reason not in (IDLE, BUDGET)):
             return []
         if not self.checkpoint:
             return [AgentSuspended(session_id=agent.session_id, reason=self.reason)]
-        return _suspended(agent, self.reason, context.command_id, context.node_id)
+        return suspended(agent, self.reason, context.command_id, context.node_id)
 
 
 class SuspendIdle(NodeCommand, frozen=True, kw_only=True):
@@ -43,11 +43,12 @@ class SuspendIdle(NodeCommand, frozen=True, kw_only=True):
         is_current = agent.revision == self.revision and agent.node_id == context.node_id
         if not is_idle or not agent.is_live or not is_current:
             return []
-        return _suspended(agent, IDLE, self.checkpoint_id, context.node_id)
+        return suspended(agent, IDLE, self.checkpoint_id, context.node_id)
 
 
 class AgentSuspended(AgentEvent, frozen=True, kw_only=True):
-    """The agent keeps its past and its state, but no process. If its `reason` is `idle`, the next work resumes it.
+    """The agent keeps its past and its state, but no process. If its `reason` is `idle`, the next work resumes it; if
+    `budget`, it goes on by itself when a limit allows it.
 
     `checkpoint_id` is the checkpoint that holds its state, or will when it is stored.
     """
@@ -99,7 +100,7 @@ def _named(checkpoint_id: str | None) -> dict[str, Any]:
     return {} if checkpoint_id is None else {"checkpoint_id": checkpoint_id}
 
 
-def _suspended(agent: AgentState, reason: str, checkpoint_id: str, node_id: str) -> list[AgentEvent]:
+def suspended(agent: AgentState, reason: str, checkpoint_id: str, node_id: str) -> list[AgentEvent]:
     """The process goes at once; its state is on record, and a checkpoint of it follows unless there is one."""
     unchanged = agent.unchanged_since
     if unchanged is not None:

@@ -10,13 +10,15 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 from msgspec.structs import replace
 
-from l02.domain.agent.execution import Approval
+from l02.domain.agent.execution import Approval, Blocked, Execution
 from l02.domain.agent.life.suspension import woken
 from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, refuse
 from l02.domain.agent.state import AgentState
+from l02.domain.agent.work.blocking import denied, gone_on
 from l02.domain.agent.work.effects import at_work
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Context
+from l02.domain.spending.limits import LimitAction
 
 
 class ApprovalRequested(AgentReport, frozen=True, kw_only=True):
@@ -51,7 +53,10 @@ class ApprovalRequested(AgentReport, frozen=True, kw_only=True):
 
 
 class Approve(AgentCommand, frozen=True, kw_only=True):
-    """Say yes, or with `granted` false no, to a tool's call that waits for a person. `reason` is told to the agent."""
+    """Say yes, or with `granted` false no, to a tool's call that waits for a person. `reason` is told to the agent.
+
+    To a call that waits for a limit one can say no; yes is to raise the limit (`set-quota`, `budget raise`).
+    """
 
     verb: ClassVar[str] = "approve"
     execution_id: str
@@ -65,6 +70,9 @@ class Approve(AgentCommand, frozen=True, kw_only=True):
             refuse(agent, self.verb, "nothing of it waits any more")
         execution = agent.executions.get(self.execution_id)
         approval = None if execution is None else execution.approvals.get(self.call)
+        blocked = None if execution is None else execution.blocked.get(self.call)
+        if execution is not None and blocked is not None and blocked.action is LimitAction.ASK:
+            return self._about_limit(agent, execution, blocked, context)
         if approval is None:
             raise Failure(
                 ErrorCode.INVALID_STATE,
@@ -84,6 +92,20 @@ class Approve(AgentCommand, frozen=True, kw_only=True):
             answered_by=context.actor,
         )
         return [*woken(agent, context.node_id), answered]
+
+    def _about_limit(
+        self, agent: AgentState, execution: Execution, blocked: Blocked, context: Context
+    ) -> list[AgentEvent]:
+        if self.granted:
+            how = "`l02 set-quota`" if blocked.budget is None else f"`l02 budget raise {blocked.budget}`"
+            raise Failure(
+                ErrorCode.COMMAND_INVALID,
+                f"call {self.call} waits for more of {blocked.limit}: say how much, by {how} or `l02 approve grant`",
+                "$.granted",
+            )
+        if blocked.denied_by is not None:
+            return []
+        return gone_on(agent, [denied(execution, self.call, blocked, context.actor, self.reason)], context)
 
 
 class ApprovalAnswered(AgentEvent, frozen=True, kw_only=True):

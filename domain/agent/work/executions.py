@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from l02.domain.agent.execution import Execution, LostModelCall
 from l02.domain.agent.life.suspension import woken
 from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, AgentTimerCommand, refuse, require_process
-from l02.domain.agent.state import AgentState, StateChange, Status, known_deadline
+from l02.domain.agent.state import AgentState, StateChange, known_deadline
 from l02.domain.errors import ErrorCode, Failure, OwnError
 from l02.domain.kernel.message import Completing, Context, Refused, command_ids
 from l02.domain.values import require_shallow
@@ -28,7 +28,7 @@ class Execute(AgentCommand, frozen=True, kw_only=True):
         """Accepted while the queue has room; one that sleeps is woken."""
         if not agent.is_live:
             refuse(agent, self.verb, "spawn a new one")
-        if agent.status is Status.SUSPENDED and not agent.sleeps:
+        if agent.is_suspended and not (agent.sleeps or agent.waits_for_budget):
             refuse(agent, self.verb, "resume it first")
         limit = agent.specification.executor.max_queued_executions
         if len(agent.executions) >= limit:
@@ -152,7 +152,7 @@ class ExecutionDue(AgentTimerCommand, frozen=True, kw_only=True):
     deadline: float
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
-        """It has no time left, whatever the agent's state is.
+        """It has no time left, whatever the agent's state is; if a limit was in its way, work that follows may go on.
 
         Which deadline the timer was set for is compared, no clocks: the server's may be ahead of those of the nodes.
         """
@@ -160,7 +160,9 @@ class ExecutionDue(AgentTimerCommand, frozen=True, kw_only=True):
         if execution is None or execution.deadline is None or execution.deadline > self.deadline:
             return []
         failure = overdue(agent)
-        return [_failed(execution, failure.code.value, failure.message)]
+        failed = _failed(execution, failure.code.value, failure.message)
+        after = failed.evolve(agent)
+        return [failed, *(woken(after, context.node_id) if after.executions and agent.waits_for_budget else [])]
 
 
 def overdue(agent: AgentState) -> Failure:

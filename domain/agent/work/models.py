@@ -14,13 +14,18 @@ from msgspec.structs import replace
 from l02.domain.agent.execution import MODEL, AskedModel, CountedInput, JournalEntry, LostModelCall, SaidText, Streamed
 from l02.domain.agent.messages import AgentEvent, AgentReport, require_may_act
 from l02.domain.agent.state import AgentState
+from l02.domain.agent.work.blocking import begun, rolled_over
 from l02.domain.agent.work.effects import at_work
+from l02.domain.agent.work.own_limits import evolved, exceeded, own_action, own_shortage, warned
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.inference import Count, Drawn, FinishReason, ModelUsage, Price, Spending
 from l02.domain.kernel.message import Context
 from l02.domain.specification import AgentSpecification
 from l02.domain.spending.amounts import Amount
+from l02.domain.spending.exhausted import Exhausted
+from l02.domain.spending.limits import LimitAction, LimitName
 from l02.domain.spending.money import Usd, in_millionths
+from l02.domain.spending.windows import with_begun
 
 
 class ModelRequested(AgentReport, frozen=True, kw_only=True):
@@ -28,7 +33,8 @@ class ModelRequested(AgentReport, frozen=True, kw_only=True):
 
     `request` is what is new in it, and `sha256` names the whole (docs/models.md). `drawn` are the slices that it was
     reserved from, `budgets` the budgets from the agent's own to the root. `lost` is the attempt before, if nobody knows
-    what came of that.
+    what came of that. `reset_at` is when the windows of the agent's own limits are over that begin with it (seconds
+    since 1970).
     """
 
     type: ClassVar[str] = "agent.model.requested"
@@ -42,9 +48,12 @@ class ModelRequested(AgentReport, frozen=True, kw_only=True):
     drawn: tuple[Drawn, ...] = ()
     budgets: tuple[str, ...] = ()
     lost: LostModelCall | UnsetType = UNSET
+    reset_at: dict[LimitName, float] | UnsetType = UNSET
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
-        """Once for each attempt of a call; none begins when the agent is to rest or to end."""
+        """Once for each attempt of a call; none begins when the agent is to rest or to end, or has not enough left of
+        its own limits (Exhausted).
+        """
         execution = at_work(agent, self.execution_id, context)
         require_may_act(agent, "ask a model for")
         require_model(agent.specification, self.alias)
@@ -53,15 +62,27 @@ class ModelRequested(AgentReport, frozen=True, kw_only=True):
             return []
         if execution.has_recorded(self.call) or (before is not None and before.attempt >= self.attempt):
             raise Failure(ErrorCode.INVALID_STATE, f"call {self.call} is on record, and further on than this")
+        events = rolled_over(agent, context)
+        agent = evolved(agent, events)
+        short = own_shortage(agent, self.execution_id, self.call, self.reserved.spending)
+        if short is not None:
+            if own_action(agent) is not LimitAction.WARN:
+                raise Exhausted(short, own_action(agent))
+            events += exceeded(agent, short, LimitAction.WARN)
         lost = None if before is None else before.lost(self.call)
-        return [self if lost is None else replace(self, lost=lost)]
+        return [*events, replace(self, lost=lost or UNSET, reset_at=begun(agent, context) or UNSET)]
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """The model is asked; what the attempt before had reserved is spent, if nobody knows better."""
         execution = agent.executions[self.execution_id]
-        after = replace(execution, asked_models={**execution.asked_models, self.call: self._asked})
+        after = replace(
+            execution,
+            asked_models={**execution.asked_models, self.call: self._asked},
+            blocked={call: one for call, one in execution.blocked.items() if call != self.call},
+        )
         spent = Spending() if self.lost is UNSET else self.lost.reserved.spending
-        return agent.spending(after, spent)
+        windows = with_begun(agent.windows, self.reset_at or {})
+        return replace(agent, windows=windows).spending(after, spent)
 
     @property
     def _asked(self) -> AskedModel:
@@ -124,7 +145,10 @@ class ModelCalled(AgentReport, frozen=True, kw_only=True):
             return [self if lost is None else replace(self, lost=lost)]
         if asked is None or asked.attempt != self.attempt:
             raise Failure(ErrorCode.INVALID_STATE, f"attempt {self.attempt} of call {self.call} is not under way")
-        return [self] if asked.reserved is not None or not self.again else []
+        if asked.reserved is None and self.again:
+            return []
+        events = [*rolled_over(agent, context), self]
+        return [*events, *warned(evolved(agent, events))]
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """What was reserved is settled; the answer stands in the journal, unless it is made again."""

@@ -21,21 +21,38 @@ from l02.domain.agent.saved.checkpoints import (
 from l02.domain.agent.saved.forks import Past, past_of
 from l02.domain.agent.saved.restoring import CheckpointRestored, RestoreRequested
 from l02.domain.agent.state import AgentState, CheckpointType, ResourceUsage, StateChange
+from l02.domain.agent.work.blocking import BudgetWaiting
 from l02.domain.agent.work.effects import EffectRecorded, RecordedStep, StepsRecorded, ToolCalled, ToolRequested
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.agent.work.models import ModelCalled, ModelRequested
+from l02.domain.agent.work.quotas import QuotaUpdated
 from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.aggregates import AGENT
 from l02.domain.inference import Drawn, FinishReason, Spending
 from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification, LifecycleLimits, ResourceLimits
 from l02.domain.spending.amounts import Amount
+from l02.domain.spending.limits import LimitAction, LimitName
 from tests.domain.given_when_then import Given
 
 SPEC = AgentSpecification(name="historian", entrypoint="/agents/historian.py")
 LIMITS = ResourceLimits()
 USAGE = ResourceUsage(cpu_seconds=1.5, memory_peak_bytes=1024)
 RESERVED = Spending(tokens=5_000, cost=12_500)
+RESETS = {
+    LimitName.TOKENS_PER_HOUR: 4_600.0,
+    LimitName.TOKENS_PER_DAY: 87_400.0,
+    LimitName.COST_PER_DAY: 87_400.0,
+}
+"""When the windows are over that begin with what happens now."""
+USED: dict[LimitName, float] = {
+    LimitName.TOKENS_PER_HOUR: 1_280,
+    LimitName.TOKENS_PER_DAY: 1_280,
+    LimitName.COST_PER_DAY: 0.000228,
+}
+"""What LIMITED has used."""
+MORE = {**USED, LimitName.TOKENS_PER_HOUR: 6_280, LimitName.TOKENS_PER_DAY: 6_280}
+"""What MORE_USED has."""
 DRAWN = (Drawn(budget="team-a", slice="n1-7"),)
 SEND_MAIL = RequestedTool(tool="send_mail", arguments={"to": "bob"})
 
@@ -141,6 +158,38 @@ def model_requested(call: int = 1, attempt: int = 1) -> ModelRequested:
         drawn=DRAWN,
         budgets=("team-a",),
     )
+
+
+def begun(request: ModelRequested) -> ModelRequested:
+    """The same, where the windows of the agent's limits begin with it."""
+    return replace(request, reset_at=RESETS)
+
+
+def budget_waiting(
+    call: int = 2, *, action: LimitAction = LimitAction.SUSPEND, budget: str | None = None
+) -> BudgetWaiting:
+    return BudgetWaiting(
+        execution_id="x1",
+        call=call,
+        budget=budget,
+        level="own" if budget is None else "budget",
+        limit=LimitName.TOKENS_PER_HOUR,
+        needed=Amount.of(RESERVED),
+        action=action,
+        reset_at=4_600.0,
+    )
+
+
+def for_budget(checkpoint_id: str = "c1") -> tuple[Event, Event]:
+    """It is suspended for a budget."""
+    suspended = AgentSuspended(session_id="s1", reason="budget", checkpoint_id=checkpoint_id)
+    return checkpoint_requested(checkpoint_id, "pre_suspend"), suspended
+
+
+def updated(used: dict[LimitName, float] = USED, **limits: Any) -> QuotaUpdated:
+    """Alice changes the limits that LIMITED has."""
+    changed = replace(ResourceLimits(tokens_per_hour=8_000), **limits)
+    return QuotaUpdated(limits=changed, usage=used, reset_at=RESETS, by="alice")
 
 
 def model_called(call: int = 1, attempt: int = 1, *, again: bool = False) -> ModelCalled:
@@ -298,6 +347,22 @@ RESTARTING = (*RUNNING, restarted())
 CHECKPOINTED = (*RUNNING, started(), completed(state=StateChange(set={"seen": 5})), *stored("k1", 2))
 """With a checkpoint that holds it as it is."""
 MOVED_ON = (*CHECKPOINTED, signalled())
+LIMITED = (
+    spawn_requested(spec=replace(SPEC, models=("small",), resource_limits=ResourceLimits(tokens_per_hour=8_000))),
+    spawned(),
+    started(),
+    begun(model_requested()),
+    model_called(),
+)
+"""Of 8,000 tokens an hour its model has used 1,280: a call of 5,000 fits, and another does not."""
+MORE_USED = (
+    *LIMITED,
+    model_requested(3),
+    replace(model_called(3), input_tokens=5_000, output_tokens=0, cost_usd=0.0),
+)
+"""And 5,000 more: no other call fits until it is reset."""
+BLOCKED = (*MORE_USED, budget_waiting(), *for_budget())
+"""It is suspended until it is reset or raised."""
 IDLE = (*CHECKPOINTED, AgentSuspended(session_id="s1", reason="idle", checkpoint_id="k1"))
 HELD = (*EXECUTING, tool_requested(), ExecutionFailed(execution_id="x1", code="E2001", message="in doubt", held=True))
 SUSPENDED = (*RUNNING, AgentSuspended(session_id="s1", reason="user_request"))

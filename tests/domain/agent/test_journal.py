@@ -70,7 +70,9 @@ def test_it_is_stored_as_a_tuple_is_and_read_from_that(made: list[JournalEntry])
         requested_tools: dict[int, Any] = {}
         approvals: dict[int, Any] = {}
         asked_models: dict[int, Any] = {}
+        blocked: dict[int, Any] = {}
         spent: Spending = Spending()
+        warned_percent: int = 0
 
     raw = msgspec.json.encode(Before(execution_id="x1", input=None, journal=tuple(made)))
     execution = Execution(execution_id="x1", input=None, journal=Journal(made))

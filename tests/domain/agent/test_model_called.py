@@ -3,22 +3,30 @@ from msgspec.structs import replace
 
 from l02.domain.agent.execution import CountedInput, JournalEntry, LostModelCall
 from l02.domain.agent.life.resuming import ExecutionReopened
+from l02.domain.agent.resources import ResourceWarned
 from l02.domain.agent.saved.forks import past_of
+from l02.domain.agent.work.blocking import QuotaReset
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
+from l02.domain.agent.work.own_limits import own_windows
 from l02.domain.errors import ErrorCode
 from l02.domain.inference import Spending
 from l02.domain.kernel.message import Event
 from l02.domain.spending.amounts import Amount
+from l02.domain.spending.limits import LimitName
+from l02.domain.spending.windows import Window
 from tests.domain.agent.story import (
     ASKING,
     DRAWN,
+    LIMITED,
     RESERVED,
     TERMINATION,
+    begun,
     completed,
     given,
     model_called,
     model_requested,
     terminated,
+    updated,
 )
 
 OPEN = (*ASKING, model_requested())
@@ -112,7 +120,7 @@ def test_work_that_is_held_and_goes_on_counts_once(answered: bool) -> None:
     assert middle.and_then(end).state.usage.tokens_consumed == spent
     if not answered:
         again = model_requested(attempt=2)
-        middle.when(again).then(again)
+        middle.when(again).then(begun(again))
 
 
 def test_a_fork_asks_anew_for_what_had_no_answer_and_is_charged_for_nothing_else() -> None:
@@ -132,3 +140,40 @@ def test_one_that_is_refused_settles_the_attempt_that_was_lost() -> None:
     execution = given(*OPEN).when(refused).then(replace(refused, lost=LOST[0])).state.executions["x1"]
     assert execution.spent == RESERVED
     assert not execution.asked_models
+
+
+def test_it_warns_of_a_threshold_once_in_a_window() -> None:
+    """The answers have 1,280 tokens each, of 1,600."""
+    past = (*ASKING, updated(tokens_per_hour=1_600), begun(model_requested()))
+    warning = ResourceWarned(
+        resource_type="tokens",
+        current_usage=1_280,
+        limit=1_600,
+        threshold_percent=80,
+        name=LimitName.TOKENS_PER_HOUR,
+        reset_at=4_600.0,
+    )
+    after = given(*past).when(model_called()).then(model_called(), warning)
+    second = replace(model_called(2), input_tokens=50, output_tokens=50)
+    after.and_then(model_requested(2)).when(second).then(second)
+    third = replace(model_called(2), input_tokens=100, output_tokens=60)
+    told = replace(warning, current_usage=1_440, threshold_percent=90)
+    after.and_then(model_requested(2)).when(third).then(third, told)
+
+
+def test_one_that_is_under_way_when_a_window_is_over_is_charged_to_the_next() -> None:
+    """Which begins at once, with what is reserved."""
+    hour = LimitName.TOKENS_PER_HOUR
+    reset = QuotaReset(limits={hour: 8_000}, usage={hour: 1_280}, reset_at={hour: 8_300.0})
+    called = model_called(2)
+    after = given(*LIMITED, model_requested(2)).when(called, time=4_700.0).then(reset, called).state
+    assert own_windows(after)[hour] == Window(used=1_280, reset_at=8_300.0)
+    assert own_windows(after)[LimitName.TOKENS_PER_DAY] == Window(used=2_560, reset_at=87_400.0)
+
+
+def test_what_is_lost_with_the_execution_is_used() -> None:
+    lost = model_requested(2)
+    [failed] = given(*LIMITED, lost).when(ExecutionFailed(execution_id="x1", code="E2005", message="no")).decided()
+    after = given(*LIMITED, lost, failed).state
+    assert after.windows[LimitName.TOKENS_PER_HOUR] == Window(used=6_280, reset_at=4_600.0)
+    assert after.windows[LimitName.COST_PER_DAY] == Window(used=228 + RESERVED.cost, reset_at=87_400.0)

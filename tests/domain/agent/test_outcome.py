@@ -27,6 +27,8 @@ from tests.domain.agent.session_story import (
     session_started,
 )
 from tests.domain.agent.story import (
+    RESETS,
+    USED,
     checkpoint_created,
     checkpoint_expired,
     checkpoint_requested,
@@ -42,6 +44,7 @@ from tests.domain.agent.story import (
     terminated,
     tool_called,
     tool_requested,
+    updated,
 )
 
 FAILURES: list[Event] = [
@@ -57,6 +60,14 @@ RESULTS: list[tuple[Event, dict[str, object]]] = [
         {"agent_id": "a1", "session_id": "s1", "node_id": "n1", "sandbox_type": "landlock", "spawn_seconds": 0.1},
     ),
     (started(), {"execution_id": "x1"}),
+    (
+        updated(),
+        {
+            "limits": {"cpu": "2", "memory": "2Gi", "tokens_per_hour": 8_000, "processes": 64},
+            "usage": USED,
+            "reset_at": RESETS,
+        },
+    ),
     (completed(), {"execution_id": "x1", "output": "42"}),
     (
         terminated(),
