@@ -210,8 +210,7 @@ class _Pass:
             return ModelOutcome(answer=answer, attempts=tuple(self._attempts))
         self._charged += failed.charged
         if draft.shown and self._asked.request.stream:
-            code = failed.code if failed.reached else ErrorCode.INFERENCE_FAILED
-            failure = ModelFailure(code=code, message=_of(line, failed), cut_off=True)
+            failure = ModelFailure(code=failed.code, message=_of(line, failed), cut_off=True)
             return ModelOutcome(failure=failure, attempts=tuple(self._attempts))
         return failed
 

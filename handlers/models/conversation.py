@@ -17,11 +17,12 @@ from l02.domain.inference import ModelRequest, input_bytes
 # fmt: off
 _NOT_FOR_AGENTS = frozenset(
     {
-        "background", "best_of", "container", "context_management", "conversation", "fallbacks", "functions",
-        "function_call", "inference_geo", "input", "instructions", "max_completion_tokens", "max_output_tokens",
-        "max_tokens", "mcp_servers", "messages", "modalities", "model", "models", "n", "plugins", "prediction",
-        "previous_response_id", "prompt", "provider", "route", "service_tier", "speed", "store", "stream",
-        "stream_options", "system", "tool_choice", "tools", "transforms", "web_search_options",
+        "background", "best_of", "container", "context_management", "conversation", "fallbacks",
+        "function_call", "functions", "inference_geo", "input", "instructions", "logprobs",
+        "max_completion_tokens", "max_output_tokens", "max_tokens", "mcp_servers", "messages", "modalities",
+        "model", "models", "n", "plugins", "prediction", "previous_response_id", "prompt", "provider",
+        "route", "service_tier", "speed", "store", "stream", "stream_options", "system", "tool_choice",
+        "tools", "top_logprobs", "transforms", "web_search_options",
     }
 )
 # fmt: on
@@ -79,9 +80,13 @@ class _Asked(Struct, frozen=True):
 
 
 class Checked(Struct, frozen=True):
-    """A request that holds what it should; `bytes` is the size of all in it that a model may read."""
+    """A request that holds what it should; `bytes` is the size of all in it that a model may read.
+
+    `parameters` are those that an endpoint may be given.
+    """
 
     request: ModelRequest
+    parameters: dict[str, Any]
     messages: list[Message]
     tools: list[Tool]
     bytes: int
@@ -89,8 +94,8 @@ class Checked(Struct, frozen=True):
 
 def check(request: ModelRequest) -> Checked:
     """The request, read. Raises Failure E2110 that names the field."""
-    for key in request.parameters:
-        if key in _NOT_FOR_AGENTS and not (key == "n" and request.parameters[key] == 1):
+    for key, value in request.parameters.items():
+        if key in _NOT_FOR_AGENTS and value not in (None, False) and (key, value) != ("n", 1):
             raise Failure(
                 ErrorCode.COMMAND_INVALID,
                 f"the parameter {key!r} is not the agent's to give; leave it out",
@@ -106,4 +111,5 @@ def check(request: ModelRequest) -> Checked:
         ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise Failure(ErrorCode.COMMAND_INVALID, f"a model's request takes JSON: {error}", "$.messages") from error
-    return Checked(request, asked.messages, asked.tools, size)
+    parameters = {key: value for key, value in request.parameters.items() if key not in _NOT_FOR_AGENTS}
+    return Checked(request, parameters, asked.messages, asked.tools, size)

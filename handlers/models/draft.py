@@ -9,13 +9,15 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from l02.domain.inference import FinishReason, ModelAnswer, ModelUsage, ToolCall
-from l02.handlers.models.faults import nonsense
+from l02.handlers.models.faults import Fault, nonsense
+from l02.handlers.models.untrusted import UNREADABLE, read
 
 MAX_ANSWER = 2 * 1024 * 1024
 """Characters of text, arguments and names; more is no answer."""
 _MAX_CALLS = 1024
 _MAX_NAME = 512
 _COST_OF_A_CALL = 64
+_ANY = msgspec.json.Decoder()
 
 Tokens = Annotated[int, Meta(ge=0, le=100_000_000)]
 """A number of tokens that a call may have used."""
@@ -140,14 +142,6 @@ class Draft:
 
 def _json(text: str) -> Any:
     try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return None
-
-
-def usage_in(raw: msgspec.Raw, decoder: msgspec.json.Decoder[Any]) -> Any:
-    """The usage in a message; None if there is none, or it is none."""
-    try:
-        return decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return read(_ANY, text)
+    except (*UNREADABLE, Fault):
         return None

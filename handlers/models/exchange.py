@@ -13,18 +13,14 @@ from httpx2 import EventSource, SSEError
 
 from l02.handlers.models.conversation import Checked
 from l02.handlers.models.draft import Draft
-from l02.handlers.models.faults import Fault, away, late, message_of, nonsense, of_status
+from l02.handlers.models.faults import Fault, away, broken, late, message_of, nonsense, of_status
 from l02.handlers.models.keys import Key, presentable
 from l02.handlers.models.settings import Endpoint
 from l02.handlers.models.shapes import SHAPES
-from l02.handlers.models.shapes.shape import UNREADABLE
+from l02.handlers.models.untrusted import MAX_MESSAGE, MAX_STREAM, UNREADABLE, Bounded, Breath
 
 OnText = Callable[[str], Awaitable[None]]
 
-MAX_MESSAGE = 8 * 1024 * 1024
-"""Bytes of an answer in one message, and of one message of a stream."""
-MAX_STREAM = 256 * 1024 * 1024
-"""Bytes of a whole stream: most of them are around the few of each token."""
 _MAX_ERROR = 64 * 1024
 _ERROR_SECONDS = 10.0
 _END_SECONDS = 0.05
@@ -80,6 +76,7 @@ class Exchange:
     async def _run(self, on_text: OnText | None, deadline: float) -> None:
         loop, timeouts = asyncio.get_running_loop(), self._endpoint.timeouts
         first = loop.time() + timeouts.first_token if self._asked.request.stream else deadline
+        response: httpx2.Response | None = None
         try:
             async with asyncio.timeout_at(min(first, deadline)) as patience:
                 response = await self._client.send(self._request(), stream=True)
@@ -94,7 +91,8 @@ class Exchange:
         except SSEError as error:
             raise nonsense(str(error)) from None
         except (httpx2.HTTPError, httpx2.StreamError) as error:
-            raise away(f"the connection was lost: {type(error).__name__} {error}", sent=True) from None
+            lost = f"the connection was lost: {type(error).__name__} {error}"
+            raise (away(lost, sent=True) if response is None else broken(lost)) from None
         except UNREADABLE as error:
             raise nonsense(f"its answer cannot be read: {error}") from None
 
@@ -113,12 +111,15 @@ class Exchange:
     ) -> None:
         if response.status_code != 200:
             patience.reschedule(min(asyncio.get_running_loop().time() + _ERROR_SECONDS, deadline))
-            said = message_of(await self._body(response, _MAX_ERROR, cut=True))
+            said = await self._error(response)
             raise of_status(response.status_code, said, response.headers.get("retry-after"))
+        is_stream = response.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = Bounded(response.stream, MAX_STREAM if is_stream else MAX_MESSAGE)
         packed = response.headers.get("content-encoding", "identity")
         if packed.lower() != "identity":
             raise nonsense(f"its answer is packed as {packed[:100]!r}, which nobody asked for")
-        if response.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream":
+        if is_stream:
             await self._take_stream(response, on_text, patience, deadline)
         else:
             await self._take_whole(response, on_text, patience, deadline)
@@ -129,7 +130,9 @@ class Exchange:
         self, response: httpx2.Response, on_text: OnText | None, patience: asyncio.Timeout, deadline: float
     ) -> None:
         patience.reschedule(deadline)
-        body = await self._body(response, MAX_MESSAGE)
+        body = b"".join([chunk async for chunk in response.aiter_raw()])
+        if self._key is not None and self._key.is_in(body.decode(errors="replace")):
+            raise nonsense(_ECHO)
         try:
             self._shape.whole(body, self.draft)
         except UNREADABLE as error:
@@ -145,12 +148,11 @@ class Exchange:
     ) -> None:
         loop, draft, shape = asyncio.get_running_loop(), self.draft, self._shape
         between = self._endpoint.timeouts.between_tokens
-        response.encoding, ended = "utf-8", False
+        response.encoding, ended, breath = "utf-8", False, Breath()
         async for event in EventSource(response, max_event_size=MAX_MESSAGE):
+            await breath.take()
             if ended:
                 continue
-            if response.num_bytes_downloaded > MAX_STREAM:
-                raise nonsense(f"a stream of more than {MAX_STREAM} bytes")
             if self._key is not None and self._key.is_in(event.data):
                 raise nonsense(_ECHO)
             text = shape.piece(event.data, draft)
@@ -167,20 +169,16 @@ class Exchange:
                 # Its end, for which the connection is kept if it comes at once.
                 patience.reschedule(loop.time() + _END_SECONDS)
         if not draft.complete:
-            raise away("the stream ended in the middle of the answer", sent=True)
+            raise broken("the stream ended in the middle of the answer")
 
-    async def _body(self, response: httpx2.Response, most: int, *, cut: bool = False) -> bytes:
+    async def _error(self, response: httpx2.Response) -> str:
+        """What is said with a status that is no success, or the beginning of it."""
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
-            if len(body) > most:
-                if cut:
-                    break
-                raise nonsense(f"an answer of more than {most} bytes")
-        raw = bytes(body[:most])
-        if not cut and self._key is not None and self._key.is_in(raw.decode(errors="replace")):
-            raise nonsense(_ECHO)
-        return raw
+            if len(body) >= _MAX_ERROR:
+                break
+        return message_of(bytes(body[:_MAX_ERROR]))
 
     def _late(self, whole: bool) -> Fault:
         timeouts = self._endpoint.timeouts

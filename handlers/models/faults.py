@@ -52,6 +52,11 @@ def nonsense(message: str) -> Fault:
     return Fault(ErrorCode.INFERENCE_FAILED, message, charged=True, unwell=True)
 
 
+def broken(message: str) -> Fault:
+    """An answer broke off; the endpoint may have done all of its work."""
+    return Fault(ErrorCode.INFERENCE_FAILED, message, again=True, charged=True, unwell=True)
+
+
 def away(message: str, *, sent: bool = False, again: bool = True) -> Fault:
     """The endpoint cannot be reached, or was lost after the request had been sent."""
     return Fault(ErrorCode.MODEL_UNAVAILABLE, message, again=again, charged=sent, unwell=True, reached=False)

@@ -78,7 +78,7 @@ class Limiter:
 
     def grant(self) -> None:
         """Let through whoever may go now."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         while self._queues:
             agent_id, queue = next(iter(self._queues.items()))
             pause = self._pause(queue[0].tokens, now)
@@ -130,6 +130,9 @@ class Limiter:
                 excess -= turn.tokens
                 pause = max(pause, turn.at + _MINUTE - now)
         return pause
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _wake_in(self, seconds: float) -> None:
         if self._alarm is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from l02.domain.inference import KnownInput, ModelUsage, Price, Spending
 from l02.handlers.models.conversation import Checked
@@ -52,13 +53,17 @@ def worst(endpoint: Endpoint, pricing: Pricing, asked: Checked, known: KnownInpu
     else:
         known, counted, rest = None, _AROUND + (_ABOUT_TOOLS if asked.tools else 0), asked.bytes
     attached, size = _attached(asked, known, window or _OF_A_FILE)
-    most = counted + rest - size + attached
-    least = (known.tokens if known else 0) + (rest - size) // _MOST_BYTES_OF_A_TOKEN + 1
+    text = max(rest - size, 0)
+    least = (known.tokens if known else 0) + text // _MOST_BYTES_OF_A_TOKEN + 1
+    most = counted + text + attached
     if window is not None:
         most = min(most, window)
     price = pricing.of(most)
-    dear = price is not None and price.cache_write is not None and price.cache_write > price.input
-    usage = ModelUsage(input_tokens=most, cache_write_tokens=most if dear else 0, output_tokens=output, estimated=True)
+    usage = ModelUsage(input_tokens=most, output_tokens=output, estimated=True)
+    if price is not None:
+        usage = max(
+            (usage, replace(usage, cached_tokens=most), replace(usage, cache_write_tokens=most)), key=price.cost
+        )
     return Worst(
         usage=usage,
         cost=price.cost(usage) if price else 0,
@@ -81,14 +86,19 @@ def most(each: Sequence[Worst]) -> Spending:
 
 def _attached(asked: Checked, known: KnownInput | None, of_a_file: int) -> tuple[int, int]:
     """Tokens of images and files behind the known beginning, and their bytes, which say nothing about them."""
-    tokens = size = at = 0
-    beside = asked.bytes - sum(map(len, map(msgspec.json.encode, asked.request.messages))) if known else 0
-    for message, raw in zip(asked.messages, asked.request.messages, strict=True):
-        at += len(msgspec.json.encode(raw)) if known else 0
-        if isinstance(message.content, list) and (known is None or at + beside > known.bytes):
-            for part in message.content:
-                kind = part.get("type")
-                if kind not in _TEXTS:
-                    tokens += _OF_AN_IMAGE if kind in _IMAGES else of_a_file
-                    size += len(msgspec.json.encode(part))
+    request = asked.request
+    tokens = size = 0
+    # As `input_bytes` counts them.
+    at = len(msgspec.json.encode(((), request.tools, request.output_schema))) if known else 0
+    for message, raw in zip(asked.messages, request.messages, strict=True):
+        if known is not None:
+            at += len(msgspec.json.encode(raw))
+            if at <= known.bytes:
+                at += len(",")
+                continue
+        for part in message.content if isinstance(message.content, list) else ():
+            kind = part.get("type")
+            if kind not in _TEXTS:
+                tokens += _OF_AN_IMAGE if kind in _IMAGES else of_a_file
+                size += len(msgspec.json.encode(part))
     return tokens, size

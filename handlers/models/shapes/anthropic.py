@@ -9,9 +9,10 @@ from msgspec import Raw, Struct
 
 from l02.domain.inference import FinishReason, ModelUsage
 from l02.handlers.models.conversation import Checked, Message, Tool
-from l02.handlers.models.draft import Draft, Tokens, usage_in
+from l02.handlers.models.draft import Draft, Tokens
 from l02.handlers.models.settings import Endpoint
 from l02.handlers.models.shapes.shape import NOTHING, Shape, refuse_error
+from l02.handlers.models.untrusted import read, read_if_any
 
 _VERSION = "2023-06-01"
 _FINISH = {
@@ -83,7 +84,7 @@ class Anthropic(Shape):
 
     def body(self, endpoint: Endpoint, asked: Checked, max_tokens: int) -> dict[str, Any]:
         request = asked.request
-        given = {name: value for name, value in request.parameters.items() if name != "n"}
+        given = dict(asked.parameters)
         stop, parallel = given.pop("stop", None), given.pop("parallel_tool_calls", True)
         body: dict[str, Any] = {
             **given,
@@ -120,7 +121,7 @@ class Anthropic(Shape):
         return body
 
     def whole(self, body: bytes, draft: Draft) -> None:
-        message = _MESSAGES.decode(body)
+        message = read(_MESSAGES, body)
         refuse_error(message.error)
         for at, block in enumerate(message.content or ()):
             _begin(block, at, draft)
@@ -130,7 +131,7 @@ class Anthropic(Shape):
         draft.answered = draft.ended = message.content is not None
 
     def piece(self, data: str, draft: Draft) -> str:
-        event = _EVENTS.decode(data)
+        event = read(_EVENTS, data)
         delta = event.delta or _Delta()
         match event.type:
             case "message_start" if event.message:
@@ -156,7 +157,7 @@ class Anthropic(Shape):
         draft.model = draft.model or model or ""
         if stop_reason:
             draft.finish = _FINISH.get(stop_reason, FinishReason.STOP)
-        usage: _Usage | None = usage_in(raw, _USAGES)
+        usage: _Usage | None = read_if_any(_USAGES, raw)
         if usage is not None:
             draft.usage = _usage(usage, draft.usage or ModelUsage())
 

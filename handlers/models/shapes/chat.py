@@ -9,9 +9,10 @@ from msgspec import Raw, Struct
 
 from l02.domain.inference import FinishReason, ModelUsage
 from l02.handlers.models.conversation import Checked
-from l02.handlers.models.draft import Draft, Tokens, usage_in
+from l02.handlers.models.draft import Draft, Tokens
 from l02.handlers.models.settings import Endpoint
 from l02.handlers.models.shapes.shape import NOTHING, Shape, bearer, is_strict, refuse_error
+from l02.handlers.models.untrusted import read, read_if_any
 
 FINISH = {
     "length": FinishReason.LENGTH,
@@ -23,7 +24,7 @@ FINISH = {
 
 class _Function(Struct):
     name: str | None = None
-    arguments: str | dict[str, Any] | None = None
+    arguments: Raw = NOTHING
 
 
 class _Call(Struct):
@@ -77,6 +78,7 @@ class _Usage(Struct):
 
 
 _COMPLETIONS = msgspec.json.Decoder(_Completion)
+_TEXTS = msgspec.json.Decoder(str)
 _USAGES = msgspec.json.Decoder(_Usage | None)
 
 
@@ -91,7 +93,7 @@ class Chat(Shape):
     def body(self, endpoint: Endpoint, asked: Checked, max_tokens: int) -> dict[str, Any]:
         request = asked.request
         body: dict[str, Any] = {
-            **{name: value for name, value in request.parameters.items() if name != "n"},
+            **asked.parameters,
             **endpoint.parameters,
             "model": endpoint.model,
             "messages": request.messages,
@@ -113,19 +115,19 @@ class Chat(Shape):
         return body
 
     def whole(self, body: bytes, draft: Draft) -> None:
-        self._take(_COMPLETIONS.decode(body), draft)
+        self._take(read(_COMPLETIONS, body), draft)
         draft.ended = draft.answered
 
     def piece(self, data: str, draft: Draft) -> str:
         if data.strip() == "[DONE]":
             draft.ended = True
             return ""
-        return self._take(_COMPLETIONS.decode(data), draft)
+        return self._take(read(_COMPLETIONS, data), draft)
 
     def _take(self, completion: _Completion, draft: Draft) -> str:
         refuse_error(completion.error)
         draft.model = draft.model or completion.model or ""
-        usage: _Usage | None = usage_in(completion.usage, _USAGES)
+        usage: _Usage | None = read_if_any(_USAGES, completion.usage)
         if usage is not None:
             draft.usage = _usage(usage)
         text = ""
@@ -154,11 +156,16 @@ def _message(message: _Message, draft: Draft) -> str:
         draft.thought()
     for call in message.tool_calls or ():
         function = call.function or _Function()
-        arguments = function.arguments
-        if isinstance(arguments, dict):
-            arguments = msgspec.json.encode(arguments).decode()
-        draft.call(call.index, call.id or "", function.name or "", arguments or "")
+        draft.call(call.index, call.id or "", function.name or "", _arguments(function.arguments))
     return text
+
+
+def _arguments(raw: Raw) -> str:
+    """A text; some give the object itself."""
+    text = bytes(raw)
+    if text.startswith(b'"'):
+        return _TEXTS.decode(text)
+    return "" if raw == NOTHING else text.decode()
 
 
 def _usage(usage: _Usage) -> ModelUsage:

@@ -10,9 +10,10 @@ from msgspec import Raw, Struct
 
 from l02.domain.inference import FinishReason, ModelUsage
 from l02.handlers.models.conversation import Checked, Message
-from l02.handlers.models.draft import Draft, Tokens, usage_in
+from l02.handlers.models.draft import Draft, Tokens
 from l02.handlers.models.settings import Endpoint
 from l02.handlers.models.shapes.shape import NOTHING, Shape, bearer, is_strict, refuse_error
+from l02.handlers.models.untrusted import read, read_if_any
 
 _INCOMPLETE = {"max_output_tokens": FinishReason.LENGTH, "content_filter": FinishReason.CONTENT_FILTER}
 
@@ -85,7 +86,7 @@ class Responses(Shape):
     def body(self, endpoint: Endpoint, asked: Checked, max_tokens: int) -> dict[str, Any]:
         request = asked.request
         body: dict[str, Any] = {
-            **{name: value for name, value in request.parameters.items() if name != "n"},
+            **asked.parameters,
             **endpoint.parameters,
             "model": endpoint.model,
             "input": [item for message in asked.messages for item in _items(message)],
@@ -113,12 +114,12 @@ class Responses(Shape):
         return body
 
     def whole(self, body: bytes, draft: Draft) -> None:
-        self._end(_RESPONSES.decode(body), draft)
+        self._end(read(_RESPONSES, body), draft)
 
     def piece(self, data: str, draft: Draft) -> str:
         if data.strip() == "[DONE]":
             return ""
-        event = _EVENTS.decode(data)
+        event = read(_EVENTS, data)
         match event.type:
             case "response.output_text.delta" | "response.refusal.delta":
                 draft.refused |= event.type == "response.refusal.delta"
@@ -144,7 +145,7 @@ class Responses(Shape):
         if response.status not in (None, "completed", "incomplete"):
             refuse_error(Raw(msgspec.json.encode(f"the response is {response.status}")))
         draft.model = response.model or ""
-        usage: _Usage | None = usage_in(response.usage, _USAGES)
+        usage: _Usage | None = read_if_any(_USAGES, response.usage)
         if usage is not None:
             draft.usage = _usage(usage)
         if response.status == "incomplete":

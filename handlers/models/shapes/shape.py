@@ -14,7 +14,6 @@ from l02.handlers.models.faults import Fault, message_of
 from l02.handlers.models.settings import Endpoint
 
 NOTHING = msgspec.Raw(b"null")
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Shape(ABC):
