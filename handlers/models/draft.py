@@ -104,6 +104,11 @@ class Draft:
         """The text that has come."""
         return "".join(self._texts)
 
+    @property
+    def all_said(self) -> str:
+        """The text, and the arguments of tool calls."""
+        return "\n".join((self.whole_text, *("".join(call.arguments) for call in self._calls.values())))
+
     def answer(self, model: str, *, as_json: bool) -> ModelAnswer:
         """The whole of it; `model` is its name if the endpoint gives none."""
         text = self.whole_text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from functools import cache
 from ssl import SSLContext
@@ -25,7 +26,6 @@ _MAX_ERROR = 64 * 1024
 _ERROR_SECONDS = 10.0
 _END_SECONDS = 0.05
 _SHOWN = 500
-_ECHO = "its answer holds the key that it was asked with"
 _LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=15.0)
 
 
@@ -35,7 +35,9 @@ def _trusted() -> SSLContext:
 
 
 def new_client(proxy: str | None) -> httpx2.AsyncClient:
-    """A client for one endpoint, which takes nothing from the environment and follows nobody."""
+    """A client for one endpoint, which takes nothing from the environment, follows nobody and logs nothing."""
+    for name in ("httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return httpx2.AsyncClient(
         verify=_trusted(),
         proxy=proxy,
@@ -125,14 +127,14 @@ class Exchange:
             await self._take_whole(response, on_text, patience, deadline)
         if not self.draft.answered:
             raise nonsense("its answer holds none")
+        self._refuse_key(self.draft.all_said)
 
     async def _take_whole(
         self, response: httpx2.Response, on_text: OnText | None, patience: asyncio.Timeout, deadline: float
     ) -> None:
         patience.reschedule(deadline)
         body = b"".join([chunk async for chunk in response.aiter_raw()])
-        if self._key is not None and self._key.is_in(body.decode(errors="replace")):
-            raise nonsense(_ECHO)
+        self._refuse_key(body.decode(errors="replace"))
         try:
             self._shape.whole(body, self.draft)
         except UNREADABLE as error:
@@ -153,8 +155,7 @@ class Exchange:
             await breath.take()
             if ended:
                 continue
-            if self._key is not None and self._key.is_in(event.data):
-                raise nonsense(_ECHO)
+            self._refuse_key(event.data)
             text = shape.piece(event.data, draft)
             if draft.begun:
                 now = loop.time()
@@ -179,6 +180,12 @@ class Exchange:
             if len(body) >= _MAX_ERROR:
                 break
         return message_of(bytes(body[:_MAX_ERROR]))
+
+    def _refuse_key(self, text: str) -> None:
+        """An answer that holds the key is for nobody."""
+        if self._key is not None and self._key.is_in(text):
+            self.draft.finish, self.draft.ended = None, False
+            raise nonsense("its answer holds the key that it was asked with")
 
     def _late(self, whole: bool) -> Fault:
         timeouts = self._endpoint.timeouts

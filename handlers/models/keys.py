@@ -16,6 +16,8 @@ from l02.domain.printable import in_log
 MAX_MESSAGE_BYTES = 8192
 _MAX_KEY_BYTES = 8192
 _HIDDEN = "(key)"
+# Servers that want no key are often given `none` or `EMPTY`.
+_SECRET = 16
 
 
 class KeyUnusable(Exception):
@@ -44,8 +46,8 @@ class Key:
         return self._text
 
     def is_in(self, text: str) -> bool:
-        """Whether it stands in the text as it is."""
-        return self._text in text
+        """Whether it stands in the text, however it is written there. A short one is a word that anybody may say."""
+        return len(self._text) >= _SECRET and any(disguise in text for disguise in self._disguises)
 
     def __repr__(self) -> str:
         return _HIDDEN
@@ -69,8 +71,8 @@ def read_key(source: KeySource, beside: Path) -> Key:
         path = beside / Path(source.file or "").expanduser()
         text, place = _in_file(path), str(path)
     text = text.strip()
-    if not text or len(text) > _MAX_KEY_BYTES or not (text.isascii() and text.isprintable()):
-        raise KeyUnusable(f"{place} holds no key: one line of ASCII characters")
+    if not text or len(text) > _MAX_KEY_BYTES or not (text.isascii() and text.isprintable()) or " " in text:
+        raise KeyUnusable(f"{place} holds no key: one word of ASCII characters")
     return Key(text)
 
 
