@@ -19,6 +19,7 @@ from l02.bus.connection.bus import Bus
 from l02.bus.embedded import DataDirectory, EmbeddedNats
 from l02.domain.agent.work.signals import SignalReceived
 from tests.cli.conftest import REQUESTED, Append
+from tests.forked_cli import forked_cli
 from tests.projections.history import steps_recorded
 
 pytestmark = pytest.mark.usefixtures("bus")
@@ -27,11 +28,8 @@ SIGNAL = SignalReceived(name="go", payload="x" * 1000)
 
 @asynccontextmanager
 async def program(server: EmbeddedNats | None, *words: str, stdout: int = PIPE) -> AsyncIterator[Process]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("L02_")}
-    if server is not None:
-        environment["L02_NATS_URL"] = server.url
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "l02.cli", *words), stdout=stdout, stderr=PIPE, env=environment
+        *(sys.executable, "-m", "l02.cli", *words), stdout=stdout, stderr=PIPE, env=_environment(server)
     )
     try:
         async with asyncio.timeout(30):
@@ -40,6 +38,17 @@ async def program(server: EmbeddedNats | None, *words: str, stdout: int = PIPE) 
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def said(server: EmbeddedNats | None, *words: str) -> tuple[int, bytes, bytes]:
+    """Exit code, output and errors of a command; for tests of what it says only."""
+    code, printed, errors = await forked_cli(*words, environment=_environment(server))
+    return code, printed.encode(), errors.encode()
+
+
+def _environment(server: EmbeddedNats | None) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("L02_")}
+    return inherited if server is None else inherited | {"L02_NATS_URL": server.url}
 
 
 async def lines(process: Process, count: int) -> list[bytes]:
@@ -87,26 +96,24 @@ async def test_a_reader_that_has_seen_enough(fresh_nats: EmbeddedNats, append: A
 
 async def test_events_for_programs_and_for_people(fresh_nats: EmbeddedNats, append: Append) -> None:
     await append("a1", REQUESTED, SIGNAL)
-    async with program(fresh_nats, "events", "a1", "--json") as process:
-        printed, errors = await process.communicate()
+    code, printed, errors = await said(fresh_nats, "events", "a1", "--json")
+    assert (code, errors) == (0, b"")
     events = [json.loads(line) for line in printed.splitlines()]
     assert [(event["sequence"], event["type"]) for event in events] == [
         (1, "agent.spawn.requested"),
         (2, "agent.signal.received"),
     ]
     assert events[1]["data"] == {"name": "go", "payload": "x" * 1000}
-    async with program(fresh_nats, "events", "--type", "agent.signal.*") as process:
-        printed, errors = await process.communicate()
+    code, printed, errors = await said(fresh_nats, "events", "--type", "agent.signal.*")
     assert printed.count(b"\n") == 1
     assert b"agent.signal.received" in printed
     assert b"x" * 1000 in printed
-    assert errors == b""
+    assert (code, errors) == (0, b"")
 
 
 async def test_each_step_of_an_agents_own_is_a_line_for_people(fresh_nats: EmbeddedNats, append: Append) -> None:
     await append("a1", REQUESTED, steps_recorded("x1", 1))
-    async with program(fresh_nats, "events", "--type", "agent.steps.recorded") as process:
-        printed, errors = await process.communicate()
+    code, printed, errors = await said(fresh_nats, "events", "--type", "agent.steps.recorded")
     shown = [line.split(b"agent.steps.recorded")[1].strip() for line in printed.splitlines()]
     assert [json.loads(line) for line in shown] == [
         {"execution_id": "x1", "call": 1, "kind": "tool", "after": 0, "tool": "count_words",
@@ -116,7 +123,7 @@ async def test_each_step_of_an_agents_own_is_a_line_for_people(fresh_nats: Embed
          "ok": False, "result": {"code": "E2002", "message": "no answer within 1 s"}},
         {"execution_id": "x1", "call": 1, "kind": "thread", "after": 0},
     ]  # fmt: skip
-    assert errors == b""
+    assert (code, errors) == (0, b"")
 
 
 async def test_events_of_a_type_since_a_point(fresh_nats: EmbeddedNats, append: Append) -> None:
@@ -126,9 +133,8 @@ async def test_events_of_a_type_since_a_point(fresh_nats: EmbeddedNats, append: 
     await append("a2", SIGNAL)
 
     async def sequences(*words: str) -> list[int]:
-        async with program(fresh_nats, "events", "--json", *words) as process:
-            printed, errors = await process.communicate()
-        assert (process.returncode, errors) == (0, b"")
+        code, printed, errors = await said(fresh_nats, "events", "--json", *words)
+        assert (code, errors) == (0, b"")
         return [json.loads(line)["sequence"] for line in printed.splitlines()]
 
     assert await sequences("--since", "3") == [3, 4, 5]
@@ -138,27 +144,24 @@ async def test_events_of_a_type_since_a_point(fresh_nats: EmbeddedNats, append: 
     assert await sequences("--since", began.astimezone(timezone(timedelta(hours=9))).isoformat()) == [3, 4, 5]
     assert await sequences("--since", "1h", "--type", "agent.spawn.requested") == [1, 3]
     assert await sequences("--since", "6") == []
-    for words, said in ((["--since", "yesterday"], b"a duration (10m)"), (["--type", "agent.born"], b"E2110")):
-        async with program(fresh_nats, "events", *words) as process:
-            printed, errors = await process.communicate()
-        assert (process.returncode != 0, printed, said in errors) == (True, b"", True)
+    for words, told in ((["--since", "yesterday"], b"a duration (10m)"), (["--type", "agent.born"], b"E2110")):
+        code, printed, errors = await said(fresh_nats, "events", *words)
+        assert (code != 0, printed, told in errors) == (True, b"", True)
 
 
 async def test_the_data_directory_leads_to_the_server(fresh_nats: EmbeddedNats, append: Append, tmp_path: Path) -> None:
     await append("a1", REQUESTED)
     with DataDirectory(tmp_path / "data") as directory:
         directory.write_runtime_file({"nats_url": fresh_nats.url})
-        async with program(None, "events", "--data-dir", str(directory.path)) as process:
-            printed, errors = await process.communicate()
-    assert (process.returncode, errors) == (0, b"")
+        code, printed, errors = await said(None, "events", "--data-dir", str(directory.path))
+    assert (code, errors) == (0, b"")
     assert b"agent.spawn.requested" in printed
 
 
 async def test_an_event_of_a_newer_version(fresh_nats: EmbeddedNats, bus: Bus) -> None:
     await bus.jetstream.publish("l02.evt.agent.a1.cloned", b"{}")
-    async with program(fresh_nats, "events") as process:
-        printed, errors = await process.communicate()
-    assert (process.returncode, errors) == (0, b"")
+    code, printed, errors = await said(fresh_nats, "events")
+    assert (code, errors) == (0, b"")
     assert b"sequence 1 is not a CloudEvent of this runtime" in printed
     assert printed.count(b"\n") == 1
 

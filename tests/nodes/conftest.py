@@ -26,6 +26,7 @@ from l02.client.client import Client
 from l02.domain.agent.state import Status
 from l02.domain.agent.work.effects import ToolCalled
 from l02.domain.node.state import NodeStatus
+from tests.conftest import PLAIN_PYTHON
 from tests.runtime.conftest import worker
 from tests.sessions.conftest import ORCHESTRATOR
 
@@ -63,7 +64,7 @@ class Cluster:
         sessions.mkdir()
         (sessions / "mode").write_text("good")
         # Not the runtime's own, whose start takes more of the processor than all else here: see tests/sessions.
-        self._session_server = shlex.join([sys.executable, str(ORCHESTRATOR), str(sessions)])
+        self._session_server = shlex.join([*PLAIN_PYTHON, str(ORCHESTRATOR), str(sessions)])
 
     @asynccontextmanager
     async def node(self, name: str, *, dies: str | None = None) -> AsyncIterator[RunningNode]:

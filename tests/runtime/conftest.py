@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from l02.domain.kernel.message import Event
 from l02.handlers.state.settings import StateSettings
 from l02.node.running import Node, running_node
 from l02.node.settings import Settings
+from tests.conftest import PLAIN_PYTHON
 
 AGENTS = Path(__file__).parent / "agents"
 Specification = dict[str, Any]
@@ -41,7 +41,7 @@ def misbehaving(how: str, **lifecycle: Any) -> Specification:
     """The specification of a program that breaks the protocol."""
     return {
         "name": "misbehaving",
-        "command": [sys.executable, str(AGENTS / "misbehaving.py"), how],
+        "command": [*PLAIN_PYTHON, str(AGENTS / "misbehaving.py"), how],
         "files": {"read": [str(AGENTS / "misbehaving.py")]},
         "lifecycle": {"restart_delay_seconds": [0.05], "max_restart_count": 1} | lifecycle,
     }
@@ -51,7 +51,7 @@ def talker(*hello: str) -> Specification:
     """The specification of a program that says the lines of its input; `$ID` in them is the execution's id."""
     return {
         "name": "talker",
-        "command": [sys.executable, str(AGENTS / "talker.py"), *hello],
+        "command": [*PLAIN_PYTHON, str(AGENTS / "talker.py"), *hello],
         "files": {"read": [str(AGENTS / "talker.py")]},
         "lifecycle": {"restart_delay_seconds": [0.05], "max_restart_count": 0},
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -37,6 +36,7 @@ from l02.domain.kernel.message import Command, Event, Metadata, Report
 from l02.domain.specification import AgentSpecification, RuntimeClass, SessionSettings, ToolServer
 from l02.handlers.sessions import BridgeSettings, SessionBridge
 from l02.handlers.tool_servers import ToolServers, connection, servers
+from tests.conftest import PLAIN_PYTHON
 
 ORCHESTRATOR = Path(__file__).with_name("servers") / "orchestrator.py"
 QUICK = BridgeSettings(
@@ -57,7 +57,7 @@ class Server:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.specification = ToolServer(command=(sys.executable, str(ORCHESTRATOR), str(directory)))
+        self.specification = ToolServer(command=(*PLAIN_PYTHON, str(ORCHESTRATOR), str(directory)))
         self.behave("good")
 
     def behave(self, mode: str) -> None:

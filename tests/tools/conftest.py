@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from l02.domain.specification import ToolServer
 from l02.handlers.tool_servers import ToolServers
+from tests.conftest import PLAIN_PYTHON
 
 landlock_only = pytest.mark.skipif(sys.platform != "linux", reason="Landlock is a part of Linux")
 
@@ -23,7 +24,8 @@ SERVERS = Path(__file__).with_name("servers")
 def specification(name: str, *arguments: str, **fields: Any) -> ToolServer:
     """A specification of one of the servers beside this file."""
     read = (str(SERVERS), *fields.pop("read", ()))
-    return ToolServer(command=(sys.executable, str(SERVERS / f"{name}.py"), *arguments), read=read, **fields)
+    python = PLAIN_PYTHON if name != "workshop" else (sys.executable,)
+    return ToolServer(command=(*python, str(SERVERS / f"{name}.py"), *arguments), read=read, **fields)
 
 
 WORKSHOP = specification("workshop", environment={"COLOUR": "green"})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from l02.domain.specification import ToolServer
+from tests.conftest import PLAIN_PYTHON
 
 SERVER = Path(__file__).with_name("servers") / "hostile.py"
 
@@ -153,6 +153,4 @@ def encoded(raw: bytes) -> str:
 def hostile_server(name: str = "", **replies: bytes) -> ToolServer:
     """A specification of `servers/hostile.py`; replies by method, `_` for its slash."""
     by_method = {method.replace("_", "/"): encoded(raw) for method, raw in replies.items()}
-    return ToolServer(
-        command=(sys.executable, "-I", str(SERVER), json.dumps(by_method), name), read=(str(SERVER.parent),)
-    )
+    return ToolServer(command=(*PLAIN_PYTHON, str(SERVER), json.dumps(by_method), name), read=(str(SERVER.parent),))
