@@ -11,7 +11,6 @@ import typer
 from l02.cli.options import AgentId, AsJson, DataDir, json_object, json_or_text
 from l02.cli.running import reporting, run_with_client
 from l02.cli.terminal.agent_text import AGENT_HEADINGS, agent_pairs, agent_row
-from l02.cli.terminal.conversation_text import last_rounds
 from l02.cli.terminal.output import (
     print_done,
     print_json,
@@ -166,6 +165,8 @@ def show(agent_id: AgentId, data_dir: DataDir = None, as_json: AsJson = False) -
         agent = await client.get(agent_id)
         pairs = agent_pairs(agent)
         if agent.spec.model and not as_json:
+            from l02.cli.terminal.conversation_text import last_rounds
+
             pairs.append(("conversation", last_rounds((await client.state(agent_id)).state) or "-"))
         print_result(agent, as_json, lambda: print_pairs(pairs))
 
