@@ -23,14 +23,14 @@ class Metrics(Collector):
         self._latency = Histogram(
             "agent_runtime_model_bridge_latency_seconds",
             "Seconds that a model took: call, from asking the first endpoint to the outcome; first_token, from sending "
-            "the request that was answered to the first token of its stream.",
+            "a request to the first token of its stream.",
             ("operation",),
             buckets=_SECONDS,
             registry=self._own,
         )
         self._retries = Counter(
             "agent_runtime_model_bridge_retries_total",
-            "Attempts that failed and were followed by another, by the endpoint that failed and why.",
+            "Attempts that failed and were followed by another at the same endpoint, by why.",
             ("endpoint", "code"),
             registry=self._own,
         )
