@@ -223,6 +223,7 @@ class AgentSpecification(HidesEnvironment, _Strict, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     files: FileAccess = FileAccess()
     fleet: str | None = None
+    budget: str | UnsetType = UNSET
     executor: ExecutorLimits = ExecutorLimits()
     lifecycle: LifecycleLimits = LifecycleLimits()
     session: SessionSettings = SessionSettings()
@@ -251,6 +252,8 @@ def validate_specification(specification: AgentSpecification, path: str = "$.spe
         require_shallow(specification.model.output_schema, f"{path}.model.output_schema")
     if specification.fleet is not None:
         require_id(specification.fleet, f"{path}.fleet")
+    if specification.budget is not UNSET:
+        require_id(specification.budget, f"{path}.budget")
     validate_limits(specification.resource_limits, f"{path}.resource_limits")
     if (why := misfit(specification.resource_limits)) is not None:
         raise Failure(ErrorCode.COMMAND_INVALID, why, f"{path}.resource_limits.tokens_per_hour")

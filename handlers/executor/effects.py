@@ -23,8 +23,10 @@ from l02.domain.agent.state import AgentState, StateChange
 from l02.domain.agent.work.approvals import ApprovalRequested
 from l02.domain.agent.work.effects import EffectRecorded, ToolCalled, ToolRequested
 from l02.domain.errors import ErrorCode, Failure
+from l02.domain.specification import AgentSpecification
 from l02.domain.values import require_shallow
 from l02.handlers.executor.journal.results import Result
+from l02.handlers.executor.models.calling import ModelCalls
 from l02.handlers.executor.tools.calling import RunLocal, ToolBox, ToolOutcome
 from l02.handlers.executor.work import Work
 
@@ -34,9 +36,15 @@ _random = random.SystemRandom()
 class Effects:
     """The effects of one execution."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, specification: AgentSpecification) -> None:
         self._work = work
         self._bus = work.node.bus
+        self._models = ModelCalls(work, specification)
+
+    def replayed(self, call: Call, entry: JournalEntry) -> None:
+        """The agent has asked again for what is on record."""
+        if call.kind == "model":
+            self._models.replayed(call, entry)
 
     async def recorded_request(self, entry: JournalEntry) -> Any:
         """What was asked for, to compare with `request_of`."""
@@ -59,7 +67,7 @@ class Effects:
             case "tool":
                 await self._tool(call, tools, run_local)
             case "model":
-                raise Failure(ErrorCode.MODEL_UNAVAILABLE, "this node asks no models yet")
+                await self._models.perform(call)
             case "tools":
                 await self._tools(call, tools)
             case "sleep":

@@ -14,7 +14,7 @@ from l02.bus.wire.codec import RecordedEvent
 from l02.domain.agent.life.restarts import AgentFailed
 from l02.domain.agent.life.resuming import ExecutionReopened
 from l02.domain.agent.life.spawning import SpawnRequested
-from l02.domain.agent.life.suspension import AgentResumed
+from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
 from l02.domain.agent.life.termination import AgentTerminated
 from l02.domain.agent.saved.checkpoints import CheckpointCreated, CheckpointFailed
 from l02.domain.agent.saved.restoring import CheckpointRestored
@@ -24,6 +24,7 @@ from l02.domain.agent.work.executions import ExecutionFailed, ExecutionStarted
 from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.errors import ErrorCode
 from l02.handlers.executor.deadlines import set_deadlines
+from l02.handlers.executor.models.ports import Budgets, Models
 from l02.handlers.executor.runner import AgentRunner
 from l02.handlers.executor.tools.checks import SchemaChecks
 from l02.handlers.executor.work import Surroundings
@@ -43,6 +44,7 @@ _WAKING_EVENTS = (
     AgentFailed,
     SpawnRequested,
     AgentResumed,
+    AgentSuspended,
 )
 
 
@@ -50,13 +52,22 @@ class Executor:
     """One per node. The lifecycle manager attaches processes to it when they are ready."""
 
     def __init__(
-        self, bus: Bus, reader: EventReader, agents: Repository[AgentState], tool_servers: ToolServers, leases: Leases
+        self,
+        bus: Bus,
+        reader: EventReader,
+        agents: Repository[AgentState],
+        tool_servers: ToolServers,
+        leases: Leases,
+        models: Models,
+        budgets: Budgets,
     ) -> None:
         self._bus = bus
         self._agents = agents
         self._checks = SchemaChecks()
         self._node_id = leases.node_id
-        self._surroundings = Surroundings(bus, agents, tool_servers, self._checks, leases.node_id, leases)
+        self._surroundings = Surroundings(
+            bus, agents, tool_servers, self._checks, leases.node_id, leases, models, budgets
+        )
         self._runners: dict[str, AgentRunner] = {}
         self._listener = reader.listener("executor", _WAKING_EVENTS, self._heard)
         agents.before_storing(partial(set_deadlines, bus))
@@ -92,6 +103,8 @@ class Executor:
             case SpawnRequested(node_id=node_id) | AgentResumed(node_id=node_id):
                 if node_id != self._node_id:
                     self._end(recorded.aggregate.id)
+            case AgentSuspended():
+                runner.rest()
             case ExecutionFailed(execution_id=execution_id, code=ErrorCode.EXECUTION_TIMEOUT.value):
                 runner.ended(execution_id, recorded.sequence)
             case SignalReceived() | ApprovalAnswered():

@@ -171,6 +171,7 @@ class Run:
             if entry.after is not UNSET or entry.kind != call.kind or recorded != request_of(call):
                 diverged(call, entry.kind, recorded)
             self._text.require(call.call, entry.text)
+            self._effects.replayed(call, entry)
         else:
             task = self._work.live.get(call) or self._start(call)
             self._text.require(call.call, self._work.live.text(call.call))

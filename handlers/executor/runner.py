@@ -77,6 +77,11 @@ class AgentRunner:
         """There is a signal, which concerns only who waits for one."""
         self._news.tell(sequence)
 
+    def rest(self) -> None:
+        """The agent is suspended: what a model still says is of no use to anybody, and would be paid for."""
+        for work in self._work.values():
+            self._in_background(work.rest())
+
     def ended(self, execution_id: str, sequence: int) -> None:
         """The execution has no time left. Where its timer said so, the process and the calls do not know yet."""
         self.wake(sequence)
@@ -187,8 +192,9 @@ class AgentRunner:
         tools = ToolBox(
             state.specification, process.hello.tools, self._node.tool_servers, self._node.checks, self._warn
         )
+        work.is_resting = False
         # At once: what is answered from here on is not on record in `state`, and the run is told of it.
-        run = Run(work, Effects(work), state, process, tools)
+        run = Run(work, Effects(work, state.specification), state, process, tools)
         try:
             _require_no_doubtful_call(self._agent_id, execution, work.live)
             work.meter.tokens = 0
@@ -235,6 +241,7 @@ class AgentRunner:
                     execution.execution_id,
                     enabled=limits.enable_streaming,
                     has_run=execution.has_run,
+                    journal=execution.journal,
                 ),
                 has_deadline=execution.deadline is not None,
                 records=Records(self._node.agents, self._agent_id, execution.execution_id, state.incarnation),

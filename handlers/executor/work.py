@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -21,6 +22,7 @@ from l02.handlers.executor.journal.answers import Answers
 from l02.handlers.executor.journal.live_calls import LiveCalls
 from l02.handlers.executor.journal.records import RecordRefused, Records
 from l02.handlers.executor.journal.results import Result
+from l02.handlers.executor.models.ports import Budgets, Models
 from l02.handlers.executor.streaming import TokenStream
 from l02.handlers.executor.tools.checks import SchemaChecks
 from l02.handlers.tool_servers import ToolServers
@@ -35,6 +37,8 @@ class Surroundings(Struct, frozen=True):
     checks: SchemaChecks
     node_id: str
     leases: Leases
+    models: Models
+    budgets: Budgets
 
 
 class News:
@@ -69,6 +73,8 @@ class Work:
     """Calls that have taken a signal, which is perhaps not on record yet, and its name."""
     answers: Answers = field(default_factory=lambda: Answers(0, (), ()))
     began: float = field(default_factory=time.monotonic)
+    is_resting: bool = False
+    """Its agent was suspended: what is cut off now is done again when it goes on."""
     limit: asyncio.Timeout | None = None
     """Of the run that is under way."""
     term: int = field(init=False)
@@ -85,8 +91,16 @@ class Work:
 
     async def may_leave(self) -> None:
         """Wait until all is on disk that what leaves now rests on, and the agent is this node's for certain."""
+        await self._may_leave(self.records.stored)
+
+    async def may_go_on(self) -> None:
+        """The same for more of what has begun to leave: nothing that became known meanwhile is in it."""
+        await self._may_leave(None)
+
+    async def _may_leave(self, stored: Callable[[], Awaitable[None]] | None) -> None:
         while True:
-            await self.records.stored()
+            if stored is not None:
+                await stored()
             term = await self.node.leases.held()
             if term == self.term:
                 return
@@ -109,6 +123,11 @@ class Work:
             state = (await self.node.agents.known(self.agent_id, self.news.sequence)).state
             if self.records.is_stored:
                 return state
+
+    async def rest(self) -> None:
+        """Cut off what is made again anyway."""
+        self.is_resting = True
+        await self.live.cancel("model")
 
     async def close(self) -> None:
         """Stop the calls that are under way, and record no more."""

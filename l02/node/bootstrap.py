@@ -139,7 +139,7 @@ async def wire(
         )
         reader = EventReader(bus, agents)
         budgets = await stack.enter_async_context(open_budgets(bus, reader, budgets_of_all, leases))
-        executor = Executor(bus, reader, agents, tool_servers, leases)
+        executor = Executor(bus, reader, agents, tool_servers, leases, models, budgets)
         processes = Processes(sandboxes, data_dir, models.require)
         lifecycle = Lifecycle(
             bus,

@@ -52,25 +52,29 @@ from l02.bus.wire.codec import EventDecoder, encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject, stream_subject
 from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.aggregates import AGENT, AGGREGATES
+from l02.domain.inference import Drawn, Spending
 from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification, ResourceLimits, RuntimeClass, ToolServer
 from l02.handlers.executor.journal.records import Records
 from l02.handlers.executor.runner import AgentRunner
 from l02.handlers.executor.tools.checks import SchemaChecks
 from l02.handlers.executor.work import Surroundings
+from l02.handlers.models.bridge import open_models
+from l02.handlers.models.settings import Defaults, model_settings
 from l02.handlers.sandbox.channel import AgentChannel
 from l02.handlers.sandbox.processes import AgentProcess
 from l02.handlers.tool_servers import ToolServers
 from tests.bus.toy import metadata, until
 from tests.domain.agent.story import spawn_requested, spawned, started
 from tests.event_store.memory import MemoryEventStore, MemoryLog
+from tests.models.endpoint import ScriptedEndpoint, scripted_endpoint
 from tests.nodes.conftest import LEDGER
 
 _ADDRESS = AggregateId("agent", "a1")
 _SCHEMA = {"type": "object"}
 _TOOLS = [ToolDescription("mark", "", _SCHEMA), ToolDescription("count", "", _SCHEMA, idempotent=True)]
 
-Place = Literal["ledger", "text", "log", "process", "answer", "result", "end"]
+Place = Literal["ledger", "text", "log", "process", "answer", "result", "end", "endpoint"]
 """Where it is seen. An answer and an order to run a tool that may run twice come at once, all else leaves."""
 
 
@@ -91,6 +95,10 @@ def _tool(name: str, call: int = 2) -> Call:
     return _call("tool", call, tool=name, arguments={"text": "x"} if name in ("note", "look") else {})
 
 
+def _model(alias: str, **fields: Any) -> Call:
+    return _call("model", model=alias, messages=[{"role": "user", "content": "hi"}], **fields)
+
+
 CALLS: dict[CallKind, list[Case]] = {
     "tool": [
         Case(_tool("note"), "ledger", leaves=True),
@@ -100,6 +108,11 @@ CALLS: dict[CallKind, list[Case]] = {
         Case(_tool("missing"), "answer", leaves=False),
     ],
     "tools": [Case(_call("tools"), "answer", leaves=False)],
+    "model": [
+        Case(_model("small"), "endpoint", leaves=True),
+        Case(_model("small", stream=True), "text", leaves=True),
+        Case(_model("large"), "answer", leaves=False),
+    ],
     "now": [Case(_call("now"), "answer", leaves=False)],
     "random": [Case(_call("random"), "answer", leaves=False)],
     "sleep": [Case(_call("sleep", seconds=0.0), "answer", leaves=False)],
@@ -148,12 +161,28 @@ class HeldStore(MemoryEventStore):
         return await super().append(aggregate, messages, expected, trail)
 
 
+class NoBudgets:
+    """Nothing is drawn, and nothing refused: what the real ones do has tests of its own."""
+
+    async def reserve(self, budgets: tuple[str, ...], spending: Spending) -> tuple[Drawn, ...]:
+        """From nowhere."""
+        return ()
+
+    def holds(self, drawn: Sequence[Drawn]) -> bool:
+        """There are none."""
+        return True
+
+    def settle(self, drawn: Sequence[Drawn], reserved: Spending, used: Spending) -> None:
+        """Nobody has lent it."""
+
+
 class Agent:
     """Plays the process of an agent at work on x1."""
 
     runner: AgentRunner
 
-    def __init__(self, log: MemoryLog, store: HeldStore, ledger: Path, bus: Bus) -> None:
+    def __init__(self, log: MemoryLog, store: HeldStore, ledger: Path, bus: Bus, endpoint: ScriptedEndpoint) -> None:
+        self._endpoint = endpoint
         self.log = log
         self.store = store
         self.asked = asyncio.Event()
@@ -202,6 +231,8 @@ class Agent:
                 return len(self._ledger.read_text().splitlines())
             case "text":
                 return len(self.told)
+            case "endpoint":
+                return len(self._endpoint.requests)
             case "log":
                 return kinds.count("agent.checkpoint.requested")
             case "result":
@@ -233,11 +264,19 @@ async def leases(bus: Bus) -> AsyncIterator[Leases]:
         yield held
 
 
+@pytest_asyncio.fixture
+async def endpoint() -> AsyncIterator[ScriptedEndpoint]:
+    async with scripted_endpoint() as server:
+        yield server
+
+
 AtWork = Callable[[bool], Any]
 
 
 @pytest.fixture
-def at_work(bus: Bus, leases: Leases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AtWork:
+def at_work(
+    bus: Bus, leases: Leases, endpoint: ScriptedEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AtWork:
     """An agent at work, which records its steps or does not."""
 
     @asynccontextmanager
@@ -245,10 +284,10 @@ def at_work(bus: Bus, leases: Leases, tmp_path: Path, monkeypatch: pytest.Monkey
         ledger = tmp_path / "ledger.txt"
         ledger.touch()
         server = ToolServer(command=(sys.executable, str(LEDGER), str(ledger)), idempotent=("look",))
-        specification = AgentSpecification(name="a", entrypoint="a:a", tools={"ledger": server})
+        specification = AgentSpecification(name="a", entrypoint="a:a", tools={"ledger": server}, models=("small",))
         log = _log(spawn_requested(spec=specification), spawned(), started(), SignalReceived(name="go", payload=1))
         store = HeldStore(log)
-        agent = Agent(log, store, ledger, bus)
+        agent = Agent(log, store, ledger, bus, endpoint)
         stored = Records.stored
 
         async def asked(records: Records) -> None:
@@ -262,8 +301,13 @@ def at_work(bus: Bus, leases: Leases, tmp_path: Path, monkeypatch: pytest.Monkey
 
         await bus.client.subscribe(stream_subject("a1", "x1"), cb=told)
         checks = SchemaChecks()
-        async with ToolServers(tmp_path / "scratch", tmp_path / "logs", RuntimeClass.PROCESS) as servers:
-            node = Surroundings(bus, Repository(AGENT, store, "n1"), servers, checks, "n1", leases)
+        models = model_settings({"small": [{"endpoint": endpoint.url, "model": "any"}]}, Defaults(), tmp_path)
+        async with (
+            ToolServers(tmp_path / "scratch", tmp_path / "logs", RuntimeClass.PROCESS) as servers,
+            open_models(models) as asked_models,
+        ):
+            agents = Repository(AGENT, store, "n1")
+            node = Surroundings(bus, agents, servers, checks, "n1", leases, asked_models, NoBudgets())
             agent.runner = AgentRunner(node, "a1")
             try:
                 await agent.begin(records_steps)
@@ -340,11 +384,11 @@ async def test_what_the_agent_did_itself_is_on_record_before_what_leaves(at_work
         await until(lambda: agent.seen("ledger"))
 
 
-@pytest.mark.parametrize("says", [_tool("note"), Emit("x1", 0, "text")], ids=["tool", "text"])
+@pytest.mark.parametrize("says", [_tool("note"), Emit("x1", 0, "text"), _model("small")], ids=["tool", "text", "model"])
 async def test_what_leaves_waits_for_the_lease(
     at_work: AtWork, monkeypatch: pytest.MonkeyPatch, says: AgentMessage
 ) -> None:
-    place: Place = "ledger" if isinstance(says, Call) else "text"
+    place: Place = "text" if isinstance(says, Emit) else "ledger" if says == _tool("note") else "endpoint"
     async with at_work(False) as agent:
         held = asyncio.Event()
 

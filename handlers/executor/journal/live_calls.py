@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 from msgspec import UnsetType
 
 from l02.bus.wire.agent.divergence import another, request_of
-from l02.bus.wire.agent.protocol import Call
+from l02.bus.wire.agent.protocol import Call, CallKind
 from l02.domain.agent.execution import SaidText
 from l02.domain.errors import ErrorCode, Failure
 from l02.handlers.executor.tools.calling import LocalToolLost
@@ -61,9 +61,9 @@ class LiveCalls:
         """A run begins, for which all that was answered is on record."""
         self._calls = {number: live for number, live in self._calls.items() if not _is_answered(live.task)}
 
-    async def cancel(self) -> None:
-        """Stop all of them."""
-        tasks = [live.task for live in self._calls.values()]
+    async def cancel(self, kind: CallKind | None = None) -> None:
+        """Stop all of them, or those of this kind."""
+        tasks = [live.task for live in self._calls.values() if kind in (None, live.call.kind)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import Any
 
 import structlog
 from msgspec import Struct
@@ -16,8 +17,8 @@ from msgspec import Struct
 from l02.bus.log.repository import Repository
 from l02.domain.agent.state import AgentState
 from l02.domain.agent.work.effects import StepsRecorded
-from l02.domain.errors import Failure
-from l02.domain.kernel.message import Report
+from l02.domain.errors import ErrorCode, Failure
+from l02.domain.kernel.message import Command, Context, Report
 from l02.handlers.executor.inbox import Pulse
 
 _EVENT_BYTES = 256 * 1024
@@ -25,6 +26,7 @@ _EVENT_BYTES = 256 * 1024
 _KEPT_SECONDS = 0.02
 """So long steps wait at most for what they can be stored with."""
 _CLOSE_SECONDS = 5.0
+_REFUSALS = (ErrorCode.NOT_AUTHORIZED, ErrorCode.TOKEN_BUDGET_EXCEEDED)
 _log = structlog.get_logger()
 
 
@@ -32,8 +34,26 @@ class RecordRefused(Exception):
     """A record does not fit what is on disk: what runs here goes on from something else. It is done with."""
 
 
-class _Record(Struct, frozen=True):
+class _Tried(Command, frozen=True, kw_only=True):
+    """A report that may be refused for what is not its agent's fault: the rest is recorded all the same."""
+
     report: Report
+    refusals: list[Failure]
+
+    def decide(self, state: Any, context: Context, /) -> Sequence[Any]:
+        """As the report, or nothing."""
+        self.refusals.clear()
+        try:
+            return list(self.report.decide(state, context))
+        except Failure as failure:
+            if failure.code not in _REFUSALS:
+                raise
+            self.refusals.append(failure)
+            return []
+
+
+class _Record(Struct, frozen=True):
+    report: Report | _Tried
     incarnation: int
     steps_bytes: int
 
@@ -68,15 +88,29 @@ class Records:
         `incarnation` is the process whose word it is, if it is not the node's own; `steps_bytes` how long steps are:
         they can wait for what comes next, as nobody waits for them.
         """
+        self._add(_Record(report, self._incarnation if incarnation is None else incarnation, steps_bytes))
+
+    def _add(self, record: _Record) -> None:
         self._added += 1
         if self._refusal is not None:
             return
-        self._waiting.append(_Record(report, self._incarnation if incarnation is None else incarnation, steps_bytes))
+        self._waiting.append(record)
+        steps_bytes = record.steps_bytes
         self._kept_bytes += steps_bytes
         if not steps_bytes or self._kept_bytes >= _EVENT_BYTES:
             self._begin()
         elif self._later is None:
             self._later = asyncio.get_running_loop().call_later(_KEPT_SECONDS, self._begin)
+
+    async def try_to(self, report: Report) -> None:
+        """Have it stored after all that was added before, and wait for that; Failure E2114 or E2072 if it may not be:
+        then it is not, and all else is.
+        """
+        tried = _Tried(report=report, refusals=[])
+        self._add(_Record(tried, self._incarnation, 0))
+        await self.stored()
+        for refusal in tried.refusals:
+            raise refusal
 
     async def stored(self) -> None:
         """Wait until all that was added so far is on disk; RecordRefused if it never will be."""
@@ -138,9 +172,9 @@ class Records:
         self.on_refused(refusal)
 
 
-def _joined(records: list[_Record]) -> list[Report]:
+def _joined(records: list[_Record]) -> list[Report | _Tried]:
     """The reports, with steps that follow one another in one event while it has room."""
-    reports: list[Report] = []
+    reports: list[Report | _Tried] = []
     size = 0
     for record in records:
         report, last = record.report, reports[-1] if reports else None

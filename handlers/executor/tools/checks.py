@@ -38,10 +38,7 @@ class SchemaChecks:
 
         A schema that means nothing here may mean something to a tool server (`is_servers`), which checks for itself.
         """
-        try:
-            found = await self._misfit(tool, Question(schema, arguments))
-        except RecursionError:
-            found = Misfit("it is nested too deeply", broken=True)
+        found = await self.misfit(f"arguments against the schema of tool {tool!r}", schema, arguments)
         if found is None:
             return
         if found.broken:
@@ -54,21 +51,31 @@ class SchemaChecks:
             found.path,
         )
 
-    async def _misfit(self, tool: str, question: Question) -> Misfit | None:
+    async def misfit(self, what: str, schema: dict[str, Any], value: Any) -> Misfit | None:
+        """Why the value does not fit the schema, if it does not; Failure E2001 if that takes more than a second.
+
+        `what` is checked, in the words of that failure.
+        """
+        try:
+            return await self._misfit(what, Question(schema, value))
+        except RecursionError:
+            return Misfit("it is nested too deeply", broken=True)
+
+    async def _misfit(self, what: str, question: Question) -> Misfit | None:
         size = len(msgspec.json.encode(question.schema))
         if size > MAX_SCHEMA_BYTES:
             return Misfit(f"it has {size:,} bytes, the most is {MAX_SCHEMA_BYTES:,}", broken=True)
         line = msgspec.json.encode(question) + b"\n"
         if size * (len(line) - size) <= _CHEAP and is_plain(question.schema):
             return misfit(question)
-        return await self._ask(tool, line)
+        return await self._ask(what, line)
 
     async def close(self) -> None:
         """End what is kept."""
         while self._idle:
             await _end(self._idle.pop())
 
-    async def _ask(self, tool: str, line: bytes) -> Misfit | None:
+    async def _ask(self, what: str, line: bytes) -> Misfit | None:
         async with self._slots:
             answer, code = b"", 0
             while self._idle and not answer and code != _OUT_OF_TIME:
@@ -81,9 +88,7 @@ class SchemaChecks:
                 if code == _OUT_OF_TIME
                 else f"ended its process ({code})"
             )
-            raise Failure(
-                ErrorCode.TOOL_INVOCATION_FAILED, f"checking arguments against the schema of tool {tool!r} {why}"
-            )
+            raise Failure(ErrorCode.TOOL_INVOCATION_FAILED, f"checking {what} {why}")
         found: Misfit | None = _decoder.decode(answer)
         return found
 

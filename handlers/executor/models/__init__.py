@@ -1,0 +1,1 @@
+"""What an agent asks of models: reserved, recorded, asked, recorded again, settled."""
