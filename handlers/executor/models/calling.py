@@ -98,7 +98,7 @@ class _Calling:
     async def run(self) -> None:
         """Attempt after attempt, until one is an answer or the next may not be made."""
         try:
-            require_shallow([getattr(self._call.request, name) for name in REQUEST_FIELDS], "$")
+            require_shallow([getattr(self._call, name) for name in REQUEST_FIELDS], "$")
             require_model(self._specification, self._alias)
             request: ModelRequest | None = self._call.request
             number = await self._attempts_on_record()
@@ -163,6 +163,8 @@ class _Calling:
             if text is not None:
                 await text.void()
             raise
+        if called.ok:
+            self._memory.learn(attempt.asked, attempt.request, called.entry.counted)
         if text is not None and called.ok:
             called = replace(called, streamed=text.streamed)
         if follows.request is None:
@@ -174,8 +176,6 @@ class _Calling:
         await _to_its_end(self._settle(attempt, called))
         if text is not None and called.ok:
             await text.release()
-        if called.ok:
-            self._memory.learn(attempt.asked, attempt.request, called.entry.counted)
         return follows.request
 
     async def _settle(self, attempt: _Attempt, called: ModelCalled) -> None:
