@@ -42,40 +42,39 @@ _decoder = msgspec.json.Decoder(_Piece)
 
 
 class Answering:
-    """A model's answer while it is said. To be ended by `release` once it is on record, or by `void`."""
+    """A model's answer while it is said. To be ended by `finish`, and `release` once it is on record; or by `void`."""
 
     def __init__(self, stream: TokenStream) -> None:
         self._stream = stream
         self._waiting: deque[str] = deque()
         self._first: tuple[int, int] | None = None
         self._pieces = 0
-        self._is_ended = False
+        self.is_ended = False
         self._is_speaking = False
 
     async def say(self, text: str) -> None:
         """Say more of it, now or when it is its turn."""
-        if self._is_ended or not text:
+        if self.is_ended or not text:
             return
         self._waiting.append(text)
         if await self._stream.turn(self):
             await self.speak()
 
-    @property
-    def streamed(self) -> Streamed | UnsetType:
-        """Where it stands; UNSET if nothing of it was said yet."""
+    def finish(self) -> Streamed | UnsetType:
+        """It is whole, and will be on record. Where it stands; UNSET if nothing of it was said yet."""
+        self.is_ended = True
         if self._first is None:
             return UNSET
         n, own = self._first
         return Streamed(n=n, pieces=self._pieces, own=own)
 
     async def release(self) -> None:
-        """It is on record, and stands."""
-        self._is_ended = True
+        """It is on record: others may speak."""
         await self._stream.next_turn(self)
 
     async def void(self) -> None:
         """What was said of it does not count."""
-        self._is_ended = True
+        self.is_ended = True
         self._waiting.clear()
         if self._first is not None:
             await self._stream.publish({"void_from": self._first[0]})
@@ -91,10 +90,10 @@ class Answering:
                 if self._first is None:
                     self._first = self._stream.place
                 # One that has ended while others spoke is on record: nobody takes it back.
-                await self._stream.publish({"delta": piece}, answer=None if self._is_ended else self._first[0])
+                await self._stream.publish({"delta": piece}, answer=None if self.is_ended else self._first[0])
                 self._pieces += 1
         self._is_speaking = False
-        return self._is_ended
+        return self.is_ended
 
 
 class TokenStream:
@@ -164,12 +163,12 @@ class TokenStream:
         return Answering(self) if self._enabled else None
 
     async def done(self) -> None:
-        """Publish the end. What a model still says is taken back."""
+        """Publish the end; all that is known is on record by now. What a model still says is taken back."""
         if not self._enabled:
             return
         await self._know()
-        while self._speaker is not None:
-            await self._speaker.void()
+        while (speaker := self._speaker) is not None:
+            await (speaker.release() if speaker.is_ended else speaker.void())
         if self._own >= self._own_said and not self._is_done:
             self._is_done = True
             await self.publish({"done": True})

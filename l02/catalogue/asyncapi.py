@@ -92,6 +92,11 @@ _PIECE: Schema = {
         },
         {
             "type": "object",
+            "properties": {"n": {"type": "integer", "minimum": 0}, "void_from": {"type": "integer", "minimum": 0}},
+            "required": ["n", "void_from"],
+        },
+        {
+            "type": "object",
             "properties": {"n": {"type": "integer", "minimum": 0}, "done": {"const": True}},
             "required": ["n", "done"],
         },

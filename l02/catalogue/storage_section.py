@@ -70,9 +70,11 @@ def _streamed_output() -> str:
     subject = stream_subject("<agent_id>", "<execution_id>")
     return f"""\
 On `{subject}`, as the agent says it: `{{"n": 0, "delta": "text"}}`, then n = 1, 2, 3 …,
-at the end `{{"n": …, "done": true}}`. The execution's id is the command's. The pieces are in `{TOKENS_STREAM}` for
-ten minutes, so a late subscriber can start at any `n`. Tell them apart by `n`: an execution that runs again after a
-crash may say a piece again. They are for eyes; the record is the `output` of `agent.execution.completed`."""
+at the end `{{"n": …, "done": true}}`. `{{"n": …, "void_from": m}}` says that the pieces from number m on do not count:
+a model's answer broke off, and is asked for again. The execution's id is the command's. The pieces are in
+`{TOKENS_STREAM}` for ten minutes, so a late subscriber can start at any `n`. Tell them apart by `n`: an execution that
+runs again after a crash may say a piece again. They are for eyes; the record is the
+`output` of `agent.execution.completed`."""
 
 
 def _dead_letters() -> str:

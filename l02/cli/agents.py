@@ -101,7 +101,8 @@ def execute(
 ) -> None:
     """Give an agent a piece of work and print its output.
 
-    With --json it is {"execution_id", "output"}; with --stream too, a line {"delta"} for each piece comes before it.
+    With --json it is {"execution_id", "output"}; with --stream too, a line {"delta"} for each piece comes before it, or
+    {"void_from"}: the number, from 0, of the first piece that does not count any more.
     """
     if stream and no_wait:
         raise typer.BadParameter("--stream and --no-wait exclude each other")
@@ -125,9 +126,17 @@ def execute(
 
 async def _stream(client: Client, agent_id: str, value: Any, as_json: bool) -> None:
     """An agent that is no generator streams one thing and answers another; then the answer is printed after it."""
+    from l02.client.token_stream import TakenBack
+
     streamed = ""
     async for piece in client.stream(agent_id, value):
-        if as_json:
+        if isinstance(piece, TakenBack):
+            if as_json:
+                print_json({"void_from": piece.first})
+            else:
+                write("\n(taken back: it is said again)\n")
+                streamed = ""
+        elif as_json:
             print_json({"delta": piece} if isinstance(piece, str) else piece)
         elif isinstance(piece, str):
             write(piece)

@@ -119,6 +119,7 @@ class Client(BudgetVerbs, Asking):
         """Give an agent a piece of work: what it streams, piece by piece as text, and last its ExecutionResult.
 
         If pieces are lost (they are kept in memory only), the text ends before the first of them; the result is whole.
+        One that is `TakenBack`, an empty text, says that pieces before it do not count: a model is asked again.
         """
         address = CommandAddress(AggregateId("agent", require_id(id, "id")), "execute")
         command_id = command_id or bound_id(address, encode({"input": input}))
@@ -141,7 +142,7 @@ class Client(BudgetVerbs, Asking):
     ) -> AsyncGenerator[str, None]:
         """What an execution streams, from piece number `start` on, however late one asks within ten minutes.
 
-        It is over when the execution says so or, if given, with the future `ended`.
+        As of `stream`, one may be `TakenBack`. It is over when the execution says so, or with the future `ended`.
         """
         execution_id = require_id(execution_id, "execution_id")
         return read_tokens(self._bus, require_id(id, "id"), execution_id, start=start, ended=ended)

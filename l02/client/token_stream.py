@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from msgspec import Struct
@@ -28,10 +28,29 @@ _ASK_AGAIN_SECONDS = 1.0
 _RETRY_SECONDS = 0.2
 
 
+class TakenBack(str):
+    """An empty text that says: the pieces from number `first` on do not count; what was to be said is said again."""
+
+    __slots__ = ("first",)
+    first: int
+
+    @classmethod
+    def since(cls, first: int) -> Self:
+        """From that number on."""
+        taken_back = cls()
+        taken_back.first = first
+        return taken_back
+
+
 class _Piece(Struct, frozen=True):
     n: int
     delta: str | None = None
     done: bool = False
+    void_from: int | None = None
+
+    @property
+    def text(self) -> str:
+        return (self.delta or "") if self.void_from is None else TakenBack.since(self.void_from)
 
 
 _decoder = msgspec.json.Decoder(_Piece)
@@ -49,6 +68,8 @@ async def read_tokens(
     bus: Bus, agent_id: str, execution_id: str, *, start: int = 0, ended: asyncio.Future[Any] | None = None
 ) -> AsyncGenerator[str, None]:
     """The pieces from number `start` on, until the last; when `ended` is done, what is stored by then is all.
+
+    One that is `TakenBack` says that pieces before it do not count.
 
     Raises Failure E2004 if a piece is gone (the stream keeps them for ten minutes, and not over a server's restart).
     """
@@ -76,7 +97,7 @@ async def read_tokens(
                         raise _gone(expected, piece.n)
                     if piece.done:
                         return
-                    yield piece.delta or ""
+                    yield piece.text
                     expected += 1
         finally:
             await batches.close()

@@ -166,7 +166,7 @@ class _Calling:
         if called.ok:
             self._memory.learn(attempt.asked, attempt.request, called.entry.counted)
         if text is not None and called.ok:
-            called = replace(called, streamed=text.streamed)
+            called = replace(called, streamed=text.finish())
         if follows.request is None:
             work.answer(self._call.call, called, follows.result)
         else:

@@ -54,6 +54,8 @@ async def handle(ctx, message):
             case ["leave", request]:
                 ctx.left = asyncio.create_task(asked(ctx, request))
                 await asyncio.sleep(0)
+            case ["join"]:
+                await ctx.left
             case ["emit", text]:
                 ctx.emit(text)
             case ["wait", name]:
