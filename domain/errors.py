@@ -42,6 +42,7 @@ class ErrorCode(Enum):
     MEMORY_LIMIT_EXCEEDED = "E2071"
     TOKEN_BUDGET_EXCEEDED = "E2072"  # noqa: S105 (no password)
     QUOTA_UPDATE_FAILED = "E2073"
+    DISK_LIMIT_EXCEEDED = "E2074"
     LIVENESS_CHECK_FAILED = "E2080"
     INFERENCE_FAILED = "E2100"
     MODEL_UNAVAILABLE = "E2101"
@@ -212,6 +213,10 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
     ErrorCode.QUOTA_UPDATE_FAILED: Explanation(
         "An agent's limits cannot be changed so: it has ended, or the limits do not fit each other.",
         "The message says which; `l02 show ID` has the limits there are.",
+    ),
+    ErrorCode.DISK_LIMIT_EXCEEDED: Explanation(
+        "The agent's workspace took more than `resource_limits.disk` (1Gi if it is left out): its work failed.",
+        "Let it delete what it has done with, or raise the limit; its next process may begin over it, not add to it.",
     ),
     ErrorCode.LIVENESS_CHECK_FAILED: Explanation(
         "The agent's process said nothing for `lifecycle.hung_after_seconds` (60 by default), and was killed.",

@@ -27,6 +27,7 @@ from l02.domain.spending.money import Usd, in_millionths, require_millionths
 from l02.domain.values import require_shallow
 
 MAX_SPECIFICATION_BYTES = 256 * 1024
+DEFAULT_DISK = "1Gi"
 _CPU = re.compile(r"(?:[1-9][0-9]{0,3}|[1-9][0-9]{0,6}m)")
 _MEMORY = re.compile(r"([1-9][0-9]{0,6})(Mi|Gi)")
 _MEMORY_UNITS = {"Mi": 1024**2, "Gi": 1024**3}
@@ -78,6 +79,8 @@ class _Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class ResourceLimits(_Strict, frozen=True, kw_only=True):
     """`cpu` in cores ("2") or thousandths ("500m"); `memory` as "512Mi" or "2Gi"; `processes` in a `command` agent.
 
+    `disk` is what the workspace may take, as `memory` is said; 1Gi if it is left out.
+
     `execution_seconds` bounds one piece of work, from its acceptance to its end, with all that it waits for (E2006),
     to the second; also while its agent is suspended or waits to be restarted.
 
@@ -95,6 +98,12 @@ class ResourceLimits(_Strict, frozen=True, kw_only=True):
     warn_at: Thresholds | UnsetType = UNSET
     processes: Count = 64
     execution_seconds: Seconds | UnsetType = UNSET
+    disk: str | UnsetType = UNSET
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the workspace may take."""
+        return memory_bytes(DEFAULT_DISK if self.disk is UNSET else self.disk, "$.disk")
 
     def with_defaults(self, tokens_per_hour: int | None, action: LimitAction, warn_at: Thresholds) -> ResourceLimits:
         """With these where nothing else is said. A daily limit that is said bounds the hourly one that is not."""
@@ -275,6 +284,8 @@ def validate_limits(limits: ResourceLimits, path: str) -> None:
     """Raise E2110 for what the types cannot say."""
     cpu_millis(limits.cpu, f"{path}.cpu")
     memory_bytes(limits.memory, f"{path}.memory")
+    if limits.disk is not UNSET:
+        memory_bytes(limits.disk, f"{path}.disk")
     if isinstance(limits.cost_per_day, float):
         require_millionths(limits.cost_per_day, f"{path}.cost_per_day")
     if limits.warn_at is not UNSET:
@@ -334,5 +345,5 @@ def memory_bytes(text: str, path: str = "$.memory") -> int:
     """Bytes from "512Mi" or "2Gi"; E2110 for anything else."""
     match = _MEMORY.fullmatch(text)
     if match is None:
-        raise Failure(ErrorCode.COMMAND_INVALID, f'{text!r} is not a memory amount: write "512Mi" or "2Gi"', path)
+        raise Failure(ErrorCode.COMMAND_INVALID, f'{text!r} is not an amount of bytes: write "512Mi" or "2Gi"', path)
     return int(match[1]) * _MEMORY_UNITS[match[2]]

@@ -19,6 +19,7 @@ from l02.domain.errors import ErrorCode, Failure
 from l02.handlers.sandbox.confinement.confine import MARK, SEARCH_PATH
 from l02.handlers.sandbox.confinement.policy import SpawnRequest
 from l02.handlers.sandbox.process import SandboxedProcess
+from l02.handlers.sandbox.watch.quota import DiskQuota
 from l02.handlers.sandbox.wire import (
     COMMAND,
     LENGTH,
@@ -87,7 +88,7 @@ class ZygoteLink:
         link._reader = asyncio.create_task(link._read(), name="zygote reports")
         return link
 
-    async def spawn(self, request: SpawnRequest) -> SandboxedProcess:
+    async def spawn(self, request: SpawnRequest, disk: DiskQuota) -> SandboxedProcess:
         """Have a process forked and confined, and return it when its entry is about to run.
 
         Raises Failure(E2041) if that does not succeed; nothing is left behind then, nor when cancelled.
@@ -95,7 +96,7 @@ class ZygoteLink:
         number = next(self._numbers)
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        process = SandboxedProcess(request, ours, lambda operation: self._send(operation, number))
+        process = SandboxedProcess(request, ours, lambda operation: self._send(operation, number), disk)
         self.processes[number] = process
         self._send(Operation.SPAWN, number, theirs)
         try:

@@ -16,6 +16,7 @@ from l02.domain.agent.resources import ResourceExceeded, ResourceType, threshold
 from l02.domain.errors import ErrorCode
 from l02.domain.specification import RuntimeClass
 from l02.handlers.sandbox.confinement.policy import ProgramEntry, SpawnRequest, format_bytes
+from l02.handlers.sandbox.watch.quota import DiskQuota, DiskThreads
 from l02.handlers.sandbox.watch.share import EVADED_SECONDS, Share
 from l02.handlers.sandbox.watch.tree import ProcessTree
 from l02.handlers.sandbox.wire import Died, Operation
@@ -60,7 +61,13 @@ class SandboxedProcess:
     supervisor of a program in class `landlock`.
     """
 
-    def __init__(self, request: SpawnRequest, connection: socket.socket, command: Callable[[Operation], None]) -> None:
+    def __init__(
+        self,
+        request: SpawnRequest,
+        connection: socket.socket,
+        command: Callable[[Operation], None],
+        disk: DiskQuota,
+    ) -> None:
         self.runtime_class = request.runtime_class
         self.policy = request.policy
         self.socket = connection
@@ -72,7 +79,9 @@ class SandboxedProcess:
         self._share: Share | None = None
         self._memory_peak = 0
         self._exceeded: tuple[ResourceExceeded, str] | None = None
-        self._warned_percent = 0
+        self._warned: dict[ResourceType, int] = {}
+        self._disk = disk
+        self._has_run = False
         self.on_threshold: Callable[[Threshold], None] = lambda reached: None
         """Told when so much of a limit is used for the first time."""
 
@@ -124,14 +133,36 @@ class SandboxedProcess:
             return
         used, limit = self._tree.memory_bytes, self.policy.memory_bytes
         self._memory_peak = max(self._memory_peak, used)
-        percent = threshold_reached(used, limit, self._warned_percent)
+        self._has_run = True
         if used > limit:
             cause = f"exceeded its memory limit of {format_bytes(limit)} (resource_limits.memory)"
             self._exceed("memory", ErrorCode.MEMORY_LIMIT_EXCEEDED, limit, used, cause)
-        elif percent is not None:
-            self._warned_percent = percent
-            self.on_threshold(Threshold("memory", used, limit, percent))
+        self._warn("memory", used, limit)
         self._share.look()
+
+    @property
+    def disk_is_due(self) -> bool:
+        """Whether to `watch_disk`, asked every two seconds."""
+        if self.ended or self._tree is None:
+            return False
+        has_run, self._has_run = self._has_run, False
+        return self._disk.is_due(self._tree.pids, has_run=has_run)
+
+    async def watch_disk(self, threads: DiskThreads) -> None:
+        """Measure the workspace, and kill the process if that takes too much."""
+        limit, pids = self.policy.disk_bytes, self._tree.pids if self._tree is not None else []
+        used, too_much = await self._disk.measure(pids, threads)
+        if too_much is None:
+            self._warn("disk", used, limit)
+            return
+        cause = f"exceeded its disk quota of {format_bytes(limit)} (resource_limits.disk): {too_much}"
+        self._exceed("disk", ErrorCode.DISK_LIMIT_EXCEEDED, limit, used, cause)
+
+    def _warn(self, resource: ResourceType, used: int, limit: int) -> None:
+        percent = threshold_reached(used, limit, self._warned.get(resource, 0))
+        if percent is not None and used <= limit:
+            self._warned[resource] = percent
+            self.on_threshold(Threshold(resource, used, limit, percent))
 
     def _evaded(self, seconds: float) -> None:
         self._exceed(

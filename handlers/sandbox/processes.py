@@ -277,6 +277,7 @@ def _policy(specification: AgentSpecification, workspace: Path) -> SandboxPolicy
         write=specification.files.write,
         memory_bytes=memory_bytes(specification.resource_limits.memory),
         cpu_millis=cpu_millis(specification.resource_limits.cpu),
+        disk_bytes=specification.resource_limits.disk_bytes,
         max_processes=specification.resource_limits.processes,
         environment=specification.environment,
     )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import structlog
 
 from l02.domain.errors import ErrorCode, Failure, PermanentFailure
 from l02.domain.specification import RuntimeClass
@@ -13,9 +16,11 @@ from l02.handlers.sandbox.confinement import classes
 from l02.handlers.sandbox.confinement.policy import Entry, SandboxPolicy, SpawnRequest
 from l02.handlers.sandbox.link import ZygoteLink
 from l02.handlers.sandbox.process import SandboxedProcess
+from l02.handlers.sandbox.watch.quota import DISK_INTERVAL, DiskQuota, DiskThreads
 
 WATCH_INTERVAL = 0.5
 """Seconds between two looks at each process: some microseconds for one that has not run meanwhile."""
+_log = structlog.get_logger()
 
 
 class Sandboxes:
@@ -28,19 +33,26 @@ class Sandboxes:
         self._preload = tuple(preload)
         self._link: ZygoteLink | None = None
         self._starting = asyncio.Lock()
-        self._watch: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._disk_threads = DiskThreads()
+        self._measuring: set[asyncio.Task[None]] = set()
         self._available = classes.available()
 
     async def __aenter__(self) -> Self:
         await self._zygote()
-        self._watch = asyncio.create_task(self._keep_watching(), name="sandbox watch")
+        self._disk_threads.__enter__()
+        self._tasks = [
+            asyncio.create_task(self._keep_watching(), name="sandbox watch"),
+            asyncio.create_task(self._keep_measuring(), name="disk watch"),
+        ]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in (*self._tasks, *self._measuring):
+            task.cancel()
+        self._disk_threads.__exit__(kind, error, trace)
         if self._link is not None:
             await self._link.close()
 
@@ -66,7 +78,9 @@ class Sandboxes:
         if problem is not None:
             raise Failure(ErrorCode.SANDBOX_CREATION_FAILED, f"the sandbox's policy is invalid: {problem}")
         link = await self._zygote()
-        return await link.spawn(SpawnRequest(runtime_class, policy, entry, log_path))
+        disk = DiskQuota(Path(policy.workspace), policy.disk_bytes)
+        await disk.begin(self._disk_threads)
+        return await link.spawn(SpawnRequest(runtime_class, policy, entry, log_path), disk)
 
     async def _zygote(self) -> ZygoteLink:
         async with self._starting:
@@ -80,3 +94,17 @@ class Sandboxes:
             if self._link is not None:
                 for process in list(self._link.processes.values()):
                     process.watch()
+
+    async def _keep_measuring(self) -> None:
+        while True:
+            await asyncio.sleep(DISK_INTERVAL)
+            due = [] if self._link is None else [each for each in self._link.processes.values() if each.disk_is_due]
+            for process in due:
+                measuring = asyncio.create_task(process.watch_disk(self._disk_threads))
+                self._measuring.add(measuring)
+                measuring.add_done_callback(self._measured)
+
+    def _measured(self, measuring: asyncio.Task[None]) -> None:
+        self._measuring.discard(measuring)
+        if not measuring.cancelled() and (error := measuring.exception()) is not None:
+            _log.error("a workspace is not measured", error=repr(error))

@@ -17,6 +17,7 @@ from l02.domain.agent.life.restarts import AgentRestarted
 from l02.domain.agent.resources import LiveUsage, ResourceExceeded, ResourceUsageSeen, ResourceWarned
 from l02.domain.agent.work.executions import ExecutionFailed
 from l02.domain.errors import ErrorCode, Failure
+from l02.domain.specification import ResourceLimits, validate_limits
 from l02.node.running import Node
 from tests.runtime.conftest import fetch, history, until
 
@@ -116,3 +117,24 @@ async def test_time_is_warned_of_before_it_is_over(client: Client, spawn: Spawn)
     assert [getattr(event, "threshold_percent", event.type) for event in told] == [80, 90, "agent.execution.failed"]
     assert [event.current_usage for event in told[:2]] == [1.2, 1.35]
     assert {event.resource_type for event in told[:2]} == {"execution_seconds"}
+
+
+async def test_work_that_fills_the_disk_fails_and_the_next_can_make_room(client: Client, spawn: Spawn) -> None:
+    agent_id = await spawn(resource_limits={"disk": "10Mi"}, lifecycle={"max_restart_count": 0})
+    for files in (4, 6):  # the process of the second has begun with four
+        fills = [["fill", f"file{number}", 4] for number in range(files)]
+        with pytest.raises(Failure) as failed:
+            await client.execute(agent_id, {"steps": [*fills, ["signal", "never", None]]})
+        assert failed.value.code is ErrorCode.DISK_LIMIT_EXCEEDED
+        assert "disk quota of 10Mi (resource_limits.disk): its workspace took" in failed.value.message
+        assert (await client.execute(agent_id, {"steps": [["empty", "file0"], ["count"]]})).output
+    exceeded = await of_type(client, agent_id, ResourceExceeded)
+    assert [(event.code, event.limit) for event in exceeded] == [("E2074", 10 << 20)] * 2
+
+
+def test_disk_is_an_amount_of_bytes() -> None:
+    assert ResourceLimits().disk_bytes == 1 << 30
+    assert ResourceLimits(disk="3Mi").disk_bytes == 3 << 20
+    with pytest.raises(Failure) as refused:
+        validate_limits(ResourceLimits(disk="3M"), "$.limits")
+    assert (refused.value.code, refused.value.path) == (ErrorCode.COMMAND_INVALID, "$.limits.disk")

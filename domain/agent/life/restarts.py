@@ -11,7 +11,7 @@ from l02.domain.agent.messages import AgentEvent, AgentTimerCommand, NodeCommand
 from l02.domain.agent.resources import ResourceExceeded
 from l02.domain.agent.saved.restoring import nothing_pending, taken_over
 from l02.domain.agent.state import AgentState, ResourceUsage, Status
-from l02.domain.agent.work.executions import fail_open_executions
+from l02.domain.agent.work.executions import fail_execution_at_work, fail_open_executions
 from l02.domain.errors import ErrorCode
 from l02.domain.kernel.message import Completing, Context, Refused, command_ids
 
@@ -51,15 +51,20 @@ class ReportExit(NodeCommand, frozen=True, kw_only=True):
 
         So it counts when the process failed by itself, or when the work that the node ended it with is still open, and
         is begun anew. Work that is over cannot come again, whatever its code; its process is replaced at once, as often
-        as may be.
+        as may be. What has filled its disk would find it full again, and fails.
         """
         if not agent.is_served_by(self.incarnation) or not agent.is_live:
             return []
         usage = agent.used(self.usage)
-        exceeded = [] if self.exceeded is None else [self.exceeded]
-        if self.ended_with is None or self.ended_with in agent.executions:
+        exceeded: list[AgentEvent] = [] if self.exceeded is None else [self.exceeded]
+        failed: list[AgentEvent] = []
+        if self.exceeded is not None and self.exceeded.resource_type == "disk":
+            failed = fail_execution_at_work(agent, self.exceeded.code, self.cause)
+        has_work = self.ended_with is None or self.ended_with in agent.executions
+        if has_work and not failed:
             return [*exceeded, *_restarted_or_given_up(agent, self.cause, usage)]
-        return [*exceeded, *_restarted_at_once(agent, agent.node_id or "", self.cause, usage, "its work ended")]
+        again = _restarted_at_once(agent, agent.node_id or "", self.cause, usage, "its work ended")
+        return [*exceeded, *failed, *again]
 
 
 class RecoverProcess(NodeCommand, frozen=True, kw_only=True):

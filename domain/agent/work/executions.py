@@ -204,6 +204,11 @@ def fail_open_executions(agent: AgentState, code: str, message: str) -> list[Age
     return [_failed(execution, code, message) for execution in agent.executions.values()]
 
 
+def fail_execution_at_work(agent: AgentState, code: str, message: str) -> list[AgentEvent]:
+    """End the execution that its process is working on, if there is one, for what it has done."""
+    return [_failed(execution, code, message) for execution in [*agent.executions.values()][:1]]
+
+
 def _failed(execution: Execution, code: str, message: str) -> ExecutionFailed:
     return ExecutionFailed(
         execution_id=execution.execution_id,

@@ -99,7 +99,7 @@ def prepare(policy: SandboxPolicy, log_path: str | None, *, one_process: bool) -
     os.environ.update(variables)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, OPEN_FILES)
-    _limit(resource.RLIMIT_FSIZE, FILE_BYTES)
+    _limit(resource.RLIMIT_FSIZE, min(FILE_BYTES, policy.disk_bytes))
     if one_process:
         _limit(resource.RLIMIT_AS, policy.memory_bytes + _address_space())
     else:

@@ -21,7 +21,7 @@ class SandboxPolicy(HidesEnvironment, frozen=True, kw_only=True, forbid_unknown_
     destinations and counts for programs only: a Python agent never has a network. `memory_bytes` bounds resident
     memory, of a Python agent in `landlock` also what it adds to its address space. `cpu_millis` is a share of processor
     time (1000: a core's), to which the node holds all processes of an agent together. `max_processes` bounds programs;
-    a Python agent in `landlock` is always one process.
+    a Python agent in `landlock` is always one process. `disk_bytes` bounds each file, and the workspace of an agent.
     """
 
     workspace: str
@@ -30,6 +30,7 @@ class SandboxPolicy(HidesEnvironment, frozen=True, kw_only=True, forbid_unknown_
     network: tuple[str, ...] = ()
     memory_bytes: int = 256 * 1024 * 1024
     cpu_millis: int = 1000
+    disk_bytes: int = 1 << 30
     max_processes: int = 64
     environment: dict[str, str] = msgspec.field(default_factory=dict)
 

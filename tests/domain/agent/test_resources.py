@@ -12,8 +12,9 @@ from l02.domain.agent.resources import (
     has_moved,
     threshold_reached,
 )
+from l02.domain.agent.work.executions import ExecutionFailed
 from l02.domain.specification import ResourceLimits
-from tests.domain.agent.story import EXECUTING, RUNNING, SUSPENDED, completed, given, report_exit, restarted
+from tests.domain.agent.story import EXECUTING, RUNNING, SUSPENDED, completed, given, report_exit, restarted, started
 from tests.domain.agent.test_recover_process import AGAIN, RECOVER, recovered
 
 SEEN = ResourceUsageSeen(
@@ -46,6 +47,21 @@ def test_a_limit_that_was_passed_is_on_record_with_the_end_of_its_process() -> N
     ended = replace(report_exit(), exceeded=EXCEEDED)
     given(*RUNNING).when(ended).then(EXCEEDED, restarted())
     given(*RUNNING).when(replace(ended, incarnation=2)).ignored()
+
+
+def test_work_that_has_filled_its_disk_fails_and_the_process_is_replaced_at_once() -> None:
+    full = replace(EXCEEDED, resource_type="disk", code="E2074")
+    ended = replace(report_exit(), exceeded=full, cause="E2074: full")
+    events = given(*EXECUTING, started("x2")).when(ended).decided()
+    assert [event.type for event in events] == [
+        "agent.resource.exceeded",
+        "agent.execution.failed",
+        "agent.restarted",
+        "agent.spawn.requested",
+    ]
+    [failed] = [event for event in events if isinstance(event, ExecutionFailed)]
+    assert (failed.execution_id, failed.code, failed.message) == ("x1", "E2074", "E2074: full")
+    given(*RUNNING).when(ended).then(full, replace(restarted(), cause="E2074: full"))
 
 
 def test_what_was_seen_of_a_process_is_known_when_its_node_is_lost() -> None:

@@ -87,6 +87,10 @@ async def steps(ctx, message):
                     await asyncio.sleep(0)
             case ["hold", megabytes]:
                 held.append(os.urandom(megabytes << 20))
+            case ["fill", name, megabytes]:
+                Path(name).write_bytes(os.urandom(megabytes << 20))
+            case ["empty", name]:
+                Path(name).unlink()
             case ["now"]:
                 results.append((await ctx.now()).timestamp())
             case ["random"]:
