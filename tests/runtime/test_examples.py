@@ -31,7 +31,8 @@ NEEDS = {"counter": shutil.which("node"), "reviewer": importlib.util.find_spec("
 
 
 def test_each_is_run() -> None:
-    assert {file.stem for file in EXAMPLES.glob("*.yaml")} == {*WORK}
+    elsewhere = {"assistant"}  # it needs a model: tests/thinking/test_example.py
+    assert {file.stem for file in EXAMPLES.glob("*.yaml")} == {*WORK} | elsewhere
 
 
 @pytest.mark.parametrize("name", WORK)

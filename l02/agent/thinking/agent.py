@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from l02.agent.answer import Answer
@@ -10,16 +11,14 @@ from l02.agent.context import Context, ToolError
 from l02.agent.definition import Agent
 from l02.agent.thinking.calls import as_message, results_of, with_ids
 from l02.agent.thinking.compaction import compact
-from l02.agent.thinking.conversation import Conversation, Message, user
+from l02.agent.thinking.conversation import Conversation, Message
 from l02.agent.thinking.failures import failure
 from l02.agent.thinking.inputs import messages_of
 from l02.agent.thinking.names import Names
 from l02.domain.errors import ErrorCode
-from l02.domain.inference import FinishReason
+from l02.domain.inference import FinishReason, ToolCall
 from l02.domain.specification import ModelAgent
 
-MAX_REPAIRS = 2
-"""So often, for each execution, the model is told what does not fit the output's schema."""
 MAX_COMPACTIONS = 3
 """So often in a row, each to half of the length before, where an endpoint takes less than the specification says."""
 _NO_TOOLS = "Some of your tools are not available at present."
@@ -52,39 +51,29 @@ class _Thinking:
         conversation, most = self._conversation, self._model.max_rounds
         conversation.add(*messages_of(given))
         await self._learn_tools()
-        repairs = 0
         for number in range(1, most + 1):
             answer = await self._ask()
             calls = with_ids(answer.tool_calls, len(conversation.messages))
             conversation.add(as_message(answer.text, calls))
             conversation.counted(answer.usage.tokens)
             self._require_whole(answer, bool(calls))
-            if calls and number == most:
-                break
-            if calls:
-                if answer.text and self._streams:
-                    self._ctx.emit("\n\n")
-                cut_off = answer.finish_reason is FinishReason.LENGTH
-                room = conversation.room // 2
-                conversation.add(*await results_of(self._ctx, calls, self._names, room, cut_off=cut_off))
-                continue
-            problem = self._misfit(answer)
-            if problem is None:
+            if not calls:
                 conversation.keep(self._ctx.state)
                 return answer.text if self._streams else answer.output
-            repairs += 1
-            if repairs > MAX_REPAIRS:
-                raise failure(
-                    "OUTPUT_INVALID",
-                    f"the output does not fit model.output_schema, also after {MAX_REPAIRS} repairs: {problem}; "
-                    "make the schema simpler, or say in model.prompt what is wanted",
-                )
-            conversation.add(user(f"That does not fit the schema: {problem}. Answer again, with fitting JSON alone."))
+            if number < most:
+                await self._call(answer, calls)
         raise failure(
             "MAX_ROUNDS",
             f"the model was asked {most} times (model.max_rounds) and has not come to an end; raise max_rounds, or say "
             "in model.prompt when it has done enough",
         )
+
+    async def _call(self, answer: Answer, calls: Sequence[ToolCall]) -> None:
+        if answer.text and self._streams:
+            self._ctx.emit("\n\n")
+        cut_off = answer.finish_reason is FinishReason.LENGTH
+        room = self._conversation.room // 2
+        self._conversation.add(*await results_of(self._ctx, calls, self._names, room, cut_off=cut_off))
 
     async def _learn_tools(self) -> None:
         offer = await self._ctx.tools()
@@ -135,8 +124,3 @@ class _Thinking:
                 "the model's answer reached its limit before its end (finish_reason length); raise model.max_tokens, "
                 "or ask for a shorter answer",
             )
-
-    def _misfit(self, answer: Answer) -> str | None:
-        if self._streams or answer.output is not None:
-            return None
-        return "it is not JSON"
