@@ -53,6 +53,7 @@ async def spawn(client: Client, endpoint: ScriptedEndpoint) -> AsyncIterator[Cal
             "name": "thinker",
             "model": {"alias": "small"} | (model or {}),
             "lifecycle": {"restart_delay_seconds": [0.05]},
+            "resource_limits": {"tokens_per_hour": None},
         }
         await client.spawn(specification | more, id=agent_id)
         made.append(agent_id)

@@ -16,7 +16,7 @@ from l02.client.client import Client
 from l02.domain.agent.work.effects import ToolCalled
 from l02.domain.agent.work.models import ModelCalled
 from l02.domain.errors import Failure
-from tests.models.endpoint import Asked, ScriptedEndpoint
+from tests.models.endpoint import Asked, Refuse, ScriptedEndpoint
 from tests.models.shapes import Call, Say
 from tests.nodes.conftest import LEDGER
 from tests.runtime.conftest import history, pid_of, until
@@ -133,23 +133,22 @@ async def test_a_conversation_longer_than_the_model_takes_goes_on_with_a_summary
 ) -> None:
     agent_id = await spawn(executor={"context_window_tokens": 1_000_000})
 
-    def script(asked: Asked) -> Say:
-        return Say("SUMMARY" if "keep the memory" in str(asked.body["messages"][0]) else "yes", usage=(100, 1))
+    def script(asked: Asked) -> Say | Refuse:
+        if len(asked.raw) > 40_000:
+            return Refuse(400, "context_length_exceeded: this model's maximum context length is 10000 tokens")
+        is_summary = "keep the memory" in str(asked.body["messages"][0])
+        return Say("SUMMARY" if is_summary else "yes", usage=(len(asked.raw) // 4, 1))
 
     endpoint.script = script
-    for number in range(4):
+    for number in range(5):
         await client.execute(agent_id, f"{number}" + "x" * 12_000)
     last = endpoint.requests[-1].body["messages"]
     assert last[0]["content"].endswith("SUMMARY")
-    assert last[-1]["content"].startswith("3xxx")
-    summaries = [
-        asked
-        for asked in endpoint.requests
-        if len(asked.body["messages"]) == 2 and "transcript" in asked.body["messages"][1]["content"]
-    ]
-    assert summaries
-    asked = sum(isinstance(event, ModelCalled) and event.ok for event in await history(client, agent_id))
-    assert asked == len(endpoint.requests), "the summaries are on record"
+    assert last[-1]["content"].startswith("4xxx")
+    called = [event for event in await history(client, agent_id) if isinstance(event, ModelCalled)]
+    assert len(called) == len(endpoint.requests), "the summaries are on record, and what was refused"
+    assert [event.result["code"] for event in called if not event.ok] == ["E2003"]
+    assert (await client.state(agent_id)).state["conversation"]["compactions"] == 1
 
 
 async def test_an_alias_that_the_node_has_not_got_is_said_at_spawn(spawn: Spawn) -> None:
