@@ -25,7 +25,8 @@ async def endpoint() -> AsyncIterator[ScriptedEndpoint]:
 
 @pytest_asyncio.fixture(scope="session")
 async def node(endpoint: ScriptedEndpoint, tmp_path_factory: Any) -> AsyncIterator[Node]:
-    models = {"small": [{"endpoint": endpoint.url, "model": "scripted", "context_window": 32_000, "max_output": 1000}]}
+    one = {"endpoint": endpoint.url, "model": "scripted", "context_window": 32_000, "max_output": 1000}
+    models = {"small": [one], "responses": [one | {"api": "responses"}], "claude": [one | {"api": "anthropic"}]}
     settings = Settings(
         data_dir=tmp_path_factory.mktemp("thinking") / "data",
         state=StateSettings(auto_checkpoint_interval_seconds=0),

@@ -73,6 +73,20 @@ async def test_rounds_with_tools_and_streamed_text(
     assert [message["role"] for message in kept] == ["system", "user", "assistant", *["tool"] * 3, "assistant", "user"]
 
 
+@pytest.mark.parametrize("alias", ["responses", "claude"])
+async def test_every_kind_of_endpoint_has_tools_called(
+    client: Client, spawn: Spawn, endpoint: ScriptedEndpoint, ledger: Path, alias: str
+) -> None:
+    agent_id = await spawn({"alias": alias, "prompt": "Be brief."}, tools=tools(ledger))
+    calls = [Call("note", '{"text": "a"}', "c1"), Call("note", '{"text": "b"}', "c2")]
+    endpoint.say(Say("One moment.", calls), Say("", [Call("look", '{"text": "c"}', "c3")]), Say("It is noted."))
+    assert (await client.execute(agent_id, "note them")).output == "It is noted."
+    assert sorted(ledger.read_text().splitlines()) == ["a", "b", "c"]
+    endpoint.say(Say("Yes."))
+    assert (await client.execute(agent_id, "really?")).output == "Yes."
+    assert "noted a" in endpoint.requests[3].raw.decode()
+
+
 async def test_an_agent_that_is_killed_asks_nothing_twice(
     client: Client, spawn: Spawn, endpoint: ScriptedEndpoint, ledger: Path
 ) -> None:
@@ -152,7 +166,7 @@ async def test_a_conversation_longer_than_the_model_takes_goes_on_with_a_summary
 
 
 async def test_an_alias_that_the_node_has_not_got_is_said_at_spawn(spawn: Spawn) -> None:
-    with pytest.raises(Failure, match="E2101.*has no model 'large' .its models: small.; the section `models`"):
+    with pytest.raises(Failure, match="E2101.*no model 'large' .its models: small, responses, claude.; the section"):
         await spawn({"alias": "large"})
 
 
