@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import structlog
 from msgspec import Struct
+from nats.errors import Error as NatsError
 from nats.micro import add_service
 from nats.micro.request import Request
 
@@ -40,6 +41,8 @@ from l02.domain.printable import in_header
 
 SERVICE_NAME = "l02"
 _HEADER_BYTES = 4096
+_QUERIES_AT_ONCE = 32
+_MAX_QUERIES_WAITING = 250
 _HEADERS_PASSED_ON = (ACTOR_HEADER, "traceparent")
 _log = structlog.get_logger()
 
@@ -85,11 +88,12 @@ async def run_service(
                     subject=f"{API}.{kind}.{verb}",
                     handler=in_background(handler.answer),
                 )
+        turns = _Turns()
         for name, query in queries.items():
             await service.add_endpoint(
                 name=name.replace(".", "-"),
                 subject=f"{API}.{name}",
-                handler=in_background(_QueryEndpoint(query).answer),
+                handler=in_background(_QueryEndpoint(query, turns).answer),
             )
         await bus.client.flush()
         yield
@@ -105,7 +109,10 @@ async def _handle_safely(handle: Callable[[Request], Awaitable[None]], request: 
     try:
         await handle(request)
     except Exception as error:
-        _log.exception("a request failed", subject=request.subject)
+        if isinstance(error, NatsError | TimeoutError):
+            _log.warning("a request failed: NATS does not answer", subject=request.subject, error=repr(error))
+        else:
+            _log.exception("a request failed", subject=request.subject)
         failure = error_body(ErrorCode.HANDLER_FAILED.value, f"the node failed on this request: {error!r}; see its log")
         await _answer(request, Answer(ok=False, error=failure))
 
@@ -178,13 +185,39 @@ def _fields(raw: bytes) -> dict[str, Any]:
         raise wire_failure(error) from error
 
 
+class _Turns:
+    """Few queries are answered at a time, so that agents are served meanwhile however many there are."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(_QUERIES_AT_ONCE)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Failure E2103 if too many wait already."""
+        if self._waiting >= _MAX_QUERIES_WAITING:
+            raise Failure(ErrorCode.RATE_LIMITED, f"{self._waiting} queries wait for their turn already; ask again")
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
 class _QueryEndpoint:
-    def __init__(self, query: Query) -> None:
+    def __init__(self, query: Query, turns: _Turns) -> None:
         self._query = query
+        self._turns = turns
 
     async def answer(self, request: Request) -> None:
         try:
-            answer = Answer(ok=True, result=await self._query(_fields(request.data)))
+            fields = _fields(request.data)
+            async with self._turns.turn():
+                answer = Answer(ok=True, result=await self._query(fields))
         except Failure as failure:
             answer = _refusal(failure)
         except msgspec.ValidationError as error:

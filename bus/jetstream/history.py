@@ -15,7 +15,10 @@ from l02.bus.connection.listening import listen
 from l02.bus.connection.requests import AnswerLost
 
 _SILENCE_SECONDS = 5.0
-_MAX_BYTES = 16 * 1024 * 1024
+# A stock NATS server cuts a connection off that has 64 MiB to be sent, whoever has asked for that.
+_MAX_BYTES = 4 * 1024 * 1024
+_AT_ONCE = 8
+_READS = "reads of what is stored"
 
 
 class HistoryUnreadable(Exception):
@@ -58,7 +61,7 @@ class _Answer:
 async def read_stored(
     bus: Bus, stream: str, subject_filter: str, *, after: int = 0, since: datetime | None = None, limit: int = 1000
 ) -> tuple[list[Msg], bool]:
-    """Up to `limit` messages (16 MiB) on the subjects with a stream sequence above `after`; and whether there are more.
+    """Up to `limit` messages (4 MiB) on the subjects with a stream sequence above `after`; and whether there are more.
 
     `since` begins at a time instead. Raises HistoryUnreadable, and TimeoutError if the server does not answer, or the
     connection goes.
@@ -67,7 +70,8 @@ async def read_stored(
     request = {**start, "next_by_subj": subject_filter, "batch": limit, "max_bytes": _MAX_BYTES}
     inbox = bus.client.new_inbox()
     answer = _Answer()
-    async with bus.on_disconnect(answer.lost):
+    turns = bus.shared.setdefault(_READS, asyncio.Semaphore(_AT_ONCE))
+    async with turns, bus.on_disconnect(answer.lost):
         subscription = await listen(bus.client, inbox, answer.receive)
         try:
             await bus.client.publish(direct_get(stream), msgspec.json.encode(request), reply=inbox)

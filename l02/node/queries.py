@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ from l02.projections.folds.executions import ExecutionState
 from l02.projections.projector.progress import ProjectionHalted
 from l02.projections.queries import ReadModel
 
+_EVENTS_A_TURN = 50
 Sequence = Annotated[int, Meta(ge=0, le=MAX_SEQUENCE)]
 Text = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
 
@@ -199,7 +201,9 @@ def query_table(
         unreadable: list[SetAside] = []
         events: list[msgspec.Raw] = []
         room = bus.client.max_payload // 2
-        for entry in entries:
+        for number, entry in enumerate(entries):
+            if number % _EVENTS_A_TURN == 0:
+                await asyncio.sleep(0)  # others are served meanwhile
             raw = msgspec.json.encode(
                 entry if isinstance(entry, SetAside) else cloud_event(entry) | {"sequence": entry.sequence}
             )

@@ -18,8 +18,13 @@ from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import TOY, State, outcomes, processing
 
 
+HELD = asyncio.Event()
+
+
 async def get(query: dict[str, Any]) -> Any:
     match query.get("id"):
+        case "held":
+            await HELD.wait()
         case "missing":
             raise Failure(ErrorCode.AGGREGATE_NOT_FOUND, "there is none", "$.id")
         case "broken":
@@ -126,6 +131,19 @@ async def test_queries_are_answered_refused_or_said_to_have_failed(bus: Bus) -> 
     broken = await ask(bus, "l02.api.toy.get", {"id": "broken"})
     assert broken["error"]["code"] == "E2117"
     assert (await ask(bus, "l02.api.toy.get", b"\xff"))["error"]["code"] == "E2110"
+
+
+@pytest.mark.usefixtures("served")
+async def test_many_queries_wait_for_their_turn_and_too_many_are_refused(bus: Bus) -> None:
+    HELD.clear()
+    asked = [asyncio.create_task(ask(bus, "l02.api.toy.get", {"id": "held"})) for _ in range(400)]
+    first, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    assert {(await one)["error"]["code"] for one in first} == {"E2103"}
+    assert (await ask(bus, "l02.api.toy.note", {"id": "a1", "name": "add"}))["ok"]
+    HELD.set()
+    answers = await asyncio.gather(*asked)
+    assert sum(answer["ok"] for answer in answers) == 32 + 250
+    assert (await ask(bus, "l02.api.toy.get", {"id": "a1"}))["ok"]
 
 
 async def test_a_command_whose_handling_crashes_is_answered(
