@@ -17,7 +17,6 @@ from l02.bus.log.repository import Repository
 from l02.domain.errors import ErrorCode, Failure
 from tests.bus.toy import TOY, State, outcomes, processing
 
-
 HELD = asyncio.Event()
 
 
