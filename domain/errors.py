@@ -235,8 +235,8 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "Ask for less at once, or give the endpoint more time (`timeouts` in the settings file).",
     ),
     ErrorCode.RATE_LIMITED: Explanation(
-        "A model's endpoint takes no more requests for now, or too many calls or queries wait at the node for their turn.",
-        "Ask again. Set `max_concurrent`, `requests_per_minute` and `tokens_per_minute` to what it grants, or add a fallback.",
+        "A model's endpoint takes no more requests for now, or too many calls or queries wait at the node for a turn.",
+        "Ask again. Set `max_concurrent`, `requests_per_minute`, `tokens_per_minute` to what it grants, or add others.",
     ),
     ErrorCode.COMMAND_INVALID: Explanation(
         "A command or a specification cannot be read: an unknown verb or field, a wrong type, a value out of range.",
