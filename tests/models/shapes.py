@@ -141,10 +141,26 @@ class Responses(Shape):
                 "output_tokens_details": {"reasoning_tokens": reasoning},
                 "total_tokens": read + written,
             }
+        tools = [{"description": None, "parameters": None, "strict": False} | tool for tool in asked.get("tools", [])]
         return {
             "id": "resp_1",
             "object": "response",
             "created_at": 1_700_000_000,
+            "completed_at": None if status == "in_progress" else 1_700_000_001,
+            "background": False,
+            "frequency_penalty": 0.0,
+            "max_output_tokens": asked.get("max_output_tokens"),
+            "max_tool_calls": None,
+            "presence_penalty": 0.0,
+            "previous_response_id": None,
+            "prompt_cache_key": None,
+            "reasoning": None,
+            "safety_identifier": None,
+            "service_tier": "default",
+            "store": asked.get("store", True),
+            "text": {"format": {"type": "text"}},
+            "top_logprobs": 0,
+            "truncation": "disabled",
             "status": status,
             "error": None,
             "incomplete_details": {"reason": say.finish} if status == "incomplete" else None,
@@ -155,13 +171,13 @@ class Responses(Shape):
             "parallel_tool_calls": True,
             "temperature": 1.0,
             "tool_choice": asked.get("tool_choice", "auto"),
-            "tools": asked.get("tools", []),
+            "tools": tools,
             "top_p": 1.0,
             "usage": usage,
         }
 
     def _part(self, text: str) -> dict[str, Any]:
-        return {"type": "output_text", "text": text, "annotations": []}
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
     def _items(self, say: Say, status: str) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
@@ -220,22 +236,39 @@ class Anthropic(Shape):
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": cached,
             "output_tokens": 1 if begun else written,
+            "output_tokens_details": None,
+            "cache_creation": None,
+            "inference_geo": None,
+            "server_tool_use": None,
+            "service_tier": "standard",
         }
 
     def _message(self, say: Say, content: list[dict[str, Any]], stop: str | None, usage: Any) -> dict[str, Any]:
-        frame = {"id": "msg_1", "type": "message", "role": "assistant", "model": say.model, "content": content}
-        return (
-            frame | {"stop_reason": stop, "stop_sequence": None} | ({"usage": usage} if say.usage is not None else {})
-        )
+        frame: dict[str, Any] = {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": say.model,
+            "content": content,
+            "stop_reason": stop,
+            "stop_sequence": None,
+            "stop_details": None,
+            "container": None,
+        }
+        return frame | ({"usage": usage} if say.usage is not None else {})
+
+    def _call(self, call: Call) -> dict[str, Any]:
+        return {"type": "tool_use", "id": call.id, "name": call.name, "input": {}, "caller": {"type": "direct"}}
 
     def _stop(self, say: Say) -> str:
         return say.finish or ("tool_use" if say.calls else "end_turn")
 
     def whole(self, say: Say, asked: dict[str, Any]) -> dict[str, Any]:
-        content: list[dict[str, Any]] = [{"type": "text", "text": say.whole}] if say.whole else []
+        text = {"type": "text", "text": say.whole, "citations": None}
+        content: list[dict[str, Any]] = [text] if say.whole else []
         for call in say.calls:
             arguments = json.loads(call.arguments)
-            content.append({"type": "tool_use", "id": call.id, "name": call.name, "input": arguments})
+            content.append(self._call(call) | {"input": arguments})
         return self._message(say, content, self._stop(say), self._usage(say))
 
     def events(self, say: Say, asked: dict[str, Any]) -> Iterator[bytes]:
@@ -252,8 +285,7 @@ class Anthropic(Shape):
             yield event("content_block_stop", index=0)
             at = 1
         for index, call in enumerate(say.calls, at):
-            block = {"type": "tool_use", "id": call.id, "name": call.name, "input": {}}
-            yield event("content_block_start", index=index, content_block=block)
+            yield event("content_block_start", index=index, content_block=self._call(call))
             for half in (call.arguments[: len(call.arguments) // 2], call.arguments[len(call.arguments) // 2 :]):
                 yield event(
                     "content_block_delta", index=index, delta={"type": "input_json_delta", "partial_json": half}
