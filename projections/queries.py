@@ -125,6 +125,11 @@ class ReadModel:
         rows = await self._pool.fetch(sql("budgets_list"), parent, after or "", limit)
         return [BUDGET_FOLD.decode(row["view"]) for row in rows]
 
+    async def budgets_missing(self, live: Collection[str]) -> list[BudgetView]:
+        """Budgets of which something is lent to a node that is not among `live`."""
+        rows = await self._pool.fetch(sql("budgets_missing"), list(live))
+        return [BUDGET_FOLD.decode(row["view"]) for row in rows]
+
     async def position(self, name: str) -> int:
         """The projection `name`, of a table or `views`, reflects all events up to this stream sequence at least."""
         if name == VIEWS:

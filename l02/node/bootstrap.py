@@ -27,7 +27,9 @@ from l02.handlers.models.bridge import Models, open_models
 from l02.handlers.nodes import Nodes
 from l02.handlers.resources.budgets import Budgets, open_budgets
 from l02.handlers.resources.defaults import LimitDefaults
+from l02.handlers.resources.journals import Journals
 from l02.handlers.resources.machine import MachineWatch
+from l02.handlers.resources.reconciliation import Reconciliation
 from l02.handlers.sandbox.processes import Processes
 from l02.handlers.sandbox.sandboxes import Sandboxes
 from l02.handlers.sessions import SessionBridge
@@ -63,6 +65,7 @@ class Parts:
     announcer: OutcomeAnnouncer
     reader: EventReader
     budgets: Budgets
+    reconciliation: Reconciliation
     executor: Executor
     lifecycle: Lifecycle
     machine: MachineWatch
@@ -164,6 +167,9 @@ async def wire(
             announcer=announcer,
             reader=reader,
             budgets=budgets,
+            reconciliation=Reconciliation(
+                budgets_of_all, Journals(bus, agents), leases, partitions, placements, budgets.is_own
+            ),
             executor=executor,
             lifecycle=lifecycle,
             machine=MachineWatch(bus, agents, processes, settings.resources.usage_report_interval_seconds),

@@ -8,6 +8,7 @@ from l02.bus.connection.bus import Bus
 from l02.bus.log.reader import last_sequence
 from l02.domain.agent.state import AT_WORK
 from l02.domain.node.state import NodeStatus
+from l02.handlers.resources.reconciliation import LentSlice
 from l02.projections.projector.progress import Progress
 from l02.projections.queries import ReadModel
 
@@ -35,6 +36,16 @@ class Placements:
         await self._catch_up("nodes")
         nodes = await self._read_model.list_nodes()
         return [node.node_id for node in nodes if node.state is NodeStatus.JOINED and node.node_id not in live]
+
+    async def slices_missing(self, live: Collection[str]) -> list[LentSlice]:
+        """What budgets have lent to nodes that are not among `live`."""
+        await self._catch_up("budgets")
+        return [
+            LentSlice(budget.id, name, lent.holder, lent.sequence)
+            for budget in await self._read_model.budgets_missing(live)
+            for name, lent in budget.slices.items()
+            if lent.holder not in live
+        ]
 
     async def _catch_up(self, table: str) -> None:
         await self._progress.wait_for(table, await last_sequence(self._bus))

@@ -120,6 +120,7 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     run(parts.machine.run())
     await _run_until_ready(run, lambda ready: parts.lifecycle.run(to_recover, ready))
     run(parts.reader.run())
+    run(parts.reconciliation.run())
     run(parts.announcer.run())
     run(parts.commands.run())
     http_url = await stack.enter_async_context(serve_http(settings.http_port, parts.why_not_ready, metrics.page))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     PgConnection = Connection[Record]
 
 SCHEMA = "l02"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _MIGRATION_LOCK = 0x6C3032  # "l02" in ASCII
 _COMMAND_SECONDS = 30.0

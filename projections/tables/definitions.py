@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from l02.domain.agent.state import AT_WORK, Status
 from l02.projections.folds.agents import AGENT_FOLD, AgentView
-from l02.projections.folds.budgets import BUDGET_FOLD
+from l02.projections.folds.budgets import BUDGET_FOLD, BudgetView
 from l02.projections.folds.checkpoints import CHECKPOINT_FOLD
 from l02.projections.folds.executions import EXECUTION_FOLD
 from l02.projections.folds.nodes import NODE_FOLD
@@ -42,6 +42,12 @@ def _nodes_needed(view: AgentView) -> str | None:
     if view.node_id is not None and (view.state in AT_WORK or (view.state is Status.SUSPENDED and view.terminating)):
         nodes.add(view.node_id)
     return msgspec.json.encode(sorted(map(fit_text, nodes))).decode() if nodes else None
+
+
+def _holders(view: BudgetView) -> str | None:
+    """The nodes to which something of the budget is lent, as JSON; none of one that has halted, whoever they are."""
+    holders = {fit_text(lent.holder) for lent in view.slices.values()} if view.halted_at is UNSET else None
+    return msgspec.json.encode(sorted(holders)).decode() if holders else None
 
 
 def _by_name(*tables: Table[Any]) -> dict[str, Table[Any]]:
@@ -126,10 +132,12 @@ TABLES: dict[str, Table[Any]] = _by_name(
         columns=(
             Column("parent", "text", optional=True),
             Column("action", "text"),
+            Column("holders", "json", _holders, optional=True),
             Column("created_at", "timestamptz"),
             Column("updated_at", "timestamptz"),
             Column("version", "bigint"),
             Column("sequence", "bigint"),
         ),
+        indexes={"budgets_lent": "(id) WHERE holders IS NOT NULL"},
     ),
 )

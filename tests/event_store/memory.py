@@ -9,7 +9,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
-from l02.bus.log.event_store import AppendFailed, Conflict, EventStore
+from l02.bus.log.event_store import AppendFailed, Conflict, EventStore, Part
 from l02.bus.wire.codec import EventDecoder, RecordedEvent
 from l02.bus.wire.subjects import AggregateId, aggregate_of
 from tests.bus.toy import TABLE
@@ -31,6 +31,11 @@ class MemoryLog:
         """Store anything; its sequence, from 1."""
         self._messages.append((subject, payload))
         self._sequences[aggregate_of(subject)].append(len(self._messages))
+        return len(self._messages)
+
+    @property
+    def last(self) -> int:
+        """The sequence of the newest message."""
         return len(self._messages)
 
     def of(self, aggregate: AggregateId) -> list[int]:
@@ -59,17 +64,21 @@ class MemoryEventStore(EventStore):
     async def append(
         self, aggregate: AggregateId, messages: Sequence[tuple[str, bytes]], expected: int, trail: Sequence[int] = ()
     ) -> int:
-        self.require_storable(messages)
+        return await self.append_together([Part(aggregate, messages, expected, trail)])
+
+    async def append_together(self, parts: Sequence[Part]) -> int:
+        self.require_storable([message for part in parts for message in part.messages])
         if self._is_closed:
             raise AppendFailed("the event store is closed")
         self._under_way += 1
         self._idle.clear()
         try:
             await asyncio.sleep(0)  # others get on, as they do while a server is asked
-            last = self.log.of(aggregate)[-1:] or [0]
-            if last != [expected]:
-                raise Conflict(f"wrong last sequence: {last[0]}")
-            sequence = [self.log.put(subject, payload) for subject, payload in messages][-1]
+            for part in parts:
+                last = self.log.of(part.aggregate)[-1:] or [0]
+                if last != [part.expected]:
+                    raise Conflict(f"wrong last sequence: {last[0]}")
+            sequence = [self.log.put(*message) for part in parts for message in part.messages][-1]
             await asyncio.sleep(0)
             return sequence
         finally:
