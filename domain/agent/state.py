@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from l02.domain.agent.execution import Blocked, Execution, LostModelCall
+from l02.domain.agent.execution import Blocked, Execution
 from l02.domain.agent.session import Session
 from l02.domain.inference import Spending
 from l02.domain.specification import AgentSpecification
@@ -311,15 +311,13 @@ class AgentState(Struct, frozen=True, kw_only=True):
         """The windows of its own limits after that was spent."""
         return with_settled(self.windows, OWN_LIMITS, Spending(), spent) if spent else self.windows
 
-    def without_execution(self, execution_id: str, tokens: int, lost: tuple[LostModelCall, ...]) -> Self:
-        """With an execution that has ended, the tokens it took in all, and the calls of models that ended with it."""
-        counted = self.executions[execution_id].spent.tokens
-        gone = sum((call.reserved.spending for call in lost), Spending())
+    def without_execution(self, execution_id: str, spent: Spending, *, by_models: bool) -> Self:
+        """With an execution that has ended, and what was spent on it that was not on record."""
         return replace(
             self,
             executions={key: value for key, value in self.executions.items() if key != execution_id},
-            usage=self.usage.plus(Spending(tokens=max(0, tokens - counted), cost=gone.cost)),
-            windows=self.charged(gone),
+            usage=self.usage.plus(spent),
+            windows=self.charged(spent) if by_models else self.windows,
             revision=self.revision + 1,
         )
 

@@ -8,6 +8,7 @@ import typer
 
 from l02.cli.options import AgentId, AsJson, DataDir
 from l02.cli.running import run_with_client
+from l02.cli.terminal.agent_text import usd
 from l02.cli.terminal.output import print_result, print_table, print_value
 from l02.cli.terminal.paging import all_pages
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from l02.client.client import Client
     from l02.projections.folds.executions import ExecutionView
 
-_HEADINGS = ("EXECUTION", "AGENT", "STATE", "CALLS", "TOKENS", "SECONDS", "STARTED", "ERROR")
+_HEADINGS = ("EXECUTION", "AGENT", "STATE", "CALLS", "TOKENS", "USD", "SECONDS", "STARTED", "ERROR")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,6 +57,7 @@ def _row(view: ExecutionView) -> tuple[str, ...]:
         "held" if view.held else view.state.value,
         str(view.calls),
         str(view.tokens),
+        usd(view.cost_usd),
         "-" if view.duration_seconds is None else f"{view.duration_seconds:.3f}",
         f"{view.started_at:%Y-%m-%d %H:%M:%S}",
         f"{view.error.code}: {view.error.message}" if view.error else "",

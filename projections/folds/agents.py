@@ -29,9 +29,12 @@ from l02.domain.agent.sessions import (
 )
 from l02.domain.agent.state import ErrorDetail, ResourceUsage, Status
 from l02.domain.agent.work.effects import StepsRecorded, ToolCalled
-from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted, newly_spent
+from l02.domain.agent.work.models import ModelCalled, ModelRequested
+from l02.domain.inference import Spending
 from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification, ResourceLimits
+from l02.domain.spending.money import in_millionths, in_usd
 from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
 
 # A live view travels in one message, which has to fit beside a large specification.
@@ -55,8 +58,9 @@ class AgentView(Struct, frozen=True, kw_only=True):
 
     `pid` is that of the process on its node, while it has one. `restarts` counts all restarts, `restart_attempt` those
     since the agent last got something done. `open_executions` holds the ids of accepted work that has not ended, with
-    the time of acceptance. `tokens` is the sum over ended executions. `last_error` is the most recent failure of
-    the agent, of a spawn or of an execution. `checkpoint_id` is the checkpoint stored last. `checkpoints_under_way` has
+    the time of acceptance. `tokens` and `cost_usd` are what its models have used, and of executions that have ended and
+    asked none, the tokens that went through the context. `last_error` is the most recent failure of the agent, of a
+    spawn or of an execution. `checkpoint_id` is the checkpoint stored last. `checkpoints_under_way` has
     the ids of those to be stored or to be gone back to, each with the node that is to do it. `halted_at` is the
     sequence of a message among its events that cannot be taken in; from there on nothing is known (`l02 dead list`).
     """
@@ -83,6 +87,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     executions_failed: int = 0
     tool_calls: int = 0
     tokens: int = 0
+    cost_usd: float = 0.0
     last_error: ErrorDetail | None = None
     suspend_reason: str | None = None
     terminating: bool = False
@@ -265,7 +270,7 @@ def _execution_completed(view: AgentView, event: ExecutionCompleted, time: datet
     return {
         "open_executions": _without(view.open_executions, event.execution_id),
         "executions_completed": view.executions_completed + 1,
-        **_spent(view, event.tokens),
+        **_spent(view, newly_spent(event)),
         "restart_attempt": view.restart_attempt if view.restart_pending else 0,
     }
 
@@ -274,14 +279,22 @@ def _execution_failed(view: AgentView, event: ExecutionFailed, time: datetime) -
     return {
         "open_executions": _without(view.open_executions, event.execution_id),
         "executions_failed": view.executions_failed + 1,
-        **_spent(view, event.tokens),
+        **_spent(view, newly_spent(event)),
         "last_error": _error(event.code, event.message),
     }
 
 
-def _spent(view: AgentView, tokens: int) -> Changes:
-    usage = replace(view.usage, tokens_consumed=view.usage.tokens_consumed + tokens)
-    return {"tokens": view.tokens + tokens, "usage": usage}
+def _model_requested(view: AgentView, event: ModelRequested, time: datetime) -> Changes:
+    return {} if event.lost is UNSET else _spent(view, event.lost.reserved.spending)
+
+
+def _model_called(view: AgentView, event: ModelCalled, time: datetime) -> Changes:
+    return _spent(view, event.spent)
+
+
+def _spent(view: AgentView, spent: Spending) -> Changes:
+    cost = in_usd(in_millionths(view.cost_usd) + spent.cost)
+    return {"tokens": view.tokens + spent.tokens, "cost_usd": cost, "usage": view.usage.plus(spent)}
 
 
 def _usage_seen(view: AgentView, event: ResourceUsageSeen, time: datetime) -> Changes:
@@ -336,6 +349,8 @@ _CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
     RestoreFailed: _over,
     AgentForked: _forked,
     ToolCalled: _tool_called,
+    ModelRequested: _model_requested,
+    ModelCalled: _model_called,
     StepsRecorded: _steps_recorded,
     ExecutionCompleted: _execution_completed,
     ExecutionFailed: _execution_failed,

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from l02.bus.wire.codec import RecordedEvent
@@ -16,8 +16,11 @@ from l02.domain.agent.life.resuming import ExecutionReopened
 from l02.domain.agent.saved.forks import ExecutionInherited
 from l02.domain.agent.state import ErrorDetail
 from l02.domain.agent.work.effects import EffectRecorded, StepsRecorded, ToolCalled
-from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted, newly_spent
+from l02.domain.agent.work.models import ModelCalled, ModelRequested
+from l02.domain.inference import Spending
 from l02.domain.kernel.message import Event
+from l02.domain.spending.money import in_millionths, in_usd
 from l02.projections.folds.fold import Fold, Key, ViewOutOfStep, utc
 
 
@@ -35,7 +38,9 @@ class ExecutionView(Struct, frozen=True, kw_only=True):
     Its id is the id of its command and unique within its agent. `input` and `output` may be references to the object
     store (see `values`). `calls` counts recorded effects, `tool_calls` the tools among them; `inherited_calls` are
     those that a fork took over. `duration_seconds` is the executor's figure for a completed execution, and acceptance
-    to end for a failed one. One that is `held` goes on when a person says how (`resume` with `assume`).
+    to end for a failed one. `tokens` and `cost_usd` are what its models have used, of one that has ended and asked none
+    the tokens that went through its context. One that is `held` goes on when a person says how (`resume` with
+    `assume`).
     """
 
     agent_id: str
@@ -49,6 +54,7 @@ class ExecutionView(Struct, frozen=True, kw_only=True):
     inherited_calls: int = 0
     held: bool = False
     tokens: int = 0
+    cost_usd: float = 0.0
     duration_seconds: float | None = None
     started_at: datetime
     ended_at: datetime | None = None
@@ -94,6 +100,22 @@ def _steps_recorded(view: ExecutionView, event: StepsRecorded, time: datetime) -
     return {"calls": view.calls + event.calls, "tool_calls": view.tool_calls + event.tool_calls}
 
 
+def _model_requested(view: ExecutionView, event: ModelRequested, time: datetime) -> Changes:
+    return {} if event.lost is UNSET else _spent(view, event.lost.reserved.spending)
+
+
+def _model_called(view: ExecutionView, event: ModelCalled, time: datetime) -> Changes:
+    return {"calls": view.calls + (not event.again), **_spent(view, event.spent)}
+
+
+def _ended(view: ExecutionView, event: ExecutionCompleted | ExecutionFailed) -> Changes:
+    return {"tokens": event.tokens} if event.spent is UNSET else _spent(view, newly_spent(event))
+
+
+def _spent(view: ExecutionView, spent: Spending) -> Changes:
+    return {"tokens": view.tokens + spent.tokens, "cost_usd": in_usd(in_millionths(view.cost_usd) + spent.cost)}
+
+
 def _effect_recorded(view: ExecutionView, event: EffectRecorded, time: datetime) -> Changes:
     return {"calls": view.calls + 1} if event.done else {}
 
@@ -103,7 +125,7 @@ def _completed(view: ExecutionView, event: ExecutionCompleted, time: datetime) -
         "state": ExecutionState.COMPLETED,
         "output": event.output,
         "calls": event.calls,
-        "tokens": event.tokens,
+        **_ended(view, event),
         "duration_seconds": event.duration_seconds,
         "ended_at": time,
     }
@@ -113,7 +135,7 @@ def _failed(view: ExecutionView, event: ExecutionFailed, time: datetime) -> Chan
     return {
         "state": ExecutionState.FAILED,
         "error": ErrorDetail(code=event.code, message=event.message),
-        "tokens": event.tokens,
+        **_ended(view, event),
         "duration_seconds": (time - view.started_at).total_seconds(),
         "ended_at": time,
         "held": event.held,
@@ -133,6 +155,8 @@ def _reopened(view: ExecutionView, event: ExecutionReopened, time: datetime) -> 
 _CHANGES: dict[type[Event], Callable[[ExecutionView, Any, datetime], Changes]] = {
     ToolCalled: _tool_called,
     StepsRecorded: _steps_recorded,
+    ModelRequested: _model_requested,
+    ModelCalled: _model_called,
     EffectRecorded: _effect_recorded,
     ExecutionCompleted: _completed,
     ExecutionFailed: _failed,

@@ -32,5 +32,5 @@ def agent_life() -> list[Event]:
 def _replace_execution(event: Event, execution_id: str) -> Event:
     if "execution_id" not in event.__struct_fields__:
         return event
-    nothing_lost = {"lost": UNSET} if isinstance(event, ExecutionCompleted | ExecutionFailed) else {}
+    nothing_lost = {"spent": UNSET, "lost": UNSET} if isinstance(event, ExecutionCompleted | ExecutionFailed) else {}
     return msgspec.structs.replace(event, execution_id=execution_id, **nothing_lost)

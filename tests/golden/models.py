@@ -1,9 +1,11 @@
-"""A model that is asked, and what came of it."""
+"""A model that is asked, what came of it, and work that ended before that was known."""
 
 from __future__ import annotations
 
 from l02.domain.agent.execution import LostModelCall, SaidText, Streamed
+from l02.domain.agent.work.executions import ExecutionFailed
 from l02.domain.agent.work.models import ModelCalled, ModelRequested
+from l02.domain.errors import OwnError
 from l02.domain.inference import Drawn, FinishReason, Price
 from l02.domain.spending.amounts import Amount
 from l02.domain.spending.limits import LimitName
@@ -60,4 +62,15 @@ MODEL_CALLED = ModelCalled(
     again=True,
     lost=LOST,
     streamed=Streamed(n=2, pieces=3, own=2),
+)
+EXECUTION_FAILED = ExecutionFailed(
+    execution_id="x1",
+    code="E2005",
+    message="no such commit",
+    tokens=12,
+    held=True,
+    detail=OwnError(code="GIT", name="NO_COMMIT"),
+    spent=Amount(tokens=321, cost_usd=0.0125),
+    lost=(LOST,),
+    completes=("x1",),
 )

@@ -44,7 +44,6 @@ from l02.domain.agent.work.executions import (
     Execute,
     ExecutionCompleted,
     ExecutionDue,
-    ExecutionFailed,
     ExecutionStarted,
 )
 from l02.domain.agent.work.signals import Signal, SignalReceived
@@ -53,7 +52,6 @@ from l02.domain.budget.configuring import Configure
 from l02.domain.budget.granting import Deny, Raise
 from l02.domain.budget.resetting import Reset, ResetDue
 from l02.domain.budget.state import BudgetLimits
-from l02.domain.errors import OwnError
 from l02.domain.kernel.message import Event, Metadata, WireCommand
 from l02.domain.node.membership import NodeJoined, NodeLeft, NodeLost
 from l02.domain.node.state import Capacity
@@ -67,9 +65,10 @@ from l02.domain.specification import (
     ToolServer,
     TrustLevel,
 )
+from l02.domain.spending.amounts import Amount
 from l02.domain.spending.limits import LimitAction, LimitName
 from tests.golden.budgets import BUDGETS
-from tests.golden.models import LOST, MODEL_CALLED, MODEL_REQUESTED
+from tests.golden.models import EXECUTION_FAILED, LOST, MODEL_CALLED, MODEL_REQUESTED
 from tests.golden.quotas import QUOTA_COMMANDS
 from tests.golden.resources import RESOURCES
 
@@ -208,19 +207,11 @@ _EVENTS: tuple[Event, ...] = (
         duration_seconds=2.5,
         calls=2,
         state=StateChange(set={"seen": 5}, delete=("old",)),
+        spent=Amount(tokens=321, cost_usd=0.0125),
         lost=(LOST,),
         completes=("x1",),
     ),
-    ExecutionFailed(
-        execution_id="x1",
-        code="E2005",
-        message="no such commit",
-        tokens=12,
-        held=True,
-        detail=OwnError(code="GIT", name="NO_COMMIT"),
-        lost=(LOST,),
-        completes=("x1",),
-    ),
+    EXECUTION_FAILED,
     SignalReceived(name="approve", payload=_JSON),
     ExecutionReopened(
         execution_id="x1",

@@ -205,6 +205,8 @@ def _sample(kind: msgspec.inspect.Type) -> Any:
             return {field.encode_name: _sample(field.type) for field in kind.fields if field.required}
         case msgspec.inspect.LiteralType():
             return kind.values[0]
+        case msgspec.inspect.EnumType():
+            return next(iter(kind.cls)).value
         case msgspec.inspect.UnionType():
             return _sample(kind.types[0])
         case msgspec.inspect.IntType() | msgspec.inspect.FloatType():

@@ -84,8 +84,8 @@ async def test_what_became_of_agents(own_node: OwnNode) -> None:
         wanted = {
             (active, ("running", "standard")),
             (active, ("running", "trusted")),
-            (tokens, ("a1",)),
-            (tokens, ("a2",)),
+            (tokens, ("a1", "")),
+            (tokens, ("a2", "")),
         }
         seen = await until(node, lambda seen: wanted <= seen.keys())
         assert seen[active, ("running", "standard")] == 1
@@ -94,14 +94,14 @@ async def test_what_became_of_agents(own_node: OwnNode) -> None:
         assert seen["agent_runtime_spawns_total", ("landlock", "failure", "standard")] == 1
         assert seen["agent_runtime_spawn_duration_seconds_count", ("cold",)] == 2
         assert seen["agent_runtime_terminations_total", ("failed",)] == 1
-        assert seen[tokens, ("a1",)] == (await client.get("a1")).tokens > 0
+        assert seen[tokens, ("a1", "")] == (await client.get("a1")).tokens > 0
         assert seen[active, ("running", "trusted")] == 1
         assert not any(name == active and "failed" in labels for name, labels in seen)
         await client.terminate("a1")
         seen = await until(node, lambda seen: (active, ("running", "standard")) not in seen)
         assert seen["agent_runtime_terminations_total", ("user_request",)] == 1
-        assert (tokens, ("a1",)) not in seen, "an agent's series goes with it"
-        assert (tokens, ("a2",)) in seen
+        assert (tokens, ("a1", "")) not in seen, "an agent's series goes with it"
+        assert (tokens, ("a2", "")) in seen
 
 
 async def test_checkpoints(own_node: OwnNode) -> None:
@@ -151,7 +151,7 @@ async def test_agents_need_not_be_told_apart(own_node: OwnNode) -> None:
         await client.execute("a1", {"steps": [["count"]]})
         used = (await client.get("a1")).tokens
         await client.terminate("a1")
-        assert (await samples(node))["agent_runtime_tokens_consumed_total", ()] == used
+        assert (await samples(node))["agent_runtime_tokens_consumed_total", ("",)] == used
 
 
 async def test_commands_handlers_and_projections(node: Node, client: Client) -> None:

@@ -12,7 +12,9 @@ from l02.domain.agent.life.suspension import woken
 from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, AgentTimerCommand, refuse, require_process
 from l02.domain.agent.state import AgentState, StateChange, known_deadline
 from l02.domain.errors import ErrorCode, Failure, OwnError
+from l02.domain.inference import Spending
 from l02.domain.kernel.message import Completing, Context, Refused, command_ids
+from l02.domain.spending.amounts import Amount
 from l02.domain.values import require_shallow
 
 MAX_HELD_EXECUTIONS = 100
@@ -82,8 +84,8 @@ class ExecutionStarted(AgentEvent, frozen=True, kw_only=True):
 class ExecutionCompleted(AgentReport, Completing, frozen=True, kw_only=True):
     """The work is done. `calls` is how many effects it took.
 
-    `tokens` is what its models have used, of one that has asked none what went through its context. `lost` are calls of
-    models that were open.
+    `tokens` is what its models have used, of one that has asked none what went through its context. If it has asked
+    some, `spent` is what they took in all, with the calls that were `lost`: those that were open.
     """
 
     type: ClassVar[str] = "agent.execution.completed"
@@ -94,6 +96,7 @@ class ExecutionCompleted(AgentReport, Completing, frozen=True, kw_only=True):
     duration_seconds: float
     calls: int
     state: StateChange | UnsetType = UNSET
+    spent: Amount | UnsetType = UNSET
     lost: tuple[LostModelCall, ...] | UnsetType = UNSET
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
@@ -103,7 +106,7 @@ class ExecutionCompleted(AgentReport, Completing, frozen=True, kw_only=True):
     def evolve(self, agent: AgentState, /) -> AgentState:
         """What it has changed is the agent's, and the process has proved itself."""
         return replace(
-            agent.without_execution(self.execution_id, self.tokens, self.lost or ()),
+            _without(self, agent),
             data=agent.data if self.state is UNSET else self.state.applied_to(agent.data),
             restart_attempt=agent.restart_attempt if agent.restart_pending else 0,
         )
@@ -117,7 +120,7 @@ class ExecutionFailed(AgentReport, Completing, frozen=True, kw_only=True):
     """The work ended badly; what it changed of the agent's state is dropped.
 
     `detail` is what the agent itself calls its failure, beside E2005. It is `held` if only a person can know whether a
-    tool took effect: `resume` with `assume` lets it go on. `lost` are calls of models that were open.
+    tool took effect: `resume` with `assume` lets it go on. `spent` and `lost` are as of work that is completed.
     """
 
     type: ClassVar[str] = "agent.execution.failed"
@@ -128,6 +131,7 @@ class ExecutionFailed(AgentReport, Completing, frozen=True, kw_only=True):
     tokens: int = 0
     held: bool = False
     detail: OwnError | None = None
+    spent: Amount | UnsetType = UNSET
     lost: tuple[LostModelCall, ...] | UnsetType = UNSET
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
@@ -136,7 +140,7 @@ class ExecutionFailed(AgentReport, Completing, frozen=True, kw_only=True):
 
     def evolve(self, agent: AgentState, /) -> AgentState:
         """It is gone, or held."""
-        after = agent.without_execution(self.execution_id, self.tokens, self.lost or ())
+        after = _without(self, agent)
         return replace(after, held=_with_held(agent, self.execution_id)) if self.held else after
 
     def outcome(self) -> Refused:
@@ -177,19 +181,26 @@ def _ended(report: ExecutionCompleted | ExecutionFailed, agent: AgentState, cont
     execution = agent.executions.get(report.execution_id)
     if execution is None:
         return []
-    completes = command_ids(execution.awaited_by)
-    return [replace(report, completes=completes, tokens=_tokens(execution, report.tokens), lost=_lost(execution))]
+    return [replace(report, completes=command_ids(execution.awaited_by), **_spending(execution, report.tokens))]
 
 
-def _tokens(execution: Execution, passed: int) -> int:
-    """What its models have used, with what is lost; of one that has asked none what has `passed` its context."""
+def _spending(execution: Execution, passed: int) -> dict[str, Any]:
+    """What an event that ends it says of its tokens, of which so many have `passed` its context."""
     if not execution.has_asked_models:
-        return passed
-    return execution.spent.tokens + sum(call.reserved.tokens for call in execution.lost)
+        return {"tokens": passed}
+    spent = sum((call.reserved.spending for call in execution.lost), execution.spent)
+    return {"tokens": spent.tokens, "spent": Amount.of(spent), "lost": execution.lost or UNSET}
 
 
-def _lost(execution: Execution) -> tuple[LostModelCall, ...] | UnsetType:
-    return execution.lost or UNSET
+def _without(end: ExecutionCompleted | ExecutionFailed, agent: AgentState) -> AgentState:
+    return agent.without_execution(end.execution_id, newly_spent(end), by_models=end.spent is not UNSET)
+
+
+def newly_spent(end: ExecutionCompleted | ExecutionFailed) -> Spending:
+    """What is not on record before the end: calls of models that are lost, or what went through the context."""
+    if end.spent is UNSET:
+        return Spending(tokens=end.tokens)
+    return sum((call.reserved.spending for call in end.lost or ()), Spending())
 
 
 def _with_held(agent: AgentState, execution_id: str) -> dict[str, Execution]:
@@ -214,7 +225,6 @@ def _failed(execution: Execution, code: str, message: str) -> ExecutionFailed:
         execution_id=execution.execution_id,
         code=code,
         message=message,
-        tokens=_tokens(execution, 0),
-        lost=_lost(execution),
         completes=command_ids(execution.awaited_by),
+        **_spending(execution, 0),
     )

@@ -158,7 +158,7 @@ class ModelCalled(AgentReport, frozen=True, kw_only=True):
             after = replace(execution, asked_models={**execution.asked_models, self.call: asked})
         else:
             after = execution.answered(self.entry)
-        return agent.spending(after, self.used if self.lost is UNSET else self.used + self.lost.reserved.spending)
+        return agent.spending(after, self.spent)
 
     @property
     def usage(self) -> ModelUsage:
@@ -176,6 +176,11 @@ class ModelCalled(AgentReport, frozen=True, kw_only=True):
     def used(self) -> Spending:
         """What it took of what was reserved, or beyond."""
         return Spending(tokens=self.usage.tokens, cost=in_millionths(self.cost_usd))
+
+    @property
+    def spent(self) -> Spending:
+        """The same, with an attempt that was lost."""
+        return self.used if self.lost is UNSET else self.used + self.lost.reserved.spending
 
     @property
     def entry(self) -> JournalEntry:

@@ -8,7 +8,20 @@ if TYPE_CHECKING:
     from l02.domain.specification import AgentSpecification, ResourceLimits
     from l02.projections.folds.agents import AgentView
 
-AGENT_HEADINGS = ("ID", "NAME", "STATE", "WORK", "DONE", "FAILED", "TOOLS", "TOKENS", "RESTARTS", "NODE", "SANDBOX")
+AGENT_HEADINGS = (
+    "ID",
+    "NAME",
+    "STATE",
+    "WORK",
+    "DONE",
+    "FAILED",
+    "TOOLS",
+    "TOKENS",
+    "USD",
+    "RESTARTS",
+    "NODE",
+    "SANDBOX",
+)
 
 
 def agent_row(agent: AgentView) -> tuple[str, ...]:
@@ -19,10 +32,16 @@ def agent_row(agent: AgentView) -> tuple[str, ...]:
         agent.executions_failed,
         agent.tool_calls,
         agent.tokens,
+        usd(agent.cost_usd),
         agent.restarts,
     )
     sandbox = agent.sandbox_type or "-"
     return (agent.id, agent.name, _state(agent), *(str(count) for count in counts), agent.node_id or "-", sandbox)
+
+
+def usd(amount: float) -> str:
+    """An amount of US dollars, to the millionth."""
+    return f"{amount:.6f}".rstrip("0").rstrip(".")
 
 
 def _state(agent: AgentView) -> str:
@@ -54,6 +73,7 @@ def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
         ("under way", "\n".join(f"{key} since {at:%H:%M:%S}" for key, at in agent.open_executions.items()) or "-"),
         ("tool calls", str(agent.tool_calls)),
         ("tokens", str(agent.tokens)),
+        ("cost", f"{usd(agent.cost_usd)} USD"),
         ("restarts", f"{agent.restarts}" + (f" (last: {agent.restart_cause})" if agent.restart_cause else "")),
     ]
     if agent.fleet_id:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
+from msgspec import UNSET
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from l02.bus.log.repository import Repository
 from l02.bus.wire.codec import RecordedEvent
+from l02.domain.agent.execution import LostModelCall
 from l02.domain.agent.life.restarts import AgentFailed
 from l02.domain.agent.life.spawning import AgentSpawned, SpawnFailed
 from l02.domain.agent.life.termination import AgentTerminated
 from l02.domain.agent.saved.checkpoints import CheckpointCreated, CheckpointFailed
 from l02.domain.agent.state import AgentState
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
+from l02.domain.agent.work.models import ModelCalled, ModelRequested
 from l02.domain.specification import RuntimeClass
 
 _SPAWN_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -49,8 +53,9 @@ class Recorded:
         )
         self._tokens = Counter(
             "agent_runtime_tokens_consumed_total",
-            "Tokens that went through the contexts of agents in executions that have ended.",
-            ("agent_id",) if agent_labels else (),
+            "Tokens that models have used, by their alias; without one: what went through the context of an execution "
+            "that has asked no model, at its end.",
+            ("agent_id", "model") if agent_labels else ("model",),
             registry=registry,
         )
         self._checkpoints = Counter(
@@ -71,7 +76,7 @@ class Recorded:
             buckets=_CHECKPOINT_BYTES,
             registry=registry,
         )
-        self._labelled: OrderedDict[str, None] | None = OrderedDict() if agent_labels else None
+        self._labelled: OrderedDict[str, set[str]] | None = OrderedDict() if agent_labels else None
 
     def take(self, recorded: RecordedEvent) -> None:
         """Count what this event says."""
@@ -92,8 +97,15 @@ class Recorded:
                 self._checkpoint_bytes.observe(stored.size_bytes)
             case CheckpointFailed(checkpoint_type=checkpoint_type):
                 self._checkpoints.labels(checkpoint_type, "failure").inc()
-            case ExecutionCompleted(tokens=tokens) | ExecutionFailed(tokens=tokens):
-                self._consumed(agent_id, tokens)
+            case ModelRequested(lost=LostModelCall() as lost):
+                self._lost(agent_id, (lost,))
+            case ModelCalled() as called:
+                self._consumed(agent_id, called.alias, called.used.tokens)
+                self._lost(agent_id, () if called.lost is UNSET else (called.lost,))
+            case ExecutionCompleted() | ExecutionFailed() as end:
+                if end.spent is UNSET:
+                    self._consumed(agent_id, "", end.tokens)
+                self._lost(agent_id, end.lost or ())
 
     def _spawn_failed(self, agent_id: str) -> None:
         loaded = self._agents.in_memory(agent_id)
@@ -104,15 +116,22 @@ class Recorded:
     def _ended(self, agent_id: str, reason: str) -> None:
         self._terminations.labels(reason).inc()
         if self._labelled is not None and agent_id in self._labelled:
-            del self._labelled[agent_id]
-            self._tokens.remove(agent_id)
+            self._forget(agent_id, self._labelled.pop(agent_id))
 
-    def _consumed(self, agent_id: str, tokens: int) -> None:
+    def _lost(self, agent_id: str, calls: Iterable[LostModelCall]) -> None:
+        for call in calls:
+            self._consumed(agent_id, call.alias, call.reserved.tokens)
+
+    def _consumed(self, agent_id: str, model: str, tokens: int) -> None:
         if self._labelled is None:
-            self._tokens.inc(tokens)
+            self._tokens.labels(model).inc(tokens)
             return
-        self._tokens.labels(agent_id).inc(tokens)
-        self._labelled[agent_id] = None
+        self._tokens.labels(agent_id, model).inc(tokens)
+        self._labelled.setdefault(agent_id, set()).add(model)
         self._labelled.move_to_end(agent_id)
         if len(self._labelled) > _MAX_AGENTS:
-            self._tokens.remove(self._labelled.popitem(last=False)[0])
+            self._forget(*self._labelled.popitem(last=False))
+
+    def _forget(self, agent_id: str, models: set[str]) -> None:
+        for model in models:
+            self._tokens.remove(agent_id, model)

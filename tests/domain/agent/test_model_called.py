@@ -88,7 +88,12 @@ def test_refused_when_the_execution_is_not_under_way() -> None:
 
 def test_the_end_says_what_the_models_have_used_and_what_is_lost() -> None:
     past = (*ASKING, model_requested(2), model_called(2), model_requested())
-    after = given(*past).when(completed()).then(replace(completed(), tokens=6_280, lost=LOST)).state
+    after = (
+        given(*past)
+        .when(completed())
+        .then(replace(completed(), tokens=6_280, spent=Amount(tokens=6_280, cost_usd=0.012728), lost=LOST))
+        .state
+    )
     assert (after.usage.tokens_consumed, after.usage.cost_usd) == (6_280, 0.012728)
 
 
