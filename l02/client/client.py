@@ -28,7 +28,7 @@ from l02.client.asking import Asking, encode
 from l02.client.budgets import BudgetVerbs
 from l02.client.discovery import connected, reaching
 from l02.client.event_log import read_log, readable
-from l02.client.live_views import watch_agents
+from l02.client.live_views import Live, watch_agents, watch_live
 from l02.client.specification_file import Specification, as_specification, id_for
 from l02.client.token_stream import read_tokens
 from l02.domain.agent.state import NewestState, Status
@@ -300,6 +300,10 @@ class Client(BudgetVerbs, Asking):
     def watch(self, id: str | None = None) -> AsyncGenerator[AgentView, None]:
         """The state of one agent or of all as it is now, and then each time it has changed, for ever."""
         return watch_agents(self._bus, id)
+
+    def watch_live(self) -> AsyncGenerator[Live, None]:
+        """All agents that have not ended and what their processes take: at once, then again whenever that changes."""
+        return watch_live(self._bus)
 
     async def dead_letters(self) -> AsyncGenerator[DeadLetter, None]:
         """The messages that could not be handled, oldest first."""

@@ -22,7 +22,14 @@ COMMANDS = [
     *(["up"], ["demo"], ["spawn"], ["exec"], ["ps"], ["show"], ["events"], ["suspend"], ["resume"], ["terminate"]),
     *(["signal"], ["dead", "list"], ["dead", "show"], ["dead", "retry"], ["rebuild"], ["errors"]),
     *(["replay"], ["verify"], ["checkpoint"], ["checkpoints"], ["restore"], ["fork"], ["executions"], ["state"]),
-    *(["budget", "configure"], ["budget", "show"], ["budget", "list"], ["config", "check"], ["config", "show"]),
+    *(
+        ["budget", "configure"],
+        ["budget", "show"],
+        ["budget", "list"],
+        ["config", "check"],
+        ["config", "show"],
+        ["top"],
+    ),
 ]
 NEED_A_NODE = [
     *(["exec", "a1", "hello"], ["exec", "a1", "{}", "--stream"], ["ps"], ["show", "a1"], ["events"]),
@@ -47,6 +54,8 @@ NEED_A_NODE = [
         ["budget", "configure", "b1"],
         ["budget", "show", "b1"],
         ["budget", "list"],
+        ["top"],
+        ["top", "--once"],
     ),
 ]
 
