@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from l02.agent.answer import Answer
 from l02.agent.context import ToolError
@@ -154,3 +157,43 @@ async def test_an_output_that_is_asked_for_by_a_schema_is_no_text() -> None:
     assert outcome.output == {"n": 1}
     assert outcome.emitted == []
     assert asked(outcome)[0].output_schema == SCHEMA
+
+
+_ANSWERS = st.builds(
+    lambda text, calls, reason: answer(text, *calls, reason=reason),
+    st.text(max_size=20),
+    st.lists(
+        st.builds(call, st.sampled_from(["git_log", "git_push", "x"]), st.sampled_from(["{}", "[", '{"n": 1}'])),
+        max_size=3,
+    ),
+    st.sampled_from([None, None, None, *FinishReason]),
+) | st.sampled_from(
+    [ToolError("E2003", "CONTEXT_OVERFLOW", "too long"), ToolError("E2072", "TOKEN_BUDGET_EXCEEDED", "no")]
+)
+_CODES = {"MAX_ROUNDS", "OUTPUT_TRUNCATED", "CONTENT_FILTERED", "COMPACTION_FAILED", "E2003", "E2072"}
+
+
+@settings(max_examples=150)
+@given(st.lists(_ANSWERS, min_size=1, max_size=8), st.integers(1, 5), st.sampled_from([200, 10_000]))
+def test_whatever_a_model_answers(answers: list[Any], max_rounds: int, window: int) -> None:
+    """It ends, with an output or a code that says what to do; all that is sent is what an endpoint takes."""
+    requests: list[ModelRequest] = []
+
+    def script(request: ModelRequest) -> Any:
+        requests.append(request)
+        return answers[min(len(requests), len(answers)) - 1]
+
+    try:
+        outcome = asyncio.run(think(script, "x" * 100, window=window, max_rounds=max_rounds))
+        assert isinstance(outcome.output, str)
+    except ToolError as error:
+        assert error.code in _CODES
+    for request in requests:
+        asked_for: list[str] = []
+        for message in request.messages:
+            if message["role"] == "tool":
+                assert message["tool_call_id"] == asked_for.pop(0)
+                continue
+            assert not asked_for, "each call has its result, right behind it"
+            assert message["content"] or message.get("tool_calls")
+            asked_for = [one["id"] for one in message.get("tool_calls", ())]

@@ -54,7 +54,8 @@ class _Thinking:
         for number in range(1, most + 1):
             answer = await self._ask()
             calls = with_ids(answer.tool_calls, len(conversation.messages))
-            conversation.add(as_message(answer.text, calls))
+            if answer.text or calls:  # some endpoints do not take a message that says nothing
+                conversation.add(as_message(answer.text, calls))
             conversation.counted(answer.usage.tokens)
             self._require_whole(answer, bool(calls))
             if not calls:
