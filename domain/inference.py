@@ -174,12 +174,26 @@ class KnownInput(Struct, frozen=True, kw_only=True):
     model: str | None = None
 
 
+class PassBegin(Struct, frozen=True, kw_only=True):
+    """Where a pass over an alias's endpoints begins: at which of them, after how many `retries` there, and how many
+    `seconds` the passes before have taken.
+    """
+
+    endpoint: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+
+
 class ModelFailure(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why a call gave no answer. `cut_off`: after the first token, so that readers have seen a part of it."""
+    """Why a call gave no answer. `cut_off`: after the first token, so that readers have seen a part of it.
+
+    `goes_on`: what was reserved for it may be used up by what failed; with as much again, another pass may begin there.
+    """
 
     code: ErrorCode
     message: str
     cut_off: bool = False
+    goes_on: PassBegin | None = None
 
 
 class ModelOutcome(Struct, frozen=True, kw_only=True):

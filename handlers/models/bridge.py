@@ -5,12 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import zip_longest
 from random import SystemRandom
+from typing import NamedTuple
 
+from msgspec.structs import replace
 from prometheus_client.registry import Collector
 
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.inference import Attempt, KnownInput, ModelFailure, ModelOutcome, ModelRequest, ModelUsage, Spending
+from l02.domain.inference import (
+    Attempt,
+    KnownInput,
+    ModelFailure,
+    ModelOutcome,
+    ModelRequest,
+    ModelUsage,
+    PassBegin,
+    Spending,
+)
 from l02.handlers.models.breaker import BreakerState
 from l02.handlers.models.conversation import Checked, check
 from l02.handlers.models.exchange import Exchange, OnText
@@ -19,11 +31,12 @@ from l02.handlers.models.keys import MAX_MESSAGE_BYTES
 from l02.handlers.models.limiter import Turn
 from l02.handlers.models.lines import Line, Lines
 from l02.handlers.models.metrics import Metrics
-from l02.handlers.models.quote import Worst, allowance, most, worst
+from l02.handlers.models.quote import Worst, most, worst
 from l02.handlers.models.settings import ModelSettings
 
 _LONGEST_PAUSE = 8.0
 _chance = SystemRandom()
+FROM_THE_FIRST = PassBegin()
 
 
 class Models:
@@ -71,7 +84,7 @@ class Models:
         Raises Failure: E2101 for an alias that there is not, E2003 if it fits no endpoint's context window, E2110 if
         it is no request.
         """
-        return most([each for _, each in self._fitting(alias, check(request), known)])
+        return most([each.worst for each in self._fitting(alias, check(request), known)])
 
     async def call(
         self,
@@ -81,34 +94,51 @@ class Models:
         agent_id: str,
         on_text: OnText | None = None,
         known: KnownInput | None = None,
+        begin: PassBegin = FROM_THE_FIRST,
     ) -> ModelOutcome:
         """One pass over the alias's endpoints; never raises Failure. Cancelling it closes the connection.
 
+        It ends with an answer, or the first attempt that may be charged for, or when nothing is left to try.
         Give it the `known` that the quote was for, or what is estimated may be more than was reserved.
         """
         try:
             asked = check(request)
-            fitting = self._fitting(alias, asked, known)
+            fitting = [each for each in self._fitting(alias, asked, known) if each.number >= begin.endpoint]
         except Failure as failure:
             return ModelOutcome(failure=ModelFailure(code=failure.code, message=failure.message))
         begun = asyncio.get_running_loop().time()
-        outcome = await _Pass(self._metrics, self._first_pause, asked, agent_id, on_text).over(fitting)
+        outcome = await _Pass(self._metrics, self._first_pause, asked, agent_id, on_text, begin).over(fitting)
         self._metrics.took("call", asyncio.get_running_loop().time() - begun)
         return outcome
 
-    def _fitting(self, alias: str, asked: Checked, known: KnownInput | None) -> list[tuple[Line, Worst]]:
-        self.require(alias)
-        lines = self._lines.by_alias[alias]
-        every = [(line, worst(line.endpoint, line.pricing, asked, known)) for line in lines]
-        fitting = [each for each in every if each[1].fits]
+    def _fitting(self, alias: str, asked: Checked, known: KnownInput | None) -> list[_Candidate]:
+        lines = self._lines.by_alias.get(alias)
+        if lines is None:
+            there = ", ".join(self._lines.by_alias) or "none"
+            raise Failure(
+                ErrorCode.MODEL_UNAVAILABLE, f"this node has no model {alias[:128]!r} (its models: {there[:1000]})"
+            )
+        every = [
+            _Candidate(number, line, worst(line.endpoint, line.pricing, asked, known))
+            for number, line in enumerate(lines)
+        ]
+        fitting = [each for each in every if each.worst.fits]
         if not fitting:
             window = max(line.endpoint.context_window or 0 for line in lines)
             raise Failure(
                 ErrorCode.CONTEXT_OVERFLOW,
-                f"the request and an answer of {every[0][1].max_tokens} tokens do not fit the {window} tokens that "
+                f"the request and an answer of {every[0].worst.max_tokens} tokens do not fit the {window} tokens that "
                 f"{alias} can hold; leave out the oldest messages, or ask for less",
             )
         return fitting
+
+
+class _Candidate(NamedTuple):
+    """An endpoint that may be asked: its number in the alias's order, and what an attempt there can come to."""
+
+    number: int
+    line: Line
+    worst: Worst
 
 
 @asynccontextmanager
@@ -126,46 +156,67 @@ class _Pass:
     """One pass over the endpoints for one call."""
 
     def __init__(
-        self, metrics: Metrics, first_pause: float, asked: Checked, agent_id: str, on_text: OnText | None
+        self,
+        metrics: Metrics,
+        first_pause: float,
+        asked: Checked,
+        agent_id: str,
+        on_text: OnText | None,
+        begin: PassBegin,
     ) -> None:
         self._metrics = metrics
         self._first_pause = first_pause
         self._asked = asked
         self._agent_id = agent_id
         self._on_text = on_text
-        self._begun = asyncio.get_running_loop().time()
+        self._begin = begin
+        self._begun = asyncio.get_running_loop().time() - begin.seconds
         self._attempts: list[Attempt] = []
-        self._charged = 0
-        """Attempts that came to nothing and may be charged for."""
 
-    async def over(self, fitting: list[tuple[Line, Worst]]) -> ModelOutcome:
+    async def over(self, fitting: list[_Candidate]) -> ModelOutcome:
         """Try them in their order."""
         faults: list[tuple[Line, Fault]] = []
-        for at, (line, bound) in enumerate(fitting):
-            fault = await self._ask(line, bound, followers=len(fitting) - at - 1, allowed=allowance(len(fitting)))
-            if isinstance(fault, ModelOutcome):
-                return fault
-            faults.append((line, fault))
-            if not fault.elsewhere or self._charged >= allowance(len(fitting)):
-                break
-        return ModelOutcome(failure=_failure(faults), attempts=tuple(self._attempts))
+        for candidate, following in zip_longest(fitting, fitting[1:]):
+            retries = self._begin.retries if candidate.number == self._begin.endpoint else 0
+            outcome = await self._ask(candidate, retries)
+            if isinstance(outcome, ModelOutcome):
+                return outcome
+            fault, goes_on = outcome
+            faults.append((candidate.line, fault))
+            if fault.charged and goes_on is None and fault.elsewhere and following is not None:
+                goes_on = self._going_on(following.number, 0)
+            if fault.charged or not fault.elsewhere:
+                return self._without_answer(faults, goes_on)
+        return self._without_answer(faults, None)
 
-    async def _ask(self, line: Line, most: Worst, *, followers: int, allowed: int) -> ModelOutcome | Fault:
-        """One endpoint, as often as makes sense; a Fault if another may be asked."""
-        endpoint, loop = line.endpoint, asyncio.get_running_loop()
+    def _without_answer(self, faults: list[tuple[Line, Fault]], goes_on: PassBegin | None) -> ModelOutcome:
+        if not faults:
+            failure = ModelFailure(code=ErrorCode.MODEL_UNAVAILABLE, message="no further endpoint is left to be asked")
+        else:
+            failure = replace(_failure(faults), goes_on=goes_on)
+        return ModelOutcome(failure=failure, attempts=tuple(self._attempts))
+
+    def _going_on(self, endpoint: int, retries: int) -> PassBegin:
+        seconds = asyncio.get_running_loop().time() - self._begun
+        return PassBegin(endpoint=endpoint, retries=retries, seconds=seconds)
+
+    async def _ask(self, candidate: _Candidate, retries: int) -> ModelOutcome | tuple[Fault, PassBegin | None]:
+        """One endpoint, as often as makes sense; a Fault, and where to go on here with what is reserved anew."""
+        endpoint, loop = candidate.line.endpoint, asyncio.get_running_loop()
         deadline = self._begun + endpoint.timeouts.whole
-        retries = 0
+        if retries:
+            await asyncio.sleep(self._pause(retries - 1))
         while True:
-            fault = await self._attempt(line, most, deadline)
+            fault = await self._attempt(candidate.line, candidate.worst, deadline)
             if isinstance(fault, ModelOutcome):
                 return fault
             pause = max(self._pause(retries), fault.retry_after or 0.0)
-            # An attempt at each of those that follow must be left.
-            tries_again = fault.again and retries < endpoint.max_retries and allowed - self._charged > followers
-            if not tries_again or loop.time() + pause >= deadline:
-                return fault
+            if not fault.again or retries >= endpoint.max_retries or loop.time() + pause >= deadline:
+                return fault, None
             retries += 1
             self._metrics.retried(endpoint.name, fault.code.value)
+            if fault.charged:
+                return fault, self._going_on(candidate.number, retries)
             await asyncio.sleep(pause)
 
     def _pause(self, retries: int) -> float:
@@ -208,7 +259,6 @@ class _Pass:
         if failed is None:
             answer = draft.answer(endpoint.model, as_json=self._asked.request.output_schema is not None)
             return ModelOutcome(answer=answer, attempts=tuple(self._attempts))
-        self._charged += failed.charged
         if draft.shown and self._asked.request.stream:
             failure = ModelFailure(code=failed.code, message=_of(line, failed), cut_off=True)
             return ModelOutcome(failure=failure, attempts=tuple(self._attempts))

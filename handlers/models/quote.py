@@ -73,15 +73,9 @@ def worst(endpoint: Endpoint, pricing: Pricing, asked: Checked, known: KnownInpu
     )
 
 
-def allowance(endpoints: int) -> int:
-    """How many attempts of one pass may be charged for: one at each endpoint, and two at a lone one."""
-    return max(2, endpoints)
-
-
 def most(each: Sequence[Worst]) -> Spending:
-    """What one pass over these can come to."""
-    times = allowance(len(each))
-    return Spending(tokens=times * max(one.spending.tokens for one in each), cost=times * max(one.cost for one in each))
+    """What one pass over these can come to: the first attempt that may be charged for ends it."""
+    return Spending(tokens=max(one.spending.tokens for one in each), cost=max(one.cost for one in each))
 
 
 def _attached(asked: Checked, known: KnownInput | None, of_a_file: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from l02.domain.agent.work.executions import ExecutionCompleted
 from l02.domain.agent.work.models import ModelCalled, ModelRequested
 from l02.domain.errors import Failure
 from tests.model_calls.conftest import Spawn, ask, history, model_events
-from tests.models.endpoint import Answer, Asked, Hang, Refuse, ScriptedEndpoint
+from tests.models.endpoint import Answer, Asked, Drop, Hang, Refuse, ScriptedEndpoint
 from tests.models.shapes import Call as Wanted
 from tests.models.shapes import Say
 
@@ -181,8 +181,8 @@ async def test_what_a_provider_counted_is_not_reserved_a_token_a_byte(
     agent_id = await spawn()
     await client.execute(agent_id, [["grow", 2, 10_000]])
     first, second = (event for event in await model_events(client, agent_id) if isinstance(event, ModelRequested))
-    assert first.reserved.tokens > 20_000
-    assert 2 * 12_500 < second.reserved.tokens < 2 * 15_000
+    assert first.reserved.tokens > 10_000
+    assert 12_500 < second.reserved.tokens < 15_000
 
 
 async def test_a_call_that_nobody_waits_for_is_charged_at_its_end(
@@ -204,3 +204,18 @@ async def test_a_call_that_nobody_waits_for_is_charged_at_its_end(
     [lost] = completed.lost
     assert (lost.call, lost.reserved) == (requested.call, requested.reserved)
     assert completed.tokens == requested.reserved.tokens
+
+
+async def test_what_may_have_been_charged_for_is_asked_again_with_as_much_reserved_anew(
+    client: Client, spawn: Spawn, endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.say(Drop(), Say("yes", usage=(10, 5)))
+    agent_id = await spawn()
+    await client.execute(agent_id, [["grow", 1, 10]])
+    first, lost, second, answered = await model_events(client, agent_id)
+    assert isinstance(first, ModelRequested) and isinstance(lost, ModelCalled)
+    assert isinstance(second, ModelRequested) and isinstance(answered, ModelCalled)
+    assert (first.attempt, lost.attempt, second.attempt, answered.attempt) == (1, 1, 2, 2)
+    assert first.reserved == second.reserved and first.sha256 == second.sha256
+    assert lost.again and lost.estimated and lost.used == first.reserved.spending
+    assert answered.ok and answered.usage.tokens == 15 and not answered.estimated

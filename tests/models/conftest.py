@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from l02.domain.inference import ModelOutcome, ModelRequest
+from l02.domain.inference import ModelOutcome, ModelRequest, PassBegin
 from l02.handlers.models.bridge import Models
 from l02.handlers.models.settings import Defaults, model_settings
 from tests.models.endpoint import ScriptedEndpoint, scripted_endpoint
@@ -38,13 +39,23 @@ class Bridge(Models):
         await self.set(model_settings({alias: [*entries]}, defaults or Defaults(), Path.cwd()))
 
     async def ask(self, text: str = "Hi", *, agent_id: str = "a1", **request: Any) -> ModelOutcome:
-        """Ask the alias `m`; what is streamed is `heard`."""
+        """Ask the alias `m`, in as many passes as it goes on; what is streamed is `heard`."""
+        passes = [outcome async for outcome in self.passes(text, agent_id=agent_id, **request)]
+        attempts = tuple(attempt for outcome in passes for attempt in outcome.attempts)
+        return replace(passes[-1], attempts=attempts)
+
+    async def passes(self, text: str = "Hi", *, agent_id: str = "a1", **request: Any) -> AsyncIterator[ModelOutcome]:
+        """The same, pass by pass."""
 
         async def hear(piece: str) -> None:
             self.heard.append(piece)
 
         asked = ModelRequest(messages=({"role": "user", "content": text},), **request)
-        return await self.call("m", asked, agent_id=agent_id, on_text=hear)
+        begin: PassBegin | None = PassBegin()
+        while begin is not None:
+            outcome = await self.call("m", asked, agent_id=agent_id, on_text=hear, begin=begin)
+            begin = outcome.failure.goes_on if outcome.failure else None
+            yield outcome
 
 
 @pytest.fixture

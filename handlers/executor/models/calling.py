@@ -23,7 +23,7 @@ from l02.bus.wire.agent.texts import cut
 from l02.domain.agent.execution import JournalEntry
 from l02.domain.agent.work.models import ModelCalled, ModelRequested, require_model
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.inference import Drawn, ModelOutcome, ModelRequest, ModelUsage, Spending
+from l02.domain.inference import Drawn, ModelOutcome, ModelRequest, ModelUsage, PassBegin, Spending
 from l02.domain.specification import AgentSpecification
 from l02.domain.spending.amounts import Amount
 from l02.domain.spending.money import in_usd
@@ -92,6 +92,7 @@ class _Calling:
         self._alias: str = call.model
         self._budgets = () if specification.budget is UNSET else (specification.budget,)
         self._mended = self._cut_off = 0
+        self._begin = PassBegin()
         self._usage = ModelUsage()
         self._cost = 0
 
@@ -200,6 +201,7 @@ class _Calling:
             agent_id=work.agent_id,
             on_text=None if text is None else say,
             known=self._memory.known(attempt.asked),
+            begin=self._begin,
         )
 
     async def _judged(self, attempt: _Attempt, outcome: ModelOutcome | None) -> _Next:
@@ -211,10 +213,14 @@ class _Calling:
         if outcome.answer is None:
             assert outcome.failure is not None
             failed = _failed(outcome.failure.code, outcome.failure.message)
+            self._begin = outcome.failure.goes_on or PassBegin()
+            if outcome.failure.goes_on is not None:
+                return _Next(failed, attempt.request)
             if not outcome.failure.cut_off or self._cut_off >= MAX_CUT_OFF:
                 return _Next(failed)
             self._cut_off += 1
             return _Next(failed, attempt.request)
+        self._begin = PassBegin()
         try:
             problem = await misfit(self._node.checks, attempt.request, outcome.answer)
             if problem is None:

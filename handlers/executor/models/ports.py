@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
-from l02.domain.inference import Drawn, KnownInput, ModelOutcome, ModelRequest, Spending
+from l02.domain.inference import Drawn, KnownInput, ModelOutcome, ModelRequest, PassBegin, Spending
 
 OnText = Callable[[str], Awaitable[None]]
 
@@ -14,7 +14,7 @@ class Models(Protocol):
     """The models of a node, by their aliases."""
 
     def quote(self, alias: str, request: ModelRequest, known: KnownInput | None) -> Spending:
-        """The most that a call can use and cost, all attempts of one pass together; Failure if it cannot be made."""
+        """The most that one pass can use and cost; Failure if it cannot be made."""
 
     async def call(
         self,
@@ -24,6 +24,7 @@ class Models(Protocol):
         agent_id: str,
         on_text: OnText | None,
         known: KnownInput | None,
+        begin: PassBegin,
     ) -> ModelOutcome:
         """One pass over the alias's endpoints. Never raises Failure; cancelled, it closes the connection."""
 
