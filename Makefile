@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A worker a core, each with servers of its own: more take as long, and wait for one another.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
+# Three workers for two cores, each with servers of its own: at a third of its tests a worker waits, for a lease or a timer.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) * 3 // 2 or 1)')
 PURE_TESTS := tests/domain tests/event_store tests/golden tests/sdk tests/test_architecture.py tests/test_catalogue.py
 
 SELECTED := not soak and not conformance$(if $(FAST), and not server)

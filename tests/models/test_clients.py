@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from anthropic import APIStatusError as AnthropicError
-from anthropic import AsyncAnthropic
-from openai import APIStatusError, AsyncOpenAI
 
 from tests.models.endpoint import Refuse, ScriptedEndpoint
 from tests.models.shapes import Call, Say
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
+    from openai import AsyncOpenAI
 
 SAY = Say("Let me see", [Call("add", '{"n": 1}', "c1"), Call("add", '{"n": 2}', "c2")], usage=(100, 20, 60))
 TOOL: Any = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
@@ -19,12 +20,16 @@ MESSAGES: Any = [{"role": "user", "content": "Hi"}]
 
 @pytest.fixture
 def openai(endpoint: ScriptedEndpoint) -> AsyncOpenAI:
+    from openai import AsyncOpenAI  # a second, for the workers too that run none of these
+
     endpoint.say(SAY)
     return AsyncOpenAI(base_url=endpoint.url, api_key="any", max_retries=0)
 
 
 @pytest.fixture
 def anthropic(endpoint: ScriptedEndpoint) -> AsyncAnthropic:
+    from anthropic import AsyncAnthropic
+
     endpoint.say(SAY)
     return AsyncAnthropic(base_url=endpoint.url.removesuffix("/v1"), api_key="any", max_retries=0)
 
@@ -77,6 +82,9 @@ async def test_messages(anthropic: AsyncAnthropic) -> None:
 
 
 async def test_errors(openai: AsyncOpenAI, anthropic: AsyncAnthropic, endpoint: ScriptedEndpoint) -> None:
+    from anthropic import APIStatusError as AnthropicError
+    from openai import APIStatusError
+
     endpoint.say(Refuse(429, "slowly"))
     with pytest.raises(APIStatusError, match="slowly") as refused:
         await openai.chat.completions.create(model="any", messages=MESSAGES)
