@@ -66,7 +66,7 @@ class Repository(Generic[S]):
         self._locks: dict[str, Turn] = {}
         self._listeners: list[Callable[[RecordedEvent], None]] = []
         self._before_storing: list[Callable[[str, Sequence[Event]], Awaitable[None]]] = []
-        self._preparations: dict[type[Command], Callable[[Any, Context], Awaitable[Command]]] = {}
+        self._preparations: dict[type[Command], list[Callable[[Any, Context], Awaitable[Command]]]] = {}
 
     def on_recorded(self, listener: Callable[[RecordedEvent], None]) -> None:
         """Tell `listener` at once of what this process has recorded; others learn of it from the stream."""
@@ -84,9 +84,9 @@ class Repository(Generic[S]):
     def before_deciding(self, command_type: type[C], prepare: Callable[[C, Context], Awaitable[Command]]) -> None:
         """Have `prepare` make of commands of a type those that are decided, with what only the runtime can know.
 
-        It may raise a Failure, which refuses the command.
+        It may raise a Failure, which refuses the command. Several follow one another.
         """
-        self._preparations[command_type] = prepare
+        self._preparations.setdefault(command_type, []).append(prepare)
 
     def before_storing(self, prepare: Callable[[str, Sequence[Event]], Awaitable[None]]) -> None:
         """Have `prepare` do what has to stand before the events of an aggregate do, so that no crash comes in between.
@@ -289,8 +289,10 @@ class Repository(Generic[S]):
         return {key: self._tell(events) for key, events in zip(attempts, stored, strict=True)}
 
     async def _prepared(self, command: Command | Report, context: Context) -> Command | Report:
-        prepare = self._preparations.get(type(command)) if isinstance(command, Command) else None
-        return command if prepare is None else await prepare(command, context)
+        if isinstance(command, Command):
+            for prepare in self._preparations.get(type(command), ()):
+                command = await prepare(command, context)
+        return command
 
     def _tell(self, stored: tuple[RecordedEvent, ...]) -> Decision:
         self.newest_sequence = max(self.newest_sequence, stored[-1].sequence)

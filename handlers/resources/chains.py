@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec import UNSET
+
 from l02.bus.log.repository import Repository
+from l02.domain.agent.life.spawning import Spawn
+from l02.domain.agent.state import AgentState
 from l02.domain.budget.configuring import Configure
 from l02.domain.budget.state import BudgetState
 from l02.domain.errors import ErrorCode, Failure
+from l02.domain.identifiers import require_id
 from l02.domain.kernel.message import Command, Context
 
 MAX_LEVELS = 16
@@ -54,6 +59,24 @@ class Lineage:
             if parent in path[:-1] or len(path) > MAX_LEVELS:
                 raise Failure(ErrorCode.COMMAND_INVALID, _too_long(path), "$.parent")
             parent = (await self._repository.load(parent)).state.parent if parent != context.aggregate_id else None
+        return command
+
+
+class NamedBudgets:
+    """Refuses an agent whose specification names a budget that there is not: it would be refused at its first call."""
+
+    def __init__(self, agents: Repository[AgentState], budgets: Repository[BudgetState]) -> None:
+        self._budgets = budgets
+        agents.before_deciding(Spawn, self._checked)
+
+    async def _checked(self, command: Spawn, context: Context) -> Spawn:
+        budget = command.spec.budget
+        if budget is not UNSET and not (await self._budgets.load(require_id(budget, "$.spec.budget"))).state.exists:
+            raise Failure(
+                ErrorCode.COMMAND_INVALID,
+                f"there is no budget {budget!r}; make it first: `l02 budget configure {budget}`",
+                "$.spec.budget",
+            )
         return command
 
 

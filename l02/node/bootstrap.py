@@ -26,6 +26,7 @@ from l02.handlers.lifecycle import Lifecycle
 from l02.handlers.models.bridge import Models, open_models
 from l02.handlers.nodes import Nodes
 from l02.handlers.resources.budgets import Budgets, open_budgets
+from l02.handlers.resources.chains import NamedBudgets
 from l02.handlers.resources.defaults import LimitDefaults
 from l02.handlers.resources.journals import Journals
 from l02.handlers.resources.machine import MachineWatch
@@ -141,6 +142,7 @@ async def wire(
             open_checkpoints(settings.state, bus, postgres_url, settings.replicas)
         )
         reader = EventReader(bus, agents)
+        NamedBudgets(agents, budgets_of_all)
         budgets = await stack.enter_async_context(open_budgets(bus, reader, budgets_of_all, leases))
         executor = Executor(bus, reader, agents, tool_servers, leases, models, budgets)
         processes = Processes(sandboxes, data_dir, models.require)

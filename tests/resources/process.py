@@ -1,7 +1,8 @@
 """A node that does nothing but draw on a budget for calls of models, until it is killed.
 
-Arguments: the server's URL, the node's id, the budget, and how many callers; without any it lives on. Its calls stand in
-agents' journals as real ones do, and take a moment each. What a node reads of PostgreSQL is folded here from the log.
+Arguments: the server's URL, the node's id, the budget, and how many callers; without any it lives on. Its calls stand
+in agents' journals as real ones do, and take a moment each. What a node reads of PostgreSQL is folded here from the
+log.
 """
 
 from __future__ import annotations
