@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from l02.domain.agent.resources import LiveUsage, ResourceExceeded, ResourceUsag
 from l02.domain.agent.work.executions import ExecutionFailed
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.specification import ResourceLimits, validate_limits
+from l02.handlers.resources.machine import LIVE_SECONDS
 from l02.node.running import Node
 from tests.runtime.conftest import fetch, history, until
 
@@ -77,6 +79,17 @@ async def test_usage_is_shown_while_a_process_runs_and_recorded_when_it_has_move
     await machine.look(is_due=False)
     assert await shown(node, agent_id) is None
     assert await metrics(node, agent_id) == {}
+
+
+async def test_a_look_at_two_thousand_at_rest_takes_little_of_a_core(node: Node, spawn: Spawn) -> None:
+    await spawn()
+    machine, looks = node.parts.machine, []
+    await machine.look(is_due=False)
+    for _ in range(100):
+        began = time.thread_time()
+        await machine.look(is_due=False)
+        looks.append((time.thread_time() - began) / len(machine.live))
+    assert 2_000 * sorted(looks)[50] / LIVE_SECONDS < 0.03
 
 
 def watched_by_the_node(node: Node, agent_id: str) -> None:
