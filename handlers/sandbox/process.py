@@ -70,6 +70,7 @@ class SandboxedProcess:
     ) -> None:
         self.runtime_class = request.runtime_class
         self.policy = request.policy
+        self.control_group = request.control_group
         self.socket = connection
         self.pid = 0
         self._command = command
@@ -89,11 +90,17 @@ class SandboxedProcess:
         """It runs, as a child of that process; from now on it is watched."""
         self.pid = pid
         self._tree = ProcessTree(pid, parent, supervised=self._supervised)
-        self._share = Share(self._tree, self.policy.cpu_millis, self._evaded)
+        self._share = Share(
+            self._tree, self.policy.cpu_millis, self._evaded, by_the_kernel=self.control_group is not None
+        )
 
     async def wait(self) -> Exit:
         """Wait until the process has ended. Any number of callers may wait."""
         return await asyncio.shield(self._exit)
+
+    def when_ended(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called when it has ended."""
+        self._exit.add_done_callback(lambda _: tell())
 
     @property
     def ended(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,7 @@ import structlog
 from l02.domain.errors import ErrorCode, Failure, PermanentFailure
 from l02.domain.specification import RuntimeClass
 from l02.handlers.sandbox.confinement import classes
+from l02.handlers.sandbox.confinement.cgroup import ControlGroups, open_control_groups
 from l02.handlers.sandbox.confinement.policy import Entry, SandboxPolicy, SpawnRequest
 from l02.handlers.sandbox.link import ZygoteLink
 from l02.handlers.sandbox.process import SandboxedProcess
@@ -37,8 +39,10 @@ class Sandboxes:
         self._disk_threads = DiskThreads()
         self._measuring: set[asyncio.Task[None]] = set()
         self._available = classes.available()
+        self._groups: ControlGroups | None = None
 
     async def __aenter__(self) -> Self:
+        self._groups = open_control_groups()
         await self._zygote()
         self._disk_threads.__enter__()
         self._tasks = [
@@ -80,7 +84,20 @@ class Sandboxes:
         link = await self._zygote()
         disk = DiskQuota(Path(policy.workspace), policy.disk_bytes)
         await disk.begin(self._disk_threads)
-        return await link.spawn(SpawnRequest(runtime_class, policy, entry, log_path), disk)
+        groups = self._groups
+        if groups is None:
+            return await link.spawn(SpawnRequest(runtime_class, policy, entry, log_path), disk)
+        try:
+            group = groups.make(policy.cpu_millis)
+        except OSError as error:
+            raise Failure(ErrorCode.SANDBOX_CREATION_FAILED, f"its control group cannot be made: {error}") from error
+        try:
+            process = await link.spawn(SpawnRequest(runtime_class, policy, entry, log_path, str(group)), disk)
+        except BaseException:
+            groups.leave(group)
+            raise
+        process.when_ended(partial(groups.leave, group))
+        return process
 
     async def _zygote(self) -> ZygoteLink:
         async with self._starting:
@@ -91,6 +108,8 @@ class Sandboxes:
     async def _keep_watching(self) -> None:
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
+            if self._groups is not None:
+                self._groups.sweep()
             if self._link is not None:
                 for process in list(self._link.processes.values()):
                     process.watch()

@@ -159,7 +159,8 @@ def _start(agent: socket.socket, parent: int, request: SpawnRequest, readable: S
     policy, entry = request.policy, request.entry
     locked = request.runtime_class is RuntimeClass.LANDLOCK
     try:
-        confine.prepare(policy, request.log_path, one_process=isinstance(entry, PythonEntry) and locked)
+        one_process = isinstance(entry, PythonEntry) and locked
+        confine.prepare(policy, request.log_path, one_process=one_process, control_group=request.control_group)
         if not isinstance(entry, PythonEntry):
             return program.run_on_socket(agent, parent, request.runtime_class, policy, entry.command)
         if locked:

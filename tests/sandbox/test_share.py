@@ -35,6 +35,12 @@ for _ in range(30):
 """
 
 
+@pytest.fixture(autouse=True)
+def without_the_kernel(sandboxes: Sandboxes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold them in control groups, if it lets this machine's be divided."""
+    monkeypatch.setattr(sandboxes, "_groups", None)
+
+
 def family(process: SandboxedProcess) -> list[int]:
     root = psutil.Process(process.pid)
     return [root.pid, *(member.pid for member in root.children(recursive=True))]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from l02.handlers.sandbox.confinement import bpf, seccomp
+from l02.handlers.sandbox.confinement import bpf, cgroup, seccomp
 from l02.handlers.sandbox.confinement.linux import IS_LINUX, drop_privileges
 from l02.handlers.sandbox.confinement.policy import SandboxPolicy
 
@@ -73,11 +73,14 @@ def keep_only(socket_fd: int) -> None:
     os.close(null)
 
 
-def prepare(policy: SandboxPolicy, log_path: str | None, *, one_process: bool) -> None:
+def prepare(
+    policy: SandboxPolicy, log_path: str | None, *, one_process: bool, control_group: str | None = None
+) -> None:
     """Apply what every class gets: log, workspace, environment, limits, no capabilities. Raises OSError.
 
     What is `one_process` for ever is bounded in its address space, and its node can hold it to its share of all cores.
-    Of others, processes may come and go between two looks, so they have no more cores than their share begins.
+    Of others, processes may come and go between two looks, so they have no more cores than their share begins; unless
+    they are in a `control_group`, in which the kernel holds them to it.
     """
     for path in (*policy.read, *policy.write):
         os.stat(path)  # noqa: PTH116 - raises what says the path; sandlock would only say that it failed
@@ -102,7 +105,9 @@ def prepare(policy: SandboxPolicy, log_path: str | None, *, one_process: bool) -
     _limit(resource.RLIMIT_FSIZE, min(FILE_BYTES, policy.disk_bytes))
     if one_process:
         _limit(resource.RLIMIT_AS, policy.memory_bytes + _address_space())
-    else:
+    if control_group is not None:
+        cgroup.enter(control_group)
+    elif not one_process:
         _use_cores(math.ceil(policy.cpu_millis / 1000))
     drop_privileges()
 

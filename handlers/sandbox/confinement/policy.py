@@ -74,6 +74,8 @@ class SpawnRequest(msgspec.Struct, frozen=True):
     policy: SandboxPolicy
     entry: Entry
     log_path: str
+    control_group: str | None = None
+    """The directory of the one that holds it to its share of the processors, if the kernel does."""
 
 
 def format_bytes(count: int) -> str:

@@ -34,11 +34,16 @@ _log = structlog.get_logger()
 class Share:
     """Of one process tree. `look` is told to it twice a second, by whoever watches all."""
 
-    def __init__(self, tree: ProcessTree, cpu_millis: int, evaded: Callable[[float], None]) -> None:
-        """`evaded` is told how many seconds of processors were used by what was stopped, if they are too many."""
+    def __init__(
+        self, tree: ProcessTree, cpu_millis: int, evaded: Callable[[float], None], *, by_the_kernel: bool
+    ) -> None:
+        """Nothing is done if it is held `by_the_kernel`.
+
+        `evaded` is told how many seconds of processors were used by what was stopped, if they are too many.
+        """
         self._tree = tree
         self._share = cpu_millis / 1000
-        self._can_be_exceeded = IS_LINUX and self._share < (os.cpu_count() or 1)
+        self._can_be_exceeded = IS_LINUX and not by_the_kernel and self._share < (os.cpu_count() or 1)
         self._credit = self._most = self._share * _SAVED_SECONDS
         self._seen_at = time.monotonic()
         tree.look()
