@@ -134,7 +134,7 @@ class Effects:
         return outcome
 
     async def _approved(self, call: Call, server: str, tool: str, arguments: Any) -> None:
-        """Wait for a person's yes; Failure E2114 if it is a no."""
+        """Wait for a person's yes, and for the agent if it rests meanwhile; Failure E2114 if it is a no."""
         execution_id = self._work.execution_id
         self._work.records.add(
             ApprovalRequested(execution_id=execution_id, call=call.call, server=server, tool=tool, arguments=arguments)
@@ -142,8 +142,9 @@ class Effects:
         await self._work.records.stored()
         while True:
             answered = self._work.news.pulse.next()
-            approval = (await self._work.state()).executions[execution_id].approvals[call.call]
-            if approval.granted is not None:
+            agent = await self._work.state()
+            approval = agent.executions[execution_id].approvals[call.call]
+            if approval.granted is not None and agent.may_act:
                 approval.require_granted()
                 return
             await answered.wait()

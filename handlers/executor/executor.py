@@ -103,6 +103,8 @@ class Executor:
             case SpawnRequested(node_id=node_id) | AgentResumed(node_id=node_id):
                 if node_id != self._node_id:
                     self._end(recorded.aggregate.id)
+                else:
+                    runner.tell(recorded.sequence)
             case AgentSuspended():
                 runner.rest()
             case ExecutionFailed(execution_id=execution_id, code=ErrorCode.EXECUTION_TIMEOUT.value):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from l02.client.client import Client
+from l02.domain.agent.life.suspension import AgentResumed
 from l02.domain.agent.work.approvals import ApprovalAnswered, ApprovalRequested
 from l02.domain.agent.work.effects import ToolCalled
 from l02.domain.errors import Failure
@@ -70,3 +71,18 @@ async def test_a_call_waits_for_a_yes_and_another_for_a_no(client: Client, spawn
         (3, False),
         (4, True),
     ]
+
+
+async def test_a_yes_to_an_agent_that_rests_is_heard_when_it_goes_on(client: Client, spawn: Spawn) -> None:
+    tools = {"shop": ASKING["shop"] | {"idempotent": ["echo"]}}
+    agent_id = await spawn(tools=tools)
+    steps = [["tool", "echo", {"text": "a"}]]
+    work = asyncio.create_task(client.execute(agent_id, {"steps": steps}, command_id=f"{agent_id}-x"))
+    await asked(client, agent_id, 1)
+    await client.suspend(agent_id)
+    await client.approve(agent_id, f"{agent_id}-x", 1)
+    assert (await client.get(agent_id)).state.value == "suspended"
+    await client.resume(agent_id)
+    assert (await work).output == ["a"]
+    kinds = (ApprovalAnswered, AgentResumed, ToolCalled)
+    assert [type(event) for event in await history(client, agent_id) if isinstance(event, kinds)] == [*kinds]
