@@ -23,13 +23,13 @@ from l02.domain.inference import (
     PassBegin,
     Spending,
 )
-from l02.handlers.models.breaker import BreakerState
 from l02.handlers.models.conversation import Checked, check
-from l02.handlers.models.exchange import Exchange, OnText
-from l02.handlers.models.faults import Fault, away
+from l02.handlers.models.endpoints.breaker import BreakerState
+from l02.handlers.models.endpoints.exchange import Exchange, OnText
+from l02.handlers.models.endpoints.faults import Fault, away
+from l02.handlers.models.endpoints.limiter import Turn
+from l02.handlers.models.endpoints.lines import Line, Lines
 from l02.handlers.models.keys import MAX_MESSAGE_BYTES
-from l02.handlers.models.limiter import Turn
-from l02.handlers.models.lines import Line, Lines
 from l02.handlers.models.metrics import Metrics
 from l02.handlers.models.quote import Worst, most, worst
 from l02.handlers.models.settings import ModelSettings
@@ -238,8 +238,8 @@ class _Pass:
             )
         begun, failed = loop.time(), None
         try:
-            async with line.place.in_use() as client:
-                exchange = Exchange(client, endpoint, line.key, self._asked, most.max_tokens)
+            async with line.place.in_use() as connections:
+                exchange = Exchange(connections, endpoint, line.key, self._asked, most.max_tokens)
                 await exchange.run(self._on_text, deadline)
         except Fault as fault:
             failed = fault

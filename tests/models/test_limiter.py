@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from l02.domain.errors import ErrorCode
-from l02.handlers.models.faults import Fault
-from l02.handlers.models.limiter import Limiter
+from l02.handlers.models.endpoints.faults import Fault
+from l02.handlers.models.endpoints.limiter import Limiter
 from l02.handlers.models.settings import Defaults
 from tests.models.conftest import Bridge
 from tests.models.endpoint import Answer, ScriptedEndpoint

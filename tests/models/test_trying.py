@@ -12,7 +12,7 @@ import pytest
 
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.inference import ModelOutcome, ModelRequest
-from l02.handlers.models.breaker import BreakerState
+from l02.handlers.models.endpoints.breaker import BreakerState
 from l02.handlers.models.settings import Defaults
 from tests.models.conftest import Bridge
 from tests.models.endpoint import Answer, Drop, Hang, Raw, Refuse, ScriptedEndpoint
@@ -330,3 +330,31 @@ async def test_new_settings_end_no_call(bridge: Bridge, endpoint: ScriptedEndpoi
     answer = (await old).answer
     assert new is not None and answer is not None
     assert (answer.text, new.text) == ("old", "new")
+
+
+async def test_a_proxy_is_one_of_the_settings(
+    bridge: Bridge, endpoint: ScriptedEndpoint, second: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    await bridge.have(to(endpoint))
+    assert (await bridge.ask()).answer is not None
+    await bridge.have(to(endpoint, proxy=second.url.removesuffix("/v1")))
+    assert (await bridge.ask()).answer is not None
+    assert [asked.path for asked in second.requests] == [f"{endpoint.url}/chat/completions"]
+
+
+async def test_no_cookie_is_kept(bridge: Bridge, endpoint: ScriptedEndpoint) -> None:
+    endpoint.say(Say("Hello", headers={"set-cookie": "a=b"}))
+    await bridge.have(to(endpoint))
+    for _ in range(2):
+        await bridge.ask()
+    assert "cookie" not in endpoint.requests[1].headers
+
+
+async def test_connections_that_are_broken_are_not_used_again(bridge: Bridge, endpoint: ScriptedEndpoint) -> None:
+    endpoint.say(Say("a b c", break_after=3), Raw(b"{}"), Say("Hello"), Say("Hello"))
+    await bridge.have(to(endpoint))
+    for answered in (False, False, True, True):
+        assert (await bridge.ask(stream=True)).attempts[-1].code is (None if answered else "E2100")
+    assert endpoint.connections == 3

@@ -9,10 +9,10 @@ from msgspec import Raw, Struct
 
 from l02.domain.inference import FinishReason, ModelUsage
 from l02.handlers.models.conversation import Checked
-from l02.handlers.models.draft import Draft, Tokens
+from l02.handlers.models.endpoints.draft import Draft, Tokens
+from l02.handlers.models.endpoints.untrusted import read, read_if_any
 from l02.handlers.models.settings import Endpoint
 from l02.handlers.models.shapes.shape import NOTHING, Shape, bearer, is_strict, refuse_error
-from l02.handlers.models.untrusted import read, read_if_any
 
 FINISH = {
     "length": FinishReason.LENGTH,

@@ -9,8 +9,8 @@ import msgspec
 
 from l02.domain.errors import ErrorCode
 from l02.handlers.models.conversation import Checked
-from l02.handlers.models.draft import Draft
-from l02.handlers.models.faults import Fault, message_of
+from l02.handlers.models.endpoints.draft import Draft
+from l02.handlers.models.endpoints.faults import Fault, message_of
 from l02.handlers.models.settings import Endpoint
 
 NOTHING = msgspec.Raw(b"null")

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
-from functools import cache
-from ssl import SSLContext
+from functools import lru_cache
 
 import httpx2
 import msgspec
 from httpx2 import EventSource, SSEError
 
 from l02.handlers.models.conversation import Checked
-from l02.handlers.models.draft import Draft
-from l02.handlers.models.faults import Fault, away, broken, late, message_of, nonsense, of_status
+from l02.handlers.models.endpoints.connections import Connections
+from l02.handlers.models.endpoints.draft import Draft
+from l02.handlers.models.endpoints.faults import Fault, away, broken, late, message_of, nonsense, of_status
+from l02.handlers.models.endpoints.untrusted import MAX_MESSAGE, MAX_STREAM, UNREADABLE, Bounded, Breath
 from l02.handlers.models.keys import Key, presentable
 from l02.handlers.models.settings import Endpoint
 from l02.handlers.models.shapes import SHAPES
-from l02.handlers.models.untrusted import MAX_MESSAGE, MAX_STREAM, UNREADABLE, Bounded, Breath
 
 OnText = Callable[[str], Awaitable[None]]
 
@@ -26,36 +25,20 @@ _MAX_ERROR = 64 * 1024
 _ERROR_SECONDS = 10.0
 _END_SECONDS = 0.05
 _SHOWN = 500
-_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=15.0)
+# Nothing is unpacked: what is small when packed can be large.
+_HEADERS = {"accept-encoding": "identity", "user-agent": "l02", "content-type": "application/json"}
 
 
-@cache
-def _trusted() -> SSLContext:
-    return httpx2.create_ssl_context()
-
-
-def new_client(proxy: str | None) -> httpx2.AsyncClient:
-    """A client for one endpoint, which takes nothing from the environment, follows nobody and logs nothing."""
-    for name in ("httpx2", "httpcore2"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return httpx2.AsyncClient(
-        verify=_trusted(),
-        proxy=proxy,
-        trust_env=False,
-        follow_redirects=False,
-        limits=_LIMITS,
-        # Nothing is unpacked: what is small when packed can be large.
-        headers={"accept-encoding": "identity", "user-agent": "l02", "content-type": "application/json"},
-    )
+_parsed = lru_cache(maxsize=1024)(httpx2.URL)
 
 
 class Exchange:
     """One attempt, which is `run` once. `draft` holds what has come, also if it failed."""
 
     def __init__(
-        self, client: httpx2.AsyncClient, endpoint: Endpoint, key: Key | None, asked: Checked, max_tokens: int
+        self, connections: Connections, endpoint: Endpoint, key: Key | None, asked: Checked, max_tokens: int
     ) -> None:
-        self._client = client
+        self._connections = connections
         self._endpoint = endpoint
         self._key = key
         self._asked = asked
@@ -81,7 +64,7 @@ class Exchange:
         response: httpx2.Response | None = None
         try:
             async with asyncio.timeout_at(min(first, deadline)) as patience:
-                response = await self._client.send(self._request(), stream=True)
+                response = await self._connections.send(self._request())
                 try:
                     await self._take(response, on_text, patience, deadline)
                 finally:
@@ -100,12 +83,13 @@ class Exchange:
 
     def _request(self) -> httpx2.Request:
         body = self._shape.body(self._endpoint, self._asked, self._max_tokens)
-        return self._client.build_request(
+        key = self._key.reveal() if self._key else None
+        return httpx2.Request(
             "POST",
-            self._endpoint.url + self._shape.path,
+            _parsed(self._endpoint.url + self._shape.path),
             content=msgspec.json.encode(body),
-            headers=self._shape.headers(self._key.reveal() if self._key else None),
-            timeout=httpx2.Timeout(None, connect=self._endpoint.timeouts.connect),
+            headers=_HEADERS | self._shape.headers(key),
+            extensions={"timeout": {"connect": self._endpoint.timeouts.connect}},
         )
 
     async def _take(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import httpx2
 import msgspec
 
-from l02.handlers.models.faults import nonsense
+from l02.handlers.models.endpoints.faults import nonsense
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from l02.domain.errors import ErrorCode
-from l02.handlers.models.faults import Fault, late
+from l02.handlers.models.endpoints.faults import Fault, late
 
 _MINUTE = 60.0
 

@@ -9,8 +9,8 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from l02.domain.inference import FinishReason, ModelAnswer, ModelUsage, ToolCall
-from l02.handlers.models.faults import Fault, nonsense
-from l02.handlers.models.untrusted import UNREADABLE, read
+from l02.handlers.models.endpoints.faults import Fault, nonsense
+from l02.handlers.models.endpoints.untrusted import UNREADABLE, read
 
 MAX_ANSWER = 2 * 1024 * 1024
 """Characters of text, arguments and names; more is no answer."""

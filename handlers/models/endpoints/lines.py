@@ -1,6 +1,6 @@
 """What the calls of a node share: a connection pool and a breaker for each endpoint, a limiter for each of its models.
 
-New settings take what is still the same over from the old; a client that nobody uses any more is closed.
+New settings take what is still the same over from the old; connections that nobody uses any more are closed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import httpx2
-
-from l02.handlers.models.breaker import Breaker
-from l02.handlers.models.exchange import new_client
+from l02.handlers.models.endpoints.breaker import Breaker
+from l02.handlers.models.endpoints.connections import Connections
+from l02.handlers.models.endpoints.limiter import Limiter
 from l02.handlers.models.keys import Key
-from l02.handlers.models.limiter import Limiter
 from l02.handlers.models.prices import Pricing, pricing_of
 from l02.handlers.models.settings import Endpoint, ModelSettings
 
@@ -26,16 +24,16 @@ class Place:
     def __init__(self, name: str, proxy: str | None, breaker: Breaker) -> None:
         self.name = name
         self.breaker = breaker
-        self.client = new_client(proxy)
+        self._connections = Connections(proxy)
         self._users = 0
         self._retired = False
 
     @asynccontextmanager
-    async def in_use(self) -> AsyncIterator[httpx2.AsyncClient]:
-        """Its client, which stays open meanwhile."""
+    async def in_use(self) -> AsyncIterator[Connections]:
+        """Its connections, which stay open meanwhile."""
         self._users += 1
         try:
-            yield self.client
+            yield self._connections
         finally:
             self._users -= 1
             await self._close_if_done()
@@ -47,7 +45,7 @@ class Place:
 
     async def _close_if_done(self) -> None:
         if self._retired and not self._users:
-            await self.client.aclose()
+            await self._connections.aclose()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""How an endpoint is asked and heard, and what its callers share."""
