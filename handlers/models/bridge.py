@@ -112,12 +112,8 @@ class Models:
         return outcome
 
     def _fitting(self, alias: str, asked: Checked, known: KnownInput | None) -> list[_Candidate]:
-        lines = self._lines.by_alias.get(alias)
-        if lines is None:
-            there = ", ".join(self._lines.by_alias) or "none"
-            raise Failure(
-                ErrorCode.MODEL_UNAVAILABLE, f"this node has no model {alias[:128]!r} (its models: {there[:1000]})"
-            )
+        self.require(alias)
+        lines = self._lines.by_alias[alias]
         every = [
             _Candidate(number, line, worst(line.endpoint, line.pricing, asked, known))
             for number, line in enumerate(lines)
