@@ -240,11 +240,11 @@ class Budgets:
             await set_timer(
                 self._bus,
                 AggregateId("budget", budget_id),
-                f"reset-{round(at * 1000)}",
+                f"{ResetDue.verb}.{round(at)}",
                 due=datetime.fromtimestamp(at, UTC),
                 verb=ResetDue.verb,
                 body=msgspec.json.encode({"at": at}),
-                command_id=f"reset-{budget_id}-{round(at * 1000)}",
+                command_id=f"{ResetDue.verb}-{budget_id}-{round(at)}",
             )
 
     @staticmethod

@@ -183,7 +183,8 @@ def _add_commands(document: _Document, kind: str) -> None:
         name = f"due.{kind}.{verb}"
         document.messages[name] = _message(command)
         aggregate = AggregateId(kind, "{id}")
-        timer = f"{verb}.{{execution_id}}" if "execution_id" in command.__struct_fields__ else verb
+        part = next((name for name in ("execution_id", "at") if name in command.__struct_fields__), None)
+        timer = verb if part is None else f"{verb}.{{{part}}}"
         document.add_channel(f"timer.{kind}.{verb}", timer_subject(aggregate, timer), name)
         document.add_channel(name, due_subject(aggregate, verb), name)
         document.add_operation("send", f"timer.{kind}.{verb}")

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from l02.projections.folds.budgets import BudgetView
 
 _HEADINGS = ("BUDGET", "PARENT", "TOKENS/HOUR", "TOKENS/DAY", "USD/DAY", "USD IN ALL", "ACTION")
+_LIMITS = {
+    "tokens_per_hour": "tokens per hour",
+    "tokens_per_day": "tokens per day",
+    "cost_per_day": "USD per day",
+    "cost_total": "USD in all",
+}
 BudgetId = Annotated[str, typer.Argument(metavar="ID", help="The budget's id.", show_default=False)]
+MoreTokens = Annotated[int, typer.Option(metavar="N", min=0, help="So many tokens more.", show_default=False)]
+MoreUsd = Annotated[float, typer.Option(metavar="USD", min=0, help="So much more.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,6 +36,9 @@ def add_to(app: typer.Typer) -> None:
         "l02 budget configure team-a --cost-per-day 20",
     )
     budget.command(epilog="Example: l02 budget configure team-a --cost-per-day 20 --parent research")(configure)
+    budget.command("raise", epilog="Example: l02 budget raise team-a --cost-per-day 5")(raise_limits)
+    budget.command(epilog="Example: l02 budget deny team-a")(deny)
+    budget.command(epilog="Example: l02 budget reset team-a --limit tokens_per_hour")(reset)
     budget.command(epilog="Example: l02 budget show team-a --json")(show)
     budget.command("list", epilog="Example: l02 budget list --parent research")(list_budgets)
 
@@ -77,6 +88,58 @@ def _thresholds(words: str) -> list[float]:
         raise typer.BadParameter(f"{words!r} is none of: numbers (0.8,0.9), none", param_hint="--warn-at") from error
 
 
+def raise_limits(
+    budget_id: BudgetId,
+    tokens_per_hour: MoreTokens = 0,
+    tokens_per_day: MoreTokens = 0,
+    cost_per_day: MoreUsd = 0.0,
+    cost_total: MoreUsd = 0.0,
+    always: Annotated[bool, typer.Option("--always", help="Until it is configured anew, not only for now.")] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add to a budget's limits until they are reset. Who waits for it goes on."""
+
+    async def work(client: Client) -> None:
+        outcome = await client.raise_budget(
+            budget_id,
+            tokens_per_hour=tokens_per_hour,
+            tokens_per_day=tokens_per_day,
+            cost_per_day=cost_per_day,
+            cost_total=cost_total,
+            always=always,
+        )
+        print_done(outcome, f"budget {budget_id} is {'raised' if outcome.events else 'as it was'}", as_json)
+
+    run_with_client(work, data_dir=data_dir, as_json=as_json)
+
+
+def deny(budget_id: BudgetId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Say no to all who ask for more of a budget, until it is raised, reset or configured anew."""
+
+    async def work(client: Client) -> None:
+        outcome = await client.deny_budget(budget_id)
+        line = f"no more of budget {budget_id}" if outcome.events else f"budget {budget_id} is as it was"
+        print_done(outcome, line, as_json)
+
+    run_with_client(work, data_dir=data_dir, as_json=as_json)
+
+
+def reset(
+    budget_id: BudgetId,
+    limit: Annotated[list[str] | None, typer.Option(metavar="LIMIT", help="Only this one; may be repeated.")] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin anew with what a budget's limits allow, now."""
+
+    async def work(client: Client) -> None:
+        outcome = await client.reset_budget(budget_id, limits=limit)
+        print_done(outcome, f"budget {budget_id} {'begins anew' if outcome.events else 'is as it was'}", as_json)
+
+    run_with_client(work, data_dir=data_dir, as_json=as_json)
+
+
 def show(budget_id: BudgetId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show all that is known about a budget."""
 
@@ -104,31 +167,47 @@ def list_budgets(
 
 
 def _row(view: BudgetView) -> tuple[str, ...]:
-    return (view.id, view.parent or "-", *_limits(view), view.action.value)
+    return (view.id, view.parent or "-", *(_used(view, limit) for limit in _LIMITS), view.action.value)
 
 
-def _limits(view: BudgetView) -> tuple[str, ...]:
-    limits = view.limits
-    tokens = ("-" if number is None else str(number) for number in (limits.tokens_per_hour, limits.tokens_per_day))
-    costs = ("-" if number is None else _usd(number) for number in (limits.cost_per_day, limits.cost_total))
-    return (*tokens, *costs)
+def _used(view: BudgetView, limit: str) -> str:
+    """What is spent of what a limit allows."""
+    amount = getattr(view.limits, limit)
+    if amount is None:
+        return "-"
+    found = next((item for name, item in view.spent.items() if name == limit), None)
+    if found is None or found.amount is None or not found.used:
+        return _amount(limit, amount)
+    return f"{_amount(limit, found.used)}/{_amount(limit, found.amount)}"
 
 
-def _usd(amount: float) -> str:
-    """At least cents, at most millionths."""
+def _amount(limit: str, amount: float) -> str:
+    """Tokens, or USD with at least cents and at most millionths."""
+    if limit.startswith("tokens"):
+        return str(amount)
     whole, _, rest = f"{amount:.6f}".partition(".")
     return f"{whole}.{rest.rstrip('0').ljust(2, '0')}"
 
 
 def _pairs(view: BudgetView) -> list[tuple[str, str]]:
-    names = ("tokens per hour", "tokens per day", "USD per day", "USD in all")
-    pairs = [
+    return [
         ("id", view.id),
         ("part of", view.parent or "-"),
-        *zip(names, _limits(view), strict=True),
-        ("at the limit", view.action.value),
+        *((words, _limit_line(view, limit)) for limit, words in _LIMITS.items()),
+        ("at the limit", f"{view.action.value}{' (denied)' if view.denied else ''}"),
         ("warns at", ", ".join(f"{part:g}" for part in view.warn_at) or "-"),
+        ("lent to", ", ".join(sorted({lent.holder for lent in view.slices.values()})) or "-"),
         ("since", f"{view.created_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("last said", f"{view.updated_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("last changed", f"{view.updated_at:%Y-%m-%d %H:%M:%S} UTC"),
     ]
-    return pairs
+
+
+def _limit_line(view: BudgetView, limit: str) -> str:
+    found = next((item for name, item in view.spent.items() if name == limit), None)
+    if found is None or found.amount is None or found.left is None:
+        return "-"
+    said = {"left": found.left, "used": found.used, "reserved": found.reserved}
+    parts = [_amount(limit, found.amount), *(f"{_amount(limit, amount)} {word}" for word, amount in said.items())]
+    if found.reset_at is not None:
+        parts.append(f"reset at {found.reset_at:%Y-%m-%d %H:%M:%S} UTC")
+    return ", ".join(parts) if found.used or found.reserved else parts[0]

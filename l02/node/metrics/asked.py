@@ -21,6 +21,7 @@ from l02.bus.log.reader import last_sequence
 from l02.node.bootstrap import Parts
 
 _SECONDS = 2.0
+_MAX_BUDGETS = 1000
 _AWAY = (NatsError, ConsumerError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _log = structlog.get_logger()
 
@@ -34,7 +35,13 @@ class Asked:
 
     async def families(self) -> AsyncIterator[Metric]:
         """The metrics, within two seconds."""
-        asking = (self._lag_of_handlers, self._lag_of_projections, self._dead_letters_kept, self._active_agents)
+        asking = (
+            self._lag_of_handlers,
+            self._lag_of_projections,
+            self._dead_letters_kept,
+            self._active_agents,
+            self._budgets_remaining,
+        )
         for family in await asyncio.gather(*map(_within_time, asking)):
             if family is not None:
                 yield family
@@ -110,6 +117,18 @@ class Asked:
         )
         for labels, count in (await self._parts.read_model.count_agents(self._parts.node_id)).items():
             family.add_metric(labels, count)
+        return family
+
+    async def _budgets_remaining(self) -> Metric:
+        family = GaugeMetricFamily(
+            "agent_runtime_token_budget_remaining",
+            "What is left of budgets and not reserved: tokens, or USD of limits that are costs; of the first 1,000.",
+            labels=("budget", "limit"),
+        )
+        for budget in await self._parts.read_model.list_budgets(limit=_MAX_BUDGETS):
+            for limit, found in budget.spent.items():
+                if found.left is not None:
+                    family.add_metric((budget.id, limit), found.left)
         return family
 
     def _halted(self) -> Metric:
