@@ -110,7 +110,7 @@ class LiveUsage(Struct, frozen=True, kw_only=True):
     """What an agent's process takes now, in key `usage.<id>` of the live views: no event, and gone with the process.
 
     It stands for the process of this `incarnation` on `node_id`, as of `at` (ISO 8601, UTC). `cpu_cores` and
-    `tokens_per_minute` are of lately; `cpu_seconds`, `memory_peak_bytes`, `tokens` and `cost_usd` of its life.
+    `tokens_per_minute` are of lately; `cpu_seconds`, `memory_peak_bytes` and `tokens` of the agent's whole life.
     """
 
     id: str
@@ -123,7 +123,6 @@ class LiveUsage(Struct, frozen=True, kw_only=True):
     memory_peak_bytes: int
     tokens: int
     tokens_per_minute: float
-    cost_usd: float = 0.0
 
 
 def has_moved(limits: ResourceLimits, before: ResourceUsageSeen | None, now: ResourceUsageSeen) -> bool:

@@ -14,7 +14,6 @@ from functools import partial
 
 import msgspec
 import structlog
-from msgspec import UNSET
 from msgspec.structs import replace
 from nats.errors import Error as NatsError
 
@@ -48,8 +47,6 @@ class _Watched:
 
     process: AgentProcess
     before: ResourceUsage
-    used: ResourceUsage
-    """What of tokens and money is on record."""
     tokens: deque[tuple[float, int]]
     """When there were how many, over the last minute."""
     latest: LiveUsage
@@ -142,19 +139,15 @@ class MachineWatch:
             memory_peak_bytes=max(before.memory_peak_bytes, figures.memory_peak_bytes),
             tokens=before.tokens_consumed,
             tokens_per_minute=0.0,
-            cost_usd=_cost(before),
         )
         clock = asyncio.get_running_loop().time()
-        return _Watched(
-            process, before, before, deque([(clock, before.tokens_consumed)]), latest, clock, latest.cpu_seconds
-        )
+        return _Watched(process, before, deque([(clock, before.tokens_consumed)]), latest, clock, latest.cpu_seconds)
 
     def _measure(self, watched: _Watched) -> None:
         figures, latest, before = watched.process.figures, watched.latest, watched.before
         clock = asyncio.get_running_loop().time()
         loaded = self._agents.in_memory(latest.id)
-        used = watched.used if loaded is None else loaded.state.usage
-        watched.used, tokens = used, used.tokens_consumed
+        tokens = latest.tokens if loaded is None else loaded.state.usage.tokens_consumed
         while len(watched.tokens) > 1 and watched.tokens[1][0] <= clock - _RATE_SECONDS:
             watched.tokens.popleft()
         since, tokens_then = watched.tokens[0]
@@ -172,7 +165,6 @@ class MachineWatch:
             memory_bytes=figures.memory_bytes,
             memory_peak_bytes=max(before.memory_peak_bytes, figures.memory_peak_bytes),
             tokens=tokens,
-            cost_usd=_cost(used),
             tokens_per_minute=round((tokens - tokens_then) / max(clock - since, self._live_seconds) * 60, 1),
         )
 
@@ -220,10 +212,6 @@ def _as_event(usage: LiveUsage) -> ResourceUsageSeen:
         memory_peak_bytes=usage.memory_peak_bytes,
         tokens_consumed=usage.tokens,
     )
-
-
-def _cost(usage: ResourceUsage) -> float:
-    return 0.0 if usage.cost_usd is UNSET else usage.cost_usd
 
 
 def _node_of(stored: bytes) -> str | None:

@@ -135,7 +135,6 @@ def _rows(live: Live, sort: Sort) -> list[dict[str, Any]]:
     rows = []
     for agent in live.agents.values():
         usage = live.usage_of(agent)
-        recorded = agent.usage.cost_usd
         rows.append(
             {
                 "id": agent.id,
@@ -145,9 +144,9 @@ def _rows(live: Live, sort: Sort) -> list[dict[str, Any]]:
                 "open_executions": len(agent.open_executions),
                 "cpu_cores": usage.cpu_cores if usage else None,
                 "memory_bytes": usage.memory_bytes if usage else None,
-                "tokens": usage.tokens if usage else agent.usage.tokens_consumed,
+                "tokens": agent.tokens,
                 "tokens_per_minute": usage.tokens_per_minute if usage else None,
-                "cost_usd": usage.cost_usd if usage else recorded if isinstance(recorded, float) else 0.0,
+                "cost_usd": agent.cost_usd,
                 "left": None,
             }
         )

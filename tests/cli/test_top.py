@@ -22,7 +22,7 @@ from l02.bus.embedded import EmbeddedNats
 from l02.bus.wire.subjects import VIEWS_BUCKET, usage_subject
 from l02.client.client import Client
 from l02.domain.agent.resources import LiveUsage
-from l02.domain.agent.state import ResourceUsage, Status
+from l02.domain.agent.state import Status
 from l02.domain.specification import ResourceLimits
 from l02.projections.folds.agents import AgentView
 from l02.projections.folds.fold import encode_view
@@ -40,6 +40,8 @@ AGENT = AgentView(
     trust_level="standard",
     resource_limits=ResourceLimits(),
     pid=4711,
+    tokens=1200,
+    cost_usd=0.25,
     incarnation=2,
     created_at=NOW,
     updated_at=NOW,
@@ -57,7 +59,6 @@ USAGE = LiveUsage(
     memory_peak_bytes=80 << 20,
     tokens=1200,
     tokens_per_minute=90.0,
-    cost_usd=0.25,
 )
 
 
@@ -92,7 +93,8 @@ async def test_what_is_shown_of_whom(bus: Bus, fresh_nats: EmbeddedNats) -> None
         id="a2",
         state=Status.SUSPENDED,
         pid=None,
-        usage=ResourceUsage(tokens_consumed=7, cost_usd=0.5),
+        tokens=7,
+        cost_usd=0.5,
         open_executions={"x1": NOW},
     )
     moved = replace(AGENT, id="a3", incarnation=3)
@@ -157,8 +159,8 @@ async def test_sorted(bus: Bus, fresh_nats: EmbeddedNats, sort: str, order: list
         ("new", 0.1, 30, 2, 1.0),
         ("old", 0.2, 10, 3, 3.0),
     ):
-        figures = replace(USAGE, id=name, cpu_cores=cores, memory_bytes=memory, tokens_per_minute=rate, cost_usd=cost)
-        await put(bus, replace(AGENT, id=name), figures)
+        figures = replace(USAGE, id=name, cpu_cores=cores, memory_bytes=memory, tokens_per_minute=rate)
+        await put(bus, replace(AGENT, id=name, cost_usd=cost), figures)
     assert [row["id"] for row in await rows(fresh_nats, "--sort", sort)] == order
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from l02.handlers.sandbox.confinement.linux import read_small
+from l02.handlers.sandbox.confinement.linux import IS_LINUX, read_small
 
 DEEPEST = 128
 """Levels of directories: each that is walked is an open file of the node's."""
@@ -137,6 +137,8 @@ def _open(name: str, directory: int) -> int | None:
 
 
 def _opened_all_the_same(name: str, directory: int) -> int | None:
+    if not IS_LINUX:
+        return None
     try:
         found = os.open(name, os.O_PATH | _DIRECTORY, dir_fd=directory)
     except OSError:

@@ -114,8 +114,9 @@ class ProcessTree:
         gone = sum(member.clock_ns + member.waited_ns for pid, member in before.items() if pid not in members)
         counted = self._expected_ns + gone
         self.cpu_ns += ran + max(0, waited - counted)
-        # One that was waited for between the look at its parent and that at itself shows at the next look.
-        self._expected_ns = min(gone, max(0, counted - waited))
+        # One that was waited for between the look at its parent and that at itself shows at the next look; and of what
+        # was waited for, whole ticks.
+        self._expected_ns = min(gone + _TICK_NS, max(0, counted - waited))
         self.memory_bytes = memory
         self._members = members
 
