@@ -16,6 +16,7 @@ from l02.domain.errors import ErrorCode, Failure
 from l02.domain.specification import (
     AgentSpecification,
     FileAccess,
+    ModelAgent,
     ResourceLimits,
     RuntimeClass,
     ToolServer,
@@ -29,12 +30,14 @@ from tests.domain.json_values import json_values, texts
 
 PYTHON = AgentSpecification(name="historian", entrypoint="/agents/historian.py")
 PROGRAM = AgentSpecification(name="historian", command=("/bin/sh", "historian.sh"))
-GIT = ToolServer(command=("git-server",))
+THINKER = AgentSpecification(name="historian", model=ModelAgent(alias="small", output_schema={"type": "object"}))
+GIT = ToolServer(command=("git-server",), allow=("git_log", "git_push"), ask=("git_push",))
 
 WHOLE = msgspec.to_builtins(
     replace(PROGRAM, tools={"git": GIT}, environment={"LANG": "C"}, files=FileAccess(read=("/a",), write=("/b",)))
 )
 """A good specification with something in every part, as it stands in a file."""
+THINKS = WHOLE | {"command": None, "model": msgspec.to_builtins(THINKER.model)}
 
 amounts = st.text(st.sampled_from("0123456789mMGiKk.-+e _\n٣２"), max_size=10)
 some_json = st.none() | json_values
@@ -62,14 +65,16 @@ def with_other(value: Any, path: tuple[str | int, ...], other: Any) -> Any:
             return value
 
 
-def with_changes(changes: list[tuple[tuple[str | int, ...], Any]]) -> Any:
-    return reduce(lambda value, change: with_other(value, *change), changes, WHOLE)
+def with_changes(whole: Any, changes: list[tuple[tuple[str | int, ...], Any]]) -> Any:
+    return reduce(lambda value, change: with_other(value, *change), changes, whole)
 
 
-places = st.sampled_from(list(paths(WHOLE))) | st.sampled_from(
+places = st.sampled_from(list({*paths(WHOLE), *paths(THINKS)})) | st.sampled_from(
     [("entrypoint",), ("fleet",), ("other",), ("tools", "x")]
 )
-specifications = st.lists(st.tuples(places, one_value), max_size=3).map(with_changes)
+specifications = st.builds(
+    with_changes, st.sampled_from([WHOLE, THINKS]), st.lists(st.tuples(places, one_value), max_size=3)
+)
 
 
 def refused(specification: AgentSpecification, path: str, saying: str = "") -> None:
@@ -107,7 +112,9 @@ def test_any_bytes_are_taken_or_refused(raw: bytes) -> None:
         pass
 
 
-@pytest.mark.parametrize("specification", [PYTHON, PROGRAM, replace(PYTHON, entrypoint="agents.historian:agent")])
+@pytest.mark.parametrize(
+    "specification", [PYTHON, PROGRAM, THINKER, replace(PYTHON, entrypoint="agents.historian:agent")]
+)
 def test_the_least_one_can_write(specification: AgentSpecification) -> None:
     validate_specification(specification)
     assert msgspec.convert(msgspec.to_builtins(specification), AgentSpecification) == specification
@@ -116,6 +123,14 @@ def test_the_least_one_can_write(specification: AgentSpecification) -> None:
 def test_there_is_exactly_one_thing_to_run() -> None:
     refused(replace(PYTHON, entrypoint=None), "$.spec.entrypoint", "exactly one")
     refused(replace(PYTHON, command=("/bin/sh",)), "$.spec.entrypoint", "exactly one")
+    refused(replace(THINKER, command=("/bin/sh",)), "$.spec.entrypoint", "exactly one")
+    refused(replace(PYTHON, model=THINKER.model), "$.spec.entrypoint", "exactly one")
+
+
+def test_an_agent_may_ask_its_own_model_and_those_it_names() -> None:
+    assert PYTHON.allowed_models == ()
+    assert replace(PYTHON, models=("large",)).allowed_models == ("large",)
+    assert replace(THINKER, models=("large", "small")).allowed_models == ("small", "large")
 
 
 def with_path(path: str) -> AgentSpecification:
