@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import time
@@ -202,6 +203,8 @@ def run_node(settings: Settings, read_settings: Callable[[], Settings], log_form
     """Run a node in the foreground until SIGTERM or Ctrl-C; SIGHUP has its settings read again. Raises NodeFailed."""
     import uvloop
 
+    # Keys of models are in its memory: none of it goes to a core file.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     configure_logging(log_format)
     uvloop.run(_serve(settings, read_settings, log_format))
 

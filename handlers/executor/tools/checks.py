@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -106,8 +107,14 @@ class SchemaChecks:
 
 
 async def _start() -> Process:
+    # Nothing of the node's environment, where keys may be, is in it.
+    path = os.pathsep.join(entry for entry in sys.path if entry)
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "l02.handlers.executor.tools.schemas"), stdin=PIPE, stdout=PIPE, limit=_LINE_BYTES
+        *(sys.executable, "-P", "-m", "l02.handlers.executor.tools.schemas"),
+        stdin=PIPE,
+        stdout=PIPE,
+        limit=_LINE_BYTES,
+        env={"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": path},
     )
 
 
