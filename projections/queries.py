@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.postgres import pool_of_primary
 from l02.domain.agent.state import ENDED, Status
+from l02.domain.spending.money import in_usd
 from l02.projections.folds.agents import AGENT_FOLD, AgentView
 from l02.projections.folds.budgets import BUDGET_FOLD, BudgetView
 from l02.projections.folds.checkpoints import CHECKPOINT_FOLD, CheckpointState, CheckpointView
@@ -29,6 +33,23 @@ if TYPE_CHECKING:
 _POOL_SIZE = 4
 _QUERY_SECONDS = 10.0
 _POLL_SECONDS = 0.05
+
+
+UsageBy = Literal["agent", "fleet", "budget", "model"]
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What models have used of or by `name`, which is empty for who has none. `cached_tokens` are part of
+    `input_tokens`, `reasoning_tokens` of `output_tokens`.
+    """
+
+    name: str
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+    cost_usd: float
+    calls: int
 
 
 class ReadModel:
@@ -108,6 +129,20 @@ class ReadModel:
         rows = await self._pool.fetch(sql("agents_missing"), list(live))
         return [(row["id"], row["node_id"]) for row in rows]
 
+    async def agents_that_ask(self, *, limit: int = 100, after: str | None = None) -> list[AgentView]:
+        """At most `limit` agents about whose calls a person is asked, in the order of their ids."""
+        rows = await self._pool.fetch(
+            "SELECT view FROM agents WHERE asks AND id > $1 ORDER BY id LIMIT $2", after or "", limit
+        )
+        return [AGENT_FOLD.decode(row["view"]) for row in rows]
+
+    async def agents_waiting_for(self, budget_id: str) -> list[AgentView]:
+        """The agents some of whose calls wait for this budget."""
+        rows = await self._pool.fetch(
+            "SELECT view FROM agents WHERE budgets IS NOT NULL AND budgets::jsonb ? $1 ORDER BY id", budget_id
+        )
+        return [AGENT_FOLD.decode(row["view"]) for row in rows]
+
     async def list_nodes(self) -> list[NodeView]:
         """All nodes that have ever joined, in the order of their ids."""
         rows = await self._pool.fetch("SELECT view FROM nodes ORDER BY id")
@@ -129,6 +164,33 @@ class ReadModel:
         """Budgets of which something is lent to a node that is not among `live`."""
         rows = await self._pool.fetch(sql("budgets_missing"), list(live))
         return [BUDGET_FOLD.decode(row["view"]) for row in rows]
+
+    async def usage(
+        self,
+        by: UsageBy,
+        *,
+        since: datetime | None = None,
+        agent_id: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[Usage]:
+        """What models have used since the hour that holds `since`, at most `limit` rows in the order of their names;
+        `after` is the last name of the page before.
+        """
+        hour = None if since is None else since.replace(minute=0, second=0, microsecond=0)
+        rows = await self._pool.fetch(sql("usage_get"), by, hour, agent_id, after, limit)
+        return [
+            Usage(
+                name=row["name"],
+                input_tokens=int(row["input_tokens"]),
+                cached_tokens=int(row["cached_tokens"]),
+                output_tokens=int(row["output_tokens"]),
+                reasoning_tokens=int(row["reasoning_tokens"]),
+                cost_usd=in_usd(int(row["cost_millionths"])),
+                calls=int(row["calls"]),
+            )
+            for row in rows
+        ]
 
     async def position(self, name: str) -> int:
         """The projection `name`, of a table or `views`, reflects all events up to this stream sequence at least."""

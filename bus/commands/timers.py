@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import answer_of
 from l02.bus.connection.streams import TIMERS_STREAM
-from l02.bus.wire.incoming import ACTOR_HEADER
+from l02.bus.wire.incoming import ACTOR_HEADER, TIMER_COMMAND_ID_HEADER
 from l02.bus.wire.subjects import AggregateId, due_subject, timer_subject
 from l02.domain.kernel.message import TIMER_ACTOR
 
@@ -41,9 +41,19 @@ async def set_timer(
             "Nats-Schedule": f"@at {second:%Y-%m-%dT%H:%M:%SZ}",
             "Nats-Schedule-Target": due_subject(aggregate, verb),
             "Nats-TTL": "never",
-            "L02-Command-Id": command_id,
+            TIMER_COMMAND_ID_HEADER: command_id,
             ACTOR_HEADER: TIMER_ACTOR,
         },
+    )
+
+
+async def send_due(bus: Bus, aggregate: AggregateId, verb: str, body: bytes, command_id: str) -> None:
+    """Send the aggregate the command `verb` now, as a timer that is due would; raises as `Bus.publish`.
+
+    It is decided at the node that has the aggregate, once, whoever else sends it under this id.
+    """
+    await bus.publish(
+        due_subject(aggregate, verb), body, headers={TIMER_COMMAND_ID_HEADER: command_id, ACTOR_HEADER: TIMER_ACTOR}
     )
 
 

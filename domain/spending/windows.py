@@ -91,8 +91,8 @@ def with_begun(windows: Windows, begins: Mapping[LimitName, float]) -> Windows:
     return {**windows, **{limit: replace(windows.get(limit, _NEW), reset_at=at) for limit, at in begins.items()}}
 
 
-def with_reserved(windows: Windows, limits: Iterable[LimitName], needed: Spending, at: float) -> Windows:
-    """After a reservation. It begins the windows that have not begun."""
+def with_reserved(windows: Windows, limits: Iterable[LimitName], needed: Spending, at: float | None = None) -> Windows:
+    """After a reservation. It begins the windows that have not begun; without a time, they have."""
     after = dict(windows)
     for limit in limits:
         amount = limit.of(needed)

@@ -18,13 +18,13 @@ from l02.domain.agent.life.suspension import AgentResumed, AgentSuspended
 from l02.domain.agent.life.termination import AgentTerminated
 from l02.domain.agent.saved.checkpoints import CheckpointCreated, CheckpointFailed
 from l02.domain.agent.saved.restoring import CheckpointRestored
-from l02.domain.agent.state import AgentState
+from l02.domain.agent.state import BUDGET, AgentState
 from l02.domain.agent.work.approvals import ApprovalAnswered
 from l02.domain.agent.work.executions import ExecutionFailed, ExecutionStarted
 from l02.domain.agent.work.signals import SignalReceived
 from l02.domain.errors import ErrorCode
 from l02.handlers.executor.deadlines import set_deadlines
-from l02.handlers.executor.models.ports import Budgets, Models
+from l02.handlers.executor.models.ports import Budgets, Limits, Models
 from l02.handlers.executor.runner import AgentRunner
 from l02.handlers.executor.tools.checks import SchemaChecks
 from l02.handlers.executor.work import Surroundings
@@ -60,13 +60,14 @@ class Executor:
         leases: Leases,
         models: Models,
         budgets: Budgets,
+        limits: Limits,
     ) -> None:
         self._bus = bus
         self._agents = agents
         self._checks = SchemaChecks()
         self._node_id = leases.node_id
         self._surroundings = Surroundings(
-            bus, agents, tool_servers, self._checks, leases.node_id, leases, models, budgets
+            bus, agents, tool_servers, self._checks, leases.node_id, leases, models, budgets, limits
         )
         self._runners: dict[str, AgentRunner] = {}
         self._listener = reader.listener("executor", _WAKING_EVENTS, self._heard)
@@ -105,8 +106,9 @@ class Executor:
                     self._end(recorded.aggregate.id)
                 else:
                     runner.tell(recorded.sequence)
-            case AgentSuspended():
-                runner.rest()
+            case AgentSuspended(reason=reason):
+                if reason != BUDGET:  # then what is under way has been reserved, and comes to its end
+                    runner.rest()
             case ExecutionFailed(execution_id=execution_id, code=ErrorCode.EXECUTION_TIMEOUT.value):
                 runner.ended(execution_id, recorded.sequence)
             case SignalReceived() | ApprovalAnswered():

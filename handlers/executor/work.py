@@ -22,7 +22,7 @@ from l02.handlers.executor.journal.answers import Answers
 from l02.handlers.executor.journal.live_calls import LiveCalls
 from l02.handlers.executor.journal.records import RecordRefused, Records
 from l02.handlers.executor.journal.results import Result
-from l02.handlers.executor.models.ports import Budgets, Models
+from l02.handlers.executor.models.ports import Budgets, Limits, Models
 from l02.handlers.executor.streaming import TokenStream
 from l02.handlers.executor.tools.checks import SchemaChecks
 from l02.handlers.tool_servers import ToolServers
@@ -39,6 +39,7 @@ class Surroundings(Struct, frozen=True):
     leases: Leases
     models: Models
     budgets: Budgets
+    limits: Limits
 
 
 class News:

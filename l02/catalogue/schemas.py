@@ -25,10 +25,18 @@ from l02.projections.folds.budgets import BudgetView
 from l02.projections.folds.checkpoints import CheckpointView
 from l02.projections.folds.executions import ExecutionView
 from l02.projections.folds.nodes import NodeView
+from l02.projections.folds.waiting import QuestionView
+from l02.projections.queries import Usage
 from l02.projections.tables.definitions import TABLES
 
 Schema = dict[str, Any]
-VIEWS: tuple[type[Struct], ...] = (*(table.fold.view for table in TABLES.values()), NewestState, LiveUsage)
+VIEWS: tuple[type[Struct], ...] = (
+    *(table.fold.view for table in TABLES.values()),
+    NewestState,
+    LiveUsage,
+    QuestionView,
+    Usage,
+)
 REFERENCE = "#/components/schemas/"
 
 _ID: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "minLength": 1, "maxLength": MAX_ID_LENGTH}
@@ -134,6 +142,8 @@ RESULTS: dict[str, Schema] = {
     "agent.state": reference_to(NewestState),
     "agent.executions": {"type": "array", "items": reference_to(ExecutionView)},
     "agent.checkpoints": {"type": "array", "items": reference_to(CheckpointView)},
+    "agent.questions": {"type": "array", "items": reference_to(QuestionView)},
+    "usage.get": {"type": "array", "items": reference_to(Usage)},
     "budget.get": reference_to(BudgetView),
     "budget.list": {"type": "array", "items": reference_to(BudgetView)},
     "node.list": {"type": "array", "items": reference_to(NodeView)},

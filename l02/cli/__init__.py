@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from l02.cli import agents, budgets, checkpoints, config, executions, mcp, node, top
+from l02.cli import agents, budgets, checkpoints, config, executions, limits, mcp, node, top
 from l02.cli.log import dead, events, maintenance, replay
 from l02.cli.terminal.standard_streams import with_standard_streams
 
@@ -43,6 +43,7 @@ executions.add_to(app)
 top.add_to(app)
 checkpoints.add_to(app)
 budgets.add_to(app)
+limits.add_to(app)
 events.add_to(app)
 replay.add_to(app)
 dead.add_to(app)

@@ -28,6 +28,7 @@ from l02.client.asking import Asking, encode
 from l02.client.budgets import BudgetVerbs
 from l02.client.discovery import connected, reaching
 from l02.client.event_log import read_log, readable
+from l02.client.limits import LimitVerbs
 from l02.client.live_views import Live, watch_agents, watch_live
 from l02.client.specification_file import Specification, as_specification, id_for
 from l02.client.token_stream import read_tokens
@@ -66,7 +67,7 @@ class ExecutionResult(Struct, frozen=True, kw_only=True):
     output: Any = None
 
 
-class Client(BudgetVerbs, Asking):
+class Client(BudgetVerbs, LimitVerbs, Asking):
     """A connection to a running system. Every verb raises Failure when it is refused or its effect failed.
 
     `command_id` (made up if left out) makes a command safe to send again: the same id with the same content is one
@@ -150,20 +151,6 @@ class Client(BudgetVerbs, Asking):
     async def signal(self, id: str, name: str, payload: Any = True, *, command_id: str | None = None) -> Outcome:
         """Tell an agent something it waits for, now or later."""
         return await self._send(id, "signal", {"name": name, "payload": payload}, command_id)
-
-    async def approve(
-        self,
-        id: str,
-        execution_id: str,
-        call: int,
-        *,
-        granted: bool = True,
-        reason: str | None = None,
-        command_id: str | None = None,
-    ) -> Outcome:
-        """Say yes or no to a tool's call that waits for a person; the agent is told the reason."""
-        body = {"execution_id": execution_id, "call": call, "granted": granted, "reason": reason}
-        return await self._send(id, "approve", body, command_id)
 
     async def suspend(
         self, id: str, reason: str = "user_request", *, checkpoint: bool = True, command_id: str | None = None

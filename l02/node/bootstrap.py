@@ -25,9 +25,11 @@ from l02.handlers.executor.executor import Executor
 from l02.handlers.lifecycle import Lifecycle
 from l02.handlers.models.bridge import Models, open_models
 from l02.handlers.nodes import Nodes
+from l02.handlers.resources.actions import LimitActions
 from l02.handlers.resources.budgets import Budgets, open_budgets
 from l02.handlers.resources.chains import NamedBudgets
 from l02.handlers.resources.defaults import LimitDefaults
+from l02.handlers.resources.freeing import Freeing
 from l02.handlers.resources.journals import Journals
 from l02.handlers.resources.machine import MachineWatch
 from l02.handlers.resources.reconciliation import Reconciliation
@@ -76,6 +78,8 @@ class Parts:
     nodes: Nodes
     placements: Placements
     limit_defaults: LimitDefaults
+    limits: LimitActions
+    freeing: Freeing
     tables: TableProjector
     views: ViewProjector
     progress: Progress
@@ -141,10 +145,13 @@ async def wire(
         checkpoints = await stack.enter_async_context(
             open_checkpoints(settings.state, bus, postgres_url, settings.replicas)
         )
+        placements = Placements(bus, read_model, progress)
         reader = EventReader(bus, agents)
         NamedBudgets(agents, budgets_of_all)
         budgets = await stack.enter_async_context(open_budgets(bus, reader, budgets_of_all, leases))
-        executor = Executor(bus, reader, agents, tool_servers, leases, models, budgets)
+        limits = LimitActions(bus, reader, agents, budgets)
+        freeing = Freeing(bus, reader, budgets_of_all, placements)
+        executor = Executor(bus, reader, agents, tool_servers, leases, models, budgets, limits)
         processes = Processes(sandboxes, data_dir, models.require)
         lifecycle = Lifecycle(
             bus,
@@ -159,7 +166,6 @@ async def wire(
         bridge = await stack.enter_async_context(
             open_session_bridge(reader, agents, settings.sessions, postgres_url, data_dir, node_id)
         )
-        placements = Placements(bus, read_model, progress)
         yield Parts(
             node_id=node_id,
             bus=bus,
@@ -181,6 +187,8 @@ async def wire(
             nodes=Nodes(leases, partitions, Repository(NODE, store, node_id), placements, lifecycle.take_over),
             placements=placements,
             limit_defaults=limit_defaults,
+            limits=limits,
+            freeing=freeing,
             tables=TableProjector(bus, postgres_url, progress),
             views=ViewProjector(bus, progress),
             progress=progress,

@@ -8,6 +8,7 @@ from l02.bus.connection.bus import Bus
 from l02.bus.log.reader import last_sequence
 from l02.domain.agent.state import AT_WORK
 from l02.domain.node.state import NodeStatus
+from l02.handlers.resources.freeing import WaitingCall
 from l02.handlers.resources.reconciliation import LentSlice
 from l02.projections.projector.progress import Progress
 from l02.projections.queries import ReadModel
@@ -49,3 +50,13 @@ class Placements:
 
     async def _catch_up(self, table: str) -> None:
         await self._progress.wait_for(table, await last_sequence(self._bus))
+
+    async def waiting_for(self, budget_id: str, as_of: int) -> list[WaitingCall]:
+        """The calls of agents that wait for a budget, as of this event."""
+        await self._progress.wait_for("agents", as_of)
+        return [
+            WaitingCall(agent.id, needed.spending, wait.action)
+            for agent in await self._read_model.agents_waiting_for(budget_id)
+            for wait in agent.waiting
+            if wait.budget == budget_id and (needed := wait.needed_amount) is not None and wait.action is not None
+        ]

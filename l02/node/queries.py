@@ -23,8 +23,9 @@ from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import is_id, require_id
 from l02.projections.folds.checkpoints import CheckpointState
 from l02.projections.folds.executions import ExecutionState
+from l02.projections.folds.waiting import questions_of
 from l02.projections.projector.progress import ProjectionHalted
-from l02.projections.queries import ReadModel
+from l02.projections.queries import ReadModel, UsageBy
 
 _EVENTS_A_TURN = 50
 Sequence = Annotated[int, Meta(ge=0, le=MAX_SEQUENCE)]
@@ -81,6 +82,22 @@ class ListCheckpoints(_Page, frozen=True):
     state: CheckpointState | None = CheckpointState.STORED
 
 
+class ListQuestions(_Page, frozen=True):
+    """What persons are asked, of the agents in the order of their ids; `after` is the last agent of the page before,
+    `limit` counts agents, and `at_least` is as in agent.list.
+    """
+
+
+class GetUsage(_Page, frozen=True):
+    """What models have used since an hour, or ever, `by` agent, fleet, budget or model, of one agent `id` or of all;
+    `after` is the last name of the page before, `at_least` as in agent.list.
+    """
+
+    by: UsageBy = "agent"
+    since: Annotated[datetime, Meta(tz=True)] | None = None
+    id: Text | None = None
+
+
 class ReadEvents(_Strict, frozen=True):
     """`after` is a stream sequence, `since` a time; the events of one aggregate, of one type or family of types
     (`agent.execution.*`), or all. What stands among them and is none for this version is in `unreadable`.
@@ -116,6 +133,8 @@ QUERY_FIELDS: dict[str, type[Struct]] = {
     "agent.state": GetState,
     "agent.executions": ListExecutions,
     "agent.checkpoints": ListCheckpoints,
+    "agent.questions": ListQuestions,
+    "usage.get": GetUsage,
     "budget.get": GetBudget,
     "budget.list": ListBudgets,
     "node.list": ListNodes,
@@ -175,6 +194,18 @@ def query_table(
         await follow(wanted.at_least, "checkpoints")
         return await read_model.list_checkpoints(wanted.id, state=wanted.state, limit=wanted.limit, after=wanted.after)
 
+    async def list_questions(wanted: ListQuestions) -> Any:
+        await follow(wanted.at_least)
+        agents = await read_model.agents_that_ask(limit=wanted.limit, after=wanted.after)
+        return [question for agent in agents for question in questions_of(agent.id, agent.waiting)]
+
+    async def get_usage(wanted: GetUsage) -> Any:
+        await follow(wanted.at_least, "usage")
+        since = None if wanted.since is None else start_of(wanted.since, "$.since")
+        return await read_model.usage(
+            wanted.by, since=since, agent_id=wanted.id, limit=wanted.limit, after=wanted.after
+        )
+
     async def get_budget(wanted: GetBudget) -> Any:
         await follow(wanted.at_least, "budgets")
         view = await read_model.get_budget(wanted.id)
@@ -223,6 +254,8 @@ def query_table(
         "agent.state": get_state,
         "agent.executions": list_executions,
         "agent.checkpoints": list_checkpoints,
+        "agent.questions": list_questions,
+        "usage.get": get_usage,
         "budget.get": get_budget,
         "budget.list": list_budgets,
         "node.list": list_nodes,

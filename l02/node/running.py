@@ -114,6 +114,8 @@ async def _start(settings: Settings, stack: AsyncExitStack) -> Node:
     to_recover = await parts.placements.agents_of(directory.node_id)
     await _run_until_ready(run, parts.budgets.run)
     await _run_until_ready(run, parts.state.run)
+    await _run_until_ready(run, parts.limits.run)
+    await _run_until_ready(run, parts.freeing.run)
     await _run_until_ready(run, parts.executor.run)
     if parts.sessions is not None:
         bridge, open_sessions = parts.sessions, await parts.read_model.open_sessions_of_node(directory.node_id)

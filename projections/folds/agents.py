@@ -31,11 +31,14 @@ from l02.domain.agent.state import ErrorDetail, ResourceUsage, Status
 from l02.domain.agent.work.effects import StepsRecorded, ToolCalled
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted, newly_spent
 from l02.domain.agent.work.models import ModelCalled, ModelRequested
+from l02.domain.agent.work.quotas import QuotaUpdated
 from l02.domain.inference import Spending
 from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification, ResourceLimits
 from l02.domain.spending.money import in_millionths, in_usd
 from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
+from l02.projections.folds.own_limits import OF_LIMITS, Spent, spent_after, spent_before, spent_within
+from l02.projections.folds.waiting import OF_WAITING, Waits, waits_after
 
 # A live view travels in one message, which has to fit beside a large specification.
 _MAX_MESSAGE_CHARACTERS = 2000
@@ -63,6 +66,7 @@ class AgentView(Struct, frozen=True, kw_only=True):
     spawn or of an execution. `checkpoint_id` is the checkpoint stored last. `checkpoints_under_way` has
     the ids of those to be stored or to be gone back to, each with the node that is to do it. `halted_at` is the
     sequence of a message among its events that cannot be taken in; from there on nothing is known (`l02 dead list`).
+    `spent` is what its models have used of the agent's own limits, `waiting` what its calls wait for.
     """
 
     id: str
@@ -93,6 +97,8 @@ class AgentView(Struct, frozen=True, kw_only=True):
     terminating: bool = False
     terminate_reason: str | None = None
     usage: ResourceUsage = ResourceUsage()
+    spent: Spent = {}
+    waiting: Waits = ()
     session: SessionView | None = None
     checkpoint_id: str | None = None
     checkpoints_under_way: dict[str, str] = {}
@@ -119,6 +125,10 @@ def project_agent(view: AgentView | None, recorded: RecordedEvent) -> AgentView:
     changes = change(view, event, time) if change is not None else {}
     if view.session is not None and isinstance(event, CheckpointCreated | CheckpointKept | CheckpointRestored):
         changes["session"] = replace(view.session, owed=True)
+    if isinstance(event, OF_LIMITS):
+        changes["spent"] = spent_after(view.spent, event, view.spec.resource_limits)
+    if isinstance(event, OF_WAITING):
+        changes["waiting"] = waits_after(view.waiting, view.id, event, time)
     return replace(view, **changes, updated_at=time, version=recorded.version, sequence=recorded.sequence)
 
 
@@ -139,6 +149,7 @@ def _new(event: SpawnRequested, recorded: RecordedEvent, time: datetime) -> Agen
         trust_level=event.spec.trust_level.value,
         resource_limits=event.spec.resource_limits,
         incarnation=event.incarnation,
+        spent=spent_before(event.spec.resource_limits),
         created_at=time,
         updated_at=time,
         version=recorded.version,
@@ -302,6 +313,14 @@ def _usage_seen(view: AgentView, event: ResourceUsageSeen, time: datetime) -> Ch
     return {"usage": used}
 
 
+def _quota_updated(view: AgentView, event: QuotaUpdated, time: datetime) -> Changes:
+    return {
+        "spec": replace(view.spec, resource_limits=event.limits),
+        "resource_limits": event.limits,
+        "spent": spent_within(view.spent, event.limits),
+    }
+
+
 def _without(entries: dict[str, V], name: str) -> dict[str, V]:
     return {key: value for key, value in entries.items() if key != name}
 
@@ -355,6 +374,7 @@ _CHANGES: dict[type[Event], Callable[[AgentView, Any, datetime], Changes]] = {
     ExecutionCompleted: _execution_completed,
     ExecutionFailed: _execution_failed,
     ResourceUsageSeen: _usage_seen,
+    QuotaUpdated: _quota_updated,
     SessionStarted: _session_started,
     SessionSnapshotSaved: _session_told,
     SessionRolledBack: _session_told,

@@ -9,27 +9,12 @@ from msgspec import UNSET, Struct, UnsetType
 from l02.bus.wire.codec import RecordedEvent
 from l02.domain.budget.configuring import BudgetConfigured
 from l02.domain.budget.messages import BudgetEvent
-from l02.domain.budget.state import BudgetLimits, BudgetState, Slice, amounts, limits_of, said
+from l02.domain.budget.state import BudgetLimits, BudgetState, Slice, amounts, limits_of
 from l02.domain.spending.amounts import Amount
 from l02.domain.spending.limits import LimitAction, LimitName
-from l02.domain.spending.money import in_millionths
 from l02.domain.spending.windows import Window
 from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
-
-
-class LimitView(Struct, frozen=True, kw_only=True):
-    """A limit now, in tokens or USD; `amount` and `left` are null if it does not limit. It begins anew at `reset_at`.
-
-    `reserved` is lent to nodes and not spent yet. `warned` are the thresholds that were warned of since it began.
-    """
-
-    amount: int | float | None
-    used: int | float
-    reserved: int | float
-    left: int | float | None
-    reset_at: datetime | None
-    warned: tuple[float, ...] = ()
-    exceeded: bool = False
+from l02.projections.folds.limits import LimitView, limit_view, window_of
 
 
 class SliceView(Struct, frozen=True, kw_only=True):
@@ -87,25 +72,12 @@ def project_budget(view: BudgetView | None, recorded: RecordedEvent) -> BudgetVi
         sequence=recorded.sequence,
         raised=limits_of(budget.raised),
         spent={
-            limit: _limit_view(budget, limit)
+            limit: limit_view(limit, budget.windows.get(limit, Window()), budget.allowed.get(limit))
             for limit in LimitName
             if limit in budget.limits or budget.windows.get(limit, Window()) != Window()
         },
         slices={name: _slice_view(lent, lent_at.get(name, recorded.sequence)) for name, lent in budget.slices.items()},
         denied=budget.denied,
-    )
-
-
-def _limit_view(budget: BudgetState, limit: LimitName) -> LimitView:
-    window, amount = budget.windows.get(limit, Window()), budget.allowed.get(limit)
-    return LimitView(
-        amount=None if amount is None else said(limit, amount),
-        used=said(limit, window.used),
-        reserved=said(limit, window.reserved),
-        left=None if amount is None else said(limit, window.left(amount)),
-        reset_at=None if window.reset_at is None else datetime.fromtimestamp(window.reset_at, UTC),
-        warned=window.warned,
-        exceeded=window.exceeded,
     )
 
 
@@ -129,7 +101,7 @@ def _state(view: BudgetView) -> BudgetState:
         action=view.action,
         warn_at=view.warn_at,
         raised=amounts(view.raised),
-        windows={limit: window for limit, item in view.spent.items() if (window := _window(limit, item)) != Window()},
+        windows={limit: window for limit, item in view.spent.items() if (window := window_of(limit, item)) != Window()},
         slices={
             name: Slice(
                 holder=item.holder,
@@ -142,20 +114,6 @@ def _state(view: BudgetView) -> BudgetState:
         },
         denied=view.denied,
     )
-
-
-def _window(limit: LimitName, view: LimitView) -> Window:
-    return Window(
-        used=_amount(limit, view.used),
-        reserved=_amount(limit, view.reserved),
-        reset_at=None if view.reset_at is None else view.reset_at.timestamp(),
-        warned=view.warned,
-        exceeded=view.exceeded,
-    )
-
-
-def _amount(limit: LimitName, value: int | float) -> int:
-    return in_millionths(value) if limit.is_money else int(value)
 
 
 BUDGET_FOLD = Fold(view=BudgetView, project=project_budget, kind="budget")

@@ -17,11 +17,13 @@ import msgspec
 from msgspec import UNSET
 
 from l02.domain.agent.state import AT_WORK, Status
+from l02.domain.spending.money import in_millionths
 from l02.projections.folds.agents import AGENT_FOLD, AgentView
 from l02.projections.folds.budgets import BUDGET_FOLD, BudgetView
 from l02.projections.folds.checkpoints import CHECKPOINT_FOLD
 from l02.projections.folds.executions import EXECUTION_FOLD
 from l02.projections.folds.nodes import NODE_FOLD
+from l02.projections.folds.usage import USAGE_FOLD
 from l02.projections.tables.table import Column, Table, fit_text
 
 
@@ -50,6 +52,12 @@ def _holders(view: BudgetView) -> str | None:
     return msgspec.json.encode(sorted(holders)).decode() if holders else None
 
 
+def _budgets_awaited(view: AgentView) -> str | None:
+    """The budgets that calls of the agent wait for, as JSON; None if there are none."""
+    budgets = {wait.budget for wait in view.waiting if wait.budget is not None}
+    return msgspec.json.encode(sorted(budgets)).decode() if budgets else None
+
+
 def _by_name(*tables: Table[Any]) -> dict[str, Table[Any]]:
     return {table.name: table for table in tables}
 
@@ -74,12 +82,17 @@ TABLES: dict[str, Table[Any]] = _by_name(
             Column("has_session", "boolean", lambda view: view.session is not None and view.session.is_open),
             # The other side has not heard of the newest checkpoint.
             Column("owes", "boolean", lambda view: view.session is not None and view.session.owed),
+            # A person is asked about a call.
+            Column("asks", "boolean", lambda view: any(wait.question for wait in view.waiting)),
+            Column("budgets", "json", _budgets_awaited, optional=True),
         ),
         indexes={
             "agents_by_state": "(state, id)",
             "agents_by_fleet": "(fleet_id, id) WHERE fleet_id IS NOT NULL",
             "agents_with_nodes": "(id) WHERE nodes IS NOT NULL",
             "agents_by_node": "(node_id, state)",
+            "agents_that_ask": "(id) WHERE asks",
+            "agents_with_budgets": "(id) WHERE budgets IS NOT NULL",
         },
     ),
     Table(
@@ -139,5 +152,21 @@ TABLES: dict[str, Table[Any]] = _by_name(
             Column("sequence", "bigint"),
         ),
         indexes={"budgets_lent": "(id) WHERE holders IS NOT NULL"},
+    ),
+    Table(
+        "usage",
+        USAGE_FOLD,
+        key=("agent_id", "budget", "model", "hour"),
+        columns=(
+            Column("hour_begins", "timestamptz", lambda view: view.hour),
+            Column("input_tokens", "bigint"),
+            Column("cached_tokens", "bigint"),
+            Column("output_tokens", "bigint"),
+            Column("reasoning_tokens", "bigint"),
+            Column("cost_millionths", "bigint", lambda view: in_millionths(view.cost_usd)),
+            Column("calls", "bigint"),
+            Column("sequence", "bigint"),
+        ),
+        indexes={"usage_by_hour": "(hour_begins)"},
     ),
 )

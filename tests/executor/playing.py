@@ -16,6 +16,7 @@ from l02.bus.wire.agent.protocol import AgentMessage, Answer, Execute, Hello, No
 from l02.bus.wire.codec import EventDecoder, encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
 from l02.domain.aggregates import AGENT
+from l02.domain.errors import Failure
 from l02.domain.inference import Drawn, Spending
 from l02.domain.kernel.message import Event
 from l02.domain.specification import ResourceLimits
@@ -47,6 +48,13 @@ class HeldStore(MemoryEventStore):
     ) -> int:
         await self.open.wait()
         return await super().append(aggregate, messages, expected, trail)
+
+
+class NoLimits:
+    """Who is refused is told."""
+
+    async def met(self, agent_id: str, execution_id: str, call: int, needed: Spending, refused: Failure) -> None:
+        raise refused
 
 
 class NoBudgets:

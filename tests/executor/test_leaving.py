@@ -52,7 +52,7 @@ from l02.handlers.models.settings import Defaults, model_settings
 from l02.handlers.tool_servers import ToolServers
 from tests.bus.toy import until
 from tests.domain.agent.story import spawn_requested, spawned, started
-from tests.executor.playing import Agent, HeldStore, NoBudgets, Place, log_of
+from tests.executor.playing import Agent, HeldStore, NoBudgets, NoLimits, Place, log_of
 from tests.models.endpoint import ScriptedEndpoint, scripted_endpoint
 from tests.nodes.conftest import LEDGER
 
@@ -181,7 +181,7 @@ def at_work(
             open_models(models) as asked_models,
         ):
             agents = Repository(AGENT, store, "n1")
-            node = Surroundings(bus, agents, servers, checks, "n1", leases, asked_models, NoBudgets())
+            node = Surroundings(bus, agents, servers, checks, "n1", leases, asked_models, NoBudgets(), NoLimits())
             agent.runner = AgentRunner(node, "a1")
             try:
                 await agent.begin(records_steps)

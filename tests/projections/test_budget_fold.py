@@ -17,8 +17,9 @@ from l02.domain.budget.state import BudgetLimits
 from l02.domain.kernel.message import Event
 from l02.domain.spending.limits import LimitAction, LimitName
 from l02.domain.spending.windows import Window
-from l02.projections.folds.budgets import BUDGET_FOLD, BudgetView, LimitView, _state
+from l02.projections.folds.budgets import BUDGET_FOLD, BudgetView, _state
 from l02.projections.folds.fold import ViewOutOfStep
+from l02.projections.folds.limits import LimitView
 from tests.golden.samples import SAMPLES
 from tests.projections.history import START, recorded, started
 

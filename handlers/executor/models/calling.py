@@ -119,15 +119,34 @@ class _Calling:
     @asynccontextmanager
     async def _requested(self, number: int, request: ModelRequest) -> AsyncIterator[_Attempt]:
         """An attempt that is reserved and on record; what it has used is settled at the end."""
-        asked = self._call.asked if request is self._call.request else Asked.of(self._alias, request)
-        reserved = self._node.models.quote(self._alias, request, self._memory.known(asked))
-        attempt = _Attempt(number, request, asked, reserved)
-        attempt.drawn = await self._node.budgets.reserve(self._budgets, reserved)
+        attempt = await self._admitted(number, request)
         try:
-            await self._record(attempt)
             yield attempt
         finally:
             self._node.budgets.settle(attempt.drawn, attempt.reserved, attempt.used)
+
+    async def _admitted(self, number: int, request: ModelRequest) -> _Attempt:
+        """One that is reserved and on record, when no limit is in its way any more."""
+        asked = self._call.asked if request is self._call.request else Asked.of(self._alias, request)
+        work = self._work
+        while True:
+            reserved = self._node.models.quote(self._alias, request, self._memory.known(asked))
+            attempt = _Attempt(number, request, asked, reserved)
+            try:
+                attempt.drawn = await self._node.budgets.reserve(self._budgets, reserved)
+                await self._recorded(attempt)
+                return attempt
+            except Failure as refused:
+                if refused.code is not ErrorCode.TOKEN_BUDGET_EXCEEDED:
+                    raise
+                await self._node.limits.met(work.agent_id, work.execution_id, self._call.call, reserved, refused)
+
+    async def _recorded(self, attempt: _Attempt) -> None:
+        try:
+            await self._record(attempt)
+        except BaseException:
+            self._node.budgets.settle(attempt.drawn, attempt.reserved, attempt.used)
+            raise
 
     async def _record(self, attempt: _Attempt) -> None:
         new = msgspec.to_builtins(self._memory.record(attempt.asked, attempt.request))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from l02.domain.errors import Failure
 from l02.domain.inference import Drawn, KnownInput, ModelOutcome, ModelRequest, PassBegin, Spending
 
 OnText = Callable[[str], Awaitable[None]]
@@ -40,3 +41,12 @@ class Budgets(Protocol):
 
     def settle(self, drawn: Sequence[Drawn], reserved: Spending, used: Spending) -> None:
         """A call that had `reserved` has ended and `used` so much; said once for each that was reserved."""
+
+
+class Limits(Protocol):
+    """What becomes of a call that a limit is in the way of, the agent's own or a budget's."""
+
+    async def met(self, agent_id: str, execution_id: str, call: int, needed: Spending, refused: Failure) -> None:
+        """A call that may need so much was `refused` (E2072). When this returns, it may be tried again; Failure if it
+        may not.
+        """

@@ -12,6 +12,8 @@ CREATE TABLE IF NOT EXISTS agents (
     nodes json,
     has_session boolean NOT NULL,
     owes boolean NOT NULL,
+    asks boolean NOT NULL,
+    budgets json,
     view json NOT NULL,
     PRIMARY KEY (id)
 ) WITH (fillfactor = 50)

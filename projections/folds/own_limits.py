@@ -1,0 +1,92 @@
+"""What an agent's models have used of its own limits, as its events say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import UNSET
+
+from l02.domain.agent.execution import LostModelCall
+from l02.domain.agent.resources import ResourceExceeded, ResourceWarned
+from l02.domain.agent.work.blocking import QuotaReset
+from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
+from l02.domain.agent.work.models import ModelCalled, ModelRequested
+from l02.domain.inference import Spending
+from l02.domain.kernel.message import Event
+from l02.domain.specification import ResourceLimits
+from l02.domain.spending.limits import OWN_LIMITS, LimitName
+from l02.domain.spending.windows import (
+    Window,
+    Windows,
+    with_begun,
+    with_exceeded,
+    with_other_amounts,
+    with_reserved,
+    with_settled,
+    with_warned,
+)
+from l02.projections.folds.limits import LimitView, limit_view, window_of
+
+OF_LIMITS = (
+    ModelRequested,
+    ModelCalled,
+    ExecutionCompleted,
+    ExecutionFailed,
+    QuotaReset,
+    ResourceWarned,
+    ResourceExceeded,
+)
+"""The events that change what is spent."""
+Spent = dict[LimitName, LimitView]
+
+
+def spent_before(limits: ResourceLimits) -> Spent:
+    """Of an agent that has not asked a model yet."""
+    return _seen({}, limits)
+
+
+def spent_after(spent: Spent, event: Event, limits: ResourceLimits) -> Spent:
+    """After an event."""
+    windows = {limit: window for limit, view in spent.items() if (window := window_of(limit, view)) != Window()}
+    return _seen(_changed(windows, event), limits)
+
+
+def spent_within(spent: Spent, limits: ResourceLimits) -> Spent:
+    """After the limits were changed."""
+    windows = {limit: window for limit, view in spent.items() if (window := window_of(limit, view)) != Window()}
+    return _seen(with_other_amounts(windows, limits.amounts), limits)
+
+
+def _changed(windows: Windows, event: Event) -> Windows:
+    match event:
+        case ModelRequested():
+            begun = with_begun(_lost(windows, () if event.lost is UNSET else (event.lost,)), event.reset_at or {})
+            return with_reserved(begun, OWN_LIMITS, event.reserved.spending)
+        case ModelCalled():
+            settled = _lost(windows, () if event.lost is UNSET else (event.lost,))
+            return with_settled(settled, OWN_LIMITS, event.reserved.spending, event.used)
+        case ExecutionCompleted() | ExecutionFailed():
+            return _lost(windows, event.lost or ())
+        case QuotaReset():
+            fresh = {limit: Window(reserved=windows.get(limit, Window()).reserved) for limit in event.usage}
+            return with_begun({**windows, **fresh}, event.reset_at)
+        case ResourceWarned(name=LimitName() as limit):
+            return with_warned(windows, limit, event.threshold_percent / 100)
+        case ResourceExceeded(name=LimitName() as limit):
+            return with_exceeded(windows, limit)
+        case _:
+            return windows
+
+
+def _lost(windows: Windows, calls: Iterable[LostModelCall]) -> Windows:
+    gone = sum((call.reserved.spending for call in calls), Spending())
+    return with_settled(windows, OWN_LIMITS, gone, gone) if gone else windows
+
+
+def _seen(windows: Windows, limits: ResourceLimits) -> Spent:
+    amounts = limits.amounts
+    return {
+        limit: limit_view(limit, windows.get(limit, Window()), amounts.get(limit))
+        for limit in OWN_LIMITS
+        if limit in amounts or windows.get(limit, Window()) != Window()
+    }
