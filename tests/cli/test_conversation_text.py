@@ -21,7 +21,7 @@ def test_the_last_rounds_are_readable() -> None:
         {"role": "tool", "tool_call_id": "c1", "content": "x" * 400},
         {"role": "assistant", "content": "Ada."},
     ]
-    assert last_rounds({"conversation": {"messages": messages}}).splitlines() == [
+    assert last_rounds({"conversation": {"parts": 1}, "conversation/0": messages}).splitlines() == [
         "(2 messages before)",
         *("user: user 1", "assistant: assistant 1", "user: user 2", "assistant: assistant 2"),
         "user: who? when?",
@@ -31,9 +31,13 @@ def test_the_last_rounds_are_readable() -> None:
     ]
 
 
-@pytest.mark.parametrize("kept", [{}, {"conversation": 1}, {"conversation": {"messages": [1]}}])
-def test_where_there_is_none(kept: Any) -> None:
-    assert last_rounds(kept) == ""
+def test_where_there_is_none() -> None:
+    assert last_rounds({}) == ""
+
+
+@pytest.mark.parametrize("kept", [{"conversation": 1}, {"conversation": {"parts": 1}, "conversation/0": [1]}])
+def test_where_something_else_is(kept: Any) -> None:
+    assert last_rounds(kept).startswith("the state holds no conversation")
 
 
 @given(
@@ -49,4 +53,4 @@ def test_where_there_is_none(kept: Any) -> None:
     )
 )
 def test_whatever_stands_there(messages: list[Any]) -> None:
-    assert isinstance(last_rounds({"conversation": {"messages": messages}}), str)
+    assert isinstance(last_rounds({"conversation": {"parts": 1}, "conversation/0": messages}), str)

@@ -14,6 +14,7 @@ from l02.agent.answer import Answer
 from l02.agent.context import ToolError
 from l02.agent.testing import Outcome, Script, run
 from l02.agent.thinking.agent import agent_of
+from l02.agent.thinking.conversation import messages_in
 from l02.domain.inference import FinishReason, ModelRequest, ModelUsage, ToolCall
 from l02.domain.specification import ModelAgent
 
@@ -119,10 +120,10 @@ async def test_an_endpoint_that_takes_less_than_is_said_has_the_conversation_com
     outcome = await think(["x" * 1500], "a" * 2000)
     outcome = await think(script, "b" * 1000, outcome.state)
     assert outcome.output == "Yes."
-    kept = outcome.state["conversation"]
-    assert kept["compactions"] == 1
-    assert kept["messages"][0]["content"].endswith("SUMMARY")
-    assert [message["content"][:1] for message in kept["messages"][1:]] == ["b", "Y"]
+    assert outcome.state["conversation"]["compactions"] == 1
+    kept = messages_in(outcome.state)
+    assert kept[0]["content"].endswith("SUMMARY")
+    assert [message["content"][:1] for message in kept[1:]] == ["b", "Y"]
     assert [one.model for one in outcome.calls if one.kind == "model"] == ["small"] * 4, (
         "refused, a summary of two pieces, asked"
     )
@@ -146,7 +147,7 @@ async def test_a_long_conversation_is_compacted_before_it_is_sent() -> None:
         state = (await think(script, f"{number:03}" + "x" * 300, state, window=1000)).state
     assert max(lengths) <= 4 * 1000
     assert state["conversation"]["compactions"] > 2
-    assert state["conversation"]["messages"][-2]["content"].startswith("029")
+    assert messages_in(state)[-2]["content"].startswith("029")
 
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}

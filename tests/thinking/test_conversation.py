@@ -123,7 +123,35 @@ def test_it_is_kept_and_goes_on() -> None:
     assert (talk.messages, talk.tokens, talk.is_too_long) == ([user("a"), said("b")], 700, False)
     talk.add(user("c" * 400))
     assert talk.is_too_long, "700 tokens, and a quarter of what came since"
-    assert Conversation.of(State({"conversation": "something else"}), 1000).messages == []
+
+
+def test_an_execution_changes_of_the_state_what_is_new() -> None:
+    """The last part, and those behind it; all of them when it was compacted."""
+    texts = [f"{number}" + "x" * 10_000 for number in range(10)]
+    talk, stored = conversation(*map(user, texts[:8])), State({})
+    talk.keep(stored)
+    kept = dict(stored)
+    assert kept["conversation"]["parts"] == 2
+    state = State(kept)
+    talk = Conversation.of(state, 1000)
+    talk.add(*map(user, texts[8:]))
+    talk.keep(state)
+    assert state.changes().set.keys() == {"conversation", "conversation/2"}
+    assert [message["content"] for message in Conversation.of(state, 1000).messages] == texts
+    talk.replace_beginning(9, user("summary"))
+    talk.keep(state)
+    assert state.changes().set.keys() == {"conversation", "conversation/0"}
+    assert state.changes().delete == ["conversation/1"], "the third was never stored"
+    assert [message["content"] for message in Conversation.of(state, 1000).messages] == ["summary", texts[9]]
+
+
+@pytest.mark.parametrize(
+    "kept", ["something else", {"parts": "x"}, {"parts": 2}, {"parts": 1, "tokens": "many"}, {"messages": []}]
+)
+def test_something_else_in_its_place_is_said(kept: Any) -> None:
+    with pytest.raises(ToolError) as caught:
+        Conversation.of(State({"conversation": kept, "conversation/0": []}), 1000)
+    assert caught.value.code == "STATE_INVALID"
 
 
 @settings(max_examples=100)

@@ -1,23 +1,37 @@
 """What a model and its user have said to each other, as chat completions have it; kept over executions in the state.
 
 It is a list of messages that only grows, but for its compaction (`l02.agent.thinking.compaction`): what an endpoint has
-read stays the same, so that it need not read it again, and what is recorded of a request is what is new in it.
+read stays the same, so that it need not read it again, and what is recorded of a request is what is new in it. So it is
+with the state: it has the messages in parts, of which an execution changes the last, and adds some.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
+from l02.agent.context import ToolError
+from l02.agent.thinking.failures import failure
 from l02.bus.wire.agent.values import State
 
 KEY = "conversation"
-"""Where it stands in the agent's state."""
+"""Where it stands in the agent's state: this key has what is known of it, and its parts follow as `conversation/0`…"""
+_PART_BYTES = 32 * 1024
 MAX_BYTES = 4 * 1024 * 1024
 """Of the messages as JSON, whatever the model takes: the state goes to each execution in one message."""
 _BYTES_PER_TOKEN = 4
 Message = dict[str, Any]
+
+
+class _Kept(Struct):
+    """What stands under `KEY`."""
+
+    parts: int
+    tokens: int = 0
+    compactions: int = 0
 
 
 class Conversation:
@@ -35,15 +49,18 @@ class Conversation:
 
     @classmethod
     def of(cls, state: State, window_tokens: int) -> Conversation:
-        """That which the state holds; an empty one if it holds none."""
-        kept = state.get(KEY)
-        if not isinstance(kept, dict) or not isinstance(kept.get("messages"), list):
-            return cls([], 0, 0, window_tokens)
-        return cls([*kept["messages"]], kept.get("tokens", 0), kept.get("compactions", 0), window_tokens)
+        """That which the state holds; an empty one if it holds none. `ToolError` if something else is in its place."""
+        kept = _kept(state)
+        return cls(messages_in(state), kept.tokens, kept.compactions, window_tokens)
 
     def keep(self, state: State) -> None:
         """Have it in the state, for the executions to come."""
-        state[KEY] = {"messages": self.messages, "tokens": self.tokens, "compactions": self.compactions}
+        parts = dict(enumerate(_parts(self.messages)))
+        for number in range(len(parts), _kept(state).parts):
+            del state[_part_key(number)]
+        for number, part in parts.items():
+            state[_part_key(number)] = part
+        state[KEY] = msgspec.to_builtins(_Kept(len(parts), self.tokens, self.compactions))
 
     def add(self, *messages: Message) -> None:
         """They come last."""
@@ -83,6 +100,44 @@ class Conversation:
         self.messages, self._bytes, self._counted, self._since = [], 0, 0, 0
         self.add(summary, *kept)
         self.compactions += 1
+
+
+def messages_in(state: Mapping[str, Any]) -> list[Message]:
+    """Those that an agent's state holds. `ToolError` if they are none."""
+    keys = map(_part_key, range(_kept(state).parts))
+    try:
+        return [message for key in keys for message in msgspec.convert(state.get(key), list[Message])]
+    except msgspec.ValidationError as error:
+        raise _no_conversation(error) from error
+
+
+def _kept(state: Mapping[str, Any]) -> _Kept:
+    try:
+        return msgspec.convert(state.get(KEY, {"parts": 0}), _Kept)
+    except msgspec.ValidationError as error:
+        raise _no_conversation(error) from error
+
+
+def _no_conversation(error: Exception) -> ToolError:
+    return failure("STATE_INVALID", f"the state holds no conversation under {KEY!r}: {error}; go back to a checkpoint")
+
+
+def _part_key(number: int) -> str:
+    return f"{KEY}/{number}"
+
+
+def _parts(messages: list[Message]) -> Iterator[list[Message]]:
+    """As they are cut whoever cuts them, when more are said behind them."""
+    part: list[Message] = []
+    size = 0
+    for message in messages:
+        part.append(message)
+        size += size_of(message)
+        if size >= _PART_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def size_of(message: Message) -> int:

@@ -6,18 +6,22 @@ from typing import Any
 
 import msgspec
 
-from l02.agent.thinking.conversation import KEY
+from l02.agent.context import ToolError
+from l02.agent.thinking.conversation import messages_in
 
 _ROUNDS = 3
 _CHARACTERS = 300
 
 
 def last_rounds(state: dict[str, Any]) -> str:
-    """What was said since the user's last messages but some, of the agent with this state; empty if nothing."""
-    kept = state.get(KEY)
-    messages = kept.get("messages") if isinstance(kept, dict) else None
-    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
-        return ""
+    """What was said since the user's last messages but some, of the agent with this state; empty if nothing.
+
+    What is wrong with the state, if it is that of something else.
+    """
+    try:
+        messages = messages_in(state)
+    except ToolError as error:
+        return error.message
     begins = [place for place, message in enumerate(messages) if message.get("role") == "user"]
     first = begins[-_ROUNDS] if len(begins) >= _ROUNDS else 0
     lines = [f"({first} messages before)"] if first else []
