@@ -11,7 +11,7 @@ from l02.client.client import Client
 from l02.domain.agent.work.executions import ExecutionCompleted
 from l02.domain.agent.work.models import ModelCalled, ModelRequested
 from l02.domain.errors import Failure
-from tests.model_calls.conftest import Spawn, ask, history, model_events
+from tests.model_calls.conftest import AGENTS, Spawn, ask, history, model_events
 from tests.models.endpoint import Answer, Asked, Drop, Hang, Refuse, ScriptedEndpoint
 from tests.models.shapes import Call as Wanted
 from tests.models.shapes import Say
@@ -219,3 +219,22 @@ async def test_what_may_have_been_charged_for_is_asked_again_with_as_much_reserv
     assert first.reserved == second.reserved and first.sha256 == second.sha256
     assert lost.again and lost.estimated and lost.used == first.reserved.spending
     assert answered.ok and answered.usage.tokens == 15 and not answered.estimated
+
+
+async def test_another_request_after_a_crash_ends_the_work(
+    client: Client, spawn: Spawn, endpoint: ScriptedEndpoint
+) -> None:
+    agent_id = await spawn()
+    with pytest.raises(Failure, match="E2116.*sha256"):
+        await client.execute(agent_id, [["ask pid"], ["die once"]])
+    assert len(endpoint.requests) == 1
+
+
+async def test_an_agent_in_another_language(client: Client, spawn: Spawn, endpoint: ScriptedEndpoint) -> None:
+    """One that writes lines to its socket, in a shell."""
+    endpoint.say(Say("by and by"))
+    program = str(AGENTS / "asker.sh")
+    agent_id = await spawn(entrypoint=None, command=["bash", program], files={"read": [program]})
+    result = await client.execute(agent_id, "when?")
+    assert result.output == {"text": "by and by", "model": "scripted-1", "finish_reason": "stop"}
+    assert endpoint.requests[0].body["messages"] == [{"role": "user", "content": "when?"}]

@@ -43,6 +43,8 @@ async def handle(ctx, message):
         match step:
             case ["ask", request]:
                 results.append(await asked(ctx, request))
+            case ["ask pid"]:
+                results.append(await asked(ctx, {"messages": f"{os.getpid()}", "model": "small"}))
             case ["ask deep", depth]:
                 value = []
                 for _ in range(depth):
