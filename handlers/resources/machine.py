@@ -32,6 +32,7 @@ from l02.handlers.sandbox.processes import AgentProcess, Processes
 LIVE_SECONDS = 5.0
 """Between two looks; what is shown is never older, unless it has not moved."""
 _RATE_SECONDS = 60.0
+_REST_SHARE = 0.01
 _SHARE_SECONDS = 1.0
 """A share of the processors is one over so long at least."""
 _GONE = {"KV-Operation": "DEL", "Nats-TTL": "60s"}
@@ -117,13 +118,20 @@ class MachineWatch:
         else:
             self._measure(watched)
         seen, limits = _as_event(watched.latest), process.limits
-        is_other = watched.shown is None or seen.tokens_consumed != watched.shown.tokens_consumed
-        if is_other or has_moved(limits, watched.shown, seen) or (is_due and seen != watched.shown):
+        if self._is_news(watched, seen, is_due):
             watched.shown = seen
             await self._show(watched.latest)
         if is_due and has_moved(limits, watched.recorded, seen):
             watched.recorded = seen
             await self._agents.record(agent_id, seen)
+
+    def _is_news(self, watched: _Watched, seen: ResourceUsageSeen, is_due: bool) -> bool:
+        """Whether what is shown is to be replaced: an agent that rests writes nothing, though it answers pings."""
+        shown = watched.shown
+        if shown is None or seen.tokens_consumed != shown.tokens_consumed:
+            return True
+        has_used = seen.cpu_seconds - shown.cpu_seconds > _REST_SHARE * self._report_seconds
+        return has_moved(watched.process.limits, shown, seen) or (is_due and has_used)
 
     async def _begin(self, agent_id: str, process: AgentProcess) -> _Watched:
         """Its processors are not known yet: they are what it uses between two looks."""
