@@ -59,7 +59,8 @@ def top(
 ) -> None:
     """Show what agents do and take now, until interrupted: those that have not ended.
 
-    CPU is in hundredths of a core. LEFT is the part that is left of the limit on its models that is closest. Where
+    CPU is in hundredths of a core. LEFT is the part that is left of the closest limit on its models, its
+    own or a budget's. Where
     standard output is no terminal the table is printed once; with --json a list a line, again whenever it changes.
     """
 
@@ -132,9 +133,11 @@ def _table(rows: Sequence[dict[str, Any]], room: int) -> Table:
 
 def _rows(live: Live, sort: Sort) -> list[dict[str, Any]]:
     """An object for each agent, as `--json` shows it."""
+    from msgspec import to_builtins
+
     rows = []
     for agent in live.agents.values():
-        usage = live.usage_of(agent)
+        usage, left = live.usage_of(agent), live.left_of(agent)
         rows.append(
             {
                 "id": agent.id,
@@ -147,7 +150,7 @@ def _rows(live: Live, sort: Sort) -> list[dict[str, Any]]:
                 "tokens": agent.tokens,
                 "tokens_per_minute": usage.tokens_per_minute if usage else None,
                 "cost_usd": agent.cost_usd,
-                "left": None,
+                "left": None if left is None else to_builtins(left),
             }
         )
     return sorted(sorted(rows, key=lambda row: str(row["id"])), key=_KEYS[sort])
@@ -164,5 +167,5 @@ def _cells(row: dict[str, Any]) -> Sequence[str]:
         "-" if row["tokens_per_minute"] is None else f"{row['tokens_per_minute']:.0f}",
         str(row["tokens"]),
         f"${row['cost_usd']:.4f}" if row["cost_usd"] else "-",
-        "-" if left is None else f"{100 * left['part']:.0f}% {left['limit']}",
+        "-" if left is None else f"{100 * left['part']:.0f}% {left['limit']} {left['budget'] or ''}".rstrip(),
     )

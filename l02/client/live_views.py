@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
+from msgspec import UNSET, Struct
 
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.leader import message_from_leader
@@ -17,16 +19,31 @@ from l02.client.discovery import reaching
 from l02.domain.agent.resources import LiveUsage
 from l02.domain.agent.state import ENDED
 from l02.domain.identifiers import require_id
+from l02.domain.spending.limits import LimitName
 from l02.projections.folds.agents import AgentView
+from l02.projections.folds.budgets import BudgetView
+from l02.projections.folds.limits import LimitView
 
 _SUBJECT = f"$KV.{VIEWS_BUCKET}"
 _BATCH = 500
 # Taken away by somebody, or by the server when its time was over.
 _GONE = {"KV-Operation", "Nats-Marker-Reason"}
 _decoder = msgspec.json.Decoder(AgentView)
+_budget_decoder = msgspec.json.Decoder(BudgetView)
 _usage_decoder = msgspec.json.Decoder(LiveUsage)
 _log = structlog.get_logger()
 T = TypeVar("T")
+
+
+class Left(Struct, frozen=True, kw_only=True):
+    """What is left of a limit on an agent's models, its own or that of a `budget`; `part` is that of its `amount`."""
+
+    limit: LimitName
+    budget: str | None
+    part: float
+    left: float
+    amount: float
+    reset_at: datetime | None
 
 
 class Live:
@@ -34,6 +51,7 @@ class Live:
 
     def __init__(self) -> None:
         self.agents: dict[str, AgentView] = {}
+        self._budgets: dict[str, BudgetView] = {}
         self._usage: dict[str, LiveUsage] = {}
 
     def usage_of(self, agent: AgentView) -> LiveUsage | None:
@@ -43,15 +61,27 @@ class Live:
             return None
         return usage if (usage.node_id, usage.incarnation) == (agent.node_id, agent.incarnation) else None
 
+    def left_of(self, agent: AgentView) -> Left | None:
+        """The least that is left of its own limits and of those of its budgets, up to the root."""
+        found = [*_left(None, agent.spent)]
+        name, seen = agent.spec.budget, set[str]()
+        while isinstance(name, str) and name not in seen and (budget := self._budgets.get(name)) is not None:
+            seen.add(name)
+            found += _left(name, budget.spent)
+            name = UNSET if budget.parent is None else budget.parent
+        return min(found, key=lambda left: left.part, default=None)
+
     def take(self, key: str, value: bytes | None) -> None:
         """A key of the views has this value now; None: it is gone. What nobody can read is passed over."""
-        kind, _, agent_id = key.partition(".")
+        kind, _, name = key.partition(".")
         try:
             if kind == "agent":
                 agent = None if value is None else _decoder.decode(value)
-                _put(self.agents, agent_id, None if agent is None or agent.state in ENDED else agent)
+                _put(self.agents, name, None if agent is None or agent.state in ENDED else agent)
+            elif kind == "budget":
+                _put(self._budgets, name, None if value is None else _budget_decoder.decode(value))
             else:
-                _put(self._usage, agent_id, None if value is None else _usage_decoder.decode(value))
+                _put(self._usage, name, None if value is None else _usage_decoder.decode(value))
         except msgspec.MsgspecError as error:
             _log.warning("a live view cannot be read", key=key, error=str(error))
 
@@ -72,7 +102,7 @@ async def watch_live(bus: Bus) -> AsyncGenerator[Live, None]:
     with reaching():
         if await message_from_leader(bus, VIEWS_STREAM, sequence=1, next_on=f"{_SUBJECT}.agent.*") is None:
             yield live
-    async with aclosing(_watch(bus, "agent.*", "usage.*")) as batches:
+    async with aclosing(_watch(bus, "agent.*", "budget.*", "usage.*")) as batches:
         async for batch, is_newest in batches:
             for key, value in batch:
                 live.take(key, value)
@@ -112,6 +142,19 @@ async def _watch(bus: Bus, *keys: str) -> AsyncGenerator[tuple[list[tuple[str, b
                         batch.append((key, None if is_gone else message.data))
                 if batch:
                     yield batch, pending == 0
+
+
+def _left(budget: str | None, spent: Mapping[LimitName, LimitView]) -> Iterator[Left]:
+    for limit, view in spent.items():
+        if view.amount is not None and view.left is not None:
+            yield Left(
+                limit=limit,
+                budget=budget,
+                part=view.left / view.amount if view.amount else 0.0,
+                left=view.left,
+                amount=view.amount,
+                reset_at=view.reset_at,
+            )
 
 
 def _put(into: dict[str, T], name: str, value: T | None) -> None:

@@ -23,9 +23,13 @@ from l02.bus.wire.subjects import VIEWS_BUCKET, usage_subject
 from l02.client.client import Client
 from l02.domain.agent.resources import LiveUsage
 from l02.domain.agent.state import Status
+from l02.domain.budget.state import BudgetLimits
 from l02.domain.specification import ResourceLimits
+from l02.domain.spending.limits import LimitAction, LimitName
 from l02.projections.folds.agents import AgentView
+from l02.projections.folds.budgets import BudgetView
 from l02.projections.folds.fold import encode_view
+from l02.projections.folds.limits import LimitView
 from tests.cli.conftest import SPECIFICATION
 from tests.cli.test_program import said
 
@@ -141,6 +145,55 @@ async def test_what_cannot_be_read_is_passed_over(bus: Bus, fresh_nats: Embedded
     assert code == 0
     assert [(row["id"], row["cpu_cores"]) for row in json.loads(printed)] == [("a1", None)]
     assert errors.count(b"cannot be read") == 2
+
+
+def limit(amount: int | None, left: int | None, reset_at: datetime | None = None) -> LimitView:
+    return LimitView(amount=amount, used=0, reserved=0, left=left, reset_at=reset_at)
+
+
+async def test_the_closest_limit_is_shown_its_own_or_a_budgets(bus: Bus, fresh_nats: EmbeddedNats) -> None:
+    hour, day, cost = LimitName.TOKENS_PER_HOUR, LimitName.TOKENS_PER_DAY, LimitName.COST_PER_DAY
+    spec = replace(SPECIFICATION, budget="team")
+    own = {hour: limit(100, 40, NOW), day: limit(None, None)}
+    await put(
+        bus,
+        replace(AGENT, id="own", spent=own),
+        replace(AGENT, id="team", spec=spec, spent=own),
+        replace(AGENT, id="none", spent={hour: limit(0, 0)}),
+        replace(AGENT, id="free", spent={hour: limit(None, None)}),
+    )
+    for name, parent, spent in (("team", "root", {day: limit(1000, 500)}), ("root", "team", {cost: limit(10, 1)})):
+        budget = BudgetView(
+            id=name,
+            limits=BudgetLimits(),
+            parent=parent,
+            action=LimitAction.SUSPEND,
+            warn_at=(),
+            created_at=NOW,
+            updated_at=NOW,
+            version=1,
+            sequence=1,
+            spent=spent,
+        )
+        await bus.jetstream.publish(f"$KV.{VIEWS_BUCKET}.budget.{name}", encode_view(budget))
+    shown = await rows(fresh_nats, "--sort", "left")
+    assert [(row["id"], row["left"] and row["left"]["part"]) for row in shown] == [
+        ("none", 0.0),
+        ("team", 0.1),
+        ("own", 0.4),
+        ("free", None),
+    ]
+    assert shown[2]["left"] == {
+        "limit": "tokens_per_hour",
+        "budget": None,
+        "part": 0.4,
+        "left": 40,
+        "amount": 100,
+        "reset_at": "2026-01-01T00:00:00Z",
+    }
+    _, printed, _ = await said(fresh_nats, "top", "--sort", "left")
+    ends = [line.split()[8:] for line in printed.decode().splitlines()[1:]]
+    assert ends == [["0%", "tokens_per_hour"], ["10%", "cost_per_day", "root"], ["40%", "tokens_per_hour"], ["-"]]
 
 
 @pytest.mark.parametrize(
