@@ -1,6 +1,6 @@
 """A model for the demonstration: an endpoint of chat completions on loopback, which needs no key and no network.
 
-It follows a script: it has `git_log` called, and says who wrote the commits that it was told of.
+It follows a script: it has `git_log` called a few times, each time for one commit more, and says who wrote them.
 """
 
 from __future__ import annotations
@@ -19,64 +19,63 @@ from starlette.routing import Route
 
 from l02.node.http import serving
 
+ROUNDS = 8
+"""So often it has git asked."""
+_BYTES_PER_TOKEN = 4
 _AUTHOR = re.compile(r"^Author: (.*)$", re.MULTILINE)
 
 
 class ScriptedModel:
-    """The endpoint: its `url`, and the `requests` it has been sent."""
+    """The endpoint: its `url`, and how many tokens each of its `answers` has read and written."""
 
-    def __init__(self, repository: str, commits: int, tokens: int) -> None:
-        """`tokens` is what it says to have read for its first answer."""
+    def __init__(self, repository: str) -> None:
         self.url = ""
-        self.requests: list[dict[str, Any]] = []
-        self._arguments = {"repo_path": repository, "max_count": commits}
-        self._tokens = tokens
+        self.answers: list[tuple[int, int]] = []
+        self._repository = repository
 
     async def complete(self, request: Request) -> Response:
         """Answer a request, as a stream."""
-        asked = await request.json()
-        self.requests.append(asked)
-        told = [message["content"] for message in asked["messages"] if message["role"] == "tool"]
+        raw = await request.body()
+        told = [said["content"] for said in msgspec.json.decode(raw)["messages"] if said["role"] == "tool"]
+        self.answers.append((len(raw) // _BYTES_PER_TOKEN, 40))
         return StreamingResponse(self._events(told), media_type="text/event-stream")
 
     def _events(self, told: list[str]) -> Iterator[bytes]:
-        if told:
-            for word in re.findall(r"\S+\s*", authors_in_words(told[-1])):
-                yield _event({"content": word})
-            yield _event({}, finish="stop")
-            yield _usage(self._tokens + len(told[-1]) // 4, 20)
+        if len(told) < ROUNDS:
+            arguments = {"repo_path": self._repository, "max_count": len(told) + 1}
+            function = {"name": "git_log", "arguments": msgspec.json.encode(arguments).decode()}
+            call = {"index": 0, "id": f"call_{len(told)}", "type": "function", "function": function}
+            yield _chunk(delta={"tool_calls": [call]})
+            yield _chunk(finish="tool_calls")
         else:
-            function = {"name": "git_log", "arguments": msgspec.json.encode(self._arguments).decode()}
-            yield _event({"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": function}]})
-            yield _event({}, finish="tool_calls")
-            yield _usage(self._tokens, 40)
+            for word in re.findall(r"\S+\s*", in_words(authors(told[-1]))):
+                yield _chunk(delta={"content": word})
+            yield _chunk(finish="stop")
+        read, written = self.answers[-1]
+        yield _chunk(usage={"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written})
         yield b"data: [DONE]\n\n"
 
 
 @asynccontextmanager
-async def scripted_model(repository: str, commits: int, tokens: int) -> AsyncIterator[ScriptedModel]:
+async def scripted_model(repository: str) -> AsyncIterator[ScriptedModel]:
     """Serve one while the context lasts."""
-    model = ScriptedModel(repository, commits, tokens)
+    model = ScriptedModel(repository)
     async with serving(Starlette(routes=[Route("/v1/chat/completions", model.complete, methods=["POST"])])) as url:
         model.url = f"{url}/v1"
         yield model
 
 
-def authors_in_words(log: str) -> str:
-    """Who wrote the commits of git's log."""
-    counted = Counter(_AUTHOR.findall(log)).most_common()
-    return "The last commits are by " + ", ".join(f"{author} ({number})" for author, number in counted) + "."
+def authors(log: str) -> Counter[str]:
+    """Who wrote the commits that `git_log` tells of."""
+    return Counter(_AUTHOR.findall(log))
 
 
-def _event(delta: dict[str, Any], finish: str | None = None) -> bytes:
-    return _chunk([{"index": 0, "delta": delta, "finish_reason": finish}])
+def in_words(counted: Counter[str]) -> str:
+    """The model's answer."""
+    return "The last commits are by " + ", ".join(f"{name} ({number})" for name, number in counted.most_common()) + "."
 
 
-def _usage(read: int, written: int) -> bytes:
-    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-    return _chunk([], usage=usage)
-
-
-def _chunk(choices: list[Any], **more: Any) -> bytes:
-    chunk = {"id": "1", "object": "chat.completion.chunk", "model": "scripted", "choices": choices, **more}
-    return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+def _chunk(*, delta: dict[str, Any] | None = None, finish: str | None = None, usage: Any = None) -> bytes:
+    choice = {"index": 0, "delta": delta or {}, "finish_reason": finish}
+    chunk = {"id": "1", "object": "chat.completion.chunk", "model": "scripted", "choices": [] if usage else [choice]}
+    return b"data: " + msgspec.json.encode(chunk | ({"usage": usage} if usage else {})) + b"\n\n"

@@ -13,11 +13,15 @@ import msgspec
 from msgspec import UNSET
 
 from l02.bus.wire.codec import RecordedEvent
+from l02.cli.demo.model import ROUNDS, in_words
 from l02.cli.terminal.output import print_line, print_table
 from l02.domain.agent.execution import TOOL
 from l02.domain.agent.life.restarts import AgentRestarted
 from l02.domain.agent.life.spawning import AgentSpawned
+from l02.domain.agent.work.blocking import BudgetWaiting
 from l02.domain.agent.work.effects import StepsRecorded, ToolCalled
+from l02.domain.agent.work.models import ModelCalled
+from l02.domain.agent.work.quotas import QuotaUpdated
 from l02.projections.folds.agents import AgentView
 
 ROOT = Path(__file__).parents[3]
@@ -39,6 +43,10 @@ class Report:
     audit: dict[str, Any] = field(default_factory=dict)
     agents: list[AgentView] = field(default_factory=list)
     timeline: list[RecordedEvent] = field(default_factory=list)
+    answer: str = ""
+    thoughts: list[RecordedEvent] = field(default_factory=list)
+    model_answers: list[tuple[int, int]] = field(default_factory=list)
+    """Tokens that the model has read and written for each."""
 
 
 def _git(*arguments: str) -> list[str]:
@@ -63,8 +71,24 @@ def check(report: Report) -> None:
         raise Wrong("no restart of the killed process is on record")
     if not report.history.startswith(f"{min(5, len(_git('log', '-n', '5', '--format=%h')))} commits"):
         raise Wrong(f"the historian told: {report.history!r}")
+    _check_thoughts(report)
     if {view.state.value for view in report.agents} != {"running"}:
         raise Wrong(f"not all agents are running: {[(view.id, view.state.value) for view in report.agents]}")
+
+
+def _check_thoughts(report: Report) -> None:
+    """The model was asked each thing once, all that it read and wrote is charged, and a person let it go on."""
+    expected = in_words(Counter(_git("log", "-n", str(ROUNDS), "--format=%an")))
+    if report.answer != expected:
+        raise Wrong(f"the model says {report.answer!r}, and git {expected!r}")
+    events = [recorded.event for recorded in report.thoughts]
+    charged = [(event.input_tokens, event.output_tokens) for event in events if isinstance(event, ModelCalled)]
+    if charged != report.model_answers:
+        raise Wrong(f"the model has read and written {report.model_answers} tokens, and on record are {charged}")
+    waits = [event for event in events if isinstance(event, BudgetWaiting)]
+    raised = [event.by for event in events if isinstance(event, QuotaUpdated)]
+    if len(waits) != 1 or raised != ["demo"]:
+        raise Wrong(f"the model's agent has waited {len(waits)} times for a person, and {raised} raised its limit")
 
 
 def as_json(report: Report, seconds: float) -> dict[str, Any]:
@@ -76,6 +100,7 @@ def as_json(report: Report, seconds: float) -> dict[str, Any]:
         "audit": report.audit,
         "history": report.history,
         "document": report.document_words,
+        "assistant": {"answer": report.answer, "model_calls": len(report.model_answers), "tokens": _tokens(report)},
         "agents": msgspec.to_builtins(report.agents),
         "events": [recorded.event.type for recorded in report.timeline],
     }
@@ -83,9 +108,10 @@ def as_json(report: Report, seconds: float) -> dict[str, Any]:
 
 def show(report: Report, seconds: float) -> None:
     print_line(f"historian said:\n{report.history}")
-    print_line(f"reader found: {report.document_words}\n")
+    print_line(f"reader found: {report.document_words}")
+    print_line(f"assistant said: {report.answer}\n")
     print_table(
-        ("AGENT", "STATE", "SANDBOX", "DONE", "TOOL CALLS", "RESTARTS"),
+        ("AGENT", "STATE", "SANDBOX", "DONE", "TOOL CALLS", "TOKENS", "RESTARTS"),
         [
             (
                 view.id,
@@ -93,6 +119,7 @@ def show(report: Report, seconds: float) -> None:
                 str(view.sandbox_type),
                 str(view.executions_completed),
                 str(view.tool_calls),
+                f"{view.tokens:,}",
                 str(view.restarts),
             )
             for view in report.agents
@@ -109,8 +136,14 @@ def show(report: Report, seconds: float) -> None:
         f"\nauditor's process {report.killed_pid} was killed after {report.calls_before_kill} of {calls} tool calls "
         f"and was back {report.recovered_seconds:.1f} s later;\nno tool was called twice, and git "
         f"agrees with its answer: {report.audit['files']} files, {report.audit['authors']}\n"
+        f"assistant's model was asked {len(report.model_answers)} times, each once, and all its {_tokens(report):,} "
+        "tokens are on record\n"
         f"All of it took {seconds:.1f} s."
     )
+
+
+def _tokens(report: Report) -> int:
+    return sum(read + written for read, written in report.model_answers)
 
 
 def _tool_calls(event: Any) -> list[int]:

@@ -1,7 +1,8 @@
 """The main job, end to end, on this very repository; it checks itself, so that exit code 0 means something.
 
 Three agents from `examples/` get real work. One of them is killed with SIGKILL in the middle of it, comes back, and
-ends with the right answer; plain git says what is right, and the log says that no tool was called twice.
+ends with the right answer; plain git says what is right, and the log says that no tool was called twice. The fourth is
+a model without code, which is held at its limit, asks a person for more, and goes on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from l02.bus.background.causes import first_cause
+from l02.cli.demo.assistant import NAME as ASSISTANT
+from l02.cli.demo.assistant import ask_assistant, specification
+from l02.cli.demo.model import ScriptedModel, scripted_model
 from l02.cli.demo.report import COMMITS, EXAMPLES, ROOT, Report, Wrong, as_json, check, show
 from l02.cli.running import until_told_to_end
 from l02.cli.terminal.output import print_json, print_line
@@ -25,6 +29,7 @@ from l02.domain.agent.life.spawning import AgentSpawned
 from l02.domain.agent.work.effects import ToolCalled
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
 from l02.domain.errors import Failure
+from l02.handlers.models.settings import Defaults, ModelSettings, model_settings
 from l02.logs import configure_logging
 from l02.node.running import running_node
 from l02.node.settings import NodeFailed, Settings
@@ -69,18 +74,27 @@ async def _demonstrate(directory: Path, report: Report, *, quiet: bool) -> None:
     async with asyncio.timeout(_LIMIT_SECONDS):
         say("starting a node with its own NATS and PostgreSQL in a temporary directory …")
         async with (
-            running_node(Settings(data_dir=directory)) as node,
+            scripted_model(str(ROOT)) as model,
+            running_node(Settings(data_dir=directory, models=_models(model, directory))) as node,
             Client.connect(nats_url=node.runtime["nats_url"], actor="demo") as client,
         ):
             names = ("historian", "reader", "auditor")
-            await asyncio.gather(*(client.spawn(EXAMPLES / f"{name}.yaml", id=name) for name in names))
-            say(f"three agents are running: {', '.join(names)}\n")
+            spawning = (client.spawn(EXAMPLES / f"{name}.yaml", id=name) for name in names)
+            await asyncio.gather(*spawning, client.spawn(specification(), id=ASSISTANT))
+            say(f"four agents are running: {', '.join(names)}, and {ASSISTANT}, which is a model without code\n")
             async with asyncio.TaskGroup() as work:
                 work.create_task(_audit(client, report, say))
                 work.create_task(_tell_history(client, report))
                 work.create_task(_read_document(client, report))
+                work.create_task(ask_assistant(client, report, say))
+            report.model_answers = model.answers
             report.timeline = [recorded async for recorded in client.events("auditor")]
             await _until_views_show(client, report)
+
+
+def _models(model: ScriptedModel, directory: Path) -> ModelSettings:
+    endpoint = {"endpoint": model.url, "model": "scripted", "context_window": 128_000}
+    return model_settings({"small": [endpoint]}, Defaults(), directory)
 
 
 async def _tell_history(client: Client, report: Report) -> None:
@@ -120,9 +134,9 @@ async def _audit(client: Client, report: Report, say: Any) -> None:
 
 async def _until_views_show(client: Client, report: Report) -> None:
     """The table that is printed comes from the read model, which follows the events."""
-    newest = report.timeline[-1].sequence
+    newest = {events[-1].aggregate.id: events[-1].sequence for events in (report.timeline, report.thoughts)}
     while True:
         report.agents = await client.list()
-        if any(view.id == "auditor" and view.sequence >= newest for view in report.agents):
+        if all(view.sequence >= newest.get(view.id, 0) for view in report.agents):
             return
         await asyncio.sleep(0.05)
