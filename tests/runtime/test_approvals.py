@@ -17,6 +17,8 @@ from l02.domain.agent.life.suspension import AgentResumed
 from l02.domain.agent.work.approvals import ApprovalAnswered, ApprovalRequested
 from l02.domain.agent.work.effects import ToolCalled
 from l02.domain.errors import Failure
+from l02.projections.folds.waiting import QuestionView
+from tests.bus.toy import until as shown
 from tests.runtime.conftest import history, pid_of, until
 from tests.tools.conftest import landlock_only
 
@@ -36,6 +38,17 @@ async def asked(client: Client, agent_id: str, call: int) -> ApprovalRequested:
     return found.event
 
 
+async def question_of(client: Client, agent_id: str, call: int) -> QuestionView:
+    """In the inbox, once the read model shows it."""
+    await asked(client, agent_id, call)
+
+    async def found() -> QuestionView | None:
+        return next((one for one in await client.questions() if (one.agent_id, one.call) == (agent_id, call)), None)
+
+    question: QuestionView = await shown(found)
+    return question
+
+
 async def test_a_call_waits_for_a_yes_and_another_for_a_no(client: Client, spawn: Spawn) -> None:
     agent_id = await spawn(tools=ASKING)
     steps: list[list[Any]] = [
@@ -51,9 +64,12 @@ async def test_a_call_waits_for_a_yes_and_another_for_a_no(client: Client, spawn
     with pytest.raises(Failure, match="E2112.*call 1 of execution .* waits for nobody"):
         await client.approve(agent_id, f"{agent_id}-x", 1)
     assert sum(isinstance(event, ToolCalled) for event in await history(client, agent_id)) == 1
-    await client.approve(agent_id, f"{agent_id}-x", 2)
-    await asked(client, agent_id, 3)
-    await client.approve(agent_id, f"{agent_id}-x", 3, granted=False, reason="not on a Friday")
+    question = await question_of(client, agent_id, 2)
+    assert (question.kind, question.what, question.needed) == ("tool", "shop.echo", {"text": "a"})
+    (wait,) = (await client.get(agent_id)).waiting
+    assert (wait.kind, wait.name, wait.call) == ("person", "shop.echo", 2)
+    await client.grant(question.id)
+    await client.deny((await question_of(client, agent_id, 3)).id, "not on a Friday")
     misspelt, a, b, c = (await work).output
     assert misspelt["code"] == "E2001", "what cannot be called, nobody is asked about"
     assert (a, c) == ("a", {"sum": 3})
