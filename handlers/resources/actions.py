@@ -83,8 +83,11 @@ class LimitActions:
         """
         if not isinstance(refused, Exhausted):
             raise refused
+        # A budget refuses who needs more than another with that one's words: what this call needs, this call says.
+        said, limit = refused, refused.shortage.limit
+        refused = Exhausted(refused.shortage._replace(needed=limit.of(needed)), refused.action, refused.budget)
         if refused.budget is not None and refused.shortage.is_passing:
-            await self._budgets.room(refused)
+            await self._budgets.room(said)
             return
         news = self._news.setdefault(agent_id, _News())
         news.held += 1
