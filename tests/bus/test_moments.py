@@ -49,7 +49,7 @@ def test_a_limit_ends_at_its_moment_and_not_earlier() -> None:
     assert late >= 0 and expired
 
 
-@pytest.mark.parametrize("moment", [None, time.time() + 3600])
+@pytest.mark.parametrize("moment", [None, time.time() + 3600], ids=["no limit", "in an hour"])
 def test_what_ends_before_its_limit_is_left_alone(moment: float | None) -> None:
     async def act(_: float) -> str:
         async with before(moment):
