@@ -16,8 +16,9 @@ import pytest
 
 from l02.client.client import Client
 from l02.domain.agent.work.effects import EffectRecorded, ToolCalled
+from l02.domain.values import as_reference
 from tests.effects import effects
-from tests.runtime.conftest import history, pid_of
+from tests.runtime.conftest import history, pid_of, worker
 from tests.runtime.conftest import until as event_of
 from tests.tools.conftest import landlock_only, running, until
 from tests.tools.hostile import encoded, hostile_server, messages
@@ -133,3 +134,35 @@ async def test_what_tools_there_are_is_on_record(client: Client, spawn: Spawn) -
     assert again == offer
     kinds = [entry.kind for entry in effects(await history(client, agent_id))]
     assert kinds == ["tools", "sleep", "tools"], "each once"
+
+
+_MANY_TOOLS = """
+from l02.agent import Agent
+
+agent = Agent("many")
+for number in range(100):
+    @agent.tool(name=f"t{number}", description="d" * 8000)
+    def tool(text: str) -> str:
+        return text
+
+@agent.on_message
+async def handle(ctx, message):
+    before = await ctx.tools()
+    await ctx.sleep(1)
+    return [len(before.tools), await ctx.tools() == before]
+"""
+
+
+async def test_tools_that_are_many_stand_beside_the_event(client: Client, spawn: Spawn, tmp_path: Path) -> None:
+    file = tmp_path / "many.py"
+    file.write_text(_MANY_TOOLS)
+    agent_id = await spawn(worker(entrypoint=str(file)))
+    work = asyncio.create_task(client.execute(agent_id))
+    await event_of(
+        client, agent_id, lambda recorded: isinstance(recorded.event, EffectRecorded) and not recorded.event.done
+    )
+    os.kill(await pid_of(client, agent_id), signal.SIGKILL)
+    assert (await work).output == [100, True]
+    tools = effects(await history(client, agent_id), "tools")
+    assert all(as_reference(entry.result) for entry in tools)
+    assert len(tools) == 2
