@@ -41,10 +41,9 @@ class Lend(BudgetUse, frozen=True, kw_only=True):
             return []
         events = overdue(budget, context.time)
         budget = after(budget, events)
-        short = None if budget.action is LimitAction.WARN else shortage(budget.allowed, budget.windows, self.needed)
-        if short is not None:
-            action = LimitAction.REFUSE if budget.denied else budget.action
-            raise Exhausted(short, action, context.aggregate_id)
+        refused = refusal(budget, context.aggregate_id, self.needed)
+        if refused is not None:
+            raise refused
         amount = Spending(
             tokens=_share(budget, self.needed.tokens, self.wanted.tokens, is_money=False),
             cost=_share(budget, self.needed.cost, self.wanted.cost, is_money=True),
@@ -58,6 +57,13 @@ class Lend(BudgetUse, frozen=True, kw_only=True):
             at=float(int(context.time)),
         )
         return [*events, reserved]
+
+
+def refusal(budget: BudgetState, budget_id: str, needed: Spending) -> Exhausted | None:
+    """Why so much cannot be reserved of a budget, if it cannot."""
+    short = None if budget.action is LimitAction.WARN else shortage(budget.allowed, budget.windows, needed)
+    action = LimitAction.REFUSE if budget.denied else budget.action
+    return None if short is None else Exhausted(short, action, budget_id)
 
 
 def _share(budget: BudgetState, needed: int, wanted: int, *, is_money: bool) -> int:

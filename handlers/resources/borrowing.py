@@ -12,7 +12,7 @@ import structlog
 
 from l02.bus.log.contained import contained
 from l02.bus.log.repository import Repository
-from l02.domain.budget.lending import Lend, Recall, Settle
+from l02.domain.budget.lending import Lend, Recall, Settle, refusal
 from l02.domain.budget.state import BudgetState
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.inference import MAX_COUNT, Spending
@@ -22,9 +22,9 @@ from l02.handlers.resources.slices import Hand, Pool, Slices
 
 SLICE_SECONDS = 30.0
 """How long a slice is drawn on: so much of the log is read when its holder is lost."""
-IDLE_SECONDS = 2.0
+IDLE_SECONDS = 5.0
 """After which what nobody draws on is given back."""
-REPORT_SECONDS = 2.0
+REPORT_SECONDS = 4.0
 """How old what is known of a budget may be."""
 _TICK_SECONDS = 0.25
 _CALLS_AHEAD = 8
@@ -102,9 +102,10 @@ class Borrower:
         try:
             await self._record(reports)
         except Exhausted as refused:
+            refused = self._never(levels, needed) or refused
             if refused.budget is not None:
                 await self._budgets.record(refused.budget, Recall(holder=self._budgets.node_id, needed=needed))
-            raise
+            raise refused from None
         except asyncio.CancelledError:
             # It may be stored or not: what is lent under these names is left to the journals.
             if token == self._slices.token:
@@ -118,6 +119,15 @@ class Borrower:
         for level, lend in lends.items():
             self._take(level, lend, now)
         self._due.set()
+
+    def _never(self, levels: Sequence[str], needed: Spending) -> Exhausted | None:
+        """One who can never have it at some level need not wait at another."""
+        for level in levels:
+            known = self._budgets.in_memory(level)
+            refused = refusal(known.state, level, needed) if known is not None else None
+            if refused is not None and not refused.shortage.could_fit:
+                return refused
+        return None
 
     async def _record(self, reports: Mapping[str, Sequence[Command]]) -> None:
         """However often others are first, or the event store does not answer."""
@@ -154,7 +164,8 @@ class Borrower:
         cost = max(needed.cost * _CALLS_AHEAD, pool.wanted_cost)
         before = pool.current
         if before is not None and now - before.lent_at < REPORT_SECONDS:
-            tokens, cost = max(tokens, 2 * before.amount.tokens), max(cost, 2 * before.amount.cost)
+            drawn = before.used + before.reserved
+            tokens, cost = max(tokens, 2 * drawn.tokens), max(cost, 2 * drawn.cost)
         return Spending(tokens=min(tokens, MAX_COUNT), cost=min(cost, MAX_COUNT))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -164,6 +175,8 @@ class Borrower:
 
     @staticmethod
     def _is_news(hand: Hand, now: float) -> bool:
+        if now < hand.again_at:
+            return False
         if hand.closing:
             return hand.report() != hand.reported
         return hand.used != hand.reported.used and now - hand.reported_at > REPORT_SECONDS
@@ -177,9 +190,13 @@ class Borrower:
     async def _report_of(self, budget: str, items: list[tuple[Hand, Settle]]) -> None:
         settles = [settle for _, settle in items]
         record = partial(self._budgets.record_all, budget, settles)
-        if await contained(record, "reporting what was spent", budget, again=False):
-            for hand, settle in items:
-                self._slices.reported(hand, settle, self._now())
+        is_told = await contained(record, "reporting what was spent", budget, again=False)
+        now = self._now()
+        for hand, settle in items:
+            if is_told:
+                self._slices.reported(hand, settle, now)
+            else:
+                hand.again_at = now + REPORT_SECONDS
 
     @staticmethod
     def _now() -> float:

@@ -38,6 +38,8 @@ class Hand:
     reserved: Spending = NOTHING
     calls: int = 0
     closing: bool = False
+    again_at: float = 0.0
+    """Not before this it is reported, since that has failed."""
 
     @property
     def left(self) -> Spending:
