@@ -52,7 +52,7 @@ sleeps = st.tuples(st.just("sleep"), st.sampled_from([0.0, 0.3, 3.0, 35.0]))
 steps = st.one_of(calls, calls, calls, calls, sleeps, deaths, deaths, words)
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(st.lists(steps, min_size=30, max_size=90))
 def test_no_more_is_spent_than_there_is_and_nothing_stays_reserved(history: list[tuple[Any, ...]]) -> None:
     run(_live(history))
