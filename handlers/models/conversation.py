@@ -27,6 +27,9 @@ _NOT_FOR_AGENTS = frozenset(
 )
 # fmt: on
 
+MAX_TOKENS = 100_000_000
+"""Of an answer, and of anything else that one call can have to do with."""
+
 
 class Function(Struct, frozen=True):
     """What an assistant wanted to have called."""
@@ -101,6 +104,8 @@ def check(request: ModelRequest) -> Checked:
                 f"the parameter {key!r} is not the agent's to give; leave it out",
                 f"$.parameters.{key}",
             )
+    if (request.max_tokens or 0) > MAX_TOKENS:
+        raise Failure(ErrorCode.COMMAND_INVALID, f"no model answers with more than {MAX_TOKENS} tokens", "$.max_tokens")
     try:
         asked = msgspec.convert({"messages": request.messages, "tools": request.tools}, _Asked)
         size = input_bytes(request) + len(msgspec.json.encode((request.tool_choice, request.parameters)))

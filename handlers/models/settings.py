@@ -7,8 +7,10 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -23,7 +25,8 @@ _Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 _Tokens = Annotated[int, Meta(ge=1, le=100_000_000)]
 _PerMinute = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 _Alias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\Z")]
-_Url = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#@]*)?\Z", max_length=2048)]
+_HOST = r"([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])"
+_Url = Annotated[str, Meta(pattern=rf"^https?://{_HOST}(:[0-9]+)?(/[!-~]*)?\Z", max_length=2048)]
 # A write into Anthropic's cache costs a quarter more than other input.
 _CACHE_WRITE = 1.25
 
@@ -157,6 +160,11 @@ def _endpoint(path: Path_, value: Any, defaults: Defaults, beside: Path) -> tupl
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
         raise ModelSettingsError((*path, *_steps(where.rstrip("`"))), f"cannot be used: {message}") from error
+    for key, url in (("endpoint", endpoint.endpoint), ("proxy", endpoint.proxy)):
+        if url is not None and not _is_usable(url):
+            raise ModelSettingsError(
+                (*path, key), "cannot be used: it takes a scheme, a host, perhaps a port and a path"
+            )
     price = endpoint.price
     if price is not None and endpoint.api == "anthropic" and price.cache_write is None:
         endpoint = msgspec.structs.replace(
@@ -168,6 +176,18 @@ def _endpoint(path: Path_, value: Any, defaults: Defaults, beside: Path) -> tupl
         return endpoint, read_key(endpoint.key, beside)
     except KeyUnusable as error:
         raise ModelSettingsError((*path, "key"), str(error)) from error
+
+
+def _is_usable(url: str) -> bool:
+    """Nothing but an address: no name and password, no query."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        if ":" in host:
+            IPv6Address(host)
+        return bool(host.encode("idna")) and port != 0 and not set("?#@") & set(url)
+    except ValueError:
+        return False
 
 
 def _steps(where: str) -> Path_:

@@ -108,6 +108,8 @@ def test_keys_are_shown_nowhere(file: Path) -> None:
         ("api: chat", "api: chats", ":6: models.small[0].api cannot be used: Invalid enum value 'chats'"),
         ("https://models.example", "https://someone:x@models.example", ":15: models.small[1].endpoint cannot be used"),
         ("https://models.example", "ftp://models.example", ":15: models.small[1].endpoint cannot be used"),
+        ("https://models.example", "https://models.example:99999", ":15: models.small[1].endpoint cannot be used"),
+        ("https://models.example", "https://:1/v1", ":15: models.small[1].endpoint cannot be used"),
         ("model: qwen3:8b\n", "\n", ":4: models.small[0] cannot be used: Object missing required field `model`"),
         ("  small:", "  -small:", ":3: models.-small is no alias"),
         ("{env: A_KEY}", "{env: NOT_SET_AT_ALL}", ":7: models.small[0].key NOT_SET_AT_ALL is not set"),

@@ -7,8 +7,10 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from l02.domain.errors import ErrorCode
 from l02.domain.inference import ModelOutcome, ModelUsage
-from l02.handlers.models.settings import Defaults
+from l02.handlers.models.settings import Defaults, ModelSettingsError, model_settings
 from tests.models.conftest import Bridge
 from tests.models.endpoint import Raw, ScriptedEndpoint
 from tests.models.shapes import SHAPES, Call, Say
@@ -96,7 +98,7 @@ BODIES: dict[str, tuple[str, Any]] = {
         f'{chunk(content="Hi")}data: {{"error": {{"message": "out of memory"}}}}\n\n'.encode(),
     ),
     "endless line": (EVENTS, lambda: many(b"a", 50 * MIB, b"data: ")),
-    "endless event": (EVENTS, lambda: many(b"data: a\n", 50 * MIB)),
+    "endless event": (EVENTS, lambda: many(b"data: a\n" * 9 + b"data: %b\n" % (b"a" * 999), 50 * MIB)),
     "50 MB of text": (EVENTS, lambda: many(chunk(content="a" * 10_000).encode(), 50 * MIB)),
     "20 MB of arguments": (
         EVENTS,
@@ -130,7 +132,12 @@ async def test_what_is_no_answer(bridge: Bridge, endpoint: ScriptedEndpoint, nam
         ("nonsense after the end", EVENTS, (chunk(content="Hi") + END).encode() + b"data: {{{\n\n\xff", "Hi"),
         ("cut off behind the end", EVENTS, (chunk(content="Hi") + END).encode()[:-14], "Hi"),
         ("an endless end", EVENTS, lambda: many(b": a\n\n", 20 * MIB, (chunk(content="Hi") + END).encode()), "Hi"),
-        ("8 MB of comments", EVENTS, lambda: many(b":\n", 8 * MIB, b"", (chunk(content="Hi") + END).encode()), "Hi"),
+        (
+            "8 MB of comments",
+            EVENTS,
+            lambda: many(b":\n" + b": %b\n" % (b"a" * 99), 8 * MIB, b"", (chunk(content="Hi") + END).encode()),
+            "Hi",
+        ),
         ("zero byte", EVENTS, (chunk(content="H\0i") + END).encode(), "H\0i"),
         ("line ends", EVENTS, (chunk(content="Hi") + END).replace("\n", "\r\n").encode(), "Hi"),
         ("unknown events", EVENTS, ("event: x\ndata: {}\n\n:\n\n" + chunk(content="Hi") + END).encode(), "Hi"),
@@ -324,7 +331,7 @@ def judge(outcome: ModelOutcome) -> None:
 
 
 @pytest.mark.parametrize("api", ["chat", "responses", "anthropic"])
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 async def test_any_bytes(bridge: Bridge, endpoint: ScriptedEndpoint, api: str, data: st.DataObject) -> None:
     raw = data.draw(streams(api) | VALUES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=50))
@@ -335,3 +342,25 @@ async def test_any_bytes(bridge: Bridge, endpoint: ScriptedEndpoint, api: str, d
     await bridge.have({"endpoint": endpoint.url, "model": "any", "api": api}, defaults=patient)
     outcome = await bridge.ask(stream=data.draw(st.booleans()), output_schema=data.draw(st.none() | st.just({})))
     judge(outcome)
+
+
+URLS = st.builds(
+    "{}://{}{}{}".format,
+    st.sampled_from(["http", "https"]),
+    st.text("ab.-_[]:é%0", min_size=1, max_size=8) | st.sampled_from(["127.0.0.1", "[::1]", "a" * 64, "a" * 300]),
+    st.sampled_from(["", ":1", ":99999", ":x"]),
+    st.text("/ab%é ", max_size=5).map("/{}".format),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(url=URLS, proxy=st.none() | URLS)
+def test_any_address(url: str, proxy: str | None) -> None:
+    """One that the settings take can be asked."""
+    section = {"m": [{"endpoint": url, "model": "any", "proxy": proxy}]}
+    try:
+        [(endpoint, _)] = model_settings(section, Defaults(), Path.cwd()).models["m"].endpoints
+    except ModelSettingsError:
+        return
+    assert httpx2.URL(f"{endpoint.url}/x").host
+    httpx2.AsyncHTTPTransport(verify=False, trust_env=False, proxy=proxy)

@@ -182,6 +182,7 @@ def test_money_is_rounded_up() -> None:
         (said("Hi", parameters={"max_tokens": 9}), "$.parameters.max_tokens"),
         (said("Hi", parameters={"service_tier": "priority"}), "$.parameters.service_tier"),
         (said("Hi", parameters={"model": "dearer"}), "$.parameters.model"),
+        (said("Hi", max_tokens=10**30), "$.max_tokens"),
         (said("\ud800"), "$.messages"),
         (said("Hi", parameters={"x": object()}), "$.messages"),
     ],

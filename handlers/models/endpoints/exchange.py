@@ -174,7 +174,9 @@ class Exchange:
     def _late(self, whole: bool) -> Fault:
         timeouts = self._endpoint.timeouts
         if whole:
-            return late(f"no whole answer {timeouts.whole:g} s after the call began", again=False)
+            # One that has begun may be long, or its reader slow.
+            message = f"no whole answer {timeouts.whole:g} s after the call began"
+            return late(message, again=False, unwell=not self.draft.begun)
         if self.draft.begun:
             return late(f"no further token within {timeouts.between_tokens:g} s", again=False)
         return late(f"no token within {timeouts.first_token:g} s")

@@ -62,9 +62,9 @@ def away(message: str, *, sent: bool = False, again: bool = True) -> Fault:
     return Fault(ErrorCode.MODEL_UNAVAILABLE, message, again=again, charged=sent, unwell=True, reached=False)
 
 
-def late(message: str, *, again: bool = True, charged: bool = True) -> Fault:
-    """There was no answer in time; the endpoint may have been at work on it, if it could be `charged`."""
-    return Fault(ErrorCode.INFERENCE_TIMEOUT, message, again=again, charged=charged, unwell=charged)
+def late(message: str, *, again: bool = True, charged: bool = True, unwell: bool = True) -> Fault:
+    """There was no answer in time."""
+    return Fault(ErrorCode.INFERENCE_TIMEOUT, message, again=again, charged=charged, unwell=unwell)
 
 
 def of_status(status: int, said: str, retry_after: str | None) -> Fault:

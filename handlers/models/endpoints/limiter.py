@@ -61,7 +61,7 @@ class Limiter:
                     async with asyncio.timeout_at(deadline):
                         await turn.granted.wait()
                 except TimeoutError:
-                    raise late("its turn did not come in time", again=False, charged=False) from None
+                    raise late("its turn did not come in time", again=False, charged=False, unwell=False) from None
             yield turn
         finally:
             if turn.granted.is_set():

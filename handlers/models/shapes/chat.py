@@ -12,7 +12,16 @@ from l02.handlers.models.conversation import Checked
 from l02.handlers.models.endpoints.draft import Draft, Tokens
 from l02.handlers.models.endpoints.untrusted import read, read_if_any
 from l02.handlers.models.settings import Endpoint
-from l02.handlers.models.shapes.shape import NOTHING, Shape, bearer, is_strict, refuse_error
+from l02.handlers.models.shapes.shape import (
+    NOTHING,
+    Cached,
+    Reasoning,
+    Shape,
+    bearer,
+    is_strict,
+    refuse_error,
+    usage_of,
+)
 
 FINISH = {
     "length": FinishReason.LENGTH,
@@ -62,19 +71,16 @@ class _Completion(Struct):
     error: Raw = NOTHING
 
 
-class _Cached(Struct):
-    cached_tokens: Tokens | None = None
-
-
-class _Reasoning(Struct):
-    reasoning_tokens: Tokens | None = None
-
-
 class _Usage(Struct):
     prompt_tokens: Tokens
     completion_tokens: Tokens = 0
-    prompt_tokens_details: _Cached | None = None
-    completion_tokens_details: _Reasoning | None = None
+    prompt_tokens_details: Cached | None = None
+    completion_tokens_details: Reasoning | None = None
+
+    def counted(self) -> ModelUsage:
+        """As we count."""
+        cached, reasoning = self.prompt_tokens_details, self.completion_tokens_details
+        return usage_of(self.prompt_tokens, cached, self.completion_tokens, reasoning)
 
 
 _COMPLETIONS = msgspec.json.Decoder(_Completion)
@@ -129,7 +135,7 @@ class Chat(Shape):
         draft.model = draft.model or completion.model or ""
         usage: _Usage | None = read_if_any(_USAGES, completion.usage)
         if usage is not None:
-            draft.usage = _usage(usage)
+            draft.usage = usage.counted()
         text = ""
         for choice in completion.choices or ():
             if choice.index:
@@ -166,14 +172,3 @@ def _arguments(raw: Raw) -> str:
     if text.startswith(b'"'):
         return _TEXTS.decode(text)
     return "" if raw == NOTHING else text.decode()
-
-
-def _usage(usage: _Usage) -> ModelUsage:
-    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0
-    reasoning = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else 0
-    return ModelUsage(
-        input_tokens=usage.prompt_tokens,
-        cached_tokens=min(cached or 0, usage.prompt_tokens),
-        output_tokens=usage.completion_tokens,
-        reasoning_tokens=min(reasoning or 0, usage.completion_tokens),
-    )

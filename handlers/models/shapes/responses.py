@@ -13,7 +13,16 @@ from l02.handlers.models.conversation import Checked, Message
 from l02.handlers.models.endpoints.draft import Draft, Tokens
 from l02.handlers.models.endpoints.untrusted import read, read_if_any
 from l02.handlers.models.settings import Endpoint
-from l02.handlers.models.shapes.shape import NOTHING, Shape, bearer, is_strict, refuse_error
+from l02.handlers.models.shapes.shape import (
+    NOTHING,
+    Cached,
+    Reasoning,
+    Shape,
+    bearer,
+    is_strict,
+    refuse_error,
+    usage_of,
+)
 
 _INCOMPLETE = {"max_output_tokens": FinishReason.LENGTH, "content_filter": FinishReason.CONTENT_FILTER}
 
@@ -55,19 +64,16 @@ class _Event(Struct):
     error: Raw = NOTHING
 
 
-class _Cached(Struct):
-    cached_tokens: Tokens | None = None
-
-
-class _Reasoning(Struct):
-    reasoning_tokens: Tokens | None = None
-
-
 class _Usage(Struct):
     input_tokens: Tokens
     output_tokens: Tokens = 0
-    input_tokens_details: _Cached | None = None
-    output_tokens_details: _Reasoning | None = None
+    input_tokens_details: Cached | None = None
+    output_tokens_details: Reasoning | None = None
+
+    def counted(self) -> ModelUsage:
+        """As we count."""
+        cached, reasoning = self.input_tokens_details, self.output_tokens_details
+        return usage_of(self.input_tokens, cached, self.output_tokens, reasoning)
 
 
 _RESPONSES = msgspec.json.Decoder(_Response)
@@ -147,7 +153,7 @@ class Responses(Shape):
         draft.model = response.model or ""
         usage: _Usage | None = read_if_any(_USAGES, response.usage)
         if usage is not None:
-            draft.usage = _usage(usage)
+            draft.usage = usage.counted()
         if response.status == "incomplete":
             reason = response.incomplete_details.reason if response.incomplete_details else None
             draft.finish = _INCOMPLETE.get(reason or "", FinishReason.LENGTH)
@@ -169,17 +175,6 @@ def _output(items: list[_Item], draft: Draft) -> str:
                 draft.refused |= bool(part.refusal)
     draft.text(text)
     return text
-
-
-def _usage(usage: _Usage) -> ModelUsage:
-    cached = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else 0
-    reasoning = usage.output_tokens_details.reasoning_tokens if usage.output_tokens_details else 0
-    return ModelUsage(
-        input_tokens=usage.input_tokens,
-        cached_tokens=min(cached or 0, usage.input_tokens),
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=min(reasoning or 0, usage.output_tokens),
-    )
 
 
 def _items(message: Message) -> Iterator[dict[str, Any]]:

@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec import Struct
 
 from l02.domain.errors import ErrorCode
+from l02.domain.inference import ModelUsage
 from l02.handlers.models.conversation import Checked
-from l02.handlers.models.endpoints.draft import Draft
+from l02.handlers.models.endpoints.draft import Draft, Tokens
 from l02.handlers.models.endpoints.faults import Fault, message_of
 from l02.handlers.models.settings import Endpoint
 
@@ -48,6 +50,28 @@ def refuse_error(error: msgspec.Raw) -> None:
     if error != NOTHING:
         message = message_of(b'{"error":%b}' % bytes(error))
         raise Fault(ErrorCode.INFERENCE_FAILED, message, again=True, charged=True, unwell=True)
+
+
+class Cached(Struct):
+    """A part of the input."""
+
+    cached_tokens: Tokens | None = None
+
+
+class Reasoning(Struct):
+    """A part of the output."""
+
+    reasoning_tokens: Tokens | None = None
+
+
+def usage_of(read: int, cached: Cached | None, written: int, reasoning: Reasoning | None) -> ModelUsage:
+    """What was used; a part is never more than its whole."""
+    return ModelUsage(
+        input_tokens=read,
+        cached_tokens=min((cached and cached.cached_tokens) or 0, read),
+        output_tokens=written,
+        reasoning_tokens=min((reasoning and reasoning.reasoning_tokens) or 0, written),
+    )
 
 
 def is_strict(schema: dict[str, Any]) -> bool:
