@@ -9,15 +9,12 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from weakref import WeakKeyDictionary
 
-import msgspec
 import structlog
 
 from l02.bus.commands.leases import Leases
 from l02.bus.commands.react import EventReader
-from l02.bus.commands.timers import set_timer
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
 from l02.bus.log.turns import Turn, turn_of
@@ -34,6 +31,7 @@ from l02.domain.kernel.message import Event
 from l02.domain.spending.exhausted import Exhausted
 from l02.handlers.resources.borrowing import Borrower
 from l02.handlers.resources.chains import Lineage, levels_of
+from l02.handlers.resources.resets import set_timers
 from l02.handlers.resources.slices import Slices
 
 _RECALLED_SECONDS = 1.0
@@ -235,17 +233,9 @@ class Budgets:
         """Before they are stored, so that no crash comes in between: a timer that nobody wants does no harm."""
         known = self._budgets.in_memory(budget_id)
         before = known.state if known is not None else BudgetState()
-        ends = after(before, [event for event in events if isinstance(event, BudgetEvent)]).reset_times
-        for at in ends - before.reset_times:
-            await set_timer(
-                self._bus,
-                AggregateId("budget", budget_id),
-                f"{ResetDue.verb}.{round(at)}",
-                due=datetime.fromtimestamp(at, UTC),
-                verb=ResetDue.verb,
-                body=msgspec.json.encode({"at": at}),
-                command_id=f"{ResetDue.verb}-{budget_id}-{round(at)}",
-            )
+        then = after(before, [event for event in events if isinstance(event, BudgetEvent)])
+        ends = then.reset_times - before.reset_times
+        await set_timers(self._bus, AggregateId("budget", budget_id), ResetDue, ends)
 
     @staticmethod
     def _now() -> float:
