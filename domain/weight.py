@@ -18,6 +18,8 @@ LIGHT_BYTES = MAX_WEIGHT // 5
 _MAX_STRINGS = 200_000
 _SHORT_NUMBER_DIGITS = 20
 _PIECE_BYTES = 2 * 1024 * 1024
+_VALUE_BYTES, _CONTAINER_BYTES = 40, 64
+"""Of memory that a value, and a list or an object, takes beside its text (CPython 3.11, 64 bits)."""
 _NO_BACKSLASH = re.compile(rb"[^\\]")
 _SIGNS, _DIGITS = b",:[{", b"0123456789"
 _OTHERS = bytes(set(range(256)) - set(_SIGNS + _DIGITS))
@@ -26,6 +28,14 @@ _OTHERS = bytes(set(range(256)) - set(_SIGNS + _DIGITS))
 def is_too_heavy(text: bytes) -> bool:
     """Whether to build the values of `text` takes too long."""
     return any(steps_of_weighing(text))
+
+
+def footprint(text: bytes) -> int:
+    """About how many bytes of memory the values of a text take that is not too heavy."""
+    if len(text) > _PIECE_BYTES:
+        return len(text) + _VALUE_BYTES * MAX_WEIGHT // 5
+    containers = text.count(b"[") + text.count(b"{")
+    return len(text) + _VALUE_BYTES * text.count(b",") + _CONTAINER_BYTES * containers
 
 
 def steps_of_weighing(text: bytes) -> Iterator[bool]:

@@ -41,8 +41,8 @@ from l02.domain.weight import WEIGHT_IN_WORDS
 from l02.handlers.executor.effects import Effects
 from l02.handlers.executor.inbox import Inbox
 from l02.handlers.executor.journal.answers import Answers
-from l02.handlers.executor.journal.live_calls import diverged
-from l02.handlers.executor.journal.own_steps import own_steps, record, split, told_again
+from l02.handlers.executor.journal.live_calls import LiveCall, diverged
+from l02.handlers.executor.journal.own_steps import own_steps, own_tools, record, require_own, split, told_again
 from l02.handlers.executor.journal.text import Text
 from l02.handlers.executor.tools.calling import LocalToolLost, ToolBox
 from l02.handlers.executor.work import Work, checkpoints_awaited
@@ -50,6 +50,11 @@ from l02.handlers.sandbox.channel import ChannelClosed
 from l02.handlers.sandbox.processes import AgentProcess
 from l02.handlers.tool_servers import ToolFailed
 
+_MOST_OPEN_CALLS = 2000
+_MOST_OPEN_BYTES = 32 * 1024 * 1024
+"""Of memory, for the calls that were not answered yet, or one."""
+_MOST_UNTOLD = 10_000
+"""Numbers that an agent has given away, and has not said for what."""
 _GRACE_SECONDS = 1.0
 """Beyond its timeout, which the agent itself keeps to, a tool of the agent's own may keep it from answering."""
 
@@ -77,7 +82,14 @@ class Run:
         self._local: dict[int, asyncio.Future[Any]] = {}
         self._giving: asyncio.Task[None] | None = None
         self._own_calls: dict[int, asyncio.Task[None]] = {}
+        self._told_to_run: set[int] = set()
+        self._open: dict[int, int] = {}
+        """Calls that were not answered yet, and the bytes of memory that they take."""
+        self._open_bytes = 0
         self._begun: dict[int, float] = {}
+        self._own_tools = own_tools(process.hello)
+        self._given = 0
+        self._after = max((entry.after for entry in self._steps if entry.after is not UNSET), default=0)
         self.calls = max(self._numbers, default=0)
         self.answered_codes: set[str] = {_code_of(entry.result) for entry in self._steps if not entry.ok}
         """Codes of the calls that were answered as failed in this run: those the agent may fail with."""
@@ -95,12 +107,13 @@ class Run:
         try:
             await self._begin_work(input, state)
             while True:
+                await work.records.room()
                 message = await self._next()
                 match message:
                     case Steps() if self._process.hello.records_steps:
                         await self._on_steps(message)
                     case Begin() if self._process.hello.records_steps:
-                        self._begun[message.call] = asyncio.get_running_loop().time()
+                        self._on_begin(message)
                     case Call():
                         await self._on_call(message)
                     case ToolResult():
@@ -164,7 +177,9 @@ class Run:
         return message
 
     async def _on_call(self, call: Call) -> None:
+        self._work.records.require_space()
         self._check_number(call)
+        self._count_open(call)
         entry = self._execution.journal.answer(call.call)
         if entry is not None:
             recorded = await self._effects.recorded_request(entry)
@@ -173,16 +188,17 @@ class Run:
             self._text.require(call.call, entry.text)
             self._effects.replayed(call, entry)
         else:
-            task = self._work.live.get(call) or self._start(call)
-            self._text.require(call.call, self._work.live.text(call.call))
-            task.add_done_callback(self._tell_failure)
+            live = self._work.live.get(call) or self._start(call)
+            self._text.require(call.call, live.text)
+            live.task.add_done_callback(self._tell_failure)
             if self._tools.is_local(call.tool):
-                self._own_calls[call.call] = task
+                self._own_calls[call.call] = live.task
+                live.task.add_done_callback(lambda _: self._own_calls.pop(call.call))
         if self._giving is None:
             self._giving = asyncio.create_task(self._give())
         self._work.answers.ask(call.call)
 
-    def _start(self, call: Call) -> asyncio.Task[None]:
+    def _start(self, call: Call) -> LiveCall:
         perform = partial(self._effects.perform, call, self._tools, self._run_local(call))
         return self._work.live.start(call, self._text.said, perform)
 
@@ -195,19 +211,45 @@ class Run:
             self._take_number(call.call)
         require_shallow(request_of(call), "$.arguments")
 
+    def _count_open(self, call: Call) -> None:
+        self._open_bytes += self._inbox.footprint
+        self._open[call.call] = self._inbox.footprint
+        is_heavy = len(self._open) > 1 and self._open_bytes > _MOST_OPEN_BYTES
+        if is_heavy or len(self._open) > _MOST_OPEN_CALLS:
+            raise Failure(
+                ErrorCode.PAYLOAD_TOO_LARGE,
+                f"{len(self._open):,} calls that take {self._open_bytes:,} bytes of memory are open; at most "
+                f"{_MOST_OPEN_CALLS:,} and {_MOST_OPEN_BYTES:,} bytes may be: wait for some before the next",
+            )
+
     def _take_number(self, number: int) -> None:
         if number in self._numbers:
             raise ProtocolError(f"call {number} was made already")
+        self._require_near(number, self._numbers)
         self._numbers.add(number)
         self.calls = max(self.calls, number)
+
+    def _require_near(self, number: int, known: set[int]) -> None:
+        if number > len(known) + _MOST_UNTOLD:
+            raise ProtocolError(f"number {number} comes when {len(known)} are known; numbers follow one another")
+
+    def _on_begin(self, begin: Begin) -> None:
+        if begin.tool not in self._own_tools or begin.call in self._numbers:
+            raise ProtocolError(f"call {begin.call} of {begin.tool!r} is none that the agent can begin by itself")
+        self._require_near(begin.call, self._numbers)
+        self._begun[begin.call] = asyncio.get_running_loop().time()
 
     def _tell_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
             self._inbox.report(error)
 
     async def _on_steps(self, message: Steps) -> None:
+        self._work.records.require_space()
         for step in message.steps:
+            require_own(step, self._own_tools, self._given, self._after)
+            self._after = step.after
             if step.kind == "thread":
+                self._require_near(step.call, self._threads)
                 if step.call in self._threads:
                     raise ProtocolError(f"thread {step.call} has ended already")
                 self._threads.add(step.call)
@@ -227,7 +269,9 @@ class Run:
                 answer = result.answer(self._work.execution_id, call)
                 if isinstance(answer.error, CallError):
                     self.answered_codes.add(answer.error.code)
+                self._given += 1
                 await self._process.channel.send(answer)
+                self._open_bytes -= self._open.pop(call)
         except Exception as error:
             self._inbox.report(error)
 
@@ -235,20 +279,22 @@ class Run:
         async def run(tool: str, arguments: dict[str, Any]) -> Any:
             future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             self._local[call.call] = future
+            self._told_to_run.add(call.call)
             message = RunTool(execution_id=self._work.execution_id, call=call.call, tool=tool, arguments=arguments)
             try:
                 await self._process.channel.send(message)
+                return await future
             except ChannelClosed as error:
-                future.cancel()
                 raise LocalToolLost from error
-            return await future
+            finally:
+                self._local.pop(call.call, None)
 
         return run
 
     def _let_go_of_own_tools(self) -> None:
         """Its process will not answer any more; what it has not been told yet, the next one will be."""
         for call, task in self._own_calls.items():
-            if call not in self._local:
+            if call not in self._told_to_run:
                 task.cancel()
         for future in self._local.values():
             if not future.done():
@@ -259,13 +305,13 @@ class Run:
         """Whether the process runs a tool of its own, and has not had the time for it that a tool has."""
         longest = asyncio.get_running_loop().time() - self._limits.tool_timeout_seconds - _GRACE_SECONDS
         begun = any(began > longest for began in self._begun.values())
-        return begun or any(not future.done() for future in self._local.values())
+        return begun or bool(self._local)
 
     def _on_tool_result(self, message: ToolResult) -> None:
         future = self._local.get(message.call)
-        if future is None:
+        if future is None and message.call not in self._told_to_run:
             raise ProtocolError(f"a tool_result for call {message.call}, which is no tool of the agent's")
-        if future.done():
+        if future is None or future.done():  # it came too late
             return
         if message.ok:
             future.set_result(message.result)

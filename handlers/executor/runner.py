@@ -7,6 +7,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 from msgspec import UNSET
 
@@ -22,7 +23,7 @@ from l02.domain.agent.state import AgentState, StateChange
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, overdue
 from l02.domain.errors import ErrorCode, Failure, OwnError
 from l02.domain.values import require_shallow
-from l02.domain.weight import WEIGHT_IN_WORDS
+from l02.domain.weight import WEIGHT_IN_WORDS, footprint
 from l02.handlers.executor.deadlines import cancel_deadline, warned_of_time
 from l02.handlers.executor.effects import Effects
 from l02.handlers.executor.heartbeat import watch_heartbeat
@@ -40,6 +41,7 @@ from l02.handlers.sandbox.processes import AgentProcess
 _T = TypeVar("_T")
 
 _END_SECONDS = 1.0
+_ENTRIES_A_TURN = 100
 _log = structlog.get_logger()
 
 
@@ -116,7 +118,7 @@ class AgentRunner:
 
     async def _serve(self, process: AgentProcess) -> None:
         inbox = Inbox(self._woken)
-        helpers = [asyncio.create_task(inbox.fill(process.channel))]
+        helpers = [asyncio.create_task(inbox.fill(process.channel, self._node.share))]
         try:
             specification = (await self._node.agents.known(self._agent_id, 0)).state.specification
             limit = specification.lifecycle.hung_after_seconds
@@ -189,8 +191,9 @@ class AgentRunner:
         if execution is None:
             return
         bus = self._node.bus
+        node = self._node
         tools = ToolBox(
-            state.specification, process.hello.tools, self._node.tool_servers, self._node.checks, self._warn
+            state.specification, process.hello.tools, node.tool_servers, node.checks, self._warn, self._agent_id
         )
         work.is_resting = False
         # At once: what is answered from here on is not on record in `state`, and the run is told of it.
@@ -199,10 +202,16 @@ class AgentRunner:
             _require_no_doubtful_call(self._agent_id, execution, work.live)
             work.meter.tokens = 0
             work.meter.add(execution.input)
-            work.input_tokens = work.meter.tokens
-            for entry in execution.journal:
+            work.input_tokens = work.steps_meter.tokens = work.meter.tokens
+            work.records.footprint = 0
+            for number, entry in enumerate(execution.journal, start=1):
+                if number % _ENTRIES_A_TURN == 0:
+                    await asyncio.sleep(0)
+                work.records.footprint += footprint(msgspec.json.encode((entry.request, entry.result)))
                 if entry.kind == TOOL and is_counted(entry.ok, result := await inline(bus, entry.result)):
-                    work.meter.add(result)
+                    work.meter.entered(result)
+                    if entry.after is not UNSET:
+                        work.steps_meter.entered(result)
             data = await inline_values(bus, state.data)
         except Failure as failure:
             held = isinstance(failure, _DoubtfulCall)
@@ -228,13 +237,14 @@ class AgentRunner:
     def _work_of(self, execution: Execution, state: AgentState) -> Work:
         work = self._work.get(execution.execution_id)
         if work is None:
-            limits = state.specification.executor
+            limits, compacted = state.specification.executor, bool(state.specification.model)
             work = self._work[execution.execution_id] = Work(
                 node=self._node,
                 agent_id=self._agent_id,
                 execution_id=execution.execution_id,
                 news=self._news,
-                meter=ContextMeter(limits.context_window_tokens, compacted=bool(state.specification.model)),
+                meter=ContextMeter(limits.context_window_tokens, compacted=compacted),
+                steps_meter=ContextMeter(limits.context_window_tokens, compacted=compacted),
                 stream=TokenStream(
                     self._node.bus,
                     self._agent_id,

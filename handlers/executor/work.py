@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import msgspec
 from msgspec import Struct
 
 from l02.bus.commands.leases import Leases
@@ -22,6 +23,7 @@ from l02.handlers.executor.journal.answers import Answers
 from l02.handlers.executor.journal.live_calls import LiveCalls
 from l02.handlers.executor.journal.records import RecordRefused, Records
 from l02.handlers.executor.journal.results import Result
+from l02.handlers.executor.loop_share import LoopShare
 from l02.handlers.executor.models.ports import Budgets, Limits, Models
 from l02.handlers.executor.streaming import TokenStream
 from l02.handlers.executor.tools.checks import SchemaChecks
@@ -40,6 +42,7 @@ class Surroundings(Struct, frozen=True):
     models: Models
     budgets: Budgets
     limits: Limits
+    share: LoopShare = msgspec.field(default_factory=LoopShare)
 
 
 class News:
@@ -65,6 +68,8 @@ class Work:
     execution_id: str
     news: News
     meter: ContextMeter
+    steps_meter: ContextMeter
+    """Of the input and the steps alone, of which the agent has counted at least as much: it passes on no more."""
     stream: TokenStream
     records: Records
     has_deadline: bool

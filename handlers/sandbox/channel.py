@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 from l02.bus.wire.agent.lines import LineBuffer, decode_agent_message, decode_envelope, encode
 from l02.bus.wire.agent.protocol import AgentMessage, NodeMessage, TooHeavy
-from l02.domain.weight import steps_of_weighing
+from l02.domain.weight import footprint, steps_of_weighing
 
 _CHUNK_BYTES = 256 * 1024
 _LINES_A_TURN = 100
@@ -28,6 +29,10 @@ class AgentChannel:
         self._received: Iterator[bytes] = iter(())
         self._next: bytes | None = None
         self._taken = 0
+        self.footprint = 0
+        """About the bytes of memory that the last message takes."""
+        self.seconds = 0.0
+        """Of processor time that it took to build it."""
 
     @classmethod
     async def open(cls, connection: socket.socket) -> AgentChannel:
@@ -44,7 +49,12 @@ class AgentChannel:
             if too_heavy:
                 decode = decode_envelope
         self._next = None
-        return decode(line)
+        self.footprint = footprint(line)
+        began = time.thread_time()
+        try:
+            return decode(line)
+        finally:
+            self.seconds = time.thread_time() - began
 
     async def _line(self) -> bytes:
         """The line that has not been taken yet; it is kept for whoever asks again, if this one is cancelled."""

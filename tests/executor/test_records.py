@@ -22,6 +22,7 @@ from l02.domain.agent.state import AgentState
 from l02.domain.agent.work.effects import EffectRecorded
 from l02.domain.agent.work.signals import Signal
 from l02.domain.aggregates import AGENT
+from l02.domain.errors import Failure
 from l02.handlers.executor.journal.records import RecordRefused, Records
 from tests.bus.toy import metadata
 from tests.domain.agent.story import completed, spawn_requested, spawned, started, steps_recorded, words_counted
@@ -204,3 +205,41 @@ async def test_the_word_of_another_process_is_refused(incarnation: int) -> None:
     with pytest.raises(RecordRefused):
         await records.stored()
     assert await _on_record(log) == []
+
+
+async def test_there_is_room_again_once_what_waits_is_stored() -> None:
+    """Whoever says more than can be stored waits; what is stored together is bounded."""
+    log = _log()
+    together: list[int] = []
+
+    class Counting(MemoryEventStore):
+        async def append(self, aggregate: AggregateId, messages: Sequence[tuple[str, bytes]], *more: Any) -> int:
+            together.append(sum(len(payload) for _, payload in messages))
+            return await super().append(aggregate, messages, *more)
+
+    records = Records(Repository(AGENT, Counting(log), "n1"), "a1", "x1", 1)
+    for call in range(1, 31):
+        await asyncio.wait_for(records.room(), 10)
+        records.add(steps_recorded(words_counted(call, "x" * 100_000)), 1, steps_bytes=100_100)
+    assert len(together) > 5, "the one that adds has waited for the others"
+    await records.stored()
+    assert len(together) >= 15
+    assert max(together) < 256 * 1024
+
+
+async def test_what_is_on_record_is_bounded() -> None:
+    records = Records(_repository(_log()), "a1", "x1", 1)
+    records.require_space()
+    records.footprint = 129 * 1024 * 1024
+    with pytest.raises(Failure, match="on record"):
+        records.require_space()
+
+
+async def test_a_refusal_makes_room() -> None:
+    """Nobody waits for what is never stored: there has been no such process."""
+    records = Records(_repository(_log()), "a1", "x1", 1)
+    for call in range(1, 21):
+        records.add(steps_recorded(words_counted(call, "x" * 100_000)), 7, steps_bytes=100_100)
+    await asyncio.wait_for(records.room(), 10)
+    with pytest.raises(RecordRefused):
+        await records.stored()

@@ -67,7 +67,16 @@ KEYS = f"{{$KEYS({MAX_WEIGHT // 5 - 50})}}"
 TEXT = 'x$("*5000000)'  # each character of it is escaped
 END = line("complete", output="end")
 HELLO = hello(tools=[{"name": "own", "description": "d", "schema": {"type": "object"}, "idempotent": True}])
+TELLS_STEPS = json.dumps(json.loads(HELLO) | {"records_steps": True})
 OWN = call(tool="own", arguments={})
+STEP = {"kind": "tool", "after": 0, "tool": "own", "arguments": {}, "result": 1}
+STEPS = {
+    "one heavy message after the other": [
+        line("steps", steps=[STEP | {"call": number, "arguments": {"a": [LISTS]}}]) for number in range(1, 13)
+    ],
+    "many in a message": [line("steps", steps=[STEP | {"call": number} for number in range(1, 5001)])],
+    "many messages": [line("steps", steps=[STEP | {"call": number}]) for number in range(1, 2001)],
+}
 
 AT_WORK: dict[str, tuple[list[list[str]], ErrorCode | None]] = {
     "arguments": ([[*call(tool="absent", arguments={"a": [LISTS]}), END]], None),
@@ -204,6 +213,15 @@ async def test_whatever_an_agent_says_at_work(client: Client, monkeypatch: pytes
             for said in executions[:-1]:
                 assert await outcome(client, agent_id, said) is None
             assert await outcome(client, agent_id, executions[-1]) == code
+
+    await require_short_steps(monkeypatch, act)
+
+
+@pytest.mark.parametrize("what", STEPS)
+async def test_whatever_an_agent_does_itself(client: Client, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    async def act() -> None:
+        async with large_talker(client, **talker(TELLS_STEPS)) as agent_id:
+            assert await outcome(client, agent_id, [*STEPS[what], END]) is None
 
     await require_short_steps(monkeypatch, act)
 

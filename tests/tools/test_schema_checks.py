@@ -22,7 +22,7 @@ from l02.domain.errors import ErrorCode, Failure
 from l02.domain.specification import AgentSpecification
 from l02.handlers.executor.tools import schemas
 from l02.handlers.executor.tools.calling import ToolBox
-from l02.handlers.executor.tools.checks import SchemaChecks
+from l02.handlers.executor.tools.checks import Allowance, SchemaChecks
 from l02.handlers.executor.tools.schemas import Question, is_plain, misfit
 from l02.handlers.tool_servers import ToolServers
 from tests.runtime.answering import without_core
@@ -215,3 +215,44 @@ values = st.recursive(
 def test_no_schema_makes_a_check_raise(schema: dict[str, Any], arguments: Any) -> None:
     is_plain(schema)
     misfit(Question(schema, arguments))
+
+
+async def test_one_agents_checks_do_not_keep_anothers_waiting(checks: SchemaChecks) -> None:
+    """However many wait, and though each takes all of its second: theirs come one at a time."""
+    many = [asyncio.create_task(refusal_of("attacker", checks)) for _ in range(30)]
+    await asyncio.sleep(0)
+    for _ in range(3):
+        await checks.require_fit("good", HOSTILE, {"text": "aaa"}, agent_id="victim")
+    assert sum(task.done() for task in many) < 10
+    for task in many:
+        task.cancel()
+    await asyncio.gather(*many, return_exceptions=True)
+
+
+async def refusal_of(agent_id: str, checks: SchemaChecks) -> None:
+    with pytest.raises(Failure):
+        await checks.require_fit("tool", HOSTILE, ENDLESS, agent_id=agent_id)
+
+
+async def test_what_an_agents_checks_take_in_all_is_bounded() -> None:
+    """A burst at once, and a share of a core from then on; another agent's is its own."""
+    allowance = Allowance(burst=10, share=0.1)
+    for spent in range(10):
+        assert allowance.pause("a") == 0, spent
+        allowance.charge("a", 1)
+    allowance.charge("a", 2)
+    assert 19 < allowance.pause("a") <= 20
+    assert allowance.pause("b") == 0
+
+
+async def test_checks_wait_until_their_agent_may_use_more(
+    checks: SchemaChecks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_allowance", Allowance(burst=0.01, share=1e-6))
+    await refusal_of("a", checks)
+    waiting = asyncio.create_task(refusal_of("a", checks))
+    await checks.require_fit("good", HOSTILE, {"text": "aaa"}, agent_id="b")
+    await checks.require_fit("plain", PLAIN, {"n": 1}, agent_id="a")
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)

@@ -1,13 +1,14 @@
 """Calls of an execution that are under way or done on this node; they outlive the agent's process.
 
-One that is done stays known until the next run begins, which finds it on record: an agent that asks again for what was
-answered since its run began gets that answer, and the call is not made twice.
+One that is answered stays known until the run that is under way has asked for it: it is not on record as that run knows
+the record, and must not be made twice. The next run finds it there.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from msgspec import UnsetType
@@ -19,7 +20,9 @@ from l02.domain.errors import ErrorCode, Failure
 from l02.handlers.executor.tools.calling import LocalToolLost
 
 
-class _LiveCall(NamedTuple):
+class LiveCall(NamedTuple):
+    """A call, what had been streamed when it was made, and the work on it."""
+
     call: Call
     text: SaidText | UnsetType
     task: asyncio.Task[None]
@@ -29,16 +32,18 @@ class LiveCalls:
     """By number, those that were not on record when the run began."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, _LiveCall] = {}
+        self._calls: dict[int, LiveCall] = {}
+        self._run = 0
 
-    def get(self, call: Call) -> asyncio.Task[None] | None:
-        """The call, if it was made; Failure E2116 if another one is at its number."""
+    def get(self, call: Call) -> LiveCall | None:
+        """The call, if it was made; Failure E2116 if another one is at its number. The run has asked for it now."""
         if call.call not in self:
             return None
-        known, _, task = self._calls[call.call]
-        if (known.kind, request_of(known)) != (call.kind, request_of(call)):
-            diverged(call, known.kind, request_of(known))
-        return task
+        live = self._calls[call.call]
+        if (live.call.kind, request_of(live.call)) != (call.kind, request_of(call)):
+            diverged(call, live.call.kind, request_of(live.call))
+        self._asked(live)
+        return live
 
     def text(self, number: int) -> SaidText | UnsetType:
         """What had been streamed when it was made."""
@@ -47,18 +52,26 @@ class LiveCalls:
     def __contains__(self, number: int) -> bool:
         return number in self._calls and not _is_lost(self._calls[number].task)
 
-    def start(
-        self, call: Call, text: SaidText | UnsetType, act: Callable[[], Coroutine[Any, Any, None]]
-    ) -> asyncio.Task[None]:
-        """Begin the call."""
-        task = asyncio.create_task(act())
-        self._calls[call.call] = _LiveCall(call, text, task)
+    def start(self, call: Call, text: SaidText | UnsetType, act: Callable[[], Coroutine[Any, Any, None]]) -> LiveCall:
+        """Begin the call, for which the run asks."""
+        live = LiveCall(call, text, asyncio.create_task(act()))
+        self._calls[call.call] = live
         # Whoever asks for one that failed is told; if nobody does any more, asyncio shall not complain either.
-        task.add_done_callback(_has_failed)
-        return task
+        live.task.add_done_callback(_has_failed)
+        self._asked(live)
+        return live
+
+    def _asked(self, live: LiveCall) -> None:
+        live.task.add_done_callback(partial(self._forget, live.call.call, self._run))
+
+    def _forget(self, number: int, run: int, task: asyncio.Task[None]) -> None:
+        """It has ended, and that run had asked for it."""
+        if run == self._run and _is_answered(task):
+            self._calls.pop(number, None)
 
     def forget_answered(self) -> None:
         """A run begins, for which all that was answered is on record."""
+        self._run += 1
         self._calls = {number: live for number, live in self._calls.items() if not _is_answered(live.task)}
 
     async def cancel(self, kind: CallKind | None = None) -> None:

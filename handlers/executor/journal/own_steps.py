@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import cast
+import asyncio
+import math
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -19,10 +21,12 @@ from l02.domain.agent.work.effects import RecordedStep, StepsRecorded
 from l02.domain.errors import ErrorCode
 from l02.domain.specification import ExecutorLimits
 from l02.domain.values import INLINE_LIMIT_BYTES, REFERENCE_KEY, require_shallow
+from l02.domain.weight import footprint
 from l02.handlers.executor.work import Work
 
 _EVENT_BYTES = 256 * 1024
 _MESSAGE_BYTES = 1024 * 1024
+_STEPS_A_TURN = 100
 _CODES = {
     ErrorCode.TOOL_INVOCATION_FAILED.value,
     ErrorCode.TOOL_TIMEOUT.value,
@@ -39,12 +43,12 @@ def split(journal: Iterable[JournalEntry], hello: Hello) -> tuple[list[JournalEn
     """
     if not hello.records_steps:
         return [], [*journal]
-    own_tools = {tool.name for tool in hello.tools if tool.idempotent}
+    tools = own_tools(hello)
     steps: list[JournalEntry] = []
     answers: list[JournalEntry] = []
     has_steps = False
     for entry in journal:
-        is_own = entry.kind in ("now", "random") or (entry.kind == "tool" and entry.request["tool"] in own_tools)
+        is_own = entry.kind in ("now", "random") or (entry.kind == "tool" and entry.request["tool"] in tools)
         has_steps = has_steps or entry.after is not UNSET
         if entry.after is not UNSET:
             steps.append(entry)
@@ -53,6 +57,11 @@ def split(journal: Iterable[JournalEntry], hello: Hello) -> tuple[list[JournalEn
         else:
             answers.append(entry)
     return steps, answers
+
+
+def own_tools(hello: Hello) -> set[str]:
+    """The tools that the agent may run without asking."""
+    return {tool.name for tool in hello.tools if tool.idempotent}
 
 
 def own_steps(limits: ExecutorLimits, recorded: int, answers: int, tokens: int) -> OwnSteps:
@@ -68,24 +77,51 @@ def own_steps(limits: ExecutorLimits, recorded: int, answers: int, tokens: int) 
     )
 
 
+def require_own(step: Step, tools: Collection[str], answers: int, after: int) -> None:
+    """Raise ProtocolError if the agent cannot have done that itself.
+
+    `tools` are those that it may run, `answers` so many it has been given, `after` is that of the step before.
+    """
+    what = f"step {step.call}"
+    if not after <= step.after <= answers:
+        raise ProtocolError(
+            f"{what} is after {step.after} answers; {answers} were given, and the step before had {after}"
+        )
+    if step.kind == "tool" and step.tool not in tools:
+        raise ProtocolError(f"{what} runs {step.tool!r}, which `hello` did not announce as an idempotent tool")
+    if step.kind == "now" and not _is_number(step.result):
+        raise ProtocolError(f"{what} of kind `now` has no number of seconds for its result")
+    if step.kind == "random" and not (_is_number(step.result) and 0 <= step.result < 1):
+        raise ProtocolError(f"{what} of kind `random` has no number in [0, 1) for its result")
+    if step.kind == "thread" and step.result is not None:
+        raise ProtocolError(f"{what} of kind `thread` has a result")
+    if not step.ok and step.result["code"] not in _CODES:
+        raise ProtocolError(f"{what} failed with {step.result['code']!r}, which is no code of a tool")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 async def record(work: Work, steps: Sequence[Step], incarnation: int, text: SaidText | UnsetType) -> None:
     """Have steps recorded, in events that a message can hold; `text` is what had been streamed by then.
 
-    Raises ProtocolError and Failure for what cannot be.
+    Raises Failure for what cannot be, E2003 if it is a result for which the agent's context has no room.
     """
     some: list[RecordedStep] = []
-    room = _EVENT_BYTES
+    room, memory = _EVENT_BYTES, 0
 
     def add() -> None:
         report = StepsRecorded(execution_id=work.execution_id, steps=tuple(some))
-        work.records.add(report, incarnation, steps_bytes=_EVENT_BYTES - room)
+        work.records.add(report, incarnation, steps_bytes=_EVENT_BYTES - room, steps_footprint=memory)
 
-    for step in steps:
-        if not step.ok and step.result["code"] not in _CODES:
-            raise ProtocolError(f"step {step.call} failed with {step.result['code']!r}, which is no code of a tool")
+    for number, step in enumerate(steps, start=1):
+        if number % _STEPS_A_TURN == 0:
+            await asyncio.sleep(0)  # a turn for others
         require_shallow(step.arguments if step.arguments is not UNSET else None, "$.arguments")
         require_shallow(step.result, "$.result")
         if step.kind == "tool" and is_counted(step.ok, step.result):
+            work.steps_meter.add(step.result)
             work.meter.entered(step.result)
         recorded = RecordedStep(
             call=step.call,
@@ -104,9 +140,11 @@ async def record(work: Work, steps: Sequence[Step], incarnation: int, text: Said
         size = len(raw)
         if some and size > room:
             add()
-            some, room = [], _EVENT_BYTES
+            some, room, memory = [], _EVENT_BYTES, 0
+            await work.records.room()
         some.append(recorded)
         room -= size
+        memory += footprint(raw)
     if some:
         add()
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import groupby
 from typing import Any
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -19,10 +19,17 @@ from l02.domain.agent.state import AgentState
 from l02.domain.agent.work.effects import StepsRecorded
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Command, Context, Report
+from l02.domain.weight import footprint
 from l02.handlers.executor.inbox import Pulse
 
 _EVENT_BYTES = 256 * 1024
 """Of steps that were told one after another and go into one event."""
+_MOST_WAITING, _MOST_WAITING_BYTES = 1000, 1024 * 1024
+"""When more wait to be stored, the agent waits too: it is not read on."""
+_MOST_TOGETHER, _MOST_BYTES_TOGETHER = 500, 256 * 1024
+"""Records that are decided one after another without a turn for others."""
+_MOST_MEMORY = 128 * 1024 * 1024
+"""Bytes that the node keeps of one execution's record: the agent cannot have it keep more, whatever its own limits."""
 _KEPT_SECONDS = 0.02
 """So long steps wait at most for what they can be stored with."""
 _CLOSE_SECONDS = 5.0
@@ -56,6 +63,7 @@ class _Record(Struct, frozen=True):
     report: Report | _Tried
     incarnation: int
     steps_bytes: int
+    bytes: int
 
 
 class Records:
@@ -68,6 +76,9 @@ class Records:
         self._execution_id = execution_id
         self._incarnation = incarnation
         self._waiting: deque[_Record] = deque()
+        self._waiting_bytes = 0
+        self.footprint = 0
+        """About the bytes of memory that the execution's record takes."""
         self._added = self._stored = 0
         self._progress = Pulse()
         self._writing: asyncio.Task[None] | None = None
@@ -82,19 +93,27 @@ class Records:
         """Whether all that was added is on disk."""
         return self._stored == self._added
 
-    def add(self, report: Report, incarnation: int | None = None, *, steps_bytes: int = 0) -> None:
+    def add(
+        self, report: Report, incarnation: int | None = None, *, steps_bytes: int = 0, steps_footprint: int = 0
+    ) -> None:
         """Have it stored after all that was added before. It is for nothing once a record has been refused.
 
-        `incarnation` is the process whose word it is, if it is not the node's own; `steps_bytes` how long steps are:
-        they can wait for what comes next, as nobody waits for them.
+        `incarnation` is the process whose word it is, if it is not the node's own; `steps_bytes` how long steps are,
+        and `steps_footprint` what they take of memory: they can wait for what comes next, as nobody waits for them.
         """
-        self._add(_Record(report, self._incarnation if incarnation is None else incarnation, steps_bytes))
+        size = steps_bytes
+        if not steps_bytes:
+            raw = msgspec.json.encode(report)
+            size, steps_footprint = len(raw), footprint(raw)
+        self.footprint += steps_footprint
+        self._add(_Record(report, self._incarnation if incarnation is None else incarnation, steps_bytes, size))
 
     def _add(self, record: _Record) -> None:
         self._added += 1
         if self._refusal is not None:
             return
         self._waiting.append(record)
+        self._waiting_bytes += record.bytes
         steps_bytes = record.steps_bytes
         self._kept_bytes += steps_bytes
         if not steps_bytes or self._kept_bytes >= _EVENT_BYTES:
@@ -107,10 +126,29 @@ class Records:
         then it is not, and all else is.
         """
         tried = _Tried(report=report, refusals=[])
-        self._add(_Record(tried, self._incarnation, 0))
+        self._add(_Record(tried, self._incarnation, 0, 0))
         await self.stored()
         for refusal in tried.refusals:
             raise refusal
+
+    def require_space(self) -> None:
+        """Failure E2115 if the execution has too much on record to go on."""
+        if self.footprint > _MOST_MEMORY:
+            raise Failure(
+                ErrorCode.PAYLOAD_TOO_LARGE,
+                f"what the execution has on record takes {self.footprint:,} bytes of memory, at most {_MOST_MEMORY:,} "
+                "may be: end it sooner, and go on in another",
+            )
+
+    async def room(self) -> None:
+        """Wait until so little is left to be stored that more may be said."""
+        while self._is_full and self._refusal is None:
+            self._begin()
+            await self._progress.next().wait()
+
+    @property
+    def _is_full(self) -> bool:
+        return self._added - self._stored > _MOST_WAITING or self._waiting_bytes > _MOST_WAITING_BYTES
 
     async def stored(self) -> None:
         """Wait until all that was added so far is on disk; RecordRefused if it never will be."""
@@ -148,15 +186,14 @@ class Records:
     async def _write(self) -> None:
         try:
             while self._waiting:
-                batch = [*self._waiting]
-                self._waiting.clear()
-                for incarnation, records in groupby(batch, lambda record: record.incarnation):
-                    together = [*records]
-                    reports = _joined(together)
-                    await self._agents.record_all(self._agent_id, reports, self._execution_id, incarnation=incarnation)
-                    self._stored += len(together)
-                    self.on_stored()
-                    self._progress.send()
+                together = self._take()
+                incarnation = together[0].incarnation
+                reports = _joined(together)
+                await self._agents.record_all(self._agent_id, reports, self._execution_id, incarnation=incarnation)
+                self._waiting_bytes -= sum(record.bytes for record in together)
+                self._stored += len(together)
+                self.on_stored()
+                self._progress.send()
         except Failure as failure:
             self._refuse(RecordRefused(str(failure)))
         except Exception as error:
@@ -164,6 +201,18 @@ class Records:
             self._refuse(RecordRefused(repr(error)))
         finally:
             self._writing = None
+
+    def _take(self) -> list[_Record]:
+        """The next that are one process's word and not too many together; one at least."""
+        together = [self._waiting.popleft()]
+        size = together[0].bytes
+        while self._waiting and len(together) < _MOST_TOGETHER:
+            record = self._waiting[0]
+            size += record.bytes
+            if record.incarnation != together[0].incarnation or size > _MOST_BYTES_TOGETHER:
+                break
+            together.append(self._waiting.popleft())
+        return together
 
     def _refuse(self, refusal: RecordRefused) -> None:
         self._waiting.clear()

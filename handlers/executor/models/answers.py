@@ -27,7 +27,7 @@ class Misfit(Struct, frozen=True):
     mendable: bool
 
 
-async def misfit(checks: SchemaChecks, request: ModelRequest, answer: ModelAnswer) -> Misfit | None:
+async def misfit(checks: SchemaChecks, request: ModelRequest, answer: ModelAnswer, agent_id: str) -> Misfit | None:
     """What is wrong with an answer to a request with an `output_schema`. One that calls tools is none yet.
 
     Failure E2110 if the schema is none, or to check by it takes too long.
@@ -41,7 +41,8 @@ async def misfit(checks: SchemaChecks, request: ModelRequest, answer: ModelAnswe
         except (ValueError, RecursionError) as error:
             return Misfit(f"it is no JSON: {error}", mendable)
     try:
-        found = await checks.misfit("an answer against the output_schema", request.output_schema, answer.output)
+        what = "an answer against the output_schema"
+        found = await checks.misfit(what, request.output_schema, answer.output, agent_id)
     except Failure as failure:
         raise Failure(ErrorCode.COMMAND_INVALID, failure.message, "$.output_schema") from failure
     if found is not None and found.broken:

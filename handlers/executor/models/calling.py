@@ -241,7 +241,7 @@ class _Calling:
             return _Next(failed, attempt.request)
         self._begin = PassBegin()
         try:
-            problem = await misfit(self._node.checks, attempt.request, outcome.answer)
+            problem = await misfit(self._node.checks, attempt.request, outcome.answer, self._work.agent_id)
             if problem is None:
                 return _Next(Result(True, as_result(outcome.answer, self._usage, self._cost)))
         except Failure as failure:

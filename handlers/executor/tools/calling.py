@@ -66,6 +66,7 @@ class ToolBox:
         servers: ToolServers,
         checks: SchemaChecks,
         warn: Callable[[str], None] = lambda _: None,
+        agent_id: str = "",
     ) -> None:
         """`warn` is told what the specification says of tools that there are not."""
         self._limits = specification.executor
@@ -73,6 +74,7 @@ class ToolBox:
         self._servers = servers
         self._checks = checks
         self._warn = warn
+        self._agent_id = agent_id
         self._descriptions = local
         self._local = {tool.name: Tool(tool.name, tool.schema, tool.idempotent, None) for tool in local}
         self._slots = asyncio.Semaphore(specification.executor.max_concurrent_tools)
@@ -149,7 +151,11 @@ class ToolBox:
 
     async def check(self, tool: Tool, arguments: dict[str, Any]) -> None:
         """Failure E2001 if the arguments do not fit the tool's schema."""
-        await self._checks.require_fit(tool.name, tool.schema, arguments, is_servers=tool.server is not None)
+        is_servers = tool.server is not None
+        async with self._slots:
+            await self._checks.require_fit(
+                tool.name, tool.schema, arguments, is_servers=is_servers, agent_id=self._agent_id
+            )
 
     async def call(
         self, tool: Tool, arguments: dict[str, Any], run_local: RunLocal, may_leave: Callable[[], Awaitable[None]]

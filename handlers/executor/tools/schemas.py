@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
@@ -27,6 +28,7 @@ from referencing import Registry
 CHECK_SECONDS = 1.0
 """Of processor time, so that a busy machine does not make a good schema a bad one."""
 _MEMORY_BYTES = 1 << 30
+_NICENESS = 10
 _SHOWN_CHARACTERS = 500
 _ONE_SCHEMA = {"items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames"}
 _SCHEMAS_BY_NAME = {"properties", "dependentSchemas"}
@@ -54,6 +56,13 @@ class Misfit(Struct, frozen=True, array_like=True):
     message: str
     path: str = "$"
     broken: bool = False
+
+
+class Verdict(Struct, frozen=True, array_like=True):
+    """What was found, and how many seconds of processor time that took."""
+
+    seconds: float
+    misfit: Misfit | None
 
 
 def is_plain(schema: Any) -> bool:
@@ -110,11 +119,13 @@ def main() -> None:
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(_NICENESS)
     for line in sys.stdin.buffer:
         signal.setitimer(signal.ITIMER_PROF, CHECK_SECONDS)
-        answer = misfit(msgspec.json.decode(line, type=Question))
+        began = time.process_time()
+        found = misfit(msgspec.json.decode(line, type=Question))
         signal.setitimer(signal.ITIMER_PROF, 0)
-        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+        sys.stdout.buffer.write(msgspec.json.encode(Verdict(time.process_time() - began, found)) + b"\n")
         sys.stdout.buffer.flush()
 
 
