@@ -50,6 +50,7 @@ resource_manager:
   tokens_per_hour: 2000
   token_budget_action: ask
   warn_at: [0.5, .75]
+  usage_report_interval_seconds: 61
 model_bridge:
   request_timeout_seconds: 21
   connect_timeout_seconds: 22
@@ -111,7 +112,12 @@ def test_every_key_has_its_place(file: Path, tmp_path: Path) -> None:
                 heartbeat_interval_seconds=11, heartbeat_timeout_seconds=12, max_retries=13, enable_recovery_check=False
             ),
         ),
-        resources=ResourceSettings(tokens_per_hour=2000, token_budget_action=LimitAction.ASK, warn_at=(0.5, 0.75)),
+        resources=ResourceSettings(
+            tokens_per_hour=2000,
+            token_budget_action=LimitAction.ASK,
+            warn_at=(0.5, 0.75),
+            usage_report_interval_seconds=61,
+        ),
         models=ModelSettings(
             defaults=Defaults(
                 request_timeout_seconds=21,
