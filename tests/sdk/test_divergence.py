@@ -13,7 +13,7 @@ from tests.sdk.harness import OWN, OWN_TOOLS, AgentProcess, agent, ok, steps_of
 
 ADDED = Step(1, "tool", 0, "add", {"a": 1}, result=7)
 IMPATIENT = """
-from l02.agent import own_steps
+from l02.agent.running import own_steps
 own_steps.REPLAY_STALL_SECONDS = own_steps._HELD_BACK_SECONDS = 0.05
 """
 
