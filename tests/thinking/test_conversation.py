@@ -32,6 +32,11 @@ class Summariser:
         self.read.append(messages[1]["content"])
         return self._answer
 
+    @property
+    def transcripts(self) -> list[str]:
+        """What it was given to summarise, piece by piece."""
+        return [read.split("<transcript>\n")[1].removesuffix("\n</transcript>") for read in self.read]
+
 
 def conversation(*messages: Message, window: int = 1000) -> Conversation:
     made = Conversation([], 0, 0, window)
@@ -86,8 +91,7 @@ async def test_all_of_it_is_read_piece_by_piece_if_the_model_cannot_take_so_much
     talk = conversation(user(text), said("x"), window=100_000)
     model = Summariser(most=6000)
     assert await compact(talk, model, 1000)
-    pieces = [read.split("<transcript>\n")[1].removesuffix("\n</transcript>") for read in model.read]
-    assert "".join(pieces) == f"user: {text}"
+    assert "".join(model.transcripts) == f"user: {text}"
     assert all("<summary_of_before>\nSUMMARY\n" in read for read in model.read[1:])
 
 
@@ -170,7 +174,7 @@ def test_whatever_was_said(turns: list[tuple[str, int]], room: int) -> None:
     assert kept == messages[len(messages) - len(kept) :]
     assert kept, "the newest turn stays"
     assert kept[0]["role"] != "tool"
-    read = "".join(model.read) if compacted else ""
+    read = "".join(model.transcripts)
     whole = read + "".join(str(message["content"]) for message in talk.messages)
     assert all(f"<{number}>" in whole for number in range(len(turns)))
 

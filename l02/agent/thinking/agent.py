@@ -12,7 +12,7 @@ from l02.agent.definition import Agent
 from l02.agent.thinking.calls import as_message, results_of, with_ids
 from l02.agent.thinking.compaction import compact
 from l02.agent.thinking.conversation import Conversation, Message
-from l02.agent.thinking.failures import failure
+from l02.agent.thinking.failures import ThinkingFailed
 from l02.agent.thinking.inputs import messages_of
 from l02.agent.thinking.names import Names
 from l02.domain.errors import ErrorCode
@@ -63,7 +63,7 @@ class _Thinking:
                 return answer.text if self._streams else answer.output
             if number < most:
                 await self._call(answer, calls)
-        raise failure(
+        raise ThinkingFailed(
             "MAX_ROUNDS",
             f"the model was asked {most} times (model.max_rounds) and has not come to an end; raise max_rounds, or say "
             "in model.prompt when it has done enough",
@@ -114,13 +114,13 @@ class _Thinking:
     def _require_whole(self, answer: Answer, calls: bool) -> None:
         """An answer that is cut off is none; calls of tools are, as those that are whole say so themselves."""
         if answer.finish_reason is FinishReason.CONTENT_FILTER:
-            raise failure(
+            raise ThinkingFailed(
                 "CONTENT_FILTERED",
                 "the model's provider has withheld its answer (finish_reason content_filter); say it otherwise, or "
                 "give the agent another model",
             )
         if answer.finish_reason is FinishReason.LENGTH and not calls:
-            raise failure(
+            raise ThinkingFailed(
                 "OUTPUT_TRUNCATED",
                 "the model's answer reached its limit before its end (finish_reason length); raise model.max_tokens, "
                 "or ask for a shorter answer",

@@ -11,7 +11,7 @@ from typing import Any
 
 from l02.agent.context import ToolError
 from l02.agent.thinking.conversation import Conversation, Message, size_of, user
-from l02.agent.thinking.failures import failure
+from l02.agent.thinking.failures import ThinkingFailed
 from l02.bus.wire.agent.texts import cut
 from l02.domain.errors import ErrorCode
 from l02.domain.inference import FinishReason, ModelAnswer
@@ -90,7 +90,7 @@ async def _summary(transcript: str, ask: Ask, chunk_bytes: int) -> str:
             size = max(size // 2, _LEAST_CHUNK_BYTES)
             continue
         if not answer.text.strip() or answer.finish_reason is FinishReason.CONTENT_FILTER:
-            raise failure(
+            raise ThinkingFailed(
                 "COMPACTION_FAILED",
                 "the conversation has become too long, and the model made no summary of it "
                 f"(finish_reason {answer.finish_reason}); give the agent another model, or spawn a new agent",

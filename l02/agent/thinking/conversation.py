@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from l02.agent.context import ToolError
-from l02.agent.thinking.failures import failure
+from l02.agent.thinking.failures import ThinkingFailed
 from l02.bus.wire.agent.values import State
 
 KEY = "conversation"
@@ -119,7 +119,9 @@ def _kept(state: Mapping[str, Any]) -> _Kept:
 
 
 def _no_conversation(error: Exception) -> ToolError:
-    return failure("STATE_INVALID", f"the state holds no conversation under {KEY!r}: {error}; go back to a checkpoint")
+    return ThinkingFailed(
+        "STATE_INVALID", f"the state holds no conversation under {KEY!r}: {error}; go back to a checkpoint"
+    )
 
 
 def _part_key(number: int) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from l02.agent.context import ToolError
 
 
-def failure(code: str, message: str) -> ToolError:
-    """The failure of an execution."""
-    return ToolError(code, code, message)
+class ThinkingFailed(ToolError):
+    """The failure of an execution. `code` is its name too."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, code, message)
+        self.args = (f"{code}: {message}",)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from l02.agent.thinking.conversation import Message, user
-from l02.agent.thinking.failures import failure
+from l02.agent.thinking.failures import ThinkingFailed
 
 _ROLES = ("user", "assistant", "system")
 
@@ -40,4 +40,6 @@ def _message(number: int, given: Any) -> Message:
 
 
 def _wrong(what: str) -> Exception:
-    return failure("INPUT_INVALID", f"{what}; give a text, {{messages: [{{role, content}}]}}, or any other JSON value")
+    return ThinkingFailed(
+        "INPUT_INVALID", f"{what}; give a text, {{messages: [{{role, content}}]}}, or any other JSON value"
+    )
