@@ -12,8 +12,9 @@ from l02.client.client import Client
 from l02.domain.agent.life.suspension import AgentSuspended
 from l02.domain.agent.state import Status
 from l02.domain.agent.work.blocking import BudgetGranted, BudgetWaiting
+from l02.domain.errors import ErrorCode, Failure
 from l02.domain.spending.limits import LimitName
-from tests.model_calls.conftest import Spawn, ask
+from tests.model_calls.conftest import Spawn, ask, asker
 from tests.model_calls.test_limits import events, until, waiting
 from tests.models.endpoint import ScriptedEndpoint
 from tests.models.shapes import Say
@@ -122,3 +123,40 @@ async def test_terminated_it_ends_in_order(client: Client, spawn: Spawn) -> None
     view = await until(client, agent_id, lambda seen: seen.state is Status.TERMINATED)
     assert view.terminate_reason == "resource_exceeded"
     await asyncio.wait([work])
+
+
+BUILT_IN = {"name": "thinker", "model": {"alias": "small", "prompt": "You count."}}
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ({"resource_limits": {"tokens_per_hour": 1000}}, "$.spec.resource_limits.tokens_per_hour"),
+        ({"resource_limits": {"cost_per_day": 0.001}}, "$.spec.resource_limits.cost_per_day"),
+        ({"budget": "narrow"}, "$.spec.budget"),
+        ({"resource_limits": {"tokens_per_hour": 0}}, None),
+        ({"resource_limits": {"tokens_per_hour": 5000}}, None),
+        ({"model": {"alias": "small", "max_tokens": 20}, "resource_limits": {"tokens_per_hour": 1000}}, None),
+    ],
+)
+async def test_an_agent_of_whose_calls_none_could_ever_fit_is_not_made(
+    client: Client, endpoint: ScriptedEndpoint, more: dict[str, Any], path: str | None
+) -> None:
+    """Its model says up to 1,000 tokens if it is not told otherwise. 0 allows nothing on purpose."""
+    await client.configure_budget("narrow", tokens_per_day=900)
+    agent_id = f"a{uuid.uuid4().hex[:8]}"
+    if path is None:
+        await client.spawn(BUILT_IN | more, id=agent_id)
+        await client.terminate(agent_id, force=True)
+        return
+    with pytest.raises(Failure, match="can never hold that: raise it") as refused:
+        await client.spawn(BUILT_IN | more, id=agent_id)
+    assert (refused.value.code, refused.value.path) == (ErrorCode.COMMAND_INVALID, path)
+
+
+async def test_a_program_can_ask_for_less(client: Client, spawn: Spawn) -> None:
+    agent_id = await spawn(resource_limits={"tokens_per_hour": 500})
+    [answer] = (await client.execute(agent_id, [ask("one", max_tokens=5)])).output
+    assert answer["text"] == "42"
+    with pytest.raises(Failure, match="can never hold that"):
+        await client.spawn(asker(resource_limits={"tokens_per_hour": 10}))

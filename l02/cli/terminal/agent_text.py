@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from l02.domain.specification import AgentSpecification, ResourceLimits
     from l02.projections.folds.agents import AgentView
+    from l02.projections.folds.waiting import WaitView
 
 AGENT_HEADINGS = (
     "ID",
     "NAME",
     "STATE",
+    "WAITS FOR",
     "WORK",
     "DONE",
     "FAILED",
@@ -35,8 +37,8 @@ def agent_row(agent: AgentView) -> tuple[str, ...]:
         usd(agent.cost_usd),
         agent.restarts,
     )
-    sandbox = agent.sandbox_type or "-"
-    return (agent.id, agent.name, _state(agent), *(str(count) for count in counts), agent.node_id or "-", sandbox)
+    where = (agent.node_id or "-", agent.sandbox_type or "-")
+    return (agent.id, agent.name, _state(agent), _first_wait(agent), *(str(count) for count in counts), *where)
 
 
 def usd(amount: float) -> str:
@@ -70,6 +72,8 @@ def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
         ("created", f"{agent.created_at:%Y-%m-%d %H:%M:%S} UTC"),
         ("changed", f"{agent.updated_at:%Y-%m-%d %H:%M:%S} UTC, version {agent.version}, event {agent.sequence}"),
         ("executions", f"{agent.executions_completed} completed, {agent.executions_failed} failed"),
+        ("used", "\n".join(_used(agent)) or "-"),
+        ("waits for", "\n".join(map(_wait, agent.waiting)) or "-"),
         ("under way", "\n".join(f"{key} since {at:%H:%M:%S}" for key, at in agent.open_executions.items()) or "-"),
         ("tool calls", str(agent.tool_calls)),
         ("tokens", str(agent.tokens)),
@@ -91,6 +95,41 @@ def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
     return pairs
 
 
+def _first_wait(agent: AgentView) -> str:
+    """What it waits for, in a word or two."""
+    if not agent.waiting:
+        return "-"
+    first, more = agent.waiting[0], len(agent.waiting) - 1
+    name = first.budget or first.name
+    said = first.kind if name is None else f"{first.kind} {name[:_MAX_NAME]}"
+    return said if not more else f"{said} (+{more})"
+
+
+def _wait(wait: WaitView) -> str:
+    whose = f"budget/{wait.budget} " if wait.budget else ""
+    text = f"{wait.kind} {whose}{(wait.name or '')[:_MAX_NAME]}".rstrip() + f", since {wait.since:%H:%M:%S}"
+    if wait.until is not None:
+        text += f", until {wait.until:%Y-%m-%d %H:%M:%S}"
+    return text if wait.question is None else f"{text} (l02 approve grant {wait.question})"
+
+
+def _used(agent: AgentView) -> list[str]:
+    """What its models have used of its own limits."""
+    from l02.domain.spending.exhausted import said_amount
+    from l02.projections.folds.limits import window_of
+
+    lines = []
+    for limit, view in agent.spent.items():
+        window = window_of(limit, view)
+        if not window.used and not window.reserved:
+            continue
+        text = f"{said_amount(limit, window.used)} {_OF[limit]}"
+        if window.reserved:
+            text += f", and {said_amount(limit, window.reserved)} reserved"
+        lines.append(text + (f", until {view.reset_at:%Y-%m-%d %H:%M:%S}" if view.reset_at is not None else ""))
+    return lines
+
+
 def _spending(limits: ResourceLimits) -> list[str]:
     """What the agent's models may use."""
     from l02.domain.spending.exhausted import said_amount
@@ -98,4 +137,6 @@ def _spending(limits: ResourceLimits) -> list[str]:
     return [f"{said_amount(limit, amount)} {_PER[limit]}" for limit, amount in limits.amounts.items()]
 
 
+_MAX_NAME = 40
+_OF = {"tokens_per_hour": "in the hour", "tokens_per_day": "in the day", "cost_per_day": "in the day"}
 _PER = {"tokens_per_hour": "an hour", "tokens_per_day": "a day", "cost_per_day": "a day"}
