@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,9 +59,9 @@ def top(
 ) -> None:
     """Show what agents do and take now, until interrupted: those that have not ended.
 
-    CPU is in hundredths of a core. LEFT is the part that is left of the closest limit on its models, its
-    own or a budget's. Where
-    standard output is no terminal the table is printed once; with --json a list a line, again whenever it changes.
+    CPU is in hundredths of a core. LEFT is the part that is left of the closest limit on its models, its own or a
+    budget's. Where standard output is no terminal the table is printed once; with --json a list a line, again when it
+    has changed.
     """
 
     async def work(client: Client) -> None:
@@ -74,7 +74,7 @@ def top(
 
 
 async def _print(client: Client, sort: Sort, *, as_json: bool, once: bool) -> None:
-    async with aclosing(client.watch_live()) as lives:
+    async with aclosing(_seconds(client)) as lives:
         async for live in lives:
             rows = _rows(live, sort)
             if as_json:
@@ -86,11 +86,20 @@ async def _print(client: Client, sort: Sort, *, as_json: bool, once: bool) -> No
 
 
 async def _show(client: Client, sort: Sort) -> None:
-    """On the whole terminal, at most once a second, and again as it was at the end."""
-    import asyncio
-
+    """On the whole terminal, which is again as it was at the end."""
     from rich.console import Console
     from rich.live import Live as Screen
+
+    console = Console()
+    with Screen(console=console, screen=True, auto_refresh=False) as screen:
+        async with aclosing(_seconds(client)) as lives:
+            async for live in lives:
+                screen.update(_table(_rows(live, sort), console.size.height - _LINES_AROUND), refresh=True)
+
+
+async def _seconds(client: Client) -> AsyncGenerator[Live, None]:
+    """What there is at once, then whenever it has changed, at most once a second."""
+    import asyncio
 
     from l02.bus.background.cancelling import end
 
@@ -105,16 +114,15 @@ async def _show(client: Client, sort: Sort) -> None:
 
     following = asyncio.create_task(follow())
     following.add_done_callback(lambda _: changed.set())
-    console = Console()
     try:
-        with Screen(console=console, screen=True, auto_refresh=False) as screen:
-            while not following.done():
-                await changed.wait()
-                changed.clear()
-                if newest:
-                    screen.update(_table(_rows(newest[0], sort), console.size.height - _LINES_AROUND), refresh=True)
-                await asyncio.sleep(_RESTING_SECONDS)
-        following.result()
+        while True:
+            await changed.wait()
+            changed.clear()
+            if following.done():
+                following.result()
+                return
+            yield newest[0]
+            await asyncio.sleep(_RESTING_SECONDS)
     finally:
         await end(following)
 

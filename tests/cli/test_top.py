@@ -31,7 +31,7 @@ from l02.projections.folds.budgets import BudgetView
 from l02.projections.folds.fold import encode_view
 from l02.projections.folds.limits import LimitView
 from tests.cli.conftest import SPECIFICATION
-from tests.cli.test_program import said
+from tests.cli.test_program import program, said
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AGENT = AgentView(
@@ -233,6 +233,17 @@ async def test_it_follows_what_changes(bus: Bus, client: Client) -> None:
 async def until(lives: Any, fact: Callable[[], bool]) -> None:
     while not fact():
         await anext(lives)
+
+
+async def test_a_list_a_line_for_programs_whenever_it_has_changed(bus: Bus, fresh_nats: EmbeddedNats) -> None:
+    await put(bus, replace(AGENT, id="first"))
+    async with program(fresh_nats, "top", "--json") as process:
+        assert process.stdout
+        assert [row["id"] for row in json.loads(await process.stdout.readline())] == ["first"]
+        await put(bus, replace(AGENT, id="second"))
+        assert [row["id"] for row in json.loads(await process.stdout.readline())] == ["first", "second"]
+        process.send_signal(signal.SIGINT)
+        assert (await process.wait(), await process.stdout.read()) == (130, b"")
 
 
 async def test_on_a_terminal_it_goes_on_and_ends_with_ctrl_c(bus: Bus, fresh_nats: EmbeddedNats) -> None:

@@ -205,6 +205,12 @@ async def test_damaged_views(bus: Bus, healthy: str) -> None:
     assert (first.sequence, first.expected, first.found) == (view.sequence, "n1", "n2")
 
 
+async def test_what_is_shown_beside_the_views_is_no_view(bus: Bus, healthy: str) -> None:
+    bucket = await bus.jetstream.key_value(VIEWS_BUCKET)
+    await bucket.put("usage.a1", b"what a process takes")
+    assert (await found(bus, healthy))[0] == []
+
+
 async def test_a_view_from_before(bus: Bus, healthy: str) -> None:
     """It says itself that it is older, and the projector that it has passed: so nothing will change it any more."""
     raw, before = await _view(bus, "a1")

@@ -81,6 +81,31 @@ async def test_usage_is_shown_while_a_process_runs_and_recorded_when_it_has_move
     assert await metrics(node, agent_id) == {}
 
 
+async def test_what_a_killed_node_has_left_standing_is_hidden_when_it_begins_anew(node: Node) -> None:
+    bus, mine = node.parts.bus, node.parts.node_id
+    ghosts = [
+        LiveUsage(
+            id=name,
+            node_id=node_id,
+            incarnation=1,
+            at="",
+            cpu_cores=0,
+            cpu_seconds=0,
+            memory_bytes=0,
+            memory_peak_bytes=0,
+            tokens=0,
+            tokens_per_minute=0,
+        )
+        for name, node_id in (("ghost", mine), ("guest", "another"))
+    ]
+    for ghost in ghosts:
+        await bus.jetstream.publish(usage_subject(ghost.id), msgspec.json.encode(ghost))
+    await bus.jetstream.publish(usage_subject("noise"), b"\xff")
+    await node.parts.machine._hide_those_of_before()
+    assert await shown(node, "ghost") is None
+    assert await shown(node, "guest") == ghosts[1]
+
+
 async def test_a_look_at_two_thousand_at_rest_takes_little_of_a_core(node: Node, spawn: Spawn) -> None:
     await spawn()
     machine, looks = node.parts.machine, []

@@ -77,6 +77,7 @@ def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
         ("under way", "\n".join(f"{key} since {at:%H:%M:%S}" for key, at in agent.open_executions.items()) or "-"),
         ("tool calls", str(agent.tool_calls)),
         ("tokens", str(agent.tokens)),
+        ("used", f"{agent.usage.cpu_seconds:.1f} s of processors, {agent.usage.memory_peak_bytes >> 20}Mi at most"),
         ("cost", f"{usd(agent.cost_usd)} USD"),
         ("restarts", f"{agent.restarts}" + (f" (last: {agent.restart_cause})" if agent.restart_cause else "")),
     ]
