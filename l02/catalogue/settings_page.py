@@ -22,6 +22,9 @@ file can be used; `l02 config show` which settings are in force and where each c
 that holds secrets should be its owner's alone (`chmod 600`). Commands find a node with another `data_dir` by
 `--data-dir` or `L02_DATA_DIR`.
 
+Which models a node has stands in the section `models`: [models.md](models.md#what-a-node-has). SIGHUP has a running
+node read its models and limits again.
+
 | Key | Variable | Default | Takes | |
 |---|---|---|---|---|
 """

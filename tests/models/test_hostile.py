@@ -163,6 +163,17 @@ async def test_what_is_one_after_all(
     assert (outcome.answer.text if outcome.answer else None) == text
 
 
+async def test_a_stream_that_nobody_asked_for(bridge: Bridge, endpoint: ScriptedEndpoint) -> None:
+    endpoint.say(Raw((chunk(content="Hi") + END).encode(), content_type=EVENTS), Raw(chunk(content="Hi").encode()))
+    await bridge.have({"endpoint": endpoint.url, "model": "any"})
+    outcome = await bridge.ask()
+    assert outcome.answer is not None
+    assert (outcome.answer.text, bridge.heard) == ("Hi", [])
+    outcome = await bridge.ask()
+    assert outcome.failure is not None
+    assert not outcome.failure.cut_off
+
+
 @pytest.mark.parametrize(
     "usage",
     [

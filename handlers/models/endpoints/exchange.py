@@ -51,7 +51,7 @@ class Exchange:
     async def run(self, on_text: OnText | None, deadline: float) -> None:
         """Ask, and take the answer into the draft, until `deadline` of the loop's clock. Raises Fault."""
         try:
-            await self._run(on_text, deadline)
+            await self._run(on_text if self._asked.request.stream else None, deadline)
         except Fault as fault:
             # Whatever comes behind the answer's end changes nothing.
             if not self.draft.complete:
@@ -125,7 +125,7 @@ class Exchange:
             begins = body[:_SHOWN].decode(errors="replace")
             raise nonsense(f"its answer cannot be read ({error}); it begins {begins!r}") from None
         self.first_token_at = asyncio.get_running_loop().time()
-        text = self.draft.whole_text if self._asked.request.stream else ""
+        text = self.draft.whole_text
         if text and on_text is not None:
             await on_text(text)
 
