@@ -87,8 +87,8 @@ async def test_a_node_with_agents_at_work(tmp_path: Path, data_dir: Path) -> Non
 @pytest.mark.skipif(not (ROOT / ".git").is_dir(), reason="the demonstration needs a git clone, not a worktree")
 @pytest.mark.parametrize(
     "line",
-    [None, b"three agents are running", b"killed auditor's process"],
-    ids=["begun", "agents at work", "one is killed"],
+    [None, b"four agents are running", b"killed auditor's process", b"asks a person"],
+    ids=["begun", "agents at work", "one is killed", "one waits for a person"],
 )
 async def test_the_demonstration(tmp_path: Path, line: bytes | None) -> None:
     async with program(tmp_path, "demo") as process:
