@@ -11,6 +11,7 @@ from l02.bus.commands.outcomes import Outcome
 from l02.client.asking import Asking
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
+from l02.domain.inference import MAX_COUNT
 from l02.domain.spending.limits import LimitAction, LimitName
 from l02.domain.spending.money import in_millionths, in_usd
 from l02.projections.folds.agents import AgentView
@@ -89,6 +90,8 @@ class LimitVerbs(Asking):
         A budget is raised until it is reset, or for `always`; an agent's own limit is set higher, for always. Raises
         Failure E2112 if nobody asks that (any more).
         """
+        if amount is not None and not 0 < amount < MAX_COUNT:
+            raise Failure(ErrorCode.COMMAND_INVALID, "a limit is raised by more than nothing", "amount")
         agent, wait = await self._asked(question)
         if wait.kind == "person":
             return await self.approve(agent.id, wait.execution_id, wait.call, reason=reason)

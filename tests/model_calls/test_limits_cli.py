@@ -50,6 +50,9 @@ async def test_a_question_is_seen_and_granted(node: Node, client: Client, spawn:
     _, table, _ = await l02(node, "approve", "list")
     assert question["id"] in table
     assert f"(l02 approve grant {question['id']})" in shown
+    for amount in ("-5", "0", "nan", "inf"):
+        code, _, errors = await l02(node, "approve", "grant", question["id"], "--amount", amount)
+        assert (code, "more than nothing" in errors) == (1, True)
     code, said, errors = await l02(node, "approve", "grant", question["id"], "--amount", "5000")
     assert (code, said.strip()) == (0, f"{question['id']} is granted"), errors
     assert [answer["text"] for answer in (await work).output] == ["42", "42"]

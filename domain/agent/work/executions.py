@@ -166,7 +166,7 @@ class ExecutionDue(AgentTimerCommand, frozen=True, kw_only=True):
         failure = overdue(agent)
         failed = _failed(execution, failure.code.value, failure.message)
         after = failed.evolve(agent)
-        return [failed, *(woken(after, context.node_id) if after.executions and agent.waits_for_budget else [])]
+        return [failed, *(woken(after, context.node_id) if after.executions and after.is_live else [])]
 
 
 def overdue(agent: AgentState) -> Failure:
