@@ -25,6 +25,8 @@ from l02.domain.budget.state import BudgetState
 from l02.handlers.resources.journals import Account, Journals
 
 _LOOK_SECONDS = 2.0
+_FOLLOW_SECONDS = 8.0
+"""How late it may be seen that a call has ended which was open when its node was lost."""
 _LONGEST_LOOK_SECONDS = 30.0
 _log = structlog.get_logger()
 
@@ -79,7 +81,8 @@ class Reconciliation:
             if not self._leases.is_settled or (alive == seen and now < due):
                 continue
             is_done = await contained(self._look, "closing slices of budgets", self._leases.node_id, again=False)
-            pause = _LOOK_SECONDS if alive != seen or not is_done else min(2 * pause, _LONGEST_LOOK_SECONDS)
+            longest = _FOLLOW_SECONDS if self._accounts else _LONGEST_LOOK_SECONDS
+            pause = _LOOK_SECONDS if alive != seen or not is_done else min(2 * pause, longest)
             seen, due = alive, now + pause
 
     async def _look(self) -> None:
