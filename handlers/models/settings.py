@@ -19,7 +19,7 @@ from l02.domain.inference import Price
 from l02.handlers.models.keys import Key, KeySource, KeyUnusable, read_key
 
 Api = Literal["chat", "responses", "anthropic"]
-Path_ = tuple[str | int, ...]
+Steps = tuple[str | int, ...]
 
 _Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 _Tokens = Annotated[int, Meta(ge=1, le=100_000_000)]
@@ -34,7 +34,7 @@ _CACHE_WRITE = 1.25
 class ModelSettingsError(Exception):
     """A key of the section `models` has a value that cannot be used; `path` leads to it from the section."""
 
-    def __init__(self, path: Path_, message: str) -> None:
+    def __init__(self, path: Steps, message: str) -> None:
         super().__init__(message)
         self.path = path
 
@@ -140,7 +140,7 @@ def _model(alias: Any, value: Any, defaults: Defaults, beside: Path) -> Model:
     return Model(tuple(_endpoint((alias, at), each, defaults, beside) for at, each in enumerate(value)))
 
 
-def _endpoint(path: Path_, value: Any, defaults: Defaults, beside: Path) -> tuple[Endpoint, Key | None]:
+def _endpoint(path: Steps, value: Any, defaults: Defaults, beside: Path) -> tuple[Endpoint, Key | None]:
     refuse_unknown_keys(value, Endpoint, path)
     timeouts = {
         "connect": defaults.connect_timeout_seconds,
@@ -190,12 +190,12 @@ def _is_usable(url: str) -> bool:
         return False
 
 
-def _steps(where: str) -> Path_:
+def _steps(where: str) -> Steps:
     """The path that msgspec writes as `.timeouts.connect`."""
     return tuple(step for step in where.split(".") if step and not step.startswith("["))
 
 
-def refuse_unknown_keys(value: Any, of: type[Struct], path: Path_) -> None:
+def refuse_unknown_keys(value: Any, of: type[Struct], path: Steps) -> None:
     """Raises ModelSettingsError for a key that is none of the Struct's, with the nearest one that is."""
     if not isinstance(value, dict):
         raise ModelSettingsError(path, "takes keys with values")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 from email.utils import formatdate
@@ -74,6 +75,25 @@ async def test_what_is_refused_is_not(bridge: Bridge, endpoint: ScriptedEndpoint
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        {"error": {"message": "Your input exceeds the context window", "code": "context_length_exceeded"}},
+        {"object": "error", "message": "This model's maximum context length is 4096 tokens.", "code": 400},
+        {"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long: 9 > 8 maximum"}},
+        {"error": {"code": 400, "message": "too large", "type": "exceed_context_size_error"}},
+        [{"error": {"message": "The input token count (9) exceeds the maximum number of tokens allowed (8)."}}],
+    ],
+)
+async def test_a_request_that_is_too_long(bridge: Bridge, endpoint: ScriptedEndpoint, said: object) -> None:
+    endpoint.say(Raw(json.dumps(said).encode(), status=400))
+    await bridge.have(to(endpoint))
+    outcome = await bridge.ask()
+    assert outcome.failure is not None
+    assert outcome.failure.code is ErrorCode.CONTEXT_OVERFLOW
+    assert outcome.cost == 0
+
+
+@pytest.mark.parametrize(
     ("answer", "code", "tries"),
     [
         (Refuse(429), ErrorCode.RATE_LIMITED, 4),
@@ -89,7 +109,7 @@ async def test_it_is_given_up(
     bridge: Bridge, endpoint: ScriptedEndpoint, answer: Answer, code: ErrorCode, tries: int
 ) -> None:
     endpoint.say(answer)
-    await bridge.have(to(endpoint, timeouts={"first_token": 0.05}))
+    await bridge.have(to(endpoint, timeouts={"first_token": 0.05} if isinstance(answer, Hang) else {}))
     outcome = await bridge.ask(stream=True)
     assert outcome.failure is not None
     assert (outcome.failure.code, outcome.failure.cut_off) == (code, False)
@@ -112,7 +132,8 @@ async def test_what_may_be_charged_for_is_no_more_than_what_was_quoted(
         for server, answer in zip((endpoint, second), scripts, strict=True):
             server.say(answer)
         for entries in ([to(endpoint)], [to(endpoint), to(second, max_output=9)], [to(second), to(endpoint)]):
-            short = [entry | {"timeouts": {"first_token": 0.02}} for entry in entries]
+            patience = {"first_token": 0.02} if any(isinstance(answer, Hang) for answer in scripts) else {}
+            short = [entry | {"timeouts": patience} for entry in entries]
             await bridge.have(*short, defaults=Defaults(breaker_failures=1000))
             outcomes, quoted = [each async for each in bridge.passes(stream=True)], bridge.quote("m", request)
             for outcome in outcomes:

@@ -14,7 +14,14 @@ _TRANSIENT = {408, 409, 429, *range(500, 600)}
 _UNAVAILABLE = {502, 503, 504, 529}
 # What another endpoint would refuse as well.
 _BAD_REQUEST = {400, 413, 415, 422}
-_OVERFLOW = ("context_length_exceeded", "prompt is too long")
+# How OpenAI, vLLM, Anthropic, llama.cpp and Google say that a request is too long.
+_OVERFLOW = (
+    "context_length_exceeded",
+    "maximum context length",
+    "prompt is too long",
+    "exceed_context_size",
+    "exceeds the maximum number of tokens",
+)
 
 
 class Fault(Exception):
@@ -75,7 +82,7 @@ def of_status(status: int, said: str, retry_after: str | None) -> Fault:
         code = ErrorCode.RATE_LIMITED
     elif status == 404 or status in _UNAVAILABLE:
         code = ErrorCode.MODEL_UNAVAILABLE
-    elif status in _BAD_REQUEST and any(sign in said for sign in _OVERFLOW):
+    elif status in _BAD_REQUEST and any(sign in said.lower() for sign in _OVERFLOW):
         code = ErrorCode.CONTEXT_OVERFLOW
     return Fault(
         code,
@@ -124,7 +131,7 @@ def message_of(body: bytes) -> str:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return body.decode(errors="replace").strip()
     if isinstance(told.error, _Told):
-        kind = told.error.code or told.error.type
+        kinds = ", ".join(str(kind) for kind in (told.error.type, told.error.code) if kind)
         said = told.error.message or ""
-        return f"{said} ({kind})" if kind else said
+        return f"{said} ({kinds})" if kinds else said
     return told.error or told.message or told.detail or body.decode(errors="replace").strip()
