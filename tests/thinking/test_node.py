@@ -184,3 +184,6 @@ async def test_an_output_that_does_not_fit_its_schema_is_asked_for_again(
     with pytest.raises(Failure, match="schema"):
         await client.execute(agent_id, "how many?")
     assert len(endpoint.requests) == 2 + 3, "so often at most"
+    endpoint.say(Say('{"n": ', finish="length"))
+    with pytest.raises(Failure, match="E2100.*finish_reason length.; raise max_tokens"):
+        await client.execute(agent_id, "how many?")

@@ -39,7 +39,7 @@ async def misfit(checks: SchemaChecks, request: ModelRequest, answer: ModelAnswe
         try:
             msgspec.json.decode(answer.text)
         except (ValueError, RecursionError) as error:
-            return Misfit(f"it is no JSON: {error}", mendable)
+            return Misfit(f"it is no JSON: {error}{_how_it_ended(answer)}", mendable)
     try:
         what = "an answer against the output_schema"
         found = await checks.misfit(what, request.output_schema, answer.output, agent_id)
@@ -47,7 +47,14 @@ async def misfit(checks: SchemaChecks, request: ModelRequest, answer: ModelAnswe
         raise Failure(ErrorCode.COMMAND_INVALID, failure.message, "$.output_schema") from failure
     if found is not None and found.broken:
         raise Failure(ErrorCode.COMMAND_INVALID, f"it is no JSON Schema: {found.message}", "$.output_schema")
-    return None if found is None else Misfit(f"{found.path}: {found.message}", mendable)
+    return None if found is None else Misfit(f"{found.path}: {found.message}{_how_it_ended(answer)}", mendable)
+
+
+def _how_it_ended(answer: ModelAnswer) -> str:
+    if answer.finish_reason not in _ENDED_EARLY:
+        return ""
+    advice = "; raise max_tokens" if answer.finish_reason is FinishReason.LENGTH else ""
+    return f"; it ended early (finish_reason {answer.finish_reason.value}){advice}"
 
 
 def asked_again(request: ModelRequest, answer: ModelAnswer, problem: Misfit) -> ModelRequest:
