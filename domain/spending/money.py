@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated
 
 from msgspec import Meta
@@ -16,6 +17,7 @@ MAX_USD = 1_000_000_000
 Usd = Annotated[float, Meta(ge=0, le=MAX_USD)]
 
 
+@lru_cache(maxsize=1024)
 def in_millionths(usd: float) -> int:
     """The amount in millionths of a dollar, the nearest one."""
     return round(Decimal(repr(usd)) * MILLIONTHS)

@@ -75,8 +75,10 @@ class LiveCalls:
         self._calls = {number: live for number, live in self._calls.items() if not _is_answered(live.task)}
 
     async def cancel(self, kind: CallKind | None = None) -> None:
-        """Stop all of them, or those of this kind."""
+        """Stop all of them, or those of this kind: who asks for them from now on has them made again."""
         tasks = [live.task for live in self._calls.values() if kind in (None, live.call.kind)]
+        if kind is not None:
+            self._calls = {number: live for number, live in self._calls.items() if live.call.kind != kind}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -23,7 +23,7 @@ from l02.bus.wire.agent.texts import cut
 from l02.domain.agent.execution import JournalEntry
 from l02.domain.agent.work.models import ModelCalled, ModelRequested, require_model
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.inference import Drawn, ModelOutcome, ModelRequest, ModelUsage, PassBegin, Spending
+from l02.domain.inference import Drawn, KnownInput, ModelOutcome, ModelRequest, ModelUsage, PassBegin, Spending
 from l02.domain.specification import AgentSpecification
 from l02.domain.spending.amounts import Amount
 from l02.domain.spending.money import in_usd
@@ -44,15 +44,19 @@ _END_SECONDS = 5.0
 class _Attempt:
     """One that is on record."""
 
-    def __init__(self, number: int, request: ModelRequest, asked: Asked, reserved: Spending) -> None:
+    def __init__(
+        self, number: int, request: ModelRequest, asked: Asked, reserved: Spending, known: KnownInput | None = None
+    ) -> None:
         self.number = number
         self.request = request
         self.asked = asked
         self.reserved = reserved
+        self.known = known
         self.drawn: tuple[Drawn, ...] = ()
         self.used = reserved
         """What is settled when it is over: all, unless somebody knows better."""
         self.began = time.monotonic()
+        self.has_left = False
 
 
 class _Next(Struct, frozen=True):
@@ -91,6 +95,7 @@ class _Calling:
         self._call = call
         self._alias: str = call.model
         self._budgets = () if specification.budget is UNSET else (specification.budget,)
+        self._said = work.live.text(call.call)
         self._mended = self._cut_off = 0
         self._begin = PassBegin()
         self._usage = ModelUsage()
@@ -130,8 +135,9 @@ class _Calling:
         asked = self._call.asked if request is self._call.request else Asked.of(self._alias, request)
         work = self._work
         while True:
-            reserved = self._node.models.quote(self._alias, request, self._memory.known(asked))
-            attempt = _Attempt(number, request, asked, reserved)
+            known = self._memory.known(asked)
+            reserved = self._node.models.quote(self._alias, request, known)
+            attempt = _Attempt(number, request, asked, reserved, known)
             try:
                 attempt.drawn = await self._node.budgets.reserve(self._budgets, reserved)
                 await self._recorded(attempt)
@@ -214,12 +220,13 @@ class _Calling:
         await work.may_leave()
         if not self._node.budgets.holds(attempt.drawn):
             return None
+        attempt.has_left = True
         return await self._node.models.call(
             self._alias,
             attempt.request,
             agent_id=work.agent_id,
             on_text=None if text is None else say,
-            known=self._memory.known(attempt.asked),
+            known=attempt.known,
             begin=self._begin,
         )
 
@@ -253,9 +260,12 @@ class _Calling:
         return _Next(failed, asked_again(self._call.request, outcome.answer, problem))
 
     def _cut_off_call(self, attempt: _Attempt) -> ModelCalled:
-        """Nobody knows what it has used, and it is made again when the agent goes on."""
+        """Nobody knows what it has used, if it has left; it is made again when the agent goes on."""
         why = _failed(ErrorCode.INFERENCE_FAILED, "the agent was suspended while the model answered")
         called = self._called(attempt, why, again=True)
+        if not attempt.has_left:
+            attempt.used = Spending()
+            return called
         reserved = attempt.reserved
         return replace(called, input_tokens=reserved.tokens, cost_usd=in_usd(reserved.cost), estimated=True)
 
@@ -289,7 +299,7 @@ class _Calling:
             reserved=Amount.of(attempt.reserved),
             drawn=attempt.drawn,
             again=again,
-            text=self._work.live.text(self._call.call),
+            text=self._said,
         )
 
 
