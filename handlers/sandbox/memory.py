@@ -1,14 +1,16 @@
-"""Resident memory of a process and all below it, read often and therefore cheaply."""
+"""Memory of a process and all below it, read often and therefore cheaply: resident, swapped out, and its tables."""
 
 from __future__ import annotations
 
-import resource
+import re
 
 from l02.handlers.sandbox.confinement.linux import IS_LINUX, children, read_small
 
+_HELD = re.compile(rb"^Vm(?:RSS|Swap|PTE):\s*(\d+) kB$", re.MULTILINE)
+
 
 def tree_memory(root: int, *, with_root: bool = True) -> int:
-    """Return the bytes resident in a process and its descendants; 0 once it is gone.
+    """Return the bytes that a process and its descendants hold; 0 once it is gone.
 
     Pages that several of them share count several times, as in every sum of resident sets.
     """
@@ -24,11 +26,12 @@ def tree_memory(root: int, *, with_root: bool = True) -> int:
 
 
 def resident(pid: int) -> int:
-    """Return the bytes resident in one process; 0 once it is gone."""
+    """Return the bytes of one process that are resident or swapped out, with their page tables; 0 once it is gone."""
     try:
-        return int(read_small(f"/proc/{pid}/statm").split()[1]) * resource.getpagesize()
+        status = read_small(f"/proc/{pid}/status")
     except (FileNotFoundError, ProcessLookupError):
         return 0
+    return sum(map(int, _HELD.findall(status))) * 1024
 
 
 def _portable(root: int) -> int:

@@ -106,6 +106,18 @@ def test_files_with_the_rights_of_others() -> None:
     assert on("supervisor", "openat2") == ALLOWED
 
 
+def test_memory_that_is_not_resident() -> None:
+    """A file in memory alone, a shared mapping of no file, pages given to a pipe, what processes share by a key."""
+    private, shared, of_a_file, validated = 0x22, 0x21, 0x01, 0x23
+    for who in FILTERS:
+        assert [on(who, "mmap", 0, 1 << 30, 3, flags) for flags in (private, of_a_file)] == [ALLOWED, ALLOWED]
+        assert verdict(FILTERS[who], 447) == "ENOSYS"  # memfd_secret
+        assert on(who, "vmsplice") == "EPERM"
+        if who != "supervisor":
+            assert [on(who, "mmap", 0, 1 << 30, 3, flags) for flags in (shared, validated)] == ["EPERM", "EPERM"]
+            assert on(who, "memfd_create") == "ENOSYS"
+
+
 def test_what_everybody_needs() -> None:
     for who in FILTERS:
         for name in ("read", "write", "mmap", "futex", "epoll_ctl", "exit_group", "getrandom", "recvmsg", "statx"):

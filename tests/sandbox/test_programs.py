@@ -136,9 +136,33 @@ async def test_a_program_can_be_stopped(sandboxes: Sandboxes, policy: SandboxPol
 
 @CLASSES
 async def test_address_space_is_not_memory(policy: SandboxPolicy, runtime_class: RuntimeClass) -> None:
-    code = "import mmap; mmap.mmap(-1, 16 << 30); print('reserved')"
+    code = "import mmap; mmap.mmap(-1, 16 << 30, mmap.MAP_PRIVATE); print('reserved')"
     done = await asyncio.to_thread(run, policy, sys.executable, "-c", code, runtime_class=runtime_class)
     assert (done.stdout, done.returncode) == ("reserved\n", 0), done.stderr
+
+
+async def test_memory_is_taken_by_processes_only(policy: SandboxPolicy) -> None:
+    """What would stay when no process has it in its memory is refused, however it is asked for."""
+    code = """
+import ctypes, mmap, os
+libc = ctypes.CDLL(None, use_errno=True)
+def named(result): return "done" if result != -1 else os.strerror(ctypes.get_errno())
+def tried(act):
+    try: act(); return "done"
+    except OSError as error: return error.strerror
+print(tried(lambda: os.memfd_create("x")), "|", tried(lambda: mmap.mmap(-1, 1 << 20)), "|",
+      named(libc.shmget(0, 1 << 20, 0o1600)), "|", tried(lambda: os.open("/dev/shm/x", os.O_CREAT | os.O_RDWR)), "|",
+      tried(lambda: os.open("/dev/zero", os.O_RDONLY)), "|", tried(lambda: mmap.mmap(-1, 1 << 20, mmap.MAP_PRIVATE)))
+"""
+    ran = python(policy, code)
+    assert ran.stdout.strip().split(" | ") == [
+        "Function not implemented",
+        "Operation not permitted",
+        "Operation not permitted",
+        "Permission denied",
+        "Permission denied",
+        "done",
+    ], ran.stderr
 
 
 async def test_a_signal_in_the_middle_of_the_start_is_not_lost(
@@ -158,12 +182,23 @@ async def test_a_signal_in_the_middle_of_the_start_is_not_lost(
     assert {await one() for _ in range(40)} == {"killed by SIGTERM"}
 
 
+TAKEN = {
+    "pages": "held = bytearray(80 << 20); held[::4096] = b'x' * len(held[::4096])",
+    # of pages that were only read there is nothing but this
+    "tables of pages": (
+        "import mmap; held = mmap.mmap(-1, 64 << 30, mmap.MAP_PRIVATE, mmap.PROT_READ)\n"
+        "for place in range(0, 64 << 30, 2 << 20): held[place]"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TAKEN)
 @CLASSES
 async def test_a_program_over_its_memory_is_killed(
-    sandboxes: Sandboxes, policy: SandboxPolicy, tmp_path: Path, runtime_class: RuntimeClass
+    sandboxes: Sandboxes, policy: SandboxPolicy, tmp_path: Path, runtime_class: RuntimeClass, what: str
 ) -> None:
     small = msgspec.structs.replace(policy, memory_bytes=64 << 20)
-    code = "import time; held = bytearray(80 << 20); held[::4096] = b'x' * len(held[::4096]); time.sleep(60)"
+    code = f"{TAKEN[what]}\nimport time; time.sleep(60)"
     entry = ProgramEntry((sys.executable, "-c", code))
     process = await sandboxes.spawn(runtime_class, small, entry, str(tmp_path / "log"))
     ending = await process.wait()

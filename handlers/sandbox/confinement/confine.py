@@ -28,7 +28,7 @@ SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin"
 _SYSTEM_LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64", "/usr/share/zoneinfo")
 # Whom clients of HTTP trust is no secret, and most of them look as soon as they are made.
 _CERTIFICATES = ("/etc/ssl/certs", "/etc/pki/tls/certs")
-_SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/dev/zero", "/dev/random", "/dev/urandom", *_CERTIFICATES)
+_SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/dev/random", "/dev/urandom", *_CERTIFICATES)
 _PROGRAM_TREES = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/opt")
 _PROGRAM_FILES = (
     "/etc/nsswitch.conf",

@@ -5,6 +5,10 @@ those. The filters hold the rest by naming what is needed: calls, and for calls 
 A call that they do not name fails with EPERM, or with ENOSYS if the tables do not know it either, so that libraries
 fall back on an older one. A program needs more than a Python agent, which is one process for life, and sandlock's
 supervisor more than the program under it.
+
+Memory is held to its limit by what is resident in the processes. So what would take memory without that is refused: a
+file in memory alone (memfd_create, a shared mapping of no file) stays when it is unmapped, and a pipe holds pages that
+were given to it (vmsplice). Both are rarely used, and libraries do without.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ _ALL = _names("""
     readlink readlinkat rename renameat renameat2 mkdir mkdirat rmdir unlink unlinkat link linkat symlink symlinkat
     truncate ftruncate fallocate fadvise64 fsync fdatasync sync_file_range copy_file_range sendfile splice tee readahead
     flock dup dup2 dup3 fcntl pipe pipe2 umask
-    mmap munmap mremap mprotect madvise msync mincore brk mlock mlock2 munlock membarrier
+    munmap mremap mprotect madvise msync mincore brk mlock mlock2 munlock membarrier
     poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2
     eventfd eventfd2 timerfd_create timerfd_settime timerfd_gettime signalfd signalfd4
     rt_sigaction rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigpending rt_sigtimedwait sigaltstack pause
@@ -48,17 +52,17 @@ _ALL = _names("""
 
 _PROGRAMS = _names("""
     fork vfork execve execveat setpgid setsid kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo
-    pidfd_open pidfd_send_signal memfd_create inotify_init inotify_init1 inotify_add_watch inotify_rm_watch
+    pidfd_open pidfd_send_signal inotify_init inotify_init1 inotify_add_watch inotify_rm_watch
     getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr mlockall munlockall pkey_alloc pkey_free pkey_mprotect
-    vmsplice seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self bind connect
+    seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self bind connect
 """)
 """Processes and signals (within Landlock's domain), and sockets' addresses, which sandlock looks at."""
 
 _LISTENING = _names("listen accept accept4")
 """Linux gives a TCP socket that was never bound a port when it listens, and Landlock does not see it."""
 
-_SUPERVISORS = _names("pidfd_getfd process_vm_readv process_vm_writev openat2")
-"""sandlock's supervisor looks into the program under it."""
+_SUPERVISORS = _names("pidfd_getfd process_vm_readv process_vm_writev openat2 memfd_create")
+"""sandlock's supervisor looks into the program under it, and has files in memory."""
 
 UNTIL_CONFINED = _names("semget semctl semop semtimedop shmget shmat shmctl shmdt")
 """sandlock keeps a table of all sandboxes, with which its child is not done when it begins to confine itself. It is to
@@ -93,6 +97,7 @@ for memory. (PR_* of linux/prctl.h.)"""
 _PROGRAM_PRCTLS = (1, 2, 22, 36, 37, 38, 47)
 """The death signal, filters, orphans, no_new_privs, ambient capabilities (of which there are none)."""
 
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
 _CLONE_THREAD = 0x00010000
 _CLONE_FLAGS = 0x017D5FFF
 """All that neither make a namespace nor trace, nor give the child to the own parent (CLONE_PARENT)."""
@@ -135,8 +140,9 @@ def for_supervisor(*, network: bool) -> list[Instruction]:
     rules = _programs(network=network)
     rules["socket"] = _sockets(*((*_TCP, *_UDP) if network else ()), _UNIX, _EMULATED)
     rules["ioctl"] = [*bpf.when(1, (_SECCOMP_IOCTLS,), [bpf.allow()], mask=_IOCTL_TYPE_MASK), *rules["ioctl"]]
-    del rules["openat2"]
-    return _filter(rules, (*_ALL, *_PROGRAMS, *_LISTENING, *UNTIL_CONFINED, *_SUPERVISORS))
+    for name in ("openat2", "memfd_create", "mmap"):
+        del rules[name]
+    return _filter(rules, (*_ALL, *_PROGRAMS, *_LISTENING, *UNTIL_CONFINED, *_SUPERVISORS, "mmap"))
 
 
 def _programs(*, network: bool) -> dict[str, list[Instruction]]:
@@ -155,6 +161,11 @@ def _common(*, prctls: tuple[int, ...], levels: tuple[int, ...]) -> dict[str, li
         "open": _open(flags=1, mode=2),
         "openat2": [bpf.deny(errno.ENOSYS)],  # which has its flags and mode in memory
         "creat": bpf.allow_unless_set(1, _SET_ID_BITS),
+        "mmap": [
+            *bpf.when(3, (_MAP_SHARED | _MAP_ANONYMOUS,), [bpf.deny()], mask=_MAP_SHARED | _MAP_ANONYMOUS),
+            bpf.allow(),
+        ],
+        "memfd_create": [bpf.deny(errno.ENOSYS)],
         "prlimit64": bpf.one_of(0, (0,)),
         # An open file may be touched; a path or a chosen time may not be given.
         "utimensat": [*bpf.unless_null(1), *bpf.unless_null(2), bpf.allow()],
