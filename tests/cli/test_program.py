@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -248,3 +249,45 @@ async def test_streamed_output(fresh_nats: EmbeddedNats, bus: Bus, output: objec
         await bus.jetstream.publish(f"l02.out.{execution}", json.dumps(outcome).encode())
         printed, errors = await process.communicate()
     assert (process.returncode, printed, errors) == (0, rest, b"")
+
+
+HOSTILE = "a\x1b]0;mine\x07\x9b2J\u202eb\tc\nd"
+SAFE = "a\\u001b]0;mine\\u0007\\u009b2J\\u202eb\tc\nd"
+
+
+@pytest.mark.parametrize(
+    ("options", "on_terminal"),
+    [((), True), (("--stream",), True), (("--json",), True), (("--stream",), False)],
+    ids=["output", "stream", "json", "stream into a pipe"],
+)
+async def test_what_an_agent_says_steers_no_terminal(
+    fresh_nats: EmbeddedNats, bus: Bus, options: tuple[str, ...], on_terminal: bool
+) -> None:
+    """There it is escaped; a program at the other end of a pipe has it as it is."""
+    commands = await bus.jetstream.subscribe("l02.cmd.>", ordered_consumer=True)
+    ours, theirs = pty.openpty() if on_terminal else os.pipe()
+    async with program(fresh_nats, "exec", "a1", "hello", *options, stdout=theirs) as process:
+        os.close(theirs)
+        command = await commands.next_msg(timeout=20)
+        assert command.headers
+        execution = command.headers["Nats-Msg-Id"]
+        if "--stream" in options:
+            piece = json.dumps({"n": 0, "delta": HOSTILE}).encode()
+            await bus.jetstream.publish(f"l02.stream.a1.{execution}", piece)
+            await bus.jetstream.publish(f"l02.stream.a1.{execution}", b'{"n": 1, "done": true}')
+        result = {"execution_id": execution, "output": HOSTILE}
+        events = ["agent.execution.completed"]
+        outcome = {"command_id": execution, "ok": True, "version": 4, "events": events, "result": result}
+        await bus.jetstream.publish(f"l02.out.{execution}", json.dumps(outcome).encode())
+        assert await process.wait() == 0
+    printed = b""
+    with suppress(OSError):  # what a terminal says at its end
+        while piece := os.read(ours, 65_536):
+            printed += piece
+    os.close(ours)
+    text = printed.decode().replace("\r\n", "\n")
+    if "--json" in options:
+        assert json.loads(text)["output"] == HOSTILE
+        assert ("\x9b" in text, "\u202e" in text) == (not on_terminal, not on_terminal)
+    else:
+        assert text == (SAFE if on_terminal else HOSTILE) + "\n"

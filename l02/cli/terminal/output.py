@@ -38,11 +38,10 @@ def print_line(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on a line of its own."""
+    """One JSON document on a line of its own; on a terminal with more of it escaped, which is the same JSON."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
+    write(msgspec.json.encode(value).decode() + "\n")
 
 
 def print_result(value: Any, as_json: bool, show: Callable[[], None]) -> None:
