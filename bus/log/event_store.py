@@ -26,6 +26,8 @@ from l02.domain.errors import ErrorCode, Failure
 # The server's limit for one atomic batch.
 MAX_APPEND_EVENTS = 1000
 _HEADER_BYTES = 4096
+_LARGEST_PAYLOAD = 8 * 1024 * 1024
+"""What the embedded server takes, and NATS advises at most."""
 # How long the leader is asked for what there is.
 _LEADER_SECONDS = 5.0
 # So many are had sooner one by one from the leader than together from any copy, which may be one that hangs.
@@ -117,7 +119,7 @@ class EventStore:
         if largest > limit:
             raise Failure(
                 ErrorCode.PAYLOAD_TOO_LARGE,
-                f"an event would have {largest} bytes, the NATS server takes {limit}; raise its max_payload to 8 MiB",
+                f"an event would have {largest:,} bytes, the NATS server takes {limit:,}; {_what_to_do(limit)}",
             )
 
     async def load(self, aggregate: AggregateId, after: int = 0, version: int = 0) -> list[RecordedEvent]:
@@ -171,6 +173,12 @@ class EventStore:
     @property
     def _max_payload(self) -> int:
         return self._bus.client.max_payload
+
+
+def _what_to_do(limit: int) -> str:
+    if limit + _HEADER_BYTES < _LARGEST_PAYLOAD:
+        return "raise its max_payload to 8 MiB"
+    return "it is set to the most there may be: send less at once, and have the agent keep less and read its signals"
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
+from l02.bus.connection.bus import Bus
 from l02.bus.log.event_store import AppendFailed, Conflict, EventStore
 from l02.bus.wire.codec import UnreadableEvent
 from l02.domain.errors import ErrorCode, Failure
@@ -130,3 +131,10 @@ async def test_an_event_larger_than_a_message_may_be_is_refused(store: EventStor
         await store.append(toy_id("a1"), [message("a1", 1), message("a1", 2, "x" * 8 * 1024 * 1024)], 0)
     assert refused.value.code is ErrorCode.PAYLOAD_TOO_LARGE
     assert await store.load(toy_id("a1")) == []
+
+
+async def test_what_is_too_large_for_any_server_is_said_to_be(on_server: tuple[Bus, EventStore]) -> None:
+    """Its `max_payload` is not to be raised, being what it may be."""
+    with pytest.raises(Failure, match="send less at once") as refused:
+        on_server[1].require_storable([("l02.evt.toy.a.added", b"x" * (9 << 20))])
+    assert "raise" not in refused.value.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
+import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
@@ -15,6 +16,8 @@ from l02.domain.kernel.message import Context
 from l02.domain.values import require_shallow
 
 MAX_PENDING_SIGNALS = 1000
+MAX_PENDING_BYTES = 4 * 1024 * 1024
+"""Of them as JSON: a checkpoint holds them all, and so does the event of a fork."""
 
 
 class Signal(AgentCommand, frozen=True, kw_only=True):
@@ -32,6 +35,14 @@ class Signal(AgentCommand, frozen=True, kw_only=True):
             raise Failure(
                 ErrorCode.INVALID_STATE,
                 f"{MAX_PENDING_SIGNALS} signals wait to be taken; the agent does not read them",
+            )
+        waiting = len(msgspec.json.encode(agent.signals)) if agent.signals else 0
+        if waiting + len(msgspec.json.encode(self.payload)) > MAX_PENDING_BYTES:
+            raise Failure(
+                ErrorCode.PAYLOAD_TOO_LARGE,
+                f"signals of {waiting:,} bytes wait to be taken, at most {MAX_PENDING_BYTES:,} with this one may; the "
+                "agent does not read them: put what is large in a file, and send its path",
+                "$.payload",
             )
         require_shallow(self.payload, "$.payload")
         payload = True if self.payload is None else self.payload  # null is what a wait that timed out gives

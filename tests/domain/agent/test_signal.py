@@ -31,6 +31,20 @@ def test_refused_when_nobody_reads_them() -> None:
     given(*RUNNING, *full).when(SIGNAL).fails(ErrorCode.INVALID_STATE, "does not read them")
 
 
+@pytest.mark.parametrize("sizes", [(1_000_000,) * 5, (4_100_000, 200_000), (4_200_000,)], ids=str)
+def test_refused_when_they_are_too_large_together(sizes: tuple[int, ...]) -> None:
+    *before, last = (replace(SIGNAL, payload="x" * size) for size in sizes)
+    past = [*RUNNING]
+    for signal in before:
+        past.append(signalled(payload=signal.payload))
+    given(*past).when(last).fails(ErrorCode.PAYLOAD_TOO_LARGE, "wait to be taken", "$.payload")
+
+
+def test_taken_while_they_fit() -> None:
+    past = [signalled(payload="x" * 1_000_000)] * 3
+    given(*RUNNING, *past).when(SIGNAL).then(signalled())
+
+
 def test_the_payload_must_be_readable_for_ever() -> None:
     deep: object = None
     for _ in range(101):
