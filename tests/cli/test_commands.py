@@ -30,6 +30,7 @@ COMMANDS = [
         ["config", "check"],
         ["config", "show"],
         ["top"],
+        *(["approve", "list"], ["approve", "grant"], ["approve", "deny"], ["set-quota"], ["usage"]),
     ),
 ]
 NEED_A_NODE = [
@@ -58,6 +59,8 @@ NEED_A_NODE = [
         *(["budget", "raise", "b1"], ["budget", "deny", "b1"], ["budget", "reset", "b1"]),
         ["top"],
         ["top", "--once"],
+        *(["approve", "list"], ["approve", "grant", "a1/x1/3"], ["approve", "deny", "a1/x1/3"]),
+        *(["set-quota", "a1", "--tokens-per-hour", "1000"], ["usage", "--by", "model"]),
     ),
 ]
 
@@ -76,7 +79,7 @@ def run(*words: str, given: str | bytes | None = None) -> Result:
 
 
 def test_every_command_is_listed_here() -> None:
-    listed = re.findall(r"^  ([a-z]+)  +\S", run("--help").output.partition("Commands:")[2], re.MULTILINE)
+    listed = re.findall(r"^  ([a-z-]+)  +\S", run("--help").output.partition("Commands:")[2], re.MULTILINE)
     # `mcp` holds servers, which speak with programs: tests/context.
     assert set(listed) == {command[0] for command in COMMANDS} | {"mcp"}
 
