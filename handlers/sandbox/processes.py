@@ -142,9 +142,9 @@ class Processes:
 
     @property
     def running(self) -> dict[str, AgentProcess]:
-        """Those that are ready and have not ended, by their agents."""
+        """Those that are ready now and have not ended, by their agents; others that start meanwhile are not added."""
         self._running = {agent_id: process for agent_id, process in self._running.items() if not process.has_ended}
-        return self._running
+        return self._running.copy()
 
     async def start(self, agent_id: str, incarnation: int, specification: AgentSpecification) -> AgentProcess:
         """Start a process and wait until it is ready. Failure: E2020, E2021, E2040, E2041, E2101; PermanentFailure if

@@ -11,14 +11,14 @@ import pytest
 
 from l02.client.client import Client
 from l02.domain.agent.life.spawning import SpawnRequested
-from l02.domain.agent.life.termination import AgentTerminated
+from l02.domain.agent.sessions import SessionEnded
 from l02.domain.errors import Failure
 from l02.handlers.sandbox import log
 from l02.handlers.sandbox.processes import Processes
 from l02.handlers.sandbox.sandboxes import Sandboxes
 from l02.handlers.tool_servers.launch import name_of
 from l02.node.running import Node
-from tests.runtime.conftest import history, until, worker
+from tests.runtime.conftest import history, settled, until, worker
 
 FLOOD = (
     "import json, os, sys; node = os.fdopen(int(os.environ['L02_FD']), 'r+b', buffering=0);"
@@ -62,8 +62,9 @@ async def test_files_go_when_they_are_old_and_the_agent_is_gone(client: Client, 
     gone, alive = uuid.uuid4().hex, uuid.uuid4().hex
     for agent_id in (gone, alive):
         await client.spawn(worker(), id=agent_id)
+    await settled(client, gone)
     await client.terminate(gone)
-    await until(client, gone, lambda recorded: isinstance(recorded.event, AgentTerminated))
+    await until(client, gone, lambda recorded: isinstance(recorded.event, SessionEnded))
     await lifecycle.remove_old_files(7 * 86_400.0)
     assert files_of(node, gone).is_dir()
     for agent_id in (gone, alive):
@@ -73,7 +74,8 @@ async def test_files_go_when_they_are_old_and_the_agent_is_gone(client: Client, 
     await lifecycle.remove_old_files(7 * 86_400.0)
     assert not files_of(node, gone).exists()
     assert files_of(node, alive).is_dir()
-    assert (await history(client, gone))[-1].type == "agent.terminated"
+    ends = [event.type for event in (await history(client, gone))[-2:]]
+    assert ends == ["agent.terminated", "agent.session.ended"]
     await client.terminate(alive)
 
 

@@ -81,6 +81,14 @@ async def test_usage_is_shown_while_a_process_runs_and_recorded_when_it_has_move
     assert await metrics(node, agent_id) == {}
 
 
+async def test_an_agent_that_starts_during_a_look_does_not_end_it(node: Node, spawn: Spawn) -> None:
+    await spawn()
+    running = iter(node.parts.machine._processes.running)
+    assert next(running)
+    later = await spawn()
+    assert later not in [*running], "what a look goes through does not change under its hands"
+
+
 async def test_what_a_killed_node_has_left_standing_is_hidden_when_it_begins_anew(node: Node) -> None:
     bus, mine = node.parts.bus, node.parts.node_id
     ghosts = [
