@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import aclosing, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from l02.bus.commands.timers import send_due
+from l02.bus.connection.streams import TIMERS_STREAM
 from l02.bus.wire.subjects import AggregateId
 from l02.client.client import Client
 from l02.domain.agent.life.suspension import AgentSuspended
@@ -20,9 +24,12 @@ from l02.domain.agent.work.blocking import BudgetDenied, BudgetGranted, BudgetWa
 from l02.domain.agent.work.models import ModelRequested
 from l02.domain.agent.work.quotas import QuotaUpdated
 from l02.domain.errors import Failure
-from l02.domain.spending.limits import LimitName
+from l02.domain.spending.limits import LimitAction, LimitName
+from l02.handlers.resources.settings import ResourceSettings
+from l02.node.running import Node
+from l02.node.settings import Settings
 from l02.projections.folds.agents import AgentView
-from tests.model_calls.conftest import Spawn, ask, history
+from tests.model_calls.conftest import Spawn, ask, have_models, history
 from tests.models.endpoint import Asked, ScriptedEndpoint
 from tests.models.shapes import Say
 
@@ -246,3 +253,36 @@ async def _due(client: Client, agent_id: str, at: float) -> None:
     """What the timer sends."""
     body = msgspec.json.encode({"at": at, "wait": "accepted"})
     await send_due(client._bus, AggregateId("agent", agent_id), QuotaResetDue.verb, body, uuid.uuid4().hex)
+
+
+async def test_a_timer_stands_for_each_window(node: Node, client: Client, spawn: Spawn) -> None:
+    """At the server, before the call is on record: so it fires though every process be down."""
+    agent_id = await spawn(resource_limits={"action": "refuse"})
+    await client.execute(agent_id, STEPS)
+    first, second = await events(client, agent_id, ModelRequested)
+    assert second.reset_at is UNSET, "the windows have begun"
+    bus = node.parts.bus
+    found = await bus.api(f"STREAM.INFO.{TIMERS_STREAM}", {"subjects_filter": f"l02.timer.agent.{agent_id}.>"})
+    verb = QuotaResetDue.verb
+    assert {subject for subject in found["state"]["subjects"] if verb in subject} == {
+        f"l02.timer.agent.{agent_id}.{verb}.{round(at * 1000)}" for at in set(first.reset_at.values())
+    }
+    assert len(set(first.reset_at.values())) == 2, "the hour's and the day's"
+
+
+async def test_what_the_settings_say_is_for_agents_to_come(
+    node: Node, client: Client, spawn: Spawn, endpoint: ScriptedEndpoint
+) -> None:
+    """They are read again while the node runs; what an agent has stands in its first event."""
+    before = await spawn()
+    said = ResourceSettings(tokens_per_hour=7000, token_budget_action=LimitAction.REFUSE, warn_at=(0.25,))
+    settings = Settings(data_dir=Path("unused"), resources=said)
+    try:
+        await node.parts.reconfigure(settings)
+        after = await spawn(models=[])
+    finally:
+        await node.parts.reconfigure(replace(settings, resources=ResourceSettings()))
+        await have_models(node, endpoint.url)
+    assert (await client.get(before)).spec.resource_limits.tokens_per_hour == 100_000
+    limits = (await client.get(after)).spec.resource_limits
+    assert (limits.tokens_per_hour, limits.action, limits.warn_at) == (7000, LimitAction.REFUSE, (0.25,))

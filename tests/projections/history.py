@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from l02.bus.connection.bus import Bus
 from l02.bus.wire.codec import RecordedEvent, encode_event
 from l02.bus.wire.subjects import AggregateId, event_subject
@@ -21,6 +23,7 @@ from l02.domain.agent.work.effects import EffectRecorded, RecordedStep, StepsRec
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed, ExecutionStarted
 from l02.domain.kernel.message import Event, Metadata
 from l02.domain.specification import AgentSpecification, ResourceLimits, TrustLevel
+from tests.golden.models import LOST, MODEL_CALLED
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 METADATA = Metadata(causation_id="c", correlation_id="c", actor="test")
@@ -156,13 +159,16 @@ class History:
 
 
 def _event_of(agent_id: str, version: int) -> Event:
-    """A life: spawn, then executions of five events, every third of which fails."""
+    """A life: spawn, then executions of five events, every third of which fails, and some of which ask models."""
     if version <= 2:
         return spawn_requested() if version == 1 else spawned(agent_id)
     number, step = divmod(version - 3, 5)
     execution_id = f"{agent_id}-{number}"
-    last = failed(execution_id) if number % 3 == 2 else completed(execution_id)
-    worked = steps_recorded(execution_id, 2) if number % 2 else tool_called(execution_id, 0)
+    last: Event = failed(execution_id) if number % 3 == 2 else completed(execution_id)
+    worked: Event = steps_recorded(execution_id, 2) if number % 2 else tool_called(execution_id, 0)
+    if number % 4 == 2:
+        worked = msgspec.structs.replace(MODEL_CALLED, execution_id=execution_id)
+        last = msgspec.structs.replace(failed(execution_id), lost=(LOST,))
     return (started(execution_id), worked, slept(execution_id, 1, False),
             slept(execution_id, 1, True), last)[step]  # fmt: skip
 

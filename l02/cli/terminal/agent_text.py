@@ -72,7 +72,7 @@ def agent_pairs(agent: AgentView) -> list[tuple[str, str]]:
         ("created", f"{agent.created_at:%Y-%m-%d %H:%M:%S} UTC"),
         ("changed", f"{agent.updated_at:%Y-%m-%d %H:%M:%S} UTC, version {agent.version}, event {agent.sequence}"),
         ("executions", f"{agent.executions_completed} completed, {agent.executions_failed} failed"),
-        ("used", "\n".join(_used(agent)) or "-"),
+        ("spent", "\n".join(_spent(agent)) or "-"),
         ("waits for", "\n".join(map(_wait, agent.waiting)) or "-"),
         ("under way", "\n".join(f"{key} since {at:%H:%M:%S}" for key, at in agent.open_executions.items()) or "-"),
         ("tool calls", str(agent.tool_calls)),
@@ -114,7 +114,7 @@ def _wait(wait: WaitView) -> str:
     return text if wait.question is None else f"{text} (l02 approve grant {wait.question})"
 
 
-def _used(agent: AgentView) -> list[str]:
+def _spent(agent: AgentView) -> list[str]:
     """What its models have used of its own limits."""
     from l02.domain.spending.exhausted import said_amount
     from l02.projections.folds.limits import window_of
