@@ -31,6 +31,8 @@ os.fork(); os.fork()
 while True: pass
 """
 SECONDS = 5.0
+LATE_SECONDS = 0.1
+"""Of processors, which a look that comes late on a busy machine may let through; it is made up for later."""
 HUNDREDTHS = """
 import os, time
 for _ in range(30):
@@ -67,7 +69,7 @@ async def has_its_share(process: SandboxedProcess, share: float) -> None:
     await asyncio.sleep(SECONDS)  # this is what is measured
     had, lacked = (after - before for after, before in zip(used_and_waited(process), (used, waited), strict=True))
     seconds = time.monotonic() - began
-    assert had <= 1.1 * share * seconds
+    assert had <= share * seconds + max(0.1 * share * seconds, LATE_SECONDS)
     assert had + lacked >= 0.9 * share * seconds
 
 
