@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest_asyncio
 from l02.bus.embedded import EmbeddedNats
 from l02.bus.wire.subjects import stream_subject
 from l02.client.client import Client
+from l02.client.discovery import NodeUnreachable
 from l02.domain.agent.work.models import ModelCalled, ModelRequested
 from tests.model_calls.conftest import PRICE, Heard, ask, asker, model_events
 from tests.models.endpoint import Answer, Asked, ScriptedEndpoint, scripted_endpoint
@@ -102,3 +105,54 @@ async def test_the_server_is_killed_while_a_model_thinks(
         events = await model_events(client, "a1")
         assert [(type(event), event.attempt) for event in events] == [(ModelRequested, 1), (ModelCalled, 1)] * 3
         assert (await client.get("a1")).tokens == 18
+
+
+async def test_whoever_is_killed_what_is_heard_is_what_is_on_record(
+    cluster: Cluster, client: Client, endpoint: ScriptedEndpoint, heard: Heard
+) -> None:
+    """The agent and its node are killed at random instants of a conversation that is streamed."""
+    chance = random.Random(3)
+
+    def script(asked: Asked) -> Answer:
+        who = asked.body["messages"][0]["content"]
+        return Say(pieces=[f"{who}.{number} " for number in range(6)], pause=0.02, usage=(5, 6))
+
+    endpoint.script = script
+    steps: list[Any] = []
+    for number in range(12):
+        steps += [["emit", f"own {number} "], ask(f"m{number}", stream=True)]
+    up = AsyncExitStack()
+    node = await up.enter_async_context(cluster.node("one"))
+    try:
+        limits = {"restart_delay_seconds": [0.05], "max_restart_count": 100}
+        await client.spawn(asker(lifecycle=limits, resource_limits={"tokens_per_hour": None}), id="a1")
+        working = asyncio.create_task(client.execute("a1", steps))
+        for victim in chance.sample(["agent"] * 4 + ["node"] * 2, 6):
+            await asyncio.wait({working}, timeout=chance.uniform(0.1, 0.6))
+            if victim == "agent":
+                with suppress(ProcessLookupError, NodeUnreachable):
+                    if (pid := (await client.get("a1")).pid) is not None:
+                        os.kill(pid, signal.SIGKILL)
+                continue
+            node.send(signal.SIGKILL)
+            await node.process.wait()
+            await up.aclose()
+            node = await up.enter_async_context(cluster.node("one"))
+        async with asyncio.timeout(120):
+            answers = (await working).output
+            await heard.until(is_done)
+        texts = [answer["text"] for answer in answers]
+        assert texts == ["".join(f"m{who}.{number} " for number in range(6)) for who in range(12)]
+        said = [text for who, answer in enumerate(texts) for text in (f"own {who} ", answer)]
+        assert "".join(heard.texts()) == "".join(said)
+        events = await model_events(client, "a1")
+        requested = [event for event in events if isinstance(event, ModelRequested)]
+        called = [event for event in events if isinstance(event, ModelCalled)]
+        lost = [event.lost for event in requested if event.lost]
+        assert len(called) == 12
+        assert len(requested) == len(called) + len(lost)
+        assert len(called) <= len(endpoint.requests) <= len(requested)
+        charged = sum(event.used.tokens for event in called) + sum(call.reserved.tokens for call in lost)
+        assert (await client.get("a1")).tokens == charged
+    finally:
+        await up.aclose()
