@@ -215,7 +215,8 @@ EXPLANATIONS: dict[ErrorCode, Explanation] = {
         "The message says which; `l02 show ID` has the limits there are.",
     ),
     ErrorCode.DISK_LIMIT_EXCEEDED: Explanation(
-        "The agent's workspace took more than `resource_limits.disk` (1Gi if it is left out): its work failed.",
+        "The agent's workspace took more than `resource_limits.disk` (1Gi if it is left out), or the agent wrote while "
+        "the disk of its node was nearly full: its work failed.",
         "Let it delete what it has done with, or raise the limit; its next process may begin over it, not add to it.",
     ),
     ErrorCode.LIVENESS_CHECK_FAILED: Explanation(

@@ -165,6 +165,19 @@ class SandboxedProcess:
         cause = f"exceeded its disk quota of {format_bytes(limit)} (resource_limits.disk): {too_much}"
         self._exceed("disk", ErrorCode.DISK_LIMIT_EXCEEDED, limit, used, cause)
 
+    @property
+    def pids(self) -> list[int]:
+        """It and all it has started, as of the last look."""
+        return [] if self._tree is None else self._tree.pids
+
+    def end_for_room(self, free: int, needed: int) -> None:
+        """Kill it for what it writes, as there is little room on the disk: so many bytes, where more are needed."""
+        cause = (
+            f"wrote while the disk of its node was nearly full ({format_bytes(free)} were left, and the node keeps "
+            f"{format_bytes(needed)} for itself)"
+        )
+        self._exceed("disk", ErrorCode.DISK_LIMIT_EXCEEDED, self.policy.disk_bytes, needed - free, cause)
+
     def _warn(self, resource: ResourceType, used: int, limit: int) -> None:
         percent = threshold_reached(used, limit, self._warned.get(resource, 0))
         if percent is not None and used <= limit:

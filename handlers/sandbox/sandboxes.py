@@ -19,6 +19,7 @@ from l02.handlers.sandbox.confinement.policy import Entry, SandboxPolicy, SpawnR
 from l02.handlers.sandbox.link import ZygoteLink
 from l02.handlers.sandbox.process import SandboxedProcess
 from l02.handlers.sandbox.watch.quota import DISK_INTERVAL, DiskQuota, DiskThreads
+from l02.handlers.sandbox.watch.room import ROOM_INTERVAL, DiskRoom
 
 WATCH_INTERVAL = 0.5
 """Seconds between two looks at each process: some microseconds for one that has not run meanwhile."""
@@ -48,6 +49,7 @@ class Sandboxes:
         self._tasks = [
             asyncio.create_task(self._keep_watching(), name="sandbox watch"),
             asyncio.create_task(self._keep_measuring(), name="disk watch"),
+            asyncio.create_task(self._keep_room(), name="disk room"),
         ]
         return self
 
@@ -122,6 +124,16 @@ class Sandboxes:
                 measuring = asyncio.create_task(process.watch_disk(self._disk_threads))
                 self._measuring.add(measuring)
                 measuring.add_done_callback(self._measured)
+
+    async def _keep_room(self) -> None:
+        room: DiskRoom | None = None
+        while True:
+            await asyncio.sleep(ROOM_INTERVAL)
+            processes = [] if self._link is None else [*self._link.processes.values()]
+            if room is None and processes:
+                room = DiskRoom(Path(processes[0].policy.workspace).parent)
+            if room is not None:
+                room.look(processes)
 
     def _measured(self, measuring: asyncio.Task[None]) -> None:
         self._measuring.discard(measuring)
