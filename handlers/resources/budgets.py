@@ -144,13 +144,13 @@ class Budgets:
                         await turns.enter_async_context(turn_of(self._turns, level))
                     await self._in_term()
                     still = self._slices.short(levels, spending)
-                    if still and set(still) <= set(short):
+                    if still and still == short:  # else others need not wait for what is there by now
                         self._refuse_as_before(still, spending)
                         await self._borrow(still, spending)
                         still = self._slices.short(levels, spending)
                     if not still:
                         return self._slices.draw(levels, spending, self._now())
-            short = sorted({*short, *still})
+            short = still
 
     async def _borrow(self, levels: Sequence[str], spending: Spending) -> None:
         news = {level: self._news[level] for level in levels}

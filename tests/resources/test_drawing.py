@@ -74,6 +74,32 @@ def test_a_thousand_who_come_at_once_are_lent_to_together_and_in_order() -> None
     lived(test, tokens_per_hour=100_000)
 
 
+def test_many_budgets_below_one_are_lent_to_side_by_side() -> None:
+    async def test(world: World) -> None:
+        names = [f"part-{number}" for number in range(100)]
+        for name in names:
+            await world.outside.record(name, Configure(limits=BudgetLimits(tokens_per_hour=1000), parent="top"))
+        under_way = most = 0
+        repository = world.nodes["n1"].repository
+        record = repository.record_together
+
+        async def counted(reports: Any, cause: str | None = None) -> Any:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            try:
+                await asyncio.sleep(0.01)
+                return await record(reports, cause)
+            finally:
+                under_way -= 1
+
+        repository.record_together = counted  # type: ignore[method-assign]
+        await asyncio.gather(*(world.nodes["n1"].budgets.reserve((name,), TEN) for name in names))
+        assert most > 50
+
+    lived(test, tokens_per_hour=1)
+
+
 def test_near_the_limit_it_is_call_by_call() -> None:
     async def test(world: World) -> None:
         budgets = world.nodes["n1"].budgets
