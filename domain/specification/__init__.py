@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.identifiers import require_id
-from l02.domain.secrecy import HidesEnvironment
+from l02.domain.specification.secrecy import HidesEnvironment
 from l02.domain.spending.limits import (
     DEFAULT_THRESHOLDS,
     DEFAULT_TOKENS_PER_HOUR,

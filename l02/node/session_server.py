@@ -21,8 +21,8 @@ import l02
 from l02.bus.commands.react import EventReader
 from l02.bus.log.repository import Repository
 from l02.domain.agent.state import AgentState
-from l02.domain.secrecy import HidesEnvironment
 from l02.domain.specification import RuntimeClass, ToolServer
+from l02.domain.specification.secrecy import HidesEnvironment
 from l02.handlers.sandbox.confinement.confine import package_paths
 from l02.handlers.sandbox.confinement.linux import IS_LINUX
 from l02.handlers.sessions import BridgeSettings, SessionBridge

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from l02.domain.secrecy import HidesEnvironment
 from l02.domain.specification import RuntimeClass
+from l02.domain.specification.secrecy import HidesEnvironment
 
 MINIMUM_MEMORY = 4 * 1024 * 1024
 
