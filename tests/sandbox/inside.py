@@ -146,7 +146,7 @@ def prlimit(pid: int) -> None:
 
 
 def renice(pid: int) -> None:
-    os.setpriority(os.PRIO_PROCESS, pid, 0)
+    os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, 0))
 
 
 def all_cores() -> None:
