@@ -167,7 +167,7 @@ def _event_of(agent_id: str, version: int) -> Event:
     last: Event = failed(execution_id) if number % 3 == 2 else completed(execution_id)
     worked: Event = steps_recorded(execution_id, 2) if number % 2 else tool_called(execution_id, 0)
     if number % 4 == 2:
-        worked = msgspec.structs.replace(MODEL_CALLED, execution_id=execution_id)
+        worked = msgspec.structs.replace(MODEL_CALLED, execution_id=execution_id, again=False)
         last = msgspec.structs.replace(failed(execution_id), lost=(LOST,))
     return (started(execution_id), worked, slept(execution_id, 1, False),
             slept(execution_id, 1, True), last)[step]  # fmt: skip

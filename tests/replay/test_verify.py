@@ -129,7 +129,7 @@ async def test_a_life_as_the_runtime_records_it(bus: Bus, tables: str) -> None:
         ("DELETE FROM agents WHERE id = 'a3'", "agents", "a3", {None}),
         (
             """INSERT INTO agents SELECT 'b1', name, state, fleet_id, node_id, trust_level, created_at, updated_at,
-               version, sequence, nodes, has_session, owes, view FROM agents WHERE id = 'a3'""",
+               version, sequence, nodes, has_session, owes, asks, budgets, view FROM agents WHERE id = 'a3'""",
             *("agents", "b1", {None}),
         ),
         # The first has ended long ago: of it there is only a digest.
