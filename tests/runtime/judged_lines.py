@@ -21,6 +21,7 @@ _OF_STEPS = {"steps", "begin", "diverged"}
 _CODES_OF_TOOLS = {"E2001", "E2002", "E2003", "E2115"}
 BROKEN = ErrorCode.RESTART_LIMIT_EXCEEDED.value
 """What comes of an agent that breaks the protocol and may not be started again."""
+_MOST_UNTOLD = 10_000
 _MAX_WEIGHT, _MAX_DEPTH, _MAX_OUTPUT_BYTES = 500_000, 100, 8 << 20
 _NEEDED = {"tool": ("tool", "arguments"), "sleep": ("seconds",), "signal": ("name", "timeout")}
 _NEEDED["checkpoint"] = ("label", "state")
@@ -55,12 +56,16 @@ class _Steps:
         self.numbers: set[int] = set()
         self.threads: set[int] = set()
         self.codes: set[str] = set()
+        self.after = 0
 
-    def end(self, steps: list[dict[str, Any]]) -> End | None:
-        """What comes of these, if that is the end."""
+    def end(self, steps: list[dict[str, Any]], calls: int) -> End | None:
+        """What comes of these after so many calls, if that is the end."""
         for step in steps:
+            if not self.after <= step["after"] <= calls or not _can_be_own(step):
+                return End({BROKEN}, agent_goes_on=False)
+            self.after = step["after"]
             taken = self.threads if step["kind"] == "thread" else self.numbers
-            if step["call"] in taken:
+            if step["call"] in taken or step["call"] > len(taken) + _MOST_UNTOLD:
                 return End({BROKEN}, agent_goes_on=False)
             taken.add(step["call"])
         for step in steps:
@@ -112,13 +117,15 @@ def end_of_work(lines: list[str], execution_id: str, offers_steps: bool = False)
                 ends |= _failures_of_state(message["state"])
             steps.numbers.add(message["call"])
         elif kind == "steps":
-            if (end := steps.end(message["steps"])) is not None:
+            if (end := steps.end(message["steps"], calls)) is not None:
                 end.codes |= ends
                 return end
         elif kind == "diverged":
             return End({ErrorCode.NONDETERMINISTIC_AGENT.value, *ends})
         elif kind == "begin":
-            continue
+            known = message["call"] in steps.numbers
+            if message["tool"] != OWN or known or message["call"] > len(steps.numbers) + _MOST_UNTOLD:
+                return End({BROKEN, *ends}, agent_goes_on=False)
         elif kind == "tool_result":
             return End({BROKEN, *ends}, agent_goes_on=False)
         elif kind == "emit":
@@ -181,6 +188,20 @@ def _read(said: str, execution_id: str = "") -> dict[str, Any] | None:
         return envelope if isinstance(envelope["execution_id"], str) and _is_int(envelope["call"]) else None
     info = TYPES.get(message["type"])
     return message if info is not None and _fits(info, message) and _is_whole(message) else None
+
+
+def _can_be_own(step: dict[str, Any]) -> bool:
+    """Whether an agent whose idempotent tool is OWN can have done that itself."""
+    result: Any = step.get("result")
+    is_number = isinstance(result, int | float) and not isinstance(result, bool)
+    match step["kind"]:
+        case "tool":
+            return bool(step["tool"] == OWN)
+        case "now":
+            return is_number
+        case "random":
+            return is_number and bool(0 <= result < 1)
+    return result is None
 
 
 def _is_whole(message: dict[str, Any]) -> bool:

@@ -28,7 +28,8 @@ T = TypeVar("T")
 _EACH = 2
 _AT_ONCE = 2
 _HELLO = line("hello")
-_OFFER = line("hello", records_steps=True)
+_OWN_TOOL = {"name": "own", "description": "", "schema": {}, "idempotent": True}
+_OFFER = line("hello", records_steps=True, tools=[_OWN_TOOL])
 _END = line("complete", output="end")
 
 
