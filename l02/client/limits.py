@@ -99,7 +99,7 @@ class LimitVerbs(Asking):
         assert limit is not None, "what waits for a limit names it"
         if wait.budget is None:
             more = amount if amount is not None else _lacking(wait, limit, agent.spent.get(limit))
-            raised = (agent.spent[limit].amount or 0) + more if limit in agent.spent else more
+            raised = limit.said(agent.resource_limits.amounts.get(limit, 0)) + more
             return await self._send(agent.id, "set-quota", {"limits": {str(limit): _said(limit, raised)}}, None)
         if amount is None:
             budget = await self._query("budget.get", {"id": wait.budget}, BudgetView)

@@ -51,6 +51,7 @@ from l02.projections.queries import ReadModel, open_read_model
 from l02.projections.tables.definitions import TABLES
 from l02.projections.tables.projector import TableProjector
 from l02.projections.views.projector import VIEWS, ViewProjector
+from l02.projections.views.rebuild import renew_views
 
 _PRELOADED = ("l02.agent.runtime",)
 
@@ -106,6 +107,7 @@ class Parts:
 
     async def keep_views(self) -> None:
         """Project into the live views until cancelled."""
+        await renew_views(self.bus)
         await keep_projecting([VIEWS], self.views.run, self.progress)
 
 

@@ -40,11 +40,6 @@ OF_LIMITS = (
 Spent = dict[LimitName, LimitView]
 
 
-def spent_before(limits: ResourceLimits) -> Spent:
-    """Of an agent that has not asked a model yet."""
-    return _seen({}, limits)
-
-
 def spent_after(spent: Spent, event: Event, limits: ResourceLimits) -> Spent:
     """After an event."""
     windows = {limit: window for limit, view in spent.items() if (window := window_of(limit, view)) != Window()}
@@ -84,6 +79,9 @@ def _lost(windows: Windows, calls: Iterable[LostModelCall]) -> Windows:
 
 
 def _seen(windows: Windows, limits: ResourceLimits) -> Spent:
+    """Nothing, of an agent that has asked no model."""
+    if not windows:
+        return {}
     amounts = limits.amounts
     return {
         limit: limit_view(limit, windows.get(limit, Window()), amounts.get(limit))

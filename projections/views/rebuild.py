@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -17,10 +18,12 @@ from l02.bus.connection.bus import Bus
 from l02.bus.log.reader import EventReader, last_sequence, read_events
 from l02.projections.folds.fold import encode_view
 from l02.projections.projector.patience import until_it_works
+from l02.projections.tables.database import SCHEMA_VERSION
 from l02.projections.views.bucket import Overtaken, StoredValue, ViewBucket
 from l02.projections.views.projector import LIVE_VIEWS, POSITION_KEY, stored_position, view_key
 
 _KEYS_IN_FLIGHT = 64
+_VERSION_KEY = "_version"
 
 
 class _Held(msgspec.Struct):
@@ -44,6 +47,19 @@ async def rebuild_views(bus: Bus, on_progress: Callable[[int, int], None]) -> in
         await rebuilding.replace_all()
         await until_it_works(rebuilding.move_position)
         return reader.position
+
+
+async def renew_views(bus: Bus) -> None:
+    """Rebuild the live views if an earlier version has written them: it knew less of what is in them now."""
+    bucket, wanted = ViewBucket(bus), str(SCHEMA_VERSION).encode()
+    stored = await until_it_works(lambda: bucket.load(_VERSION_KEY))
+    if stored.value == wanted:
+        return
+    position, _ = await until_it_works(lambda: stored_position(bucket))
+    if position:
+        await rebuild_views(bus, lambda done, total: None)
+    with suppress(Overtaken):  # by another node, which has done the same
+        await until_it_works(lambda: bucket.store(_VERSION_KEY, wanted, stored.revision))
 
 
 class _Rebuilding:
