@@ -4,8 +4,7 @@ from msgspec.structs import replace
 from l02.domain.agent.life.suspension import AgentSuspended, Suspend
 from l02.domain.agent.life.termination import TerminationRequested
 from l02.domain.agent.resources import ResourceExceeded
-from l02.domain.agent.work.approvals import Approve
-from l02.domain.agent.work.blocking import BlockCall, BudgetDenied, BudgetWaiting, QuotaReset
+from l02.domain.agent.work.blocking import BlockCall, BudgetWaiting, QuotaReset
 from l02.domain.agent.work.executions import Execute, ExecutionDue, ExecutionFailed
 from l02.domain.errors import ErrorCode
 from l02.domain.inference import Spending
@@ -169,25 +168,6 @@ def test_a_person_may_suspend_it_for_good() -> None:
     assert isinstance(after, AgentSuspended)
     assert after.reason == "lunch"
     given(*BLOCKED).when(Suspend(reason="budget")).ignored()
-
-
-def test_a_person_who_is_asked_says_no() -> None:
-    asked = (*past_with(LimitAction.ASK), budget_waiting(action=LimitAction.ASK), *for_budget())
-    no = Approve(execution_id="x1", call=2, granted=False, reason="not for that")
-    denied = BudgetDenied(
-        execution_id="x1", call=2, budget=None, level="own", limit=HOUR, by="alice", reason="not for that"
-    )
-    after = given(*asked).when(no).then(denied, resumed())
-    after.when(no).ignored()
-    [remark] = after.when(BLOCK).decided()
-    assert remark == exceeded(LimitAction.ASK), "it waits no more, and is told so"
-    yes = Approve(execution_id="x1", call=2)
-    given(*asked).when(yes).fails(ErrorCode.COMMAND_INVALID, "say how much, by `l02 set-quota`", "$.granted")
-
-
-def test_nobody_is_asked_about_one_that_only_waits() -> None:
-    no = Approve(execution_id="x1", call=2, granted=False)
-    given(*BLOCKED).when(no).fails(ErrorCode.INVALID_STATE, "waits for nobody")
 
 
 def test_nothing_needed_always_fits() -> None:

@@ -1,7 +1,9 @@
 import pytest
 from msgspec.structs import replace
 
+from l02.domain.agent.resources import ResourceExceeded
 from l02.domain.agent.state import Status
+from l02.domain.agent.work.executions import ExecutionFailed
 from l02.domain.kernel.message import Event
 from tests.domain.agent.story import (
     EXECUTING,
@@ -23,6 +25,8 @@ from tests.domain.agent.story import (
     spawned,
     started,
 )
+
+EXCEEDED = ResourceExceeded(resource_type="memory", limit=100, actual=101, action_taken="terminate", code="E2071")
 
 
 @pytest.mark.parametrize("past", [PENDING, RUNNING], ids=["before it was ready", "while it ran"])
@@ -76,3 +80,24 @@ def test_it_forgives_nothing_either() -> None:
     given(*RESTARTING, spawn_requested(2), spawned(2)).when(replace(report_exit(2), ended_with="x1")).then(
         restarted(1, 0.0), again
     )
+
+
+def test_a_limit_that_was_passed_is_on_record_with_the_end_of_its_process() -> None:
+    ended = replace(report_exit(), exceeded=EXCEEDED)
+    given(*RUNNING).when(ended).then(EXCEEDED, restarted())
+    given(*RUNNING).when(replace(ended, incarnation=2)).ignored()
+
+
+def test_work_that_has_filled_its_disk_fails_and_the_process_is_replaced_at_once() -> None:
+    full = replace(EXCEEDED, resource_type="disk", code="E2074")
+    ended = replace(report_exit(), exceeded=full, cause="E2074: full")
+    events = given(*EXECUTING, started("x2")).when(ended).decided()
+    assert [event.type for event in events] == [
+        "agent.resource.exceeded",
+        "agent.execution.failed",
+        "agent.restarted",
+        "agent.spawn.requested",
+    ]
+    [failed] = [event for event in events if isinstance(event, ExecutionFailed)]
+    assert (failed.execution_id, failed.code, failed.message) == ("x1", "E2074", "E2074: full")
+    given(*RUNNING).when(ended).then(full, replace(restarted(), cause="E2074: full"))

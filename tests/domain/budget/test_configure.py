@@ -15,17 +15,12 @@ from l02.domain.aggregates import AGGREGATES, BUDGET
 from l02.domain.budget.configuring import BudgetConfigured, Configure
 from l02.domain.budget.state import BudgetLimits, BudgetState
 from l02.domain.errors import ErrorCode, Failure
-from l02.domain.kernel.message import Event
 from l02.domain.spending.limits import LimitAction, LimitName
-from tests.domain.given_when_then import Given
+from tests.domain.budget.lent import HOUR, configured, given, lend, lent, settled
 
 LIMITS = BudgetLimits(tokens_per_hour=1000, cost_per_day=2.5)
 CONFIGURED = BudgetConfigured(limits=LIMITS, parent=None, action=LimitAction.SUSPEND, warn_at=(0.8, 0.9))
 ADDRESS = CommandAddress(AggregateId("budget", "b1"), "configure")
-
-
-def given(*past: Event) -> Given[BudgetState]:
-    return Given(BUDGET, past)
 
 
 def read(**fields: Any) -> Configure:
@@ -53,6 +48,18 @@ def test_it_replaces_all_that_was_said_before() -> None:
 @pytest.mark.parametrize("limits", [LIMITS, BudgetLimits(tokens_per_hour=1000, cost_per_day=2.5, cost_total=None)])
 def test_ignored_if_it_changes_nothing(limits: BudgetLimits) -> None:
     given(CONFIGURED).when(Configure(limits=limits)).ignored()
+
+
+def test_configuring_a_running_budget_acts_at_once() -> None:
+    budget = given(HOUR, lent(500), settled(500)).and_then(configured(tokens_per_hour=400))
+    budget.when(lend(1, name="s2")).fails(
+        ErrorCode.TOKEN_BUDGET_EXCEEDED, "its tokens_per_hour of 400 tokens has 0 tokens left"
+    )
+    budget.and_then(configured(tokens_per_hour=501)).when(lend(1, name="s2")).then(lent(1, name="s2"))
+    counted = budget.and_then(configured(tokens_per_day=501))
+    counted.when(lend(2, name="s2")).fails(
+        ErrorCode.TOKEN_BUDGET_EXCEEDED, "its tokens_per_day of 501 tokens has 1 tokens left"
+    )
 
 
 def test_0_is_not_the_same_as_no_limit() -> None:

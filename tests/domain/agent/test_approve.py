@@ -1,51 +1,31 @@
 import pytest
-from msgspec.structs import replace
 
-from l02.domain.agent.work.approvals import ApprovalAnswered, ApprovalRequested, Approve
+from l02.domain.agent.work.approvals import Approve
+from l02.domain.agent.work.blocking import BudgetDenied
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Event
+from l02.domain.spending.limits import LimitAction
+from tests.domain.agent.approvals import NO, WAITING, YES, answered
 from tests.domain.agent.story import (
+    BLOCKED,
     EXECUTING,
     RUNNING,
     SUSPENDED,
     TERMINATED,
     TERMINATING,
+    budget_waiting,
     completed,
+    for_budget,
     given,
-    past_after,
+    resumed,
     tool_called,
     tool_requested,
 )
-
-ASKED = ApprovalRequested(execution_id="x1", call=1, server="mail", tool="send_mail", arguments={"to": "bob"})
-YES = Approve(execution_id="x1", call=1)
-NO = Approve(execution_id="x1", call=1, granted=False, reason="not today")
-WAITING = (*EXECUTING, ASKED)
-
-
-def answered(command: Approve, by: str = "alice") -> ApprovalAnswered:
-    return ApprovalAnswered(execution_id="x1", call=1, granted=command.granted, reason=command.reason, answered_by=by)
-
-
-def test_a_person_is_asked() -> None:
-    after = given(*EXECUTING).when(ASKED).then(ASKED).state
-    assert after.executions["x1"].approvals[1].granted is None
-    assert after.executions["x1"].has_run
-
-
-def test_asked_once() -> None:
-    given(*WAITING).when(ASKED).ignored()
-    given(*WAITING, answered(NO)).when(ASKED).ignored()
-    given(*WAITING, answered(YES), tool_called()).when(ASKED).ignored()
-
-
-@pytest.mark.parametrize("other", [{"arguments": {"to": "eve"}}, {"tool": "send_money"}, {"server": "bank"}])
-def test_a_yes_is_for_that_call_alone(other: dict[str, object]) -> None:
-    given(*WAITING, answered(YES)).when(replace(ASKED, **other)).fails(ErrorCode.NONDETERMINISTIC_AGENT, "send_mail")
+from tests.domain.agent.test_block_call import BLOCK, HOUR, exceeded, past_with
 
 
 @pytest.mark.parametrize("command", [YES, NO], ids=["yes", "no"])
-def test_somebody_answers(command: Approve) -> None:
+def test_happened(command: Approve) -> None:
     approval = given(*WAITING).when(command).then(answered(command)).state.executions["x1"].approvals[1]
     assert (approval.granted, approval.reason, approval.by) == (command.granted, command.reason, "alice")
     if command.granted:
@@ -55,9 +35,12 @@ def test_somebody_answers(command: Approve) -> None:
             approval.require_granted()
 
 
-def test_whoever_says_the_same_again_is_ignored_and_the_opposite_refused() -> None:
+def test_ignored_when_the_same_is_said_again() -> None:
     given(*WAITING, answered(YES)).when(YES).ignored()
     given(*WAITING, answered(NO)).when(NO).ignored()
+
+
+def test_refused_when_the_opposite_was_said() -> None:
     given(*WAITING, answered(NO)).when(YES).fails(ErrorCode.INVALID_STATE, "denied by alice already")
 
 
@@ -88,6 +71,20 @@ def test_the_yes_stays_until_the_call_is_on_record() -> None:
     assert given(*WAITING, answered(YES), tool_requested(), tool_called()).state.executions["x1"].approvals == {}
 
 
-def test_a_fork_asks_for_itself() -> None:
-    (inherited,) = past_after(*WAITING, answered(YES)).executions
-    assert not hasattr(inherited, "approvals") or not inherited.approvals
+def test_no_to_a_call_that_waits_for_a_limit() -> None:
+    asked = (*past_with(LimitAction.ASK), budget_waiting(action=LimitAction.ASK), *for_budget())
+    no = Approve(execution_id="x1", call=2, granted=False, reason="not for that")
+    denied = BudgetDenied(
+        execution_id="x1", call=2, budget=None, level="own", limit=HOUR, by="alice", reason="not for that"
+    )
+    after = given(*asked).when(no).then(denied, resumed())
+    after.when(no).ignored()
+    [remark] = after.when(BLOCK).decided()
+    assert remark == exceeded(LimitAction.ASK), "it waits no more, and is told so"
+    yes = Approve(execution_id="x1", call=2)
+    given(*asked).when(yes).fails(ErrorCode.COMMAND_INVALID, "say how much, by `l02 set-quota`", "$.granted")
+
+
+def test_refused_when_a_call_only_waits() -> None:
+    no = Approve(execution_id="x1", call=2, granted=False)
+    given(*BLOCKED).when(no).fails(ErrorCode.INVALID_STATE, "waits for nobody")
