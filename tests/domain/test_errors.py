@@ -13,7 +13,6 @@ RESERVED = frozenset(
         ErrorCode.SUSPEND_FAILED,
         ErrorCode.RESUME_FAILED,
         ErrorCode.SECURITY_POLICY_VIOLATION,
-        ErrorCode.CPU_LIMIT_EXCEEDED,
     }
 )
 """Codes of the catalogue that this version never raises; their explanations say why."""

@@ -182,6 +182,9 @@ async def test_commands_handlers_and_projections(node: Node, client: Client) -> 
         "executor",
         "state",
         "sessions",
+        "budgets",
+        "limits",
+        "freeing",
     }
     assert of["agent_runtime_projection_lag"] == {*TABLES, "views"}
     assert of["agent_runtime_projection_halted"] == {*TABLES, "views"}
@@ -199,9 +202,11 @@ async def test_two_nodes_in_one_process_count_apart(own_node: OwnNode, node: Nod
         assert ("process_cpu_seconds_total", ()) in seen
 
 
-async def test_every_metric_is_described(node: Node) -> None:
+async def test_every_metric_is_described(node: Node, client: Client) -> None:
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
     described = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
+    await client.configure_budget("described", tokens_per_hour=1)
+    await client.budgets()
     _, text = await fetch(node, "/metrics")
     shown = set(re.findall(r"^# HELP (agent_runtime_\w+)", text, re.MULTILINE))
     assert shown - {name for name in shown if name.endswith("_created")} == described

@@ -61,7 +61,7 @@ async def test_the_executions_of_an_agent_and_of_all(client: Client, node: Node,
     code, printed, _ = await l02(node, "executions", agent_id)
     heading, first, *rest = printed.splitlines()
     assert (code, len(rest)) == (0, 3)
-    assert heading.split() == ["EXECUTION", "AGENT", "STATE", "CALLS", "TOKENS", "SECONDS", "STARTED", "ERROR"]
+    assert heading.split() == ["EXECUTION", "AGENT", "STATE", "CALLS", "TOKENS", "USD", "SECONDS", "STARTED", "ERROR"]
     assert first.split()[:3] == [mine[0], agent_id, "failed"] and "E2005" in first
     for fields, error in (
         ({"id": "nobody"}, "E2111"),
