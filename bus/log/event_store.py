@@ -178,7 +178,9 @@ class EventStore:
 def _what_to_do(limit: int) -> str:
     if limit + _HEADER_BYTES < _LARGEST_PAYLOAD:
         return "raise its max_payload to 8 MiB"
-    return "it is set to the most there may be: send less at once, and have the agent keep less and read its signals"
+    return (
+        "its max_payload is the most there may be: send less at once, and have the agent keep less and read its signals"
+    )
 
 
 @asynccontextmanager
