@@ -179,7 +179,7 @@ def wire_failure(error: Exception) -> Failure:
 
 def _hash(address: CommandAddress, command: WireCommand) -> str:
     digest = hashlib.sha256(f"{address.aggregate}/{address.verb}\n".encode())
-    said = msgspec.json.encode(_as_first(command), order="deterministic")
+    said = msgspec.json.encode(_as_first(command.as_first_read()), order="deterministic")
     head = msgspec.json.encode({"wait": command.wait, "expected_version": command.expected_version})[:-1]
     digest.update(head + _FORMER_FIELD + said.removeprefix(head))
     return digest.hexdigest()[:32]

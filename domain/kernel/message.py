@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from msgspec import Meta, Struct
 
@@ -113,6 +113,13 @@ class WireCommand(Command, frozen=True, kw_only=True):
     verb: ClassVar[str]
     wait: Literal["complete", "accepted"] = "complete"
     expected_version: Annotated[int, Meta(ge=0)] | None = None
+
+    def as_first_read(self) -> Self:
+        """With what the first release read where nothing is said and now something else is read: for its hash only.
+
+        Hashes are stored for ever. Fields that are newer need nothing here, they are left out where they say nothing.
+        """
+        return self
 
     def awaited_by(self, context: Context) -> str | None:
         """The id to complete later, if the sender waits for the effect."""

@@ -235,3 +235,14 @@ def test_what_is_new_in_a_command_tells_it_from_others(verb: str, body: bytes) -
 def test_what_is_new_and_says_nothing_does_not() -> None:
     said = content_of(AGGREGATES, "l02.cmd.agent.a1.suspend", b'{"checkpoint":true}')
     assert said == content_of(AGGREGATES, "l02.cmd.agent.a1.suspend", b"{}")
+
+
+@pytest.mark.parametrize(
+    ("limits", "same"),
+    [("{}", True), ('{"tokens_per_hour":100000}', True), ('{"tokens_per_hour":0}', False),
+     ('{"tokens_per_hour":null}', False), ('{"tokens_per_day":100000}', False), ('{"action":"suspend"}', False)],
+)  # fmt: skip
+def test_a_limit_that_was_left_out_is_the_one_it_was_at_first(limits: str, same: bool) -> None:
+    spawn = f'{{"spec":{{"name":"w","entrypoint":"/w.py","resource_limits":{limits}}}}}'
+    hashed = content_of(AGGREGATES, "l02.cmd.agent.a1.spawn", spawn.encode())
+    assert (hashed == "5d7ccb38e8715fd58df721771462c43e") is same

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -16,6 +16,8 @@ from l02.domain.kernel.message import Completing, Context, Refused, command_ids
 from l02.domain.specification import AgentSpecification, ResourceLimits, validate_specification
 from l02.domain.values import require_state
 
+_FIRST_TOKENS_PER_HOUR = 100_000
+
 
 class Spawn(AgentCommand, frozen=True, kw_only=True):
     """Make an agent, perhaps with a durable state to begin with (at most 256 KiB of JSON)."""
@@ -25,6 +27,14 @@ class Spawn(AgentCommand, frozen=True, kw_only=True):
     spec: AgentSpecification
     fleet_id: str | None = None
     state: dict[str, Any] | UnsetType = UNSET
+
+    def as_first_read(self) -> Self:
+        """An hourly limit that was left out was this number; now the node's settings say it."""
+        limits = self.spec.resource_limits
+        if limits.tokens_per_hour is not UNSET:
+            return self
+        limits = replace(limits, tokens_per_hour=_FIRST_TOKENS_PER_HOUR)
+        return replace(self, spec=replace(self.spec, resource_limits=limits))
 
     def decide(self, agent: AgentState, context: Context, /) -> list[AgentEvent]:
         """An id is taken once."""
