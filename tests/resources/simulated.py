@@ -105,6 +105,8 @@ class Journal:
 
     open: dict[Call, tuple[tuple[Drawn, ...], Spending]] = field(default_factory=dict)
     spent: list[tuple[tuple[Drawn, ...], Spending]] = field(default_factory=list)
+    ended: dict[Call, Spending] = field(default_factory=dict)
+    """What came of calls, where that is on record."""
 
     async def accounts(self, slices: Collection[str], since: int) -> dict[str, Account]:
         found = {name: Account() for name in slices}
@@ -122,8 +124,14 @@ class Journal:
         await asyncio.sleep(0)
         for call, (reserved, _) in list(account.open.items()):
             if call not in self.open:
-                account.used += reserved
+                account.used += self.ended.get(call, reserved)
                 del account.open[call]
+
+    def end(self, call: Call, used: Spending) -> None:
+        """What came of it is on record."""
+        drawn, _ = self.open.pop(call)
+        self.ended[call] = used
+        self.spent.append((drawn, used))
 
     def lose(self, call: Call) -> None:
         """Nobody knows what came of it: it was spent as it was reserved."""
@@ -189,12 +197,11 @@ class Node:
         await self.lease.held()
         if not self.budgets.holds(drawn):
             # It has not left: nothing was spent, and the record of that says so.
-            del journal.open[call]
+            journal.end(call, Spending())
             self.budgets.settle(drawn, reserved, Spending())
             return
         await asyncio.sleep(seconds)
-        del journal.open[call]
-        journal.spent.append((drawn, used))
+        journal.end(call, used)
         await asyncio.sleep(0)
         self.budgets.settle(drawn, reserved, used)
 
