@@ -30,6 +30,7 @@ from l02.handlers.executor.heartbeat import watch_heartbeat
 from l02.handlers.executor.inbox import Inbox
 from l02.handlers.executor.journal.live_calls import LiveCalls
 from l02.handlers.executor.journal.records import RecordRefused, Records
+from l02.handlers.executor.models.memory import CountedInputs
 from l02.handlers.executor.run import Run
 from l02.handlers.executor.state_size import require_passable
 from l02.handlers.executor.streaming import TokenStream
@@ -63,6 +64,7 @@ class AgentRunner:
         self._ending: set[asyncio.Task[None]] = set()
         self._current: Run | None = None
         self._warned: set[str] = set()
+        self._counted = CountedInputs()
 
     def attach(self, process: AgentProcess) -> None:
         """Work on this process from now on."""
@@ -253,6 +255,7 @@ class AgentRunner:
                     has_run=execution.has_run,
                     journal=execution.journal,
                 ),
+                counted=self._counted,
                 has_deadline=execution.deadline is not None,
                 records=Records(self._node.agents, self._agent_id, execution.execution_id, state.incarnation),
             )

@@ -24,6 +24,7 @@ from l02.handlers.executor.journal.live_calls import LiveCalls
 from l02.handlers.executor.journal.records import RecordRefused, Records
 from l02.handlers.executor.journal.results import Result
 from l02.handlers.executor.loop_share import LoopShare
+from l02.handlers.executor.models.memory import CountedInputs
 from l02.handlers.executor.models.ports import Budgets, Limits, Models
 from l02.handlers.executor.streaming import TokenStream
 from l02.handlers.executor.tools.checks import SchemaChecks
@@ -72,6 +73,7 @@ class Work:
     """Of the input and the steps alone, of which the agent has counted at least as much: it passes on no more."""
     stream: TokenStream
     records: Records
+    counted: CountedInputs
     has_deadline: bool
     live: LiveCalls = field(default_factory=LiveCalls)
     input_tokens: int = 0

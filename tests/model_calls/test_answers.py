@@ -185,6 +185,18 @@ async def test_what_a_provider_counted_is_not_reserved_a_token_a_byte(
     assert 12_500 < second.reserved.tokens < 15_000
 
 
+async def test_what_was_counted_in_one_execution_is_known_in_the_next(
+    client: Client, spawn: Spawn, endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.say(Say("yes", usage=(2_500, 1)))
+    agent_id = await spawn()
+    for _ in range(2):
+        await client.execute(agent_id, [["grow", 1, 10_000]])
+    first, second = (event for event in await model_events(client, agent_id) if isinstance(event, ModelRequested))
+    assert first.reserved.tokens > 10_000
+    assert 2_500 < second.reserved.tokens < 5_000
+
+
 async def test_a_call_that_nobody_waits_for_is_charged_at_its_end(
     client: Client, spawn: Spawn, endpoint: ScriptedEndpoint
 ) -> None:

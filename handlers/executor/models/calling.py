@@ -72,7 +72,7 @@ class ModelCalls:
     def __init__(self, work: Work, specification: AgentSpecification) -> None:
         self._work = work
         self._specification = specification
-        self._memory = ConversationMemory()
+        self._memory = ConversationMemory(work.counted)
 
     def replayed(self, call: Call, entry: JournalEntry) -> None:
         """A call is answered from the record."""
