@@ -102,6 +102,7 @@ async def _spent(client: Client, agent_id: str) -> tuple[Spending, int]:
         match recorded.event:
             case ModelCalled() | ModelRequested() as event:
                 spent += event.used if isinstance(event, ModelCalled) else Spending()
+                count += isinstance(event, ModelCalled) and event.again and event.estimated
                 lost = () if event.lost is UNSET else (event.lost,)
             case ExecutionCompleted() | ExecutionFailed() as ended:
                 lost = ended.lost or ()

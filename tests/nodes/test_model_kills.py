@@ -70,14 +70,15 @@ async def test_the_node_is_killed_while_a_model_speaks(
         events = await model_events(client, "a1")
         assert [(type(event), event.attempt) for event in events[2:]] == [
             (ModelRequested, 1),
+            (ModelCalled, 1),
             (ModelRequested, 2),
             (ModelCalled, 2),
         ]
-        lost, again = events[2], events[3]
+        lost, settled = events[2], events[3]
         assert isinstance(lost, ModelRequested)
-        assert isinstance(again, ModelRequested)
-        assert again.lost
-        assert (again.lost.attempt, again.lost.reserved) == (1, lost.reserved)
+        assert isinstance(settled, ModelCalled)
+        assert settled.again and settled.estimated
+        assert settled.used == lost.reserved.spending
         view = await client.get("a1")
         assert view.tokens == 6 + lost.reserved.tokens + 9
         [work] = await client.executions("a1")
@@ -147,12 +148,13 @@ async def test_whoever_is_killed_what_is_heard_is_what_is_on_record(
         assert "".join(heard.texts()) == "".join(said)
         events = await model_events(client, "a1")
         requested = [event for event in events if isinstance(event, ModelRequested)]
-        called = [event for event in events if isinstance(event, ModelCalled)]
-        lost = [event.lost for event in requested if event.lost]
+        called = [event for event in events if isinstance(event, ModelCalled) and not event.again]
+        lost = [event for event in events if isinstance(event, ModelCalled) and event.again]
+        assert all(event.estimated for event in lost)
         assert len(called) == 12
         assert len(requested) == len(called) + len(lost)
         assert len(called) <= len(endpoint.requests) <= len(requested)
-        charged = sum(event.used.tokens for event in called) + sum(call.reserved.tokens for call in lost)
+        charged = sum(event.used.tokens for event in [*called, *lost])
         assert (await client.get("a1")).tokens == charged
     finally:
         await up.aclose()

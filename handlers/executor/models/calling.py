@@ -107,7 +107,7 @@ class _Calling:
             require_shallow([getattr(self._call, name) for name in REQUEST_FIELDS], "$")
             require_model(self._specification, self._alias)
             request: ModelRequest | None = self._call.request
-            number = await self._attempts_on_record()
+            number = await self._settled_attempts()
             while request is not None:
                 number += 1
                 async with self._requested(number, request) as attempt:
@@ -116,10 +116,21 @@ class _Calling:
             refused = _failed(failure.code, failure.message)
             self._work.answer(self._call.call, self._called(_refused_attempt(self._call), refused), refused)
 
-    async def _attempts_on_record(self) -> int:
+    async def _settled_attempts(self) -> int:
+        """How many are on record. The last is settled first if nobody knows what came of it: the room that it takes up
+        may be what the next one needs.
+        """
         execution = (await self._work.state()).executions[self._work.execution_id]
         asked = execution.asked_models.get(self._call.call)
-        return 0 if asked is None else asked.attempt
+        if asked is None:
+            return 0
+        if asked.reserved is not None:
+            lost = _Attempt(asked.attempt, self._call.request, self._call.asked, asked.reserved)
+            lost.drawn = asked.drawn
+            why = _failed(ErrorCode.INFERENCE_FAILED, "the process that asked was gone before the model had answered")
+            called = self._estimated(self._called(lost, why, again=True), asked.reserved)
+            self._work.records.add(replace(called, sha256=asked.request))
+        return asked.attempt
 
     @asynccontextmanager
     async def _requested(self, number: int, request: ModelRequest) -> AsyncIterator[_Attempt]:
@@ -266,7 +277,10 @@ class _Calling:
         if not attempt.has_left:
             attempt.used = Spending()
             return called
-        reserved = attempt.reserved
+        return self._estimated(called, attempt.reserved)
+
+    @staticmethod
+    def _estimated(called: ModelCalled, reserved: Spending) -> ModelCalled:
         return replace(called, input_tokens=reserved.tokens, cost_usd=in_usd(reserved.cost), estimated=True)
 
     def _called(
