@@ -102,6 +102,8 @@ class Borrower:
         try:
             await self._record(reports)
         except Exhausted as refused:
+            # Nothing of that is stored; whoever looks at the budget is to see what it was refused for.
+            await self._report(hand for hand, settle in told if settle != hand.reported)
             refused = self._never(levels, needed) or refused
             if refused.budget is not None:
                 await self._budgets.record(refused.budget, Recall(holder=self._budgets.node_id, needed=needed))
