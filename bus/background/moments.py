@@ -20,27 +20,22 @@ async def reached(moment: float) -> None:
 @asynccontextmanager
 async def before(moment: float | None) -> AsyncIterator[asyncio.Timeout]:
     """As `asyncio.timeout`, up to `moment` (seconds since 1970); None is never."""
-    async with asyncio.timeout(None) as limit, _alarm(moment, limit):
-        yield limit
-
-
-@asynccontextmanager
-async def _alarm(moment: float | None, limit: asyncio.Timeout) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
-    handle: asyncio.TimerHandle | None = None
+    alarm: asyncio.TimerHandle | None = None
 
     def look(due: float) -> None:
-        nonlocal handle
+        nonlocal alarm
         left = due - time.time()
         if left > 0:
-            handle = loop.call_later(left, look, due)
+            alarm = loop.call_later(left, look, due)
         elif not limit.expired():
             limit.reschedule(loop.time())
 
-    if moment is not None:
-        look(moment)
-    try:
-        yield
-    finally:
-        if handle is not None:
-            handle.cancel()
+    async with asyncio.timeout(None) as limit:
+        if moment is not None:
+            look(moment)
+        try:
+            yield limit
+        finally:
+            if alarm is not None:
+                alarm.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Self
 
 import msgspec
@@ -149,6 +150,11 @@ class LostModelCall(Struct, frozen=True, kw_only=True):
     alias: str
     reserved: Amount
     drawn: tuple[Drawn, ...]
+
+
+def lost_spending(lost: Iterable[LostModelCall]) -> Spending:
+    """What is charged for them all."""
+    return sum((call.reserved.spending for call in lost), Spending())
 
 
 class AskedModel(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from l02.domain.agent.execution import Blocked, Execution
+from l02.domain.agent.execution import Blocked, Execution, lost_spending
 from l02.domain.agent.session import Session
 from l02.domain.inference import Spending
 from l02.domain.specification import AgentSpecification
@@ -270,8 +270,7 @@ class AgentState(Struct, frozen=True, kw_only=True):
     @property
     def lost(self) -> Spending:
         """What is charged for calls of models that are open, if all work ends now."""
-        calls = (call for execution in self.executions.values() for call in execution.lost)
-        return sum((call.reserved.spending for call in calls), Spending())
+        return lost_spending(call for execution in self.executions.values() for call in execution.lost)
 
     @property
     def known_usage(self) -> ResourceUsage:

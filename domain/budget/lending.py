@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from l02.domain.budget.messages import BudgetEvent, BudgetUse, after
 from l02.domain.budget.resetting import overdue
-from l02.domain.budget.state import BudgetState, Slice, said
+from l02.domain.budget.state import BudgetState, Slice
 from l02.domain.budget.watching import exceeded, remarks
 from l02.domain.inference import MAX_COUNT, Spending
 from l02.domain.kernel.message import Context
@@ -169,7 +169,7 @@ class Recall(BudgetUse, frozen=True, kw_only=True):
         )
         if not slices:
             return []
-        return [BudgetRecalled(slices=slices, limit=limit, needed=said(limit, needed), holder=self.holder)]
+        return [BudgetRecalled(slices=slices, limit=limit, needed=limit.said(needed), holder=self.holder)]
 
 
 class BudgetRecalled(BudgetEvent, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from l02.domain.budget.messages import BudgetCommand, BudgetEvent
-from l02.domain.budget.state import BudgetState, said
+from l02.domain.budget.state import BudgetState
 from l02.domain.kernel.message import Context, TimerCommand
 from l02.domain.spending.limits import LimitName
 from l02.domain.spending.windows import Window
@@ -62,5 +62,5 @@ def overdue(budget: BudgetState, at: float) -> list[BudgetEvent]:
 
 
 def _reset(budget: BudgetState, limits: tuple[LimitName, ...], at: float, by: str | None) -> BudgetReset:
-    used = {limit: said(limit, budget.windows.get(limit, Window()).used) for limit in limits}
+    used = {limit: limit.said(budget.windows.get(limit, Window()).used) for limit in limits}
     return BudgetReset(limits=limits, used=used, at=float(int(at)), by=by)

@@ -11,8 +11,16 @@ from msgspec.structs import replace
 
 from l02.domain.inference import MAX_COUNT, Spending
 from l02.domain.spending.limits import DEFAULT_THRESHOLDS, LimitAction, LimitName, Tokens
-from l02.domain.spending.money import Usd, in_millionths, in_usd, require_millionths
-from l02.domain.spending.windows import Window, Windows, over, with_reserved, with_reset, with_settled
+from l02.domain.spending.money import Usd, in_millionths, require_millionths
+from l02.domain.spending.windows import (
+    Window,
+    Windows,
+    over,
+    with_other_amounts,
+    with_reserved,
+    with_reset,
+    with_settled,
+)
 
 
 class BudgetLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,16 +82,7 @@ class BudgetState(Struct, frozen=True, kw_only=True):
     def with_other_limits(self, **changes: Any) -> BudgetState:
         """With these changes of what it allows: what was said of a limit may be said again where that is higher now."""
         after = replace(self, **changes, denied=False)
-        allowed = after.allowed
-        windows = {
-            limit: replace(
-                window,
-                warned=tuple(part for part in window.warned if window.used >= part * allowed.get(limit, MAX_COUNT)),
-                exceeded=window.exceeded and window.used >= allowed.get(limit, MAX_COUNT),
-            )
-            for limit, window in after.windows.items()
-        }
-        return replace(after, windows=windows)
+        return replace(after, windows=with_other_amounts(after.windows, after.allowed))
 
     def with_slice(self, name: str, lent: Slice, at: float) -> BudgetState:
         """With one more slice."""
@@ -120,12 +119,7 @@ def amounts(limits: BudgetLimits) -> dict[LimitName, int]:
 
 def limits_of(amounts: Mapping[LimitName, int]) -> BudgetLimits:
     """The same as they are said on the wire."""
-    return BudgetLimits(**{str(limit): said(limit, item) for limit, item in amounts.items()})  # type: ignore[arg-type]
-
-
-def said(limit: LimitName, amount: int) -> int | float:
-    """An amount of what is limited, as it stands on the wire: tokens, or USD."""
-    return in_usd(amount) if limit.is_money else amount
+    return BudgetLimits(**{str(limit): limit.said(item) for limit, item in amounts.items()})  # type: ignore[arg-type]
 
 
 def require_exact(limits: BudgetLimits, path: str) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from l02.domain.budget.messages import BudgetEvent
-from l02.domain.budget.state import BudgetState, said
+from l02.domain.budget.state import BudgetState
 from l02.domain.spending.limits import LimitAction, LimitName
 from l02.domain.spending.windows import Window, crossed, with_exceeded, with_warned
 
@@ -56,8 +56,8 @@ def remarks(budget: BudgetState) -> list[BudgetEvent]:
             limit=limit,
             threshold=threshold,
             percent=_percent(budget, limit),
-            amount=said(limit, budget.allowed[limit]),
-            used=said(limit, budget.windows[limit].used),
+            amount=limit.said(budget.allowed[limit]),
+            used=limit.said(budget.windows[limit].used),
             reset_at=budget.windows.get(limit, Window()).reset_at,
         )
         for limit, threshold in crossed(budget.allowed, budget.windows, budget.warn_at)
@@ -75,12 +75,12 @@ def exceeded(budget: BudgetState, limit: LimitName, needed: int | None = None) -
     return BudgetExceeded(
         limit=limit,
         percent=_percent(budget, limit),
-        amount=said(limit, budget.allowed[limit]),
-        used=said(limit, window.used),
-        reserved=said(limit, window.reserved),
+        amount=limit.said(budget.allowed[limit]),
+        used=limit.said(window.used),
+        reserved=limit.said(window.reserved),
         reset_at=budget.windows.get(limit, Window()).reset_at,
         action=budget.action,
-        needed=None if needed is None else said(limit, needed),
+        needed=None if needed is None else limit.said(needed),
     )
 
 

@@ -66,21 +66,24 @@ async def cancel_deadline(bus: Bus, agent_id: str, execution_id: str) -> None:
 @asynccontextmanager
 async def warned_of_time(agents: Repository[AgentState], agent_id: str, execution: Execution) -> AsyncIterator[None]:
     """Record it when so many percent of the execution's time are over, as long as the context lasts."""
-    warning = asyncio.create_task(_warn(agents, agent_id, execution))
+    if execution.deadline is None:
+        yield
+        return
+    warning = asyncio.create_task(_warn(agents, agent_id, execution, execution.deadline))
     try:
         yield
     finally:
         await end(warning)
 
 
-async def _warn(agents: Repository[AgentState], agent_id: str, execution: Execution) -> None:
+async def _warn(agents: Repository[AgentState], agent_id: str, execution: Execution, deadline: float) -> None:
     seconds = (await agents.known(agent_id, 0)).state.specification.resource_limits.execution_seconds
-    if execution.deadline is None or seconds is UNSET:
+    if seconds is UNSET:
         return
     for percent in WARN_AT_PERCENT:
         if percent > execution.warned_percent:
             left = (100 - percent) / 100 * seconds
-            await reached(execution.deadline - left)
+            await reached(deadline - left)
             warned = ResourceWarned(
                 resource_type="execution_seconds",
                 current_usage=round(seconds - left, 3),

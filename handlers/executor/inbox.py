@@ -82,19 +82,3 @@ class Inbox:
         if isinstance(item, Exception):
             raise item
         return item
-
-
-class Pulse:
-    """Wakes all that wait, now or from the moment they took `next`; a later waiter cannot undo it."""
-
-    def __init__(self) -> None:
-        self._next = asyncio.Event()
-
-    def next(self) -> asyncio.Event:
-        """What the next pulse sets. Take it before looking at what the pulse tells of."""
-        return self._next
-
-    def send(self) -> None:
-        """Wake them."""
-        self._next.set()
-        self._next = asyncio.Event()

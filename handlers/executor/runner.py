@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from l02.bus.background.cancelling import end
 from l02.bus.background.moments import before
+from l02.bus.background.news import News
 from l02.bus.objects.store import inline, inline_values, outline, outline_changes
 from l02.bus.wire.agent.lines import ProtocolError
 from l02.bus.wire.agent.meter import ContextMeter, is_counted
@@ -35,7 +36,7 @@ from l02.handlers.executor.run import Run
 from l02.handlers.executor.state_size import require_passable
 from l02.handlers.executor.streaming import TokenStream
 from l02.handlers.executor.tools.calling import ToolBox
-from l02.handlers.executor.work import News, Surroundings, Work
+from l02.handlers.executor.work import Surroundings, Work
 from l02.handlers.sandbox.channel import ChannelClosed
 from l02.handlers.sandbox.processes import AgentProcess
 

@@ -18,13 +18,13 @@ from msgspec import UNSET, UnsetType
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
+from l02.bus.background.news import Pulse
 from l02.bus.connection.bus import Bus
 from l02.bus.connection.streams import TOKENS_STREAM
 from l02.bus.wire.agent.texts import split
 from l02.bus.wire.subjects import stream_subject
 from l02.domain.agent.execution import JournalEntry, Streamed
 from l02.domain.errors import ErrorCode, Failure
-from l02.handlers.executor.inbox import Pulse
 
 OWN_HEADER = "L02-Own"
 """How many of the pieces up to this one are the agent's own; without it all are."""

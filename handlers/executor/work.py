@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec import Struct
 
+from l02.bus.background.news import News
 from l02.bus.commands.leases import Leases
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
@@ -18,7 +19,6 @@ from l02.domain.agent.execution import Execution
 from l02.domain.agent.state import AgentState
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Report
-from l02.handlers.executor.inbox import Pulse
 from l02.handlers.executor.journal.answers import Answers
 from l02.handlers.executor.journal.live_calls import LiveCalls
 from l02.handlers.executor.journal.records import RecordRefused, Records
@@ -44,20 +44,6 @@ class Surroundings(Struct, frozen=True):
     budgets: Budgets
     limits: Limits
     share: LoopShare = msgspec.field(default_factory=LoopShare)
-
-
-class News:
-    """What is known of an agent's news: up to which stream sequence, and a pulse whenever there are some."""
-
-    def __init__(self) -> None:
-        self.sequence = 0
-        self.pulse = Pulse()
-
-    def tell(self, sequence: int) -> None:
-        """There is something of this stream sequence; it was seen if there was a later one."""
-        if sequence > self.sequence:
-            self.sequence = sequence
-            self.pulse.send()
 
 
 @dataclass(slots=True)

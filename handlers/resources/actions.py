@@ -8,12 +8,12 @@ calls.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 
 from msgspec import Struct
 
+from l02.bus.background.news import News
 from l02.bus.commands.react import EventReader
 from l02.bus.connection.bus import Bus
 from l02.bus.log.repository import Repository
@@ -36,20 +36,10 @@ from l02.handlers.resources.resets import set_resets
 _NEWS = (BudgetGranted, BudgetDenied, QuotaReset, QuotaUpdated, ExecutionFailed, AgentTerminated, AgentFailed)
 
 
-class _News:
-    """What is heard of an agent some of whose calls are held."""
+class _News(News):
+    """Of an agent some of whose calls are `held`."""
 
-    def __init__(self) -> None:
-        self.sequence = 0
-        self.next = asyncio.Event()
-        """Set by the next news; to be taken before one looks at what there is."""
-        self.held = 0
-
-    def tell(self, sequence: int) -> None:
-        """There is something of this stream sequence."""
-        self.sequence = max(self.sequence, sequence)
-        self.next.set()
-        self.next = asyncio.Event()
+    held = 0
 
 
 class _Held(Struct, frozen=True):
@@ -99,7 +89,7 @@ class LimitActions:
                 del self._news[agent_id]
 
     async def _held(self, held: _Held, refused: Exhausted, news: _News) -> None:
-        told = news.next
+        told = news.pulse.next()
         own = refused.budget is None
         await self._agents.record(
             held.agent_id,
@@ -128,7 +118,7 @@ class LimitActions:
                 if not own or not _waits_for_others(state, held):
                     raise refused
             await told.wait()
-            told, has_waited = news.next, True
+            told, has_waited = news.pulse.next(), True
 
     def _recorded(self, recorded: RecordedEvent) -> None:
         """At once what was recorded here: so is all that an agent of this node does."""

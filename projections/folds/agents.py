@@ -37,7 +37,8 @@ from l02.domain.kernel.message import Event
 from l02.domain.specification import AgentSpecification, ResourceLimits
 from l02.domain.spending.money import in_millionths, in_usd
 from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
-from l02.projections.folds.own_limits import OF_LIMITS, Spent, spent_after, spent_within
+from l02.projections.folds.limits import Spent
+from l02.projections.folds.own_limits import OF_LIMITS, spent_after, spent_within
 from l02.projections.folds.waiting import OF_WAITING, Waits, waits_after
 
 # A live view travels in one message, which has to fit beside a large specification.

@@ -12,9 +12,8 @@ from l02.domain.budget.messages import BudgetEvent
 from l02.domain.budget.state import BudgetLimits, BudgetState, Slice, amounts, limits_of
 from l02.domain.spending.amounts import Amount
 from l02.domain.spending.limits import LimitAction, LimitName
-from l02.domain.spending.windows import Window
 from l02.projections.folds.fold import Fold, ViewOutOfStep, utc
-from l02.projections.folds.limits import LimitView, limit_view, window_of
+from l02.projections.folds.limits import LimitView, spent_of, windows_of
 
 
 class SliceView(Struct, frozen=True, kw_only=True):
@@ -71,11 +70,7 @@ def project_budget(view: BudgetView | None, recorded: RecordedEvent) -> BudgetVi
         version=recorded.version,
         sequence=recorded.sequence,
         raised=limits_of(budget.raised),
-        spent={
-            limit: limit_view(limit, budget.windows.get(limit, Window()), budget.allowed.get(limit))
-            for limit in LimitName
-            if limit in budget.limits or budget.windows.get(limit, Window()) != Window()
-        },
+        spent=spent_of(budget.windows, budget.allowed, LimitName),
         slices={name: _slice_view(lent, lent_at.get(name, recorded.sequence)) for name, lent in budget.slices.items()},
         denied=budget.denied,
     )
@@ -101,7 +96,7 @@ def _state(view: BudgetView) -> BudgetState:
         action=view.action,
         warn_at=view.warn_at,
         raised=amounts(view.raised),
-        windows={limit: window for limit, item in view.spent.items() if (window := window_of(limit, item)) != Window()},
+        windows=windows_of(view.spent),
         slices={
             name: Slice(
                 holder=item.holder,

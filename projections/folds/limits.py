@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from msgspec import Struct
 
 from l02.domain.spending.limits import LimitName
 from l02.domain.spending.money import in_millionths
-from l02.domain.spending.windows import Window
+from l02.domain.spending.windows import Window, Windows
 
 
 class LimitView(Struct, frozen=True, kw_only=True):
@@ -25,6 +26,9 @@ class LimitView(Struct, frozen=True, kw_only=True):
     reset_at: datetime | None
     warned: tuple[float, ...] = ()
     exceeded: bool = False
+
+
+Spent = dict[LimitName, LimitView]
 
 
 def limit_view(limit: LimitName, window: Window, amount: int | None) -> LimitView:
@@ -49,6 +53,20 @@ def window_of(limit: LimitName, view: LimitView) -> Window:
         warned=view.warned,
         exceeded=view.exceeded,
     )
+
+
+def spent_of(windows: Windows, amounts: Mapping[LimitName, int], limits: Iterable[LimitName]) -> Spent:
+    """How the windows of these limits are seen: of those that limit, or of which something is spent."""
+    return {
+        limit: limit_view(limit, windows.get(limit, Window()), amounts.get(limit))
+        for limit in limits
+        if limit in amounts or windows.get(limit, Window()) != Window()
+    }
+
+
+def windows_of(spent: Spent) -> Windows:
+    """The windows that are seen so, without those that have not begun."""
+    return {limit: window for limit, view in spent.items() if (window := window_of(limit, view)) != Window()}
 
 
 def moment(seconds: float | None) -> datetime | None:

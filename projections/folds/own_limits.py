@@ -6,12 +6,11 @@ from collections.abc import Iterable
 
 from msgspec import UNSET
 
-from l02.domain.agent.execution import LostModelCall
+from l02.domain.agent.execution import LostModelCall, lost_spending
 from l02.domain.agent.resources import ResourceExceeded, ResourceWarned
 from l02.domain.agent.work.blocking import QuotaReset
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
 from l02.domain.agent.work.models import ModelCalled, ModelRequested
-from l02.domain.inference import Spending
 from l02.domain.kernel.message import Event
 from l02.domain.specification import ResourceLimits
 from l02.domain.spending.limits import OWN_LIMITS, LimitName
@@ -25,7 +24,7 @@ from l02.domain.spending.windows import (
     with_settled,
     with_warned,
 )
-from l02.projections.folds.limits import LimitView, limit_view, window_of
+from l02.projections.folds.limits import Spent, spent_of, windows_of
 
 OF_LIMITS = (
     ModelRequested,
@@ -37,19 +36,16 @@ OF_LIMITS = (
     ResourceExceeded,
 )
 """The events that change what is spent."""
-Spent = dict[LimitName, LimitView]
 
 
 def spent_after(spent: Spent, event: Event, limits: ResourceLimits) -> Spent:
     """After an event."""
-    windows = {limit: window for limit, view in spent.items() if (window := window_of(limit, view)) != Window()}
-    return _seen(_changed(windows, event), limits)
+    return _seen(_changed(windows_of(spent), event), limits)
 
 
 def spent_within(spent: Spent, limits: ResourceLimits) -> Spent:
     """After the limits were changed."""
-    windows = {limit: window for limit, view in spent.items() if (window := window_of(limit, view)) != Window()}
-    return _seen(with_other_amounts(windows, limits.amounts), limits)
+    return _seen(with_other_amounts(windows_of(spent), limits.amounts), limits)
 
 
 def _changed(windows: Windows, event: Event) -> Windows:
@@ -74,17 +70,10 @@ def _changed(windows: Windows, event: Event) -> Windows:
 
 
 def _lost(windows: Windows, calls: Iterable[LostModelCall]) -> Windows:
-    gone = sum((call.reserved.spending for call in calls), Spending())
+    gone = lost_spending(calls)
     return with_settled(windows, OWN_LIMITS, gone, gone) if gone else windows
 
 
 def _seen(windows: Windows, limits: ResourceLimits) -> Spent:
     """Nothing, of an agent that has asked no model."""
-    if not windows:
-        return {}
-    amounts = limits.amounts
-    return {
-        limit: limit_view(limit, windows.get(limit, Window()), amounts.get(limit))
-        for limit in OWN_LIMITS
-        if limit in amounts or windows.get(limit, Window()) != Window()
-    }
+    return spent_of(windows, limits.amounts, OWN_LIMITS) if windows else {}

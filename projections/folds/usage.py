@@ -7,7 +7,7 @@ from datetime import datetime
 from msgspec import UNSET, Struct
 
 from l02.bus.wire.codec import RecordedEvent
-from l02.domain.agent.execution import LostModelCall
+from l02.domain.agent.execution import LostModelCall, lost_spending
 from l02.domain.agent.work.executions import ExecutionCompleted, ExecutionFailed
 from l02.domain.agent.work.models import ModelCalled, ModelRequested
 from l02.domain.inference import ModelUsage, Spending
@@ -78,7 +78,7 @@ def _found(event: Event) -> _Found | None:
             lost = () if event.lost is UNSET else (event.lost,)
             if not event.attempt and not lost:  # refused before anything was asked
                 return None
-            usage, gone = event.usage, _reserved(lost)
+            usage, gone = event.usage, lost_spending(lost)
             usage = ModelUsage(
                 input_tokens=usage.input_tokens + gone.tokens,
                 cached_tokens=usage.cached_tokens,
@@ -99,13 +99,9 @@ def _found(event: Event) -> _Found | None:
 
 def _found_lost(lost: tuple[LostModelCall, ...]) -> _Found:
     """Of calls that are lost together, all stand under the first one's names."""
-    first, gone = lost[0], _reserved(lost)
+    first, gone = lost[0], lost_spending(lost)
     budget = first.drawn[0].budget if first.drawn else NO_BUDGET
     return _name(budget), _name(first.alias), ModelUsage(input_tokens=gone.tokens), gone, len(lost), len(lost)
-
-
-def _reserved(lost: tuple[LostModelCall, ...]) -> Spending:
-    return sum((call.reserved.spending for call in lost), Spending())
 
 
 def _name(text: str) -> str:

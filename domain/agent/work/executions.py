@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from l02.domain.agent.execution import Execution, LostModelCall
+from l02.domain.agent.execution import Execution, LostModelCall, lost_spending
 from l02.domain.agent.life.suspension import woken
 from l02.domain.agent.messages import AgentCommand, AgentEvent, AgentReport, AgentTimerCommand, refuse, require_process
 from l02.domain.agent.state import AgentState, StateChange, known_deadline
@@ -188,7 +188,7 @@ def _spending(execution: Execution, passed: int) -> dict[str, Any]:
     """What an event that ends it says of its tokens, of which so many have `passed` its context."""
     if not execution.has_asked_models:
         return {"tokens": passed}
-    spent = sum((call.reserved.spending for call in execution.lost), execution.spent)
+    spent = execution.spent + lost_spending(execution.lost)
     return {"tokens": spent.tokens, "spent": Amount.of(spent), "lost": execution.lost or UNSET}
 
 
@@ -200,7 +200,7 @@ def newly_spent(end: ExecutionCompleted | ExecutionFailed) -> Spending:
     """What is not on record before the end: calls of models that are lost, or what went through the context."""
     if end.spent is UNSET:
         return Spending(tokens=end.tokens)
-    return sum((call.reserved.spending for call in end.lost or ()), Spending())
+    return lost_spending(end.lost or ())
 
 
 def _with_held(agent: AgentState, execution_id: str) -> dict[str, Execution]:

@@ -14,13 +14,13 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from l02.bus.background.news import Pulse
 from l02.bus.log.repository import Repository
 from l02.domain.agent.state import AgentState
 from l02.domain.agent.work.effects import StepsRecorded
 from l02.domain.errors import ErrorCode, Failure
 from l02.domain.kernel.message import Command, Context, Report
 from l02.domain.weight import footprint
-from l02.handlers.executor.inbox import Pulse
 
 _EVENT_BYTES = 256 * 1024
 """Of steps that were told one after another and go into one event."""

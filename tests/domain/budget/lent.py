@@ -20,7 +20,6 @@ from l02.domain.spending.limits import LimitAction, LimitName
 from tests.domain.given_when_then import Given
 
 UNTIL = 1_800_000_030.0
-NOTHING = Amount(tokens=0, cost_usd=0.0)
 
 
 def configured(action: LimitAction = LimitAction.SUSPEND, **limits: Any) -> BudgetConfigured:
